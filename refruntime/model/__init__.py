@@ -1,0 +1,1 @@
+"""Hyper-parameters, weight binding, KV cache and forward pass."""

@@ -1,0 +1,1 @@
+"""The only place that rounds or orders: numeric profiles and libm."""

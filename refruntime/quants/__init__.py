@@ -1,0 +1,1 @@
+"""Turn block bytes into float32, one table of types."""

@@ -1,0 +1,1 @@
+"""Integer generators and the sampler as a pure chain of stages."""

@@ -1,0 +1,1 @@
+"""Turn text bytes into token ids and back."""

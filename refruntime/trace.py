@@ -1,0 +1,46 @@
+"""Trace events and the protocol of those who listen; no collector lives here.
+
+Every arrow of the data flow emits one event in every numeric profile. That is what localises the first wrong number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class TensorEvent:
+    """A tensor was computed: `name` such as `blk.1.attn.scores`, first `position`, `values()` gives a copy."""
+
+    name: str
+    position: int
+    shape: tuple[int, ...]
+    values: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class TokensEvent:
+    """Token ids passed an arrow: `name` is `prompt` (after GEN-2) or `generated`."""
+
+    name: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChoiceEvent:
+    """A token was sampled: `choice` is the `refruntime.sampling.Choice` with every stage, `position` its place."""
+
+    position: int
+    choice: Any
+
+
+Event = TensorEvent | TokensEvent | ChoiceEvent
+
+
+class Tracer(Protocol):
+    """Receive events; an implementation decides what to keep."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
