@@ -1,4 +1,4 @@
-"""The contract profile: every declared rule that has options is a field, so that code asks the profile, never a literal."""
+"""The contract profile: each declared rule with options is a field; code asks the profile, never a literal."""
 
 from __future__ import annotations
 
