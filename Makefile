@@ -1,0 +1,70 @@
+# Commands of the project. Each target makes .venv itself, with uv when it is there, else with venv and pip.
+#
+#   make test PYTEST_ARGS="-k sampler"    run some of the tests
+#   make test PYTHON=python3.12           use this interpreter for a new .venv
+#   make test UV=                         do without uv
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV ?= $(shell command -v uv)
+PYTHON ?=
+PYTEST_ARGS ?=
+# Enough workers for a laptop; more of them cost more in start-up than they save.
+PYTEST_WORKERS ?= -n auto --maxprocesses 4
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: demo
+demo: $(VENV)/.installed-core ## run the demonstration
+	@$(BIN)/refruntime demo
+
+.PHONY: test
+test: $(VENV)/.installed-test ## run the tests, in parallel
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-lint ## check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules
+	@$(BIN)/python tools/make_contract_docs.py
+
+.PHONY: bench
+bench: $(VENV)/.installed-test ## run every benchmark
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+.PHONY: clean
+clean: ## remove .venv and everything that tools wrote
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of extras: installed once, and again when pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "installing refruntime ($*) into $(VENV)"
+	@requirement='.$(if $(filter core,$*),,[$*])'; \
+	if [ -n "$(UV)" ]; then "$(UV)" pip install --quiet --python $(BIN)/python -e "$$requirement"; \
+	else $(BIN)/python -m pip install -qq --disable-pip-version-check -e "$$requirement"; fi
+	@touch $@
+
+$(BIN)/python:
+	@if [ -n "$(UV)" ]; then exec "$(UV)" venv --quiet --python "$(or $(PYTHON),>=3.11)" $(VENV); fi; \
+	for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec "$$candidate" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "No Python 3.11 or newer with the venv and ensurepip modules was found; tried:" \
+	  "$(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)." \
+	  "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
