@@ -1,0 +1,159 @@
+"""Read and check the tensor entries of a GGUF file (GG-3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final
+
+from refruntime.containers.gguf_metadata import LENGTH, printable, text_of
+from refruntime.containers.gguf_reader import U32, Reader
+from refruntime.errors import InvalidTensorDirectory, UnsupportedDType
+from refruntime.quants.ggml import GGML_TYPES, GgmlType
+
+MAX_DIMENSIONS: Final = 4
+MAX_NAME_BYTES: Final = 63
+MAX_ELEMENTS: Final = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """One tensor entry.
+
+    `dimensions` as stored, fastest varying first; `shape` is the same row-major; `offset` is absolute, in bytes.
+    """
+
+    name: str
+    type: GgmlType
+    dimensions: tuple[int, ...]
+    offset: int
+    byte_length: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the row-major shape: [out, in] for a matrix."""
+        return self.dimensions[::-1]
+
+    @property
+    def element_count(self) -> int:
+        """Return the number of elements."""
+        return prod(self.dimensions)
+
+
+class DirectoryReader(Reader):
+    """Reads the tensor entries, in file order."""
+
+    failure = InvalidTensorDirectory
+
+    def location(self, what: str) -> dict[str, str]:
+        """Return the error fields that name what is being read."""
+        return {"tensor": self.context, "field": what}
+
+    def read(self, count: int) -> list[GgufTensor]:
+        """Read the entries, offsets still relative; UnsupportedDType for types, else InvalidTensorDirectory."""
+        tensors: list[GgufTensor] = []
+        names: set[str] = set()
+        for index in range(count):
+            self.context = f"number {index}"
+            tensor = self._tensor(names)
+            names.add(tensor.name)
+            tensors.append(tensor)
+        return tensors
+
+    def _tensor(self, names: set[str]) -> GgufTensor:
+        start = self.position
+        raw_name = self.string("name")
+        if len(raw_name) > MAX_NAME_BYTES:
+            self.fail("a tensor name is too long", "name", start, expected="below 64 bytes", found=len(raw_name))
+        name = text_of(raw_name.partition(b"\0")[0])  # llama.cpp keeps names as C strings
+        self.context = printable(name)
+        if name in names:
+            self.fail("a tensor name occurs twice", "name", start)
+        dimensions = self._dimensions()
+        ggml_type = self._type()
+        if dimensions[0] % ggml_type.block_size:
+            self.fail(
+                "the first dimension is not a multiple of the block size",
+                "dimension 0",
+                self.position - 4 - 8 * len(dimensions),
+                expected=f"a multiple of {ggml_type.block_size} ({ggml_type.name})",
+                found=dimensions[0],
+            )
+        byte_length = prod(dimensions) // ggml_type.block_size * ggml_type.type_size
+        offset = self.number(LENGTH, "offset")
+        return GgufTensor(name, ggml_type, dimensions, offset, byte_length)
+
+    def _dimensions(self) -> tuple[int, ...]:
+        count = self.number(U32, "number of dimensions")
+        if not 1 <= count <= MAX_DIMENSIONS:
+            self.fail(
+                "wrong number of dimensions", "number of dimensions", self.position - 4, expected="1 .. 4", found=count
+            )
+        dimensions = []
+        elements = 1
+        for axis in range(count):
+            size = self.number(LENGTH, f"dimension {axis}")
+            elements *= size
+            if size == 0 or elements >= MAX_ELEMENTS:
+                self.fail(
+                    "a dimension is zero, negative or too large",
+                    f"dimension {axis}",
+                    self.position - 8,
+                    expected=f"at least 1, and fewer than {MAX_ELEMENTS} elements",
+                    found=size,
+                )
+            dimensions.append(size)
+        return tuple(dimensions)
+
+    def _type(self) -> GgmlType:
+        number = self.number(U32, "type")
+        ggml_type = GGML_TYPES.get(number)
+        if ggml_type is None or ggml_type.decode is None:
+            raise UnsupportedDType(
+                "tensor type is unknown" if ggml_type is None else f"tensor type is {ggml_type.refusal}",
+                rule="GG-3",
+                tensor=self.context,
+                field="type",
+                offset=self.position - 4,
+                expected="one of " + ", ".join(each.name for each in GGML_TYPES.values() if each.decode),
+                found=number if ggml_type is None else f"{number} ({ggml_type.name})",
+            )
+        return ggml_type
+
+
+def padded(size: int, alignment: int) -> int:
+    """Round a size up to the alignment."""
+    return -(-size // alignment) * alignment
+
+
+def place(tensors: list[GgufTensor], data_offset: int, alignment: int, end: int) -> dict[str, GgufTensor]:
+    """Make the offsets absolute, by name; InvalidTensorDirectory unless they are contiguous and inside the file.
+
+    Contiguous means that each tensor follows the padded end of the one before, which makes offsets aligned. The padding
+    behind the last tensor may be missing, as in llama.cpp.
+    """
+    placed: dict[str, GgufTensor] = {}
+    position = 0
+    for tensor in tensors:
+        start = data_offset + position
+        if tensor.offset != position:
+            raise InvalidTensorDirectory(
+                "tensor offset does not follow the tensor before it",
+                rule="GG-3",
+                tensor=printable(tensor.name),
+                field="offset",
+                expected=position,
+                found=tensor.offset,
+            )
+        if start + tensor.byte_length > end:
+            raise InvalidTensorDirectory(
+                "tensor data reaches past the end of the file",
+                rule="GG-3",
+                tensor=printable(tensor.name),
+                offset=start,
+                expected=f"at most {max(0, end - start)} bytes",
+                found=f"{tensor.byte_length} bytes",
+            )
+        placed[tensor.name] = replace(tensor, offset=start)
+        position += padded(tensor.byte_length, alignment)
+    return placed

@@ -1,0 +1,113 @@
+"""List every ggml tensor type once: number, name, block layout and, where there is one, its decoder to float32.
+
+Source of numbers, names and sizes: ggml's `ggml.h` and its type traits. A type without a decoder is refused by name
+(UnsupportedDType, GG-3); adding one means one decoder and its name in this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.quants import k_quants, legacy, plain
+
+Decoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From uint8 [blocks, type_size] to float32 [blocks, block_size], bit-equal to ggml's `to_float` (GG-8)."""
+
+CHUNK_ELEMENTS: Final = 1 << 16
+"""Elements decoded at a time: temporaries stay in the cache and small beside the result."""
+
+
+@dataclass(frozen=True)
+class GgmlType:
+    """One tensor type: `block_size` elements are stored in `type_size` bytes; both are 0 for removed types."""
+
+    number: int
+    name: str
+    block_size: int
+    type_size: int
+    decode: Decoder | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Say why a type without a decoder is refused."""
+        return "removed from ggml" if self.block_size == 0 else "not supported"
+
+
+GGML_TYPES: Final[Mapping[int, GgmlType]] = {
+    each.number: each
+    for each in (
+        GgmlType(0, "f32", 1, 4, plain.decode_f32),
+        GgmlType(1, "f16", 1, 2, plain.decode_f16),
+        GgmlType(2, "q4_0", 32, 18, legacy.decode_q4_0),
+        GgmlType(3, "q4_1", 32, 20, legacy.decode_q4_1),
+        GgmlType(4, "q4_2", 0, 0),
+        GgmlType(5, "q4_3", 0, 0),
+        GgmlType(6, "q5_0", 32, 22, legacy.decode_q5_0),
+        GgmlType(7, "q5_1", 32, 24, legacy.decode_q5_1),
+        GgmlType(8, "q8_0", 32, 34, legacy.decode_q8_0),
+        GgmlType(9, "q8_1", 32, 36),
+        GgmlType(10, "q2_k", 256, 84),
+        GgmlType(11, "q3_k", 256, 110),
+        GgmlType(12, "q4_k", 256, 144, k_quants.decode_q4_k),
+        GgmlType(13, "q5_k", 256, 176),
+        GgmlType(14, "q6_k", 256, 210, k_quants.decode_q6_k),
+        GgmlType(15, "q8_k", 256, 292),
+        GgmlType(16, "iq2_xxs", 256, 66),
+        GgmlType(17, "iq2_xs", 256, 74),
+        GgmlType(18, "iq3_xxs", 256, 98),
+        GgmlType(19, "iq1_s", 256, 50),
+        GgmlType(20, "iq4_nl", 32, 18),
+        GgmlType(21, "iq3_s", 256, 110),
+        GgmlType(22, "iq2_s", 256, 82),
+        GgmlType(23, "iq4_xs", 256, 136),
+        GgmlType(24, "i8", 1, 1),
+        GgmlType(25, "i16", 1, 2),
+        GgmlType(26, "i32", 1, 4),
+        GgmlType(27, "i64", 1, 8),
+        GgmlType(28, "f64", 1, 8),
+        GgmlType(29, "iq1_m", 256, 56),
+        GgmlType(30, "bf16", 1, 2, plain.decode_bf16),
+        GgmlType(31, "q4_0_4_4", 0, 0),
+        GgmlType(32, "q4_0_4_8", 0, 0),
+        GgmlType(33, "q4_0_8_8", 0, 0),
+        GgmlType(34, "tq1_0", 256, 54),
+        GgmlType(35, "tq2_0", 256, 66),
+        GgmlType(36, "iq4_nl_4_4", 0, 0),
+        GgmlType(37, "iq4_nl_4_8", 0, 0),
+        GgmlType(38, "iq4_nl_8_8", 0, 0),
+        GgmlType(39, "mxfp4", 32, 17),
+        GgmlType(40, "nvfp4", 64, 36),
+        GgmlType(41, "q1_0", 128, 18),
+        GgmlType(42, "q2_0", 64, 18),
+    )
+}
+"""Every type by number."""
+
+
+def dequantize(
+    ggml_type: GgmlType, raw: bytes | memoryview | NDArray[np.uint8], shape: Sequence[int]
+) -> NDArray[np.float32]:
+    """Decode stored bytes into float32 values of `shape`, row-major (GG-8).
+
+    Peak memory is the result plus one chunk. ValueError when the type has no decoder or the size does not fit; files
+    have been checked before (UnsupportedDType, InvalidTensorDirectory).
+    """
+    if ggml_type.decode is None:
+        raise ValueError(f"ggml type {ggml_type.name} is {ggml_type.refusal}")
+    stored = np.frombuffer(raw, np.uint8)
+    count, size = prod(shape), ggml_type.block_size
+    if count % size or stored.size != count // size * ggml_type.type_size:
+        raise ValueError(f"{stored.size} bytes of {ggml_type.name} do not make {count} elements")
+    blocks = stored.reshape(-1, ggml_type.type_size)  # [blocks, type_size]
+    values = np.empty((blocks.shape[0], size), np.float32)  # [blocks, block_size]
+    step = CHUNK_ELEMENTS // size
+    with np.errstate(all="ignore"):  # infinite and NaN scales are data, as in ggml
+        for start in range(0, blocks.shape[0], step):
+            values[start : start + step] = ggml_type.decode(blocks[start : start + step])
+    return values.reshape(tuple(shape))
