@@ -1,1 +1,9 @@
 """Integer generators and the sampler as a pure chain of stages."""
+
+from __future__ import annotations
+
+from refruntime.sampling.config import SamplingConfig
+from refruntime.sampling.generator import Draw, draw, seeded
+from refruntime.sampling.sampler import Choice, sample
+
+__all__ = ["Choice", "Draw", "SamplingConfig", "draw", "sample", "seeded"]

@@ -1,0 +1,175 @@
+"""The arithmetic of the forward pass, written once over a few primitives that each numeric profile supplies.
+
+Dimension letters: n positions in this pass, T positions visible so far, H hidden, F ffn, D head_dim, V vocab,
+A attention heads, K key/value heads, G = A / K query heads per key/value head.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+ATTENTION_PRODUCTS = 262_144  # products that one group of attention rows holds at once
+
+
+class RowSource(Protocol):
+    """A weight matrix that is decoded when asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return [out, in]."""
+
+    def rows(self) -> NDArray[np.float32]:
+        """Return the float32 values [out, in]."""
+
+
+class Attention(NamedTuple):
+    """Result of attention over n positions: `mixed` [n, A, D]; `scores`, `weights` [A, n, T], masked where t > pos."""
+
+    mixed: Array
+    scores: Array
+    weights: Array
+
+
+class Numerics(ABC):
+    """A numeric profile: the only thing that decides how values are rounded and in which order they are added."""
+
+    name: str
+    dtype: type[np.floating[Any]]
+
+    # Primitives ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def matrix(self, sources: Sequence[RowSource]) -> Any:
+        """Store float32 matrices [out, in] that share their input, side by side, in the form that `project` wants."""
+
+    @abstractmethod
+    def matrix_rows(self, matrix: Any, ids: Sequence[int]) -> Array:
+        """Return rows of a stored matrix, such as embeddings: ids [n] -> [n, in]."""
+
+    @abstractmethod
+    def project(self, matrix: Any, x: Array) -> Array:
+        """Multiply: [n, in] -> [n, out], each sum over the columns in index order from 0.0 (FW-4)."""
+
+    @abstractmethod
+    def sum_rows(self, terms: Array) -> Array:
+        """Add the rows of [k, m] in index order from 0.0: -> [m]."""
+
+    @abstractmethod
+    def exp(self, x: Array) -> Array:
+        """Return e to the power of x."""
+
+    @abstractmethod
+    def sin(self, x: Array) -> Array:
+        """Return the sine of x in radians."""
+
+    @abstractmethod
+    def cos(self, x: Array) -> Array:
+        """Return the cosine of x in radians."""
+
+    @abstractmethod
+    def power(self, base: Array, exponent: Array) -> Array:
+        """Return base to the power of exponent."""
+
+    # Formulas -----------------------------------------------------------------------------------------------------
+
+    def array(self, values: Any) -> Array:
+        """Return a copy of `values` in the storage type of this profile."""
+        return np.array(values, dtype=self.dtype)
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        """Normalise rows: [n, H] -> [n, H]; x * inv * weight, left to right (FW-3)."""
+        one = self.dtype(1)
+        mean = self.sum_rows((x * x).T) / self.dtype(x.shape[1])  # [n]
+        inverse = one / np.sqrt(mean + self.dtype(epsilon))  # [n]
+        normal: Array = x * inverse[:, None] * weight  # [n, H]
+        return normal
+
+    def rope_frequencies(self, theta: float, head_dim: int) -> Array:
+        """Return 1 / theta^(2i / D) for i = 0 .. D/2 - 1: [D / 2] (FW-5)."""
+        pair = np.arange(0, head_dim, 2).astype(self.dtype)  # [D/2]
+        exponent = pair / self.dtype(head_dim)  # [D/2]
+        frequencies: Array = self.dtype(1) / self.power(np.full_like(exponent, theta), exponent)
+        return frequencies
+
+    def rope_angles(self, position: int, count: int, frequencies: Array, factors: Array | None) -> tuple[Array, Array]:
+        """Return cosines and sines, each [n, D / 2], for positions `position` .. `position` + n - 1 (FW-5).
+
+        `factors` (GGUF `rope_freqs.weight`) divide the angle, as llama.cpp divides it.
+        """
+        positions = np.arange(position, position + count).astype(self.dtype)  # [n]
+        angles = positions[:, None] * frequencies  # [n, D/2]
+        if factors is not None:
+            angles = angles / factors
+        return self.cos(angles), self.sin(angles)
+
+    def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
+        """Rotate the adjacent pairs (2i, 2i + 1) of every head: [n, heads, D] -> [n, heads, D] (FW-5)."""
+        first, second = x[..., 0::2], x[..., 1::2]  # [n, heads, D/2]
+        cosine, sine = cosines[:, None, :], sines[:, None, :]  # [n, 1, D/2]
+        rotated = np.empty_like(x)
+        rotated[..., 0::2] = first * cosine - second * sine
+        rotated[..., 1::2] = first * sine + second * cosine
+        return rotated
+
+    def attention(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
+        """Attend causally (FW-6, GG-8): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
+
+        Query head a uses key/value head a / G. Row r sees t = 0 .. position + r; the cells behind that hold a score of
+        -inf and a weight of 0.
+        """
+        n, heads, head_dim = q.shape
+        visible = keys.shape[2]
+        mixed = np.empty_like(q)
+        scores = np.full((heads, n, visible), -np.inf, self.dtype)
+        weights = np.zeros((heads, n, visible), self.dtype)
+        rows = max(1, ATTENTION_PRODUCTS // (heads * head_dim * visible))
+        for first in range(0, n, rows):
+            last = min(first + rows, n)
+            sight = position + last
+            part = self._attend(q[first:last], keys[:, :, :sight], values[:sight], position + first)
+            mixed[first:last] = part.mixed
+            scores[:, first:last, :sight] = part.scores
+            weights[:, first:last, :sight] = part.weights
+        return Attention(mixed, scores, weights)
+
+    def _attend(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
+        """Attend with all n rows at once. Cells that a row does not see add an exact +0.0 at the end of its sums,
+
+        which changes no bit, because a sum that starts at 0.0 is never -0.0.
+        """
+        n, heads, head_dim = q.shape
+        kv_heads, visible = keys.shape[1], keys.shape[2]
+        group = heads // kv_heads
+        queries = np.ascontiguousarray(q.reshape(n, kv_heads, group, head_dim).transpose(3, 1, 2, 0))  # [D, K, G, n]
+        terms = queries[..., None] * keys[:, :, None, None, :]  # [D, K, G, n, T]
+        dots = self.sum_rows(terms.reshape(head_dim, -1)).reshape(heads, n, visible)  # [A, n, T]
+        scale = self.dtype(1) / np.sqrt(self.dtype(head_dim))
+        seen = np.arange(visible) <= np.arange(position, position + n)[:, None]  # [n, T]
+        scores = np.where(seen, dots * scale, self.dtype(-np.inf))  # [A, n, T]
+        weights = np.where(seen, self.softmax(scores, seen), self.dtype(0))  # [A, n, T]
+        by_time = np.ascontiguousarray(weights.transpose(2, 0, 1)).reshape(visible, kv_heads, group, n)
+        products = by_time[..., None] * values[:, :, None, None, :]  # [T, K, G, n, D]
+        if not np.isfinite(values).all():  # 0 * inf must not leak from a position that a row does not see
+            products = np.where(seen.T[:, None, None, :, None], products, self.dtype(0))
+        mixed = self.sum_rows(products.reshape(visible, -1)).reshape(heads, n, head_dim)  # [A, n, D]
+        return Attention(mixed.transpose(1, 0, 2), scores, weights)
+
+    def softmax(self, scores: Array, seen: Array) -> Array:
+        """Normalise over the last axis: [A, n, T] -> [A, n, T]; subtract maximum, exp, sum in order, divide (FW-6)."""
+        maximum = scores.max(axis=-1, keepdims=True)  # [A, n, 1]
+        exponentials = np.where(seen, self.exp(scores - maximum), self.dtype(0))  # [A, n, T]
+        heads, n, visible = scores.shape
+        sums = self.sum_rows(exponentials.reshape(-1, visible).T).reshape(heads, n, 1)  # [A, n, 1]
+        return exponentials / sums
+
+    def silu(self, x: Array) -> Array:
+        """Return x / (1 + exp(-x)), element by element (FW-7)."""
+        activated: Array = x / (self.dtype(1) + self.exp(-x))
+        return activated

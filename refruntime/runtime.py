@@ -1,0 +1,349 @@
+"""The state machine: one optional model, one context, no pointers (contract sections 4 to 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.contract.limits import MAX_RESULT_BYTES
+from refruntime.contract.profile import Profile
+from refruntime.diagnostics import Report, build_diagnostics
+from refruntime.errors import (
+    ContextExceeded,
+    ContractError,
+    GenerationFailed,
+    InvalidLength,
+    InvalidUtf8,
+    ModelNotLoaded,
+    OutputBufferExceeded,
+)
+from refruntime.model.forward import Transformer
+from refruntime.model.kv_cache import KVCache, scratch_bytes
+from refruntime.model.load import Buffer, validate_model
+from refruntime.model.validated import Hyperparameters
+from refruntime.numerics import Numerics, Seq32
+from refruntime.sampling import Choice, SamplingConfig, sample, seeded
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.trace import ChoiceEvent, TokensEvent, Tracer
+
+DEFAULT_GENERATOR_SEED = 1
+
+
+class State(Enum):
+    """The states of the published state machine (contract section 4)."""
+
+    UNINITIALIZED = "uninitialized"
+    INITIALIZED = "initialized"
+    READY = "ready"
+    CONTINUATION_READY = "continuation ready"
+    RECOVERABLE_ERROR = "recoverable error"
+    FREED = "freed"
+
+
+@dataclass
+class LoadedModel:
+    """A resident model with its KV cache; both live and die together (ST-3, ST-6)."""
+
+    transformer: Transformer
+    tokenizer: Tokenizer
+    quantization: str
+    cache: KVCache
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Return the dimensions of the model."""
+        return self.transformer.hyperparameters
+
+
+@dataclass
+class Context:
+    """What a generation leaves behind: tokens, current logits [V], and the last sampling step."""
+
+    prompt_ids: list[int] = field(default_factory=list)
+    generated_ids: list[int] = field(default_factory=list)
+    logits: NDArray[np.float32] | None = None
+    sampled_logits: NDArray[np.float32] | None = None
+    choice: Choice | None = None
+
+
+class Runtime:
+    """The runtime behind the lock. Methods raise leaves of `ContractError`; `fail` and `succeed` record the outcome.
+
+    No transfer limit applies here: that one belongs to the ABI (MEM-2).
+    """
+
+    def __init__(
+        self, profile: Profile | None = None, numerics: Numerics | None = None, tracer: Tracer | None = None
+    ) -> None:
+        self.profile = profile if profile is not None else Profile()
+        self.numerics: Numerics = numerics if numerics is not None else Seq32()
+        self.tracer = tracer
+        self._start()
+
+    def _start(self) -> None:
+        self.model: LoadedModel | None = None
+        self.context = Context()
+        self.sampling = SamplingConfig()
+        self.generator_state = seeded(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
+        self.last_error: str | None = None
+        self.freed = False
+        self.result = b""
+        self.result_version = 0
+
+    # Outcome of a status call ------------------------------------------------------------------------------------
+
+    def succeed(self) -> None:
+        """Record a successful status call (ERR-5)."""
+        self.last_error = None
+
+    def fail(self, error: ContractError) -> None:
+        """Record a failed status call: its message, and the result that the profile asks for (ERR-3, ERR-4)."""
+        self.last_error = error.status.message
+        if self.profile.failed_call_result == "message":
+            self._set_result(error.status.message.encode())
+        elif self.profile.failed_call_result == "empty":
+            self._set_result(b"")
+
+    def _set_result(self, result: bytes) -> None:
+        self.result = result
+        self.result_version += 1
+
+    # Observables -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Return the state that the outcome of the last call and the model leave (contract section 4)."""
+        if self.last_error is not None:
+            return State.RECOVERABLE_ERROR
+        if self.model is None:
+            return State.FREED if self.freed else State.INITIALIZED
+        return State.CONTINUATION_READY if self.model.cache.length > 0 else State.READY
+
+    def diagnostics(self) -> bytes:
+        """Return the diagnostics document of this moment (DG-1 .. DG-8)."""
+        model, context = self.model, self.context
+        return build_diagnostics(
+            Report(
+                sampling=self.sampling,
+                prompt_ids=context.prompt_ids,
+                generated_tokens=len(context.generated_ids),
+                peak_scratch_bytes=0 if model is None else scratch_bytes(model.hyperparameters),
+                kv_length=0 if model is None else model.cache.length,
+                quantization="none" if model is None else model.quantization,
+                last_error=self.last_error,
+                model_loaded=model is not None,
+                logits=context.sampled_logits,
+                selected_token=None if context.choice is None else context.choice.token,
+            ),
+            self.profile,
+        )
+
+    # Status operations -------------------------------------------------------------------------------------------
+
+    def init_runtime(self) -> None:
+        """Create the runtime; on a live one a no-op or a fresh start, as the profile says (ST-1, ST-2)."""
+        if self.profile.init_on_live_runtime == "recreate":
+            version = self.result_version
+            self._start()
+            self.result_version = version + 1
+
+    def load_model(self, data: Buffer) -> None:
+        """Install a model as one transaction; a failure drops any resident model (ST-3, ST-4). Statuses 4 to 10."""
+        self.model = None
+        self.freed = False
+        self.context = Context()
+        validated = validate_model(data, self.profile)
+        transformer = Transformer(validated, self.profile, self.numerics)
+        self.model = LoadedModel(transformer, validated.tokenizer, validated.quantization, transformer.new_cache())
+        if self.profile.generator_on_load == "reseeded":
+            self._reseed()
+        self._set_result(b"model loaded")
+
+    def set_sampling_config(self, temperature: float, top_k: int, top_p: float, seed: int) -> None:
+        """Replace the sampling configuration (SC-1 .. SC-3); a bad value gives InvalidLength and changes nothing."""
+        self.sampling = SamplingConfig.validated(temperature, top_k, top_p, seed)
+        if self.profile.sampling_config_reseeds == "yes":
+            self._reseed()
+
+    def generate(self, prompt: bytes, max_new_tokens: int) -> None:
+        """Generate from a prompt (GEN-1 .. GEN-11): statuses 2, 3, 11, 12, 13, 14."""
+        text = _checked_utf8(prompt)
+        model = self._resident()
+        if max_new_tokens < 1:
+            raise InvalidLength(
+                "max_new_tokens is zero", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
+            )
+        if self.profile.generator_on_generate == "reseeded":
+            self._reseed()
+        try:
+            self._clear_context()
+            self.prefill(self.encode_prompt(text))
+            state = seeded(self.sampling.seed, self.profile)  # GEN-7
+            while len(self.context.generated_ids) < max_new_tokens and model.cache.length < model.cache.capacity:
+                choice = self._sample(state)
+                state = choice.generator_state
+                if choice.token in model.tokenizer.stop_ids:
+                    break
+                self._append(choice.token)
+            self._set_result(self._decoded(self.context.generated_ids))
+        except ContractError:
+            self._clear_context()  # ST-7
+            raise
+
+    def generate_next_token(self) -> None:
+        """Continue by one token with the runtime-owned generator (NT-1 .. NT-7): statuses 2, 3, 11, 12, 13, 14."""
+        model = self._resident()
+        if model.cache.length == 0:
+            raise _CONTINUATION_FAILURES[self.profile.continuation_without_context](
+                "there is no context to continue", rule="NT-2", field="kv_length", expected="> 0", found=0
+            )
+        if model.cache.length == model.cache.capacity:
+            raise ContextExceeded(
+                "the context is full",
+                rule="NT-3",
+                field="kv_length",
+                expected=f"< {model.cache.capacity}",
+                found=model.cache.length,
+            )
+        try:
+            choice = self._sample(self.generator_state)
+            self.generator_state = choice.generator_state
+            if choice.token in model.tokenizer.stop_ids:
+                self._set_result(b"")  # NT-5
+                return
+            self._append(choice.token)
+            whole = self.profile.continuation_result == "all generated text"
+            self._set_result(self._decoded(self.context.generated_ids if whole else [choice.token]))
+        except ContractError:
+            self._clear_context()  # NT-7
+            raise
+
+    def reset_context(self) -> None:
+        """Clear the context and keep model, buffers and sampling configuration (ST-5)."""
+        self._clear_context()
+        if self.profile.generator_on_reset == "reseeded":
+            self._reseed()
+        if self.profile.reset_result == "empty":
+            self._set_result(b"")
+
+    def free_model(self) -> None:
+        """Release the model with everything that depends on it; the sampling configuration stays (ST-6)."""
+        self.model = None
+        self.freed = True
+        self.context = Context()
+        self._set_result(b"")
+
+    # Parts of a generation ---------------------------------------------------------------------------------------
+
+    def encode_prompt(self, text: bytes) -> list[int]:
+        """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2, GEN-3): statuses 2, 11, 12, 13."""
+        model = self._resident()
+        ids = model.tokenizer.encode(text)
+        if ids and ids[-1] == model.tokenizer.eos_id:
+            ids = ids[:-1]
+        if len(ids) >= model.cache.capacity:
+            raise ContextExceeded(
+                "the encoded prompt does not leave room in the context",
+                rule="GEN-3",
+                field="prompt_tokens",
+                expected=f"< {model.cache.capacity}",
+                found=len(ids),
+            )
+        if not ids:
+            raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")
+        return ids
+
+    def prefill(self, ids: Sequence[int]) -> None:
+        """Forward the prompt ids; positions go through together, with the bits of one after the other (GEN-4)."""
+        model = self._resident()
+        self.context.prompt_ids = list(ids)
+        if self.tracer is not None:
+            self.tracer.event(TokensEvent("prompt", tuple(ids)))
+        self.context.logits = self._forward(model, ids)
+
+    def _sample(self, generator_state: int) -> Choice:
+        model, context = self._resident(), self.context
+        logits = context.logits
+        if logits is None:
+            raise GenerationFailed("there are no logits to sample from", rule="NT-2")
+        choice = sample(logits, self.sampling, generator_state, self.profile)
+        context.sampled_logits, context.choice = logits, choice
+        if self.tracer is not None:
+            self.tracer.event(ChoiceEvent(model.cache.length, choice))
+        return choice
+
+    def _append(self, token: int) -> None:
+        """Append a token and forward it at the next position (GEN-5)."""
+        model = self._resident()
+        self.context.generated_ids.append(token)
+        self.context.logits = self._forward(model, [token])
+
+    def _forward(self, model: LoadedModel, ids: Sequence[int]) -> NDArray[np.float32]:
+        logits: NDArray[Any] = model.transformer.forward(ids, model.cache, tracer=self.tracer)  # [1, V]
+        with np.errstate(over="ignore"):
+            last: NDArray[np.float32] = logits[-1].astype(np.float32)  # [V]
+        return last
+
+    def _decoded(self, ids: Sequence[int]) -> bytes:
+        """Decode generated ids: InvalidUtf8 or what the profile says (GEN-9), then OutputBufferExceeded (GEN-10)."""
+        result = self._resident().tokenizer.decode(ids)
+        try:
+            result.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self.profile.invalid_output_utf8 == "lossy":
+                result = result.decode("utf-8", errors="replace").encode()
+            else:
+                failure = InvalidUtf8 if self.profile.invalid_output_utf8 == "3" else GenerationFailed
+                raise failure(
+                    "the generated bytes are not valid UTF-8",
+                    rule="GEN-9",
+                    offset=error.start,
+                    found=result[error.start : error.end].hex(),
+                ) from None
+        if len(result) > MAX_RESULT_BYTES:
+            raise OutputBufferExceeded(
+                "the result text is too long",
+                rule="GEN-10",
+                expected=f"at most {MAX_RESULT_BYTES} bytes",
+                found=len(result),
+            )
+        return result
+
+    def _resident(self) -> LoadedModel:
+        if self.model is None:
+            raise ModelNotLoaded("no model is resident", rule="ST-6")
+        return self.model
+
+    def _clear_context(self) -> None:
+        self.context = Context()
+        if self.model is not None:
+            self.model.cache.length = 0
+
+    def _reseed(self) -> None:
+        self.generator_state = seeded(self.sampling.seed, self.profile)
+
+
+_CONTINUATION_FAILURES: dict[str, type[ContractError]] = {
+    "13": GenerationFailed,
+    "2": InvalidLength,
+    "11": ContextExceeded,
+}
+
+
+def _checked_utf8(prompt: bytes) -> bytes:
+    try:
+        prompt.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidUtf8(
+            "the prompt is not valid UTF-8",
+            rule="GEN-1",
+            field="prompt",
+            offset=error.start,
+            found=prompt[error.start : error.end].hex(),
+        ) from None
+    return prompt

@@ -1,0 +1,110 @@
+"""The four stages of the sampler as pure functions: select, weigh, cut, pick. Each returns what it saw.
+
+All sums are float32 in retained order (SA-4, SA-5). Letters: V vocabulary, R retained candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.contract.limits import MAX_TOP_K
+from refruntime.contract.profile import Profile
+from refruntime.numerics.libm import expf
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The retained candidates in descending order: `ids` int64 [R], `logits` float32 [R] (SA-2)."""
+
+    ids: NDArray[np.int64]
+    logits: Float32
+
+
+@dataclass(frozen=True)
+class Weighing:
+    """Weights before any cut: `weights` and running sums `cumulative`, float32 [R]; `total` is the last sum (SA-3)."""
+
+    weights: Float32
+    cumulative: Float32
+    total: np.float32
+
+    @property
+    def usable(self) -> bool:
+        """Say whether the total is finite and greater than 0 (SA-4)."""
+        return bool(np.isfinite(self.total) and self.total > 0)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The kept prefix: `kept` candidates, `threshold` = top_p * total, `mass` = their weight (SA-5, SA-6)."""
+
+    kept: int
+    threshold: np.float32
+    mass: np.float32
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The walk along the prefix: `point` = unit * mass fell to candidate `index` of the retained order (SA-6)."""
+
+    index: int
+    point: np.float32
+
+
+def argmax(logits: Float32) -> int:
+    """Return the id of the greatest logit: first of equals, never NaN, 0 if none is above -infinity (SA-1)."""
+    return int(np.argmax(np.where(np.isnan(logits), np.float32(-np.inf), logits)))
+
+
+def select(logits: Float32, top_k: int, profile: Profile) -> Selection:
+    """Retain the highest min(top_k, V, 1024) logits, never NaN, in descending order: [V] -> [R] (SA-2)."""
+    ids = np.flatnonzero(~np.isnan(logits))  # [<= V]
+    count = min(top_k, MAX_TOP_K, ids.size)
+    if count == 0:
+        return Selection(ids[:0], logits[:0])
+    if ids.size > 4 * count:  # sort only what can be retained; everything equal to the last one stays in the race
+        edge = np.partition(logits[ids], ids.size - count)[ids.size - count]
+        ids = ids[logits[ids] >= edge]
+    if profile.equal_logits == "higher id first":
+        ids = ids[::-1]
+    order = np.argsort(-logits[ids], kind="stable")[:count]
+    return Selection(ids[order], logits[ids[order]])
+
+
+def weigh(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
+    """Weigh every retained candidate by expf((l - l_max) / temperature): [R] -> [R] (SA-3, SA-4)."""
+    with np.errstate(all="ignore"):
+        distance = selection.logits - selection.logits[0]
+        if profile.temperature_scaling == "divide":
+            scaled = distance / temperature
+        else:
+            scaled = distance * (np.float32(1) / temperature)
+        weights = expf(scaled)
+        cumulative = np.add.accumulate(weights, dtype=np.float32)
+    return Weighing(weights, cumulative, cumulative[-1])
+
+
+def cut(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
+    """Keep the shortest prefix whose cumulative weight is >= top_p * total (SA-5)."""
+    with np.errstate(all="ignore"):
+        threshold = np.float32(top_p * weighing.total)
+    reached = np.flatnonzero(weighing.cumulative >= threshold)
+    kept = int(reached[0]) + 1 if reached.size else weighing.cumulative.size
+    if profile.top_p_crossing == "drop crossing but keep one":
+        kept = max(1, kept - 1)
+    return Cut(kept, threshold, weighing.cumulative[kept - 1])
+
+
+def pick(weighing: Weighing, cut_: Cut, unit: np.float32, profile: Profile) -> Pick:
+    """Walk the kept prefix: the first candidate whose running sum lies beyond unit * mass, else the last (SA-6)."""
+    with np.errstate(all="ignore"):
+        point = np.float32(unit * cut_.mass)
+    sums = weighing.cumulative[: cut_.kept]
+    beyond = point < sums if profile.draw_comparison == "<" else point <= sums
+    hits = np.flatnonzero(beyond)
+    return Pick(int(hits[0]) if hits.size else cut_.kept - 1, point)
