@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from refruntime.containers.checksum import slm1_checksum
 from refruntime.containers.slm1_format import (
@@ -30,12 +26,14 @@ from refruntime.containers.slm1_format import (
     fnv1a_64,
 )
 from refruntime.contract.profile import Profile
-from refruntime.quants.slm1 import pack_q4_0, quantize_q4_0, quantize_q8_0
 
 
 @dataclass(frozen=True)
 class EncodedTensor:
-    """One tensor as it is stored: payload bytes, scale bytes (little-endian float32, empty for f32)."""
+    """One tensor as it is stored: payload bytes, scale bytes (little-endian float32, empty for f32).
+
+    `refruntime.model.slm1_encode` makes it from numbers. `block_size` is 0 for f32.
+    """
 
     name: str
     dtype: DType
@@ -43,35 +41,6 @@ class EncodedTensor:
     block_size: int
     payload: bytes
     scales: bytes
-
-    @classmethod
-    def from_float32(
-        cls, name: str, values: NDArray[np.float32], dtype: DType = DType.F32, block_size: int = 32
-    ) -> Self:
-        """Encode float32 values of one to four dimensions, quantising them if `dtype` asks for it (SL-2).
-
-        `block_size` is that of q4_0; q8_0 always takes the whole row. ValueError if the values cannot be encoded.
-        """
-        if dtype is DType.F32:
-            return cls(name, dtype, values.shape, 0, values.astype("<f4").tobytes(), b"")
-        rows = values.reshape(-1, values.shape[-1])  # a vector is one row
-        if dtype is DType.Q8_0:
-            return cls.from_quantized(name, values.shape, dtype, *quantize_q8_0(rows))
-        return cls.from_quantized(name, values.shape, dtype, *quantize_q4_0(rows, block_size))
-
-    @classmethod
-    def from_quantized(
-        cls,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: DType,
-        values: NDArray[np.int8],
-        scales: NDArray[np.float32],
-    ) -> Self:
-        """Store values [rows, columns] and scales [rows, columns / block_size] that are quantised already."""
-        flat = values.reshape(-1)
-        payload = flat.tobytes() if dtype is DType.Q8_0 else pack_q4_0(flat).tobytes()
-        return cls(name, dtype, shape, shape[-1] // scales.shape[-1], payload, scales.astype("<f4").tobytes())
 
 
 def write_slm1(
