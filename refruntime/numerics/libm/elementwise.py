@@ -13,8 +13,8 @@ Float64Array: TypeAlias = NDArray[np.float64]
 Int32Array: TypeAlias = NDArray[np.int32]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-# Elements per block. The dozen temporaries of a kernel then stay in the second-level cache.
-BLOCK_LENGTH = 8192
+# Elements per block: the temporaries of a kernel then stay in the cache.
+BLOCK_LENGTH = 32768
 
 
 def float32_from_bits(bits: int) -> np.float32:

@@ -35,14 +35,12 @@ EXPM1_LN2_HIGH = float32_from_bits(0x3F317180)
 EXPM1_LN2_LOW = float32_from_bits(0x3717F7D1)
 EXPM1_Q1 = float32_from_bits(0xBD088868)
 EXPM1_Q2 = float32_from_bits(0x3ACF3010)
-EXPM1_TINY = float32_from_bits(0x33000000)  # 2**-25: below it the result is x
 
 HALF_LN2 = float32_from_bits(0x3EB17218)
 
 TANH_HALF_LN_3 = float32_from_bits(0x3F0C9F54)  # ln(3) / 2
 TANH_HALF_LN_5_3 = float32_from_bits(0x3E82C578)  # ln(5/3) / 2  # ln(5/3) / 2
 TANH_SATURATION = np.float32(10)
-SMALLEST_NORMAL = float32_from_bits(0x00800000)
 
 
 def expf(x: Float32Array | np.float32) -> Float32Array:
@@ -103,7 +101,6 @@ def _tanhf_block(x: Float32Array) -> Float32Array:
     t = _expm1f(np.where(above_half_ln_5_3, doubled, -doubled))
     denominator = t + TWO
     result = np.where(above_half_ln_3, ONE - TWO / denominator, np.where(above_half_ln_5_3, t, -t) / denominator)
-    result = np.where(magnitude < SMALLEST_NORMAL, magnitude, result)
     result = np.where(moderate, result, ONE + np.float32(0) / magnitude)
     return np.copysign(result, x)
 
@@ -132,7 +129,6 @@ def _expm1f(x: Float32Array) -> Float32Array:
     scale = power_of_two(power)
     inverse_scale = power_of_two(-power)
     return _choose(
-        (magnitude < EXPM1_TINY, x),
         (power == 0, unreduced),
         (power == -1, np.float32(0.5) * (reduced - error) - np.float32(0.5)),
         ((power == 1) & (reduced < np.float32(-0.25)), np.float32(-2) * (error - (reduced + np.float32(0.5)))),
