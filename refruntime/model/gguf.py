@@ -1,0 +1,129 @@
+"""Check that a GGUF file holds a model: hyper-parameters, tokenizer, tensors, shapes (GG-4, section 13 "GGUF")."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.containers.gguf import GgufFile, GgufTensor
+from refruntime.containers.gguf_metadata import printable
+from refruntime.contract.profile import Profile
+from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
+from refruntime.model.gguf_hyperparameters import read_hyperparameters
+from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
+from refruntime.quants.ggml import GGML_TYPES, GgmlType, dequantize
+
+
+@dataclass(frozen=True)
+class GgufWeight:
+    """One used tensor of a GGUF file, decoded on demand from the memory of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: GgmlType
+    payload: memoryview
+
+    @property
+    def type_name(self) -> str:
+        """Return the lower-case ggml name of the stored type."""
+        return self.type.name
+
+    def rows(self) -> NDArray[np.float32]:
+        """Return the float32 values in `shape`, exactly those of ggml's `to_float` (GG-8)."""
+        return dequantize(self.type, self.payload, self.shape)
+
+    def quantized(self) -> QuantizedRows | None:
+        """Return None: a GGUF weight is always dequantized first (GG-8)."""
+        return None
+
+
+def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
+    """Check everything behind the tensor directory in the order of section 13; no weight is decoded.
+
+    Errors: InvalidHeader (architecture, hyper-parameters, tokenizer), MissingTensor, ShapeMismatch (wrong shapes, and
+    tensors that the architecture does not use, whose number llama.cpp checks too).
+    """
+    hyperparameters = read_hyperparameters(file.metadata, profile)
+    _refuse_splits(file)
+    tokenizer = read_tokenizer(file.metadata)
+    used: list[tuple[GgufTensor, tuple[int, ...]]] = []
+    for name, shape, required in expected_tensors(hyperparameters):  # stops at the first absent one
+        tensor = file.tensors.get(name)
+        if tensor is not None:
+            used.append((tensor, shape))
+        elif required:
+            raise MissingTensor("a required tensor is absent", rule="GG-4", tensor=name, expected=list(shape))
+    weights: dict[str, GgufWeight] = {}
+    for tensor, shape in used:
+        if _without_trailing_ones(tensor.dimensions) != _without_trailing_ones(shape[::-1]):
+            raise ShapeMismatch(
+                "the tensor has another shape",
+                rule="GG-4",
+                tensor=tensor.name,
+                expected=list(shape),
+                found=list(tensor.shape),
+            )
+        weights[tensor.name] = GgufWeight(tensor.name, shape, tensor.type, file.tensor_bytes(tensor))
+    for name in file.tensors:
+        if name not in weights:
+            raise ShapeMismatch(
+                "the architecture does not use this tensor, so it would change the arithmetic",
+                rule="GG-4",
+                tensor=printable(name),
+                expected=f"only the {len(weights)} tensors of {hyperparameters.architecture}",
+                found=f"{len(file.tensors)} tensors",
+            )
+    return ValidatedModel("gguf", hyperparameters, weights, tokenizer, quantization_label(file))
+
+
+def expected_tensors(dimensions: Hyperparameters) -> Iterator[tuple[str, tuple[int, ...], bool]]:
+    """Yield (name, row-major shape, required) of every tensor of the `llama` architecture."""
+    vocab, hidden, ffn = dimensions.vocab_size, dimensions.hidden_size, dimensions.ffn_size
+    queries = dimensions.head_count * dimensions.head_dim
+    keys = dimensions.kv_head_count * dimensions.head_dim
+    yield "token_embd.weight", (vocab, hidden), True
+    yield "output_norm.weight", (hidden,), True
+    yield "output.weight", (vocab, hidden), False  # without it the embeddings are used
+    yield "rope_freqs.weight", (dimensions.head_dim // 2,), False
+    for layer in range(dimensions.layer_count):
+        prefix = f"blk.{layer}."
+        yield prefix + "attn_norm.weight", (hidden,), True
+        yield prefix + "attn_q.weight", (queries, hidden), True
+        yield prefix + "attn_k.weight", (keys, hidden), True
+        yield prefix + "attn_v.weight", (keys, hidden), True
+        yield prefix + "attn_output.weight", (hidden, queries), True
+        yield prefix + "ffn_norm.weight", (hidden,), True
+        yield prefix + "ffn_gate.weight", (ffn, hidden), True
+        yield prefix + "ffn_up.weight", (ffn, hidden), True
+        yield prefix + "ffn_down.weight", (hidden, ffn), True
+
+
+def quantization_label(file: GgufFile) -> str:
+    """Return the name of the type that holds most elements, of equals the lower type number (GG-9); `none` if empty."""
+    elements: Counter[int] = Counter()
+    for tensor in file.tensors.values():
+        elements[tensor.type.number] += tensor.element_count
+    if not elements:
+        return "none"
+    return GGML_TYPES[min(elements, key=lambda number: (-elements[number], number))].name
+
+
+def _without_trailing_ones(dimensions: tuple[int, ...]) -> tuple[int, ...]:
+    """Drop trailing dimensions of 1, which equal none (section 13)."""
+    end = len(dimensions)
+    while end and dimensions[end - 1] == 1:
+        end -= 1
+    return dimensions[:end]
+
+
+def _refuse_splits(file: GgufFile) -> None:
+    field = file.metadata.fields.get("split.count")
+    if field is not None and (field.element_type is not None or field.value not in (0, 1)):
+        raise InvalidHeader(
+            "the model is split into several files", rule="GG-4", field="split.count", expected=1, found=field.type_name
+        )
