@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -173,6 +173,17 @@ class Runtime:
     def generate(self, prompt: bytes, max_new_tokens: int) -> None:
         """Generate from a prompt (GEN-1 .. GEN-11): statuses 2, 3, 11, 12, 13, 14."""
         text = _checked_utf8(prompt)
+        self._generate(lambda: self.encode_prompt(text), max_new_tokens)
+
+    def generate_from_ids(self, ids: Sequence[int], max_new_tokens: int) -> None:
+        """Generate from ids below V, taken as they are, as `generate` does from encoded text: statuses 2, 3, 11 to 14.
+
+        No export does this; it is for comparisons with software that shares no tokenizer.
+        """
+        self._generate(lambda: self._checked_prompt(list(ids)), max_new_tokens)
+
+    def _generate(self, prompt_ids: Callable[[], list[int]], max_new_tokens: int) -> None:
+        """Check model and count, then run the transaction (GEN-1 .. GEN-11)."""
         model = self._resident()
         if max_new_tokens < 1:
             raise InvalidLength(
@@ -182,7 +193,7 @@ class Runtime:
             self._reseed()
         try:
             self._clear_context()
-            self.prefill(self.encode_prompt(text))
+            self.prefill(prompt_ids())
             state = seeded(self.sampling.seed, self.profile)  # GEN-7
             while len(self.context.generated_ids) < max_new_tokens and model.cache.length < model.cache.capacity:
                 choice = self._sample(state)
@@ -246,6 +257,11 @@ class Runtime:
         ids = model.tokenizer.encode(text)
         if ids and ids[-1] == model.tokenizer.eos_id:
             ids = ids[:-1]
+        return self._checked_prompt(ids)
+
+    def _checked_prompt(self, ids: list[int]) -> list[int]:
+        """Return the ids if they leave room in the context and are not empty (GEN-3): statuses 2, 11."""
+        model = self._resident()
         if len(ids) >= model.cache.capacity:
             raise ContextExceeded(
                 "the encoded prompt does not leave room in the context",
