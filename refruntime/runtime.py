@@ -172,7 +172,7 @@ class Runtime:
 
     def generate(self, prompt: bytes, max_new_tokens: int) -> None:
         """Generate from a prompt (GEN-1 .. GEN-11): statuses 2, 3, 11, 12, 13, 14."""
-        text = _checked_utf8(prompt)
+        text = checked_utf8(prompt)
         self._generate(lambda: self.encode_prompt(text), max_new_tokens)
 
     def generate_from_ids(self, ids: Sequence[int], max_new_tokens: int) -> None:
@@ -184,7 +184,7 @@ class Runtime:
 
     def _generate(self, prompt_ids: Callable[[], list[int]], max_new_tokens: int) -> None:
         """Check model and count, then run the transaction (GEN-1 .. GEN-11)."""
-        model = self._resident()
+        model = self.resident()
         if max_new_tokens < 1:
             raise InvalidLength(
                 "max_new_tokens is zero", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
@@ -208,7 +208,7 @@ class Runtime:
 
     def generate_next_token(self) -> None:
         """Continue by one token with the runtime-owned generator (NT-1 .. NT-7): statuses 2, 3, 11, 12, 13, 14."""
-        model = self._resident()
+        model = self.resident()
         if model.cache.length == 0:
             raise _CONTINUATION_FAILURES[self.profile.continuation_without_context](
                 "there is no context to continue", rule="NT-2", field="kv_length", expected="> 0", found=0
@@ -253,7 +253,7 @@ class Runtime:
 
     def encode_prompt(self, text: bytes) -> list[int]:
         """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2, GEN-3): statuses 2, 11, 12, 13."""
-        model = self._resident()
+        model = self.resident()
         ids = model.tokenizer.encode(text)
         if ids and ids[-1] == model.tokenizer.eos_id:
             ids = ids[:-1]
@@ -261,7 +261,7 @@ class Runtime:
 
     def _checked_prompt(self, ids: list[int]) -> list[int]:
         """Return the ids if they leave room in the context and are not empty (GEN-3): statuses 2, 11."""
-        model = self._resident()
+        model = self.resident()
         if len(ids) >= model.cache.capacity:
             raise ContextExceeded(
                 "the encoded prompt does not leave room in the context",
@@ -276,14 +276,14 @@ class Runtime:
 
     def prefill(self, ids: Sequence[int]) -> None:
         """Forward the prompt ids; positions go through together, with the bits of one after the other (GEN-4)."""
-        model = self._resident()
+        model = self.resident()
         self.context.prompt_ids = list(ids)
         if self.tracer is not None:
             self.tracer.event(TokensEvent("prompt", tuple(ids)))
         self.context.logits = self._forward(model, ids)
 
     def _sample(self, generator_state: int) -> Choice:
-        model, context = self._resident(), self.context
+        model, context = self.resident(), self.context
         logits = context.logits
         if logits is None:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
@@ -295,7 +295,7 @@ class Runtime:
 
     def _append(self, token: int) -> None:
         """Append a token and forward it at the next position (GEN-5)."""
-        model = self._resident()
+        model = self.resident()
         self.context.generated_ids.append(token)
         self.context.logits = self._forward(model, [token])
 
@@ -307,7 +307,7 @@ class Runtime:
 
     def _decoded(self, ids: Sequence[int]) -> bytes:
         """Decode generated ids: InvalidUtf8 or what the profile says (GEN-9), then OutputBufferExceeded (GEN-10)."""
-        result = self._resident().tokenizer.decode(ids)
+        result = self.resident().tokenizer.decode(ids)
         try:
             result.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -330,7 +330,8 @@ class Runtime:
             )
         return result
 
-    def _resident(self) -> LoadedModel:
+    def resident(self) -> LoadedModel:
+        """Return the resident model: status 12 without one (ST-6)."""
         if self.model is None:
             raise ModelNotLoaded("no model is resident", rule="ST-6")
         return self.model
@@ -351,7 +352,8 @@ _CONTINUATION_FAILURES: dict[str, type[ContractError]] = {
 }
 
 
-def _checked_utf8(prompt: bytes) -> bytes:
+def checked_utf8(prompt: bytes) -> bytes:
+    """Return the prompt if it is valid UTF-8 (GEN-1): status 3."""
     try:
         prompt.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidModelMagic
 from refruntime.model.kv_cache import check_buffers
 from refruntime.model.validated import ValidatedModel
+from refruntime.tokenizers.base import Tokenizer
 
 Buffer = bytes | bytearray | memoryview
 
@@ -16,18 +17,40 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
     The result refers to `data`, which must stay unchanged until the weights are bound.
     """
     view = memoryview(data).cast("B")
-    magic = bytes(view[:4])
-    if magic == b"SLM1" and "slm1" in profile.containers:
+    if container_of(view, profile) == "slm1":
         from refruntime.containers.slm1 import read_slm1
         from refruntime.model.slm1 import validate_slm1
 
         model = validate_slm1(read_slm1(view, profile), profile)
-    elif magic == b"GGUF" and "gguf" in profile.containers:
+    else:
         from refruntime.containers.gguf import read_gguf
         from refruntime.model.gguf import validate_gguf
 
         model = validate_gguf(read_gguf(view), profile)
-    else:
+    check_buffers(model.hyperparameters)
+    return model
+
+
+def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
+    """Return the tokenizer alone; statuses as `validate_model`.
+
+    A GGUF file needs neither tensors nor hyper-parameters for that (vocabulary-only files); an SLM1 file is validated
+    as a whole.
+    """
+    view = memoryview(data).cast("B")
+    if container_of(view, profile) == "slm1":
+        return validate_model(view, profile).tokenizer
+    from refruntime.containers.gguf import read_gguf
+    from refruntime.model.gguf_tokenizer import read_tokenizer as tokenizer_from_metadata
+
+    return tokenizer_from_metadata(read_gguf(view).metadata)
+
+
+def container_of(view: memoryview, profile: Profile) -> str:
+    """Return `slm1` or `gguf` by the magic; InvalidModelMagic for what the profile does not accept (GG-1)."""
+    magic = bytes(view[:4])
+    name = {b"SLM1": "slm1", b"GGUF": "gguf"}.get(magic)
+    if name is None or name not in profile.containers:
         raise InvalidModelMagic(
             "the artifact begins with no magic that this profile accepts",
             rule="GG-1",
@@ -36,5 +59,4 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
             expected=" or ".join(name.upper() for name in profile.containers),
             found=repr(magic),
         )
-    check_buffers(model.hyperparameters)
-    return model
+    return name
