@@ -1,0 +1,97 @@
+"""The SLM1 checksum against a loop that follows the text one operation at a time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from refruntime.containers import checksum as module
+from refruntime.containers.checksum import slm1_checksum
+from refruntime.containers.slm1 import read_slm1
+from refruntime.contract import Profile
+from refruntime.errors import InvalidHeader
+from tests.unit.slm1_by_hand import build, naive_checksum
+
+ORDERS = ["mix, rotate, multiply", "mix, multiply, rotate", "rotate, mix, multiply"]
+
+
+def test_no_bytes_and_one_byte_by_hand() -> None:
+    """SL-5: nothing gives the start; one byte can be followed by hand."""
+    assert slm1_checksum(b"", Profile()) == 0xCBF29CE484222325
+    # One byte 0x25 at index 0: 0xcbf29ce484222325 ^ 0x25 = 0xcbf29ce484222300; the top five bits are 11001 = 25,
+    # so rotated by 5: 0x7e539c9084446000 + 25 = 0x7e539c9084446019; times 0x100000001b3 mod 2^64.
+    assert slm1_checksum(b"\x25", Profile()) == 0x7E539C9084446019 * 0x100000001B3 % 2**64
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("rotation", [0, 1, 5, 8, 9, 31, 32, 63])
+@pytest.mark.parametrize("start", [0, 1, 0xCBF29CE484222325, 2**64 - 1])
+def test_every_option(order: str, rotation: int, start: int) -> None:
+    """SL-5: each start, rotation and order equals the plain loop, on lengths around the skipped field."""
+    profile = Profile(checksum_order=order, checksum_rotation=rotation, checksum_start=start)  # type: ignore[arg-type]
+    data = random.Random(7).randbytes(300)
+    for length in (0, 1, 2, 99, 100, 101, 107, 108, 109, 300):
+        expected = naive_checksum(data[:length], start, rotation, order)
+        assert slm1_checksum(data[:length], profile) == expected, length
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_chunks(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SL-5: the result does not depend on where the passes end, also inside the skipped field."""
+    data = random.Random(8).randbytes(1000)
+    profile = Profile(checksum_order=order)  # type: ignore[arg-type]
+    expected = naive_checksum(data, order=order)
+    for size in (1, 3, 7, 100, 101, 103, 107, 108, 999, 1000):
+        monkeypatch.setattr(module, "_CHUNK", size)
+        assert slm1_checksum(data, profile) == expected, size
+
+
+def test_long_input_with_the_real_chunk() -> None:
+    """SL-5: indices beyond 2^16 are mixed in full."""
+    data = random.Random(9).randbytes(200_001)
+    assert slm1_checksum(memoryview(data), Profile()) == naive_checksum(data)
+
+
+def test_checksum_field_does_not_count() -> None:
+    """SL-5: bytes 100..107 are taken as zero, their neighbours are not."""
+    data = random.Random(10).randbytes(200)
+    cleared = data[:100] + bytes(8) + data[108:]
+    assert slm1_checksum(data, Profile()) == slm1_checksum(cleared, Profile())
+    for place in (99, 108):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        assert slm1_checksum(bytes(changed), Profile()) != slm1_checksum(data, Profile())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_reader_follows_the_profile(order: str) -> None:
+    """SL-5: a file of a build with another formula is read with its profile and refused with the default one."""
+    file = build()
+    value = naive_checksum(bytes(file), start=99, rotation=17, order=order)
+    file[100:108] = value.to_bytes(8, "little")
+    profile = Profile(checksum_start=99, checksum_rotation=17, checksum_order=order)  # type: ignore[arg-type]
+    assert read_slm1(bytes(file), profile).header.checksum == value
+    with pytest.raises(InvalidHeader):
+        read_slm1(bytes(file), Profile())
+
+
+def start_for_zero(file: bytes) -> int:
+    """Run the steps of SL-5 backwards from 0: each of them can be undone."""
+    state = 0
+    inverse = pow(0x100000001B3, -1, 2**64)
+    for index in range(len(file) - 1, -1, -1):
+        state = state * inverse % 2**64
+        state = (state >> 5) + (state % 32) * 2**59
+        state ^= index ^ (0 if 100 <= index <= 107 else file[index])
+    return state
+
+
+def test_zero_is_refused_even_if_it_is_computed() -> None:
+    """SL-5: the checksum must not be zero, also where the formula gives zero."""
+    file = bytes(build(checksum=0))
+    profile = Profile(checksum_start=start_for_zero(file))
+    assert slm1_checksum(file, profile) == 0
+    with pytest.raises(InvalidHeader) as caught:
+        read_slm1(file, profile)
+    assert caught.value.found == 0
