@@ -95,6 +95,11 @@ class GgufField:
         return self.type.name if self.element_type is None else f"{self.type.name} of {self.element_type.name}"
 
     @property
+    def stored_type(self) -> ValueType:
+        """Return the type of the bytes at `offset`: that of the elements of an array, else that of the value."""
+        return self.type if self.element_type is None else self.element_type
+
+    @property
     def value(self) -> GgufValue:
         """Read the value: a Python scalar, a NumPy array of numbers (bools as bool), or a list of strings."""
         if self.element_type is ValueType.STRING:
@@ -106,7 +111,7 @@ class GgufField:
 
     def numbers(self) -> NDArray[Any]:
         """Read the numbers of a scalar or array, [count], in their stored type; a view of the file except for bools."""
-        stored = self.element_type or self.type
+        stored = self.stored_type
         numbers = np.frombuffer(self.data, NUMBER_TYPES[stored], self.count, self.offset)
         return numbers != 0 if stored is ValueType.BOOL else numbers
 

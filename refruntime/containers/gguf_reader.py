@@ -106,7 +106,7 @@ class MetadataReader(Reader):
                     found=count,
                 )
         field = GgufField(key, value_type, element_type, count, self.position, self.data)
-        stored = element_type or value_type
+        stored = field.stored_type
         if stored is ValueType.STRING:
             self._skip_strings(count)
         else:

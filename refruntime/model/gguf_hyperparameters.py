@@ -103,7 +103,8 @@ def _refuse_unknown(metadata: GgufMetadata, prefix: str) -> None:
             )
         value_type, neutral = _NEUTRAL[suffix]
         if metadata.fields[key].type is not value_type or metadata[key] != neutral:
-            found = metadata.fields[key].type_name if metadata.fields[key].element_type else metadata[key]
+            field = metadata.fields[key]
+            found = field.type_name if field.type in (ValueType.ARRAY, ValueType.STRING) else field.value
             raise _invalid("a hyper-parameter asks for arithmetic that is not implemented", key, neutral, found)
 
 
