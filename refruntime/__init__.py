@@ -1,1 +1,59 @@
-"""A reference runtime for TinyRustLM: the 13 WebAssembly exports answered exactly."""
+"""A reference runtime for TinyRustLM: the 13 WebAssembly exports answered exactly, in Python and NumPy.
+
+The names below load their module when they are first used, so that `import refruntime` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refruntime.api import Generation, Model, open_model, open_tokenizer
+    from refruntime.contract import Profile, Status
+    from refruntime.errors import ContractError
+    from refruntime.exports import ExportedABI
+    from refruntime.memory import HostMisuse, Trap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ContractError",
+    "ExportedABI",
+    "Generation",
+    "HostMisuse",
+    "Model",
+    "Profile",
+    "Status",
+    "Trap",
+    "__version__",
+    "open_model",
+    "open_tokenizer",
+]
+
+_HOMES = {
+    "ContractError": "refruntime.errors",
+    "ExportedABI": "refruntime.exports",
+    "Generation": "refruntime.api",
+    "HostMisuse": "refruntime.memory",
+    "Model": "refruntime.api",
+    "Profile": "refruntime.contract",
+    "Status": "refruntime.contract",
+    "Trap": "refruntime.memory",
+    "open_model": "refruntime.api",
+    "open_tokenizer": "refruntime.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

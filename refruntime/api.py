@@ -1,0 +1,235 @@
+"""The Python API: open a model file or its bytes, tokenize, compute logits, generate, inspect.
+
+Thin over `Runtime` and `Transformer`; for the 13 exports with pointers and memory use `ExportedABI`.
+
+    model = open_model("stories.gguf")
+    model.generate("Once upon a time", 32, temperature=0.8, top_k=40, seed=7).text
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
+from refruntime.errors import ContextExceeded, ContractError, InvalidLength
+from refruntime.inspection import Inspection, inspect_artifact
+from refruntime.model.load import Buffer, read_tokenizer
+from refruntime.model.validated import Hyperparameters
+from refruntime.numerics import Numerics, numerics_named
+from refruntime.runtime import Runtime, checked_utf8
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
+
+Artifact = str | PathLike[str] | Buffer
+Prompt = str | bytes | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one generation did. A failure that the contract defines is a result here, not an exception.
+
+    `status` and `error` say how it ended. `prompt_ids` are the ids that were prefilled and `generated_ids` those that
+    were sampled without the stop token, also where the generation failed later. `result_bytes` is the result text of
+    the export; if the text was refused (GEN-9, GEN-10), the bytes that were refused. `text` is None after a failure.
+    """
+
+    status: Status
+    error: ContractError | None
+    prompt_ids: tuple[int, ...]
+    generated_ids: tuple[int, ...]
+    result_bytes: bytes
+
+    @property
+    def text(self) -> str | None:
+        """Return the generated text, None after a failure."""
+        return self.result_bytes.decode() if self.error is None else None
+
+
+class Model:
+    """An open model; made by `open_model`. Calls do not influence each other."""
+
+    def __init__(self, data: Buffer, profile: Profile, numerics: Numerics) -> None:
+        self.profile = profile
+        self.numerics = numerics
+        self._data = data
+        self._runtime = Runtime(profile, numerics)
+        self._runtime.load_model(data)
+        self._loaded = self._runtime.resident()
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Return the dimensions of the model."""
+        return self._loaded.hyperparameters
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer of the model."""
+        return self._loaded.tokenizer
+
+    @property
+    def quantization(self) -> str:
+        """Return the label that the diagnostics show (DG-6, GG-9)."""
+        return self._loaded.quantization
+
+    def tokenize(self, text: str | bytes, add_special: bool = True) -> list[int]:
+        """Encode text; `add_special` adds BOS and EOS as the model says. Statuses: InvalidUtf8, GenerationFailed."""
+        return self.tokenizer.encode(checked_utf8(raw_bytes(text)), add_special=add_special)
+
+    def detokenize(self, ids: Iterable[int]) -> bytes:
+        """Decode ids into bytes, not necessarily valid UTF-8 (SL-8, GG-6). ValueError for an id outside 0 .. V - 1."""
+        return self.tokenizer.decode(self._checked_ids(ids))
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Return the ids that are prefilled: encoded text without one terminal EOS (GEN-2), or the ids as given.
+
+        Statuses for text: InvalidUtf8, InvalidLength (empty), ContextExceeded, GenerationFailed.
+        """
+        if isinstance(prompt, str | bytes):
+            return self._runtime.encode_prompt(checked_utf8(_prompt_bytes(prompt)))
+        return self._checked_ids(prompt)
+
+    def logits(self, prompt: Prompt, tracer: Tracer | None = None) -> NDArray[Any]:
+        """Return the logits of every position [T, V]: float32 for seq32, float64 for f64.
+
+        As `prompt_ids`; ids may fill the context to the last position. ContextExceeded beyond, InvalidLength for none.
+        """
+        ids = self.prompt_ids(prompt)
+        transformer = self._loaded.transformer
+        cache = transformer.new_cache()
+        if not ids:
+            raise InvalidLength("there are no tokens", rule="GEN-3", field="ids", expected="at least 1", found=0)
+        if len(ids) > cache.capacity:
+            raise ContextExceeded(
+                "there are more tokens than positions",
+                rule="GEN-3",
+                field="ids",
+                expected=f"at most {cache.capacity}",
+                found=len(ids),
+            )
+        return transformer.forward(ids, cache, every_logit=True, tracer=tracer)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 1,
+        top_p: float = 1.0,
+        seed: int = 1,
+        tracer: Tracer | None = None,
+    ) -> Generation:
+        """Generate as the export `generate` does (GEN-1 .. GEN-11) after `set_sampling_config` (SC-1 .. SC-3).
+
+        The context is empty before. ValueError for a prompt id outside 0 .. V - 1; every contract failure is in the
+        result: statuses 2, 3, 11, 13, 14.
+        """
+        runtime = self._runtime
+        ids = None if isinstance(prompt, str | bytes) else self._checked_ids(prompt)
+        record = _Record(self.tokenizer.stop_ids, tracer)
+        runtime.reset_context()
+        runtime.tracer = record
+        error: ContractError | None = None
+        try:
+            runtime.set_sampling_config(temperature, top_k, top_p, seed)
+            if isinstance(prompt, str | bytes):
+                runtime.generate(_prompt_bytes(prompt), max_new_tokens)
+            else:
+                runtime.generate_from_ids(ids or [], max_new_tokens)
+        except ContractError as failure:
+            error = failure
+        finally:
+            runtime.tracer = None
+        return Generation(
+            status=Status.Ok if error is None else error.status,
+            error=error,
+            prompt_ids=record.prompt_ids,
+            generated_ids=tuple(record.generated_ids),
+            result_bytes=runtime.result if error is None else self.tokenizer.decode(record.generated_ids),
+        )
+
+    def inspect(self) -> Inspection:
+        """Describe the file: header, metadata, tensors, types, tokenizer."""
+        return inspect_artifact(self._data, self.profile)
+
+    def _checked_ids(self, ids: Iterable[int]) -> list[int]:
+        return checked_ids(ids, self.hyperparameters.vocab_size)
+
+
+def open_model(path_or_bytes: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32") -> Model:
+    """Open an SLM1 or GGUF model; a path is mapped, not read, and no transfer limit applies.
+
+    `numerics` is `seq32` (the contract's float32, the default) or `f64`. Failures: leaves of ContractError with the
+    statuses 4 to 10; OSError for a path that cannot be read.
+    """
+    chosen = numerics_named(numerics) if isinstance(numerics, str) else numerics
+    return Model(artifact_bytes(path_or_bytes), profile if profile is not None else Profile(), chosen)
+
+
+def open_tokenizer(path_or_bytes: Artifact, profile: Profile | None = None) -> Tokenizer:
+    """Open the tokenizer alone; a GGUF file needs no tensors for that. Failures as `open_model`."""
+    return read_tokenizer(artifact_bytes(path_or_bytes), profile if profile is not None else Profile())
+
+
+def artifact_bytes(path_or_bytes: Artifact) -> Buffer:
+    """Return a view of the bytes; a path is mapped into memory. OSError."""
+    if isinstance(path_or_bytes, bytes | bytearray | memoryview):
+        return path_or_bytes
+    with Path(path_or_bytes).open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return b""  # an empty file cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
+    """Return the ids as a list of int; ValueError for one outside 0 .. V - 1."""
+    checked = [int(np.int64(token)) for token in ids]
+    for token in checked:
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"token id {token} is outside the vocabulary; expected 0 .. {vocab_size - 1}")
+    return checked
+
+
+def raw_bytes(text: str | bytes) -> bytes:
+    """Return the UTF-8 bytes of text. Lone surrogates give bytes that are no UTF-8, those of an argument its own."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")  # how Python reads undecodable command line arguments
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _prompt_bytes(prompt: str | bytes) -> bytes:
+    """Return the bytes of a prompt as the export takes them: not empty (ERR-1)."""
+    raw = raw_bytes(prompt)
+    if not raw:
+        raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
+    return raw
+
+
+class _Record:
+    """Remember which ids went in and came out, so that a failed generation can tell them; pass events on."""
+
+    def __init__(self, stop_ids: frozenset[int], listener: Tracer | None) -> None:
+        self.prompt_ids: tuple[int, ...] = ()
+        self.generated_ids: list[int] = []
+        self._stop_ids = stop_ids
+        self._listener = listener
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, TokensEvent) and event.name == "prompt":
+            self.prompt_ids = event.ids
+        elif isinstance(event, ChoiceEvent) and event.choice.token not in self._stop_ids:
+            self.generated_ids.append(event.choice.token)
+        if self._listener is not None:
+            self._listener.event(event)

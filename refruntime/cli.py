@@ -1,0 +1,96 @@
+"""The command line: which commands exist, and what every outcome means as an exit code.
+
+0 fine; 1 a failure that the contract defines, or a mismatch; 2 wrong usage; 3 a missing tool or file; 4 a bug in the
+oracle; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from refruntime import __version__
+
+EXIT_FAILURE = 1
+EXIT_MISSING = 3
+EXIT_CRASH = 4
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "run": "refruntime.commands.run:run_command",
+    "logits": "refruntime.commands.logits:logits_command",
+    "inspect": "refruntime.commands.inspect:inspect_command",
+    "tokenize": "refruntime.commands.tokenize:tokenize_command",
+    "contract": "refruntime.commands.contract:contract_command",
+}
+"""Command name -> where it lives; a command is imported when it is used."""
+
+
+class CommandGroup(click.Group):
+    """A group that imports a command only when it is named, or when all are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order of a first visit."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.command(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Start here:
+  refruntime demo
+  refruntime run model.gguf "Once upon a time" -n 32
+
+Exit codes: 0 fine, 1 a failure that the contract defines or a mismatch, 2 wrong usage, 3 a missing tool or file,
+4 a bug in the oracle.
+""",
+)
+@click.version_option(__version__, prog_name="refruntime")
+@click.option("--traceback", "show_traceback", is_flag=True, help="After a bug in the oracle, show where it happened.")
+@click.pass_context
+def cli(ctx: click.Context, show_traceback: bool) -> None:
+    """Reference runtime for the TinyRustLM WebAssembly ABI: answers that a build must match bit for bit."""
+    ctx.obj = {"traceback": show_traceback}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but an interrupt of the interpreter escapes."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = cli.main(args=argv, prog_name="refruntime", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:  # usage errors are 2, others say their code
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _crash(error, show_traceback="--traceback" in argv)
+
+
+def _crash(error: Exception, *, show_traceback: bool) -> int:
+    click.echo(f"refruntime: this is a bug in the oracle: {type(error).__name__}: {error}", err=True)
+    if show_traceback:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    else:
+        click.echo("Run again as `refruntime --traceback ...` and report what it prints.", err=True)
+    return EXIT_CRASH

@@ -1,0 +1,138 @@
+"""`refruntime inspect`: what is in a model file, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from refruntime.commands.shared import (
+    MODEL,
+    add_row,
+    json_option,
+    map_file,
+    plain_table,
+    print_failure,
+    profile_option,
+    status_document,
+    visible,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.inspection import Inspection, MetadataLine, inspect_artifact
+
+SHOWN_TEXT = 100
+SHOWN_TENSORS = 400
+
+
+@click.command(
+    "inspect",
+    epilog="""\b
+Examples:
+  refruntime inspect model.slm1
+  refruntime inspect broken.gguf --json | jq .error
+""",
+)
+@MODEL
+@profile_option
+@json_option
+def inspect_command(model: Path, profile: Profile, as_json: bool) -> None:
+    """Show header, metadata, tensors, types and tokenizer of MODEL, and check everything that loading checks.
+
+    Of a broken file it shows what can be read, then the first rule that fails with offset, expected and found value;
+    exit code 1.
+    """
+    report = inspect_artifact(map_file(model), profile)
+    if as_json:
+        write_json({"model": str(model), **inspection_document(report)})
+    else:
+        print_inspection(report, str(model), Console())
+    if report.error is not None:
+        raise click.exceptions.Exit(1)
+
+
+def inspection_document(report: Inspection) -> dict[str, Any]:
+    """Return an inspection as JSON-ready values; of an array only the first elements."""
+    return {
+        "container": report.container,
+        "bytes": report.byte_length,
+        **status_document(report.error),
+        "header": report.header,
+        "metadata": [asdict(line) for line in report.metadata],
+        "tensors": [asdict(line) for line in report.tensors],
+        "types": [asdict(count) for count in report.types],
+        "tokenizer": None if report.tokenizer is None else asdict(report.tokenizer),
+        "hyperparameters": None if report.hyperparameters is None else asdict(report.hyperparameters),
+        "quantization": report.quantization,
+        "notes": report.notes,
+    }
+
+
+def print_inspection(report: Inspection, name: str, console: Console) -> None:
+    """Print an inspection for people."""
+    console.print(Text(f"{name}: {report.container}, {report.byte_length:,} bytes", style="bold"), soft_wrap=True)
+    _print_pairs("header", report.header, console)
+    if report.metadata:
+        table = plain_table("key", "type", "offset", "value", right=("offset",))
+        for line in report.metadata:
+            add_row(table, visible(_raw(line.key)), line.type, line.offset, _shortened(line))
+        console.print(table)
+    _print_tensors(report, console)
+    if report.tokenizer is not None:
+        _print_pairs("tokenizer", asdict(report.tokenizer), console)
+    if report.hyperparameters is not None:
+        _print_pairs("model", {**asdict(report.hyperparameters), "quantization": report.quantization}, console)
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    if report.error is None:
+        console.print(Text(f"valid: {len(report.tensors)} tensors, every check of loading passed", style="green"))
+    else:
+        print_failure(report.error, console)
+
+
+def _print_tensors(report: Inspection, console: Console) -> None:
+    if not report.tensors:
+        return
+    table = plain_table("tensor", "type", "shape", "offset", "bytes", "note", right=("offset", "bytes"))
+    for line in report.tensors[:SHOWN_TENSORS]:
+        shape = " x ".join(map(str, line.shape))
+        add_row(table, visible(_raw(line.name)), line.type, shape, line.offset, line.byte_length, line.note)
+    console.print(table)
+    if len(report.tensors) > SHOWN_TENSORS:
+        console.print(f"... and {len(report.tensors) - SHOWN_TENSORS} more tensors; --json shows all")
+    table = plain_table("type", "tensors", "elements", "bytes", right=("tensors", "elements", "bytes"))
+    for count in report.types:
+        add_row(table, count.type, count.tensors, f"{count.elements:,}", f"{count.byte_length:,}")
+    console.print(table)
+
+
+def _print_pairs(title: str, values: dict[str, Any], console: Console) -> None:
+    if not values:
+        return
+    table = plain_table(title, "value")
+    for key, value in values.items():
+        add_row(table, key, ", ".join(map(str, value)) if isinstance(value, tuple) else value)
+    console.print(table)
+
+
+def _shortened(line: MetadataLine) -> str:
+    if not isinstance(line.value, list):
+        return _text(line.value)
+    more = f", ... ({line.count} elements)" if line.count > len(line.value) else ""
+    return "[" + ", ".join(map(_text, line.value)) + more + "]"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    shown = value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT]
+    more = "" if shown == value else f"... ({len(value)} characters)"
+    return visible(_raw(shown)).replace("␣", " ") + more
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

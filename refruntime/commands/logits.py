@@ -1,0 +1,128 @@
+"""`refruntime logits`: the logits of every position."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from refruntime.api import Model, open_model
+from refruntime.commands.contract import UnreadableFile
+from refruntime.commands.shared import (
+    MODEL,
+    add_row,
+    contract_failures,
+    ids_option,
+    json_option,
+    map_file,
+    numerics_option,
+    one_prompt,
+    plain_table,
+    profile_option,
+    progress,
+    visible,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.trace import Event, TensorEvent
+
+SHOWN = 5
+
+
+@click.command(
+    "logits",
+    epilog="""\b
+Examples:
+  refruntime logits model.gguf "Once upon a time"
+  refruntime logits model.gguf --ids 1,403,407 --save logits.npy --numerics f64
+""",
+)
+@MODEL
+@click.argument("prompt", required=False)
+@ids_option
+@click.option("--save", type=click.Path(path_type=Path), help="Write all logits [T, V] to this .npy file.")
+@profile_option
+@numerics_option
+@json_option
+def logits_command(
+    model: Path,
+    prompt: str | None,
+    ids: list[int] | None,
+    save: Path | None,
+    profile: Profile,
+    numerics: str,
+    as_json: bool,
+) -> None:
+    """Compute the logits of every position of PROMPT: float32 [T, V], or float64 with --numerics f64.
+
+    A prompt is encoded as for a generation (BOS, no terminal EOS). Shown are the five best tokens after the last one.
+    """
+    source = one_prompt(prompt, ids)
+    about = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics}
+    data = map_file(model)
+    with contract_failures(as_json, **about):
+        with progress("loading"):
+            opened = open_model(data, profile, numerics)
+        try:
+            tokens = opened.prompt_ids(source)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--ids") from error
+        with progress("computing", len(tokens) * opened.hyperparameters.layer_count) as advance:
+            values = opened.logits(tokens, tracer=_LayerCounter(advance))  # [T, V]
+    if save is not None:
+        _save(save, values)
+    if as_json:
+        shape = {"ids": tokens, "shape": list(values.shape), "dtype": values.dtype.name}
+        write_json({**about, **shape, "saved": None if save is None else str(save), "top": _top(opened, values[-1])})
+        return
+    _print_top(opened, values)
+    if save is not None:
+        click.echo(f"wrote {values.shape[0]} x {values.shape[1]} {values.dtype.name} to {save}")
+
+
+def _save(path: Path, values: NDArray[Any]) -> None:
+    """Write the array under exactly this name, complete or not at all."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, values)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def _top(model: Model, logits: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return the best tokens: logits [V], highest first, of equals the lower id, without NaN."""
+    order = np.argsort(-logits, kind="stable")[:SHOWN]  # NaN sorts to the end
+    return [
+        {"id": int(token), "logit": float(logits[token]), "piece": visible(model.detokenize([int(token)]))}
+        for token in order
+        if not np.isnan(logits[token])
+    ]
+
+
+def _print_top(model: Model, values: NDArray[Any]) -> None:
+    table = plain_table("id", "logit", "piece", right=("id", "logit"))
+    for entry in _top(model, values[-1]):
+        add_row(table, entry["id"], np.format_float_positional(values[-1][entry["id"]], trim="-"), entry["piece"])
+    console = Console()
+    console.print(f"{values.shape[0]} positions, {values.shape[1]} logits each; the best after the last position:")
+    console.print(table)
+
+
+class _LayerCounter:
+    """Advance a progress bar with every position that has passed a layer."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, TensorEvent) and event.name.endswith(".residual"):
+            self._advance(event.shape[0])

@@ -1,0 +1,195 @@
+"""What the commands share: parameters, files, failures, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from refruntime.commands.contract import UnreadableFile, read_profile
+from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
+from refruntime.errors import ContractError
+from refruntime.model.load import Buffer
+
+Command = Callable[..., Any]
+
+
+def _ids(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
+    if value is None:
+        return None
+    try:
+        return [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of ids; expected numbers such as 1,306,29") from None
+
+
+def _profile(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Profile:
+    return read_profile(value)
+
+
+def profile_option(command: Command) -> Command:
+    """Add `--profile FILE`; without it every switch has its default."""
+    return click.option(
+        "--profile",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_profile,
+        help="Contract profile in TOML; without it every switch has its default.",
+    )(command)
+
+
+def numerics_option(command: Command) -> Command:
+    """Add `--numerics`."""
+    return click.option(
+        "--numerics",
+        type=click.Choice(["seq32", "f64"]),
+        default="seq32",
+        show_default=True,
+        help="seq32: the contract's float32, bit for bit; f64: the truth that says how wrong float32 is.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")(command)
+
+
+def ids_option(command: Command) -> Command:
+    """Add `--ids`."""
+    return click.option(
+        "--ids", metavar="1,2,3", callback=_ids, help="Token ids instead of a prompt, taken as they are."
+    )(command)
+
+
+MODEL = click.argument("model", type=click.Path(path_type=Path))
+
+
+def one_prompt(prompt: str | None, ids: list[int] | None) -> str | list[int]:
+    """Return the prompt or the ids; a usage error unless exactly one is there."""
+    if (prompt is None) == (ids is None):
+        raise click.UsageError("Give either PROMPT or --ids.")
+    return prompt if prompt is not None else ids or []
+
+
+def map_file(path: Path) -> Buffer:
+    """Return the bytes of a file, mapped into memory; exit code 3 if it cannot be read."""
+    from refruntime.api import artifact_bytes
+
+    try:
+        return artifact_bytes(path)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+# Output --------------------------------------------------------------------------------------------------------------
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """Write a document for machines: ASCII, two spaces, non-finite numbers as text."""
+    click.echo(json.dumps(_finite(document), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def status_document(error: ContractError | None) -> dict[str, Any]:
+    """Return `status` and `error` for a JSON document."""
+    status = Status.Ok if error is None else error.status
+    details = None
+    if error is not None:
+        details = {
+            "detail": error.detail,
+            "rule": error.rule,
+            "offset": error.offset,
+            "field": error.field,
+            "tensor": error.tensor,
+            "expected": None if error.expected is None else str(error.expected),
+            "found": None if error.found is None else str(error.found),
+        }
+    return {"status": {"code": int(status), "name": status.name}, "error": details}
+
+
+def print_failure(error: ContractError, console: Console) -> None:
+    """Print what was wrong, where, what was expected and found."""
+    status = error.status
+    console.print(Text.assemble((f"{status.name} ({int(status)})", "bold red"), f": {error.detail}"), soft_wrap=True)
+    for label, value in error.location():
+        console.print(Text(f"  {label:<9}{value}"), soft_wrap=True)
+
+
+@contextmanager
+def contract_failures(as_json: bool, **document: Any) -> Iterator[None]:
+    """Turn a failure of the contract into its report and exit code 1; `document` goes into the JSON."""
+    try:
+        yield
+    except ContractError as error:
+        if as_json:
+            write_json({**document, **status_document(error)})
+        else:
+            print_failure(error, Console(stderr=True))
+        raise click.exceptions.Exit(1) from error
+
+
+def plain_table(*headings: str, right: tuple[str, ...] = ()) -> Table:
+    """Return a table whose cells are taken literally; all but the first column fold in a narrow terminal."""
+    table = Table(highlight=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=index == 0, justify="right" if heading in right else "left")
+    return table
+
+
+def add_row(table: Table, *cells: object) -> None:
+    """Add a row of literal cells."""
+    table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
+
+
+def visible(raw: bytes) -> str:
+    """Return bytes as text in which everything shows.
+
+    Spaces are `␣`, control characters their pictures (`␊`), other unprintable characters `\\u{..}`, and bytes that are
+    not UTF-8 `\\x..`.
+    """
+    return "".join(_visible_character(character) for character in raw.decode("utf-8", "surrogateescape"))
+
+
+def _visible_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code <= 0x20:
+        return chr(0x2423) if code == 0x20 else chr(0x2400 + code)
+    if code == 0x7F:
+        return chr(0x2421)
+    return character if character.isprintable() else f"\\u{{{code:x}}}"
+
+
+# Progress ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show progress on a terminal's stderr, else nothing; gives a function that takes the steps done since."""
+    console = Console(stderr=True)
+    columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    if total is not None:
+        columns.insert(3, MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)

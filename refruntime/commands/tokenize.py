@@ -1,0 +1,131 @@
+"""`refruntime tokenize`: text to ids, with every byte visible."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from refruntime.api import open_tokenizer, raw_bytes
+from refruntime.commands.contract import UnreadableFile
+from refruntime.commands.shared import (
+    MODEL,
+    add_row,
+    contract_failures,
+    json_option,
+    map_file,
+    plain_table,
+    profile_option,
+    visible,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.errors import ContractError
+from refruntime.runtime import checked_utf8
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.vocabulary import Vocabulary
+
+
+@click.command(
+    "tokenize",
+    epilog="""\b
+Examples:
+  refruntime tokenize model.gguf "Hello world"
+  refruntime tokenize vocabulary.gguf "Hello world" --no-add-special --json
+  printf '"one text"\\n"another"\\n' | refruntime tokenize model.gguf --jsonl -
+""",
+)
+@MODEL
+@click.argument("text", required=False)
+@click.option("--jsonl", metavar="FILE", help="One JSON string a line in, one JSON list of ids a line out; - is stdin.")
+@click.option(
+    "--add-special/--no-add-special",
+    default=None,
+    help="Add BOS and EOS as the model says.  [default: yes for TEXT, no for --jsonl]",
+)
+@profile_option
+@json_option
+def tokenize_command(
+    model: Path, text: str | None, jsonl: str | None, add_special: bool | None, profile: Profile, as_json: bool
+) -> None:
+    """Encode TEXT with the tokenizer of MODEL, an SLM1 or GGUF file; a GGUF file needs no tensors for that.
+
+    Shown are ids and pieces: ␣ is a space, ␊ a line feed, \\xff a byte that is not UTF-8. A terminal EOS, which
+    a generation removes from its prompt, is still there.
+    """
+    if (text is None) == (jsonl is None):
+        raise click.UsageError("Give either TEXT or --jsonl.")
+    data = map_file(model)
+    with contract_failures(as_json, model=str(model)):
+        tokenizer = open_tokenizer(data, profile)
+        if jsonl is not None:
+            _encode_lines(tokenizer, jsonl, bool(add_special))
+            return
+        ids = tokenizer.encode(checked_utf8(raw_bytes(text or "")), add_special=add_special is not False)
+    if as_json:
+        write_json({"model": str(model), "tokenizer": tokenizer.kind, "ids": ids, "tokens": _tokens(tokenizer, ids)})
+    else:
+        _print_tokens(tokenizer, ids)
+
+
+def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool) -> None:
+    for number, text in _json_strings(source):
+        try:
+            ids = tokenizer.encode(checked_utf8(raw_bytes(text)), add_special=add_special)
+        except ContractError as error:
+            error.detail = f"{error.detail} (line {number})"
+            raise
+        sys.stdout.write(json.dumps(ids, separators=(",", ":")) + "\n")
+
+
+def _json_strings(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line number, string); a usage error names a line that is no JSON string."""
+    try:
+        opened = click.open_file(source, "rb")  # `-` is standard input
+    except OSError as error:
+        raise UnreadableFile(f"{source}: {error.strerror or error}") from error
+    with opened as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                text = json.loads(line)
+            except ValueError as error:
+                raise click.UsageError(f"{source}, line {number}: not JSON: {error}") from error
+            if not isinstance(text, str):
+                raise click.UsageError(f"{source}, line {number}: expected a JSON string, found {type(text).__name__}")
+            yield number, text
+
+
+def _tokens(tokenizer: Tokenizer, ids: list[int]) -> list[dict[str, Any]]:
+    """Describe every token: the bytes that it decodes to, the same made visible, and its vocabulary entry."""
+    tokens = []
+    for token in ids:
+        raw = tokenizer.decode([token])
+        tokens.append(
+            {"id": token, "bytes": raw.hex(), "piece": visible(raw), "entry": _vocabulary_entry(tokenizer, token)}
+        )
+    return tokens
+
+
+def _vocabulary_entry(tokenizer: Tokenizer, token: int) -> str | None:
+    """Return the text that a GGUF vocabulary stores for a token; the byte tokenizers of SLM1 store none."""
+    vocabulary = getattr(tokenizer, "vocabulary", None)
+    return visible(vocabulary.texts[token]) if isinstance(vocabulary, Vocabulary) else _SPECIALS.get(token)
+
+
+_SPECIALS = {256: "BOS", 257: "EOS", 258: "PAD", 259: "UNK"}
+
+
+def _print_tokens(tokenizer: Tokenizer, ids: list[int]) -> None:
+    table = plain_table("#", "id", "bytes", "piece", "vocabulary entry", right=("#", "id"))
+    for index, token in enumerate(_tokens(tokenizer, ids)):
+        entry = "" if token["entry"] is None else token["entry"]
+        add_row(table, index, token["id"], bytes.fromhex(token["bytes"]).hex(" "), token["piece"], entry)
+    console = Console()
+    console.print(table)
+    console.print(f"{len(ids)} tokens, tokenizer {tokenizer.kind} with {tokenizer.vocab_size} ids", highlight=False)
+    console.print(",".join(map(str, ids)), highlight=False, soft_wrap=True)

@@ -1,0 +1,38 @@
+"""Describe a model file, also a broken one: what could be read, and the first rule that it breaks."""
+
+from __future__ import annotations
+
+from refruntime.contract.profile import Profile
+from refruntime.errors import ContractError
+from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine, TypeCount
+from refruntime.model.load import Buffer, validate_model
+
+__all__ = ["Inspection", "MetadataLine", "TensorLine", "TokenizerLine", "TypeCount", "inspect_artifact"]
+
+
+def inspect_artifact(data: Buffer, profile: Profile) -> Inspection:
+    """Validate an artifact as `load_model` does, and read whatever can be read of it; no ContractError leaves here."""
+    view = memoryview(data).cast("B")
+    report = _readable_part(view)
+    try:
+        model = validate_model(view, profile)
+    except ContractError as error:
+        report.error = error
+    else:
+        report.hyperparameters = model.hyperparameters
+        report.quantization = model.quantization
+        report.tokenizer = TokenizerLine.of(model.tokenizer)
+    return report
+
+
+def _readable_part(view: memoryview) -> Inspection:
+    magic = bytes(view[:4])
+    if magic == b"SLM1":
+        from refruntime.inspection.slm1 import read_slm1_leniently
+
+        return read_slm1_leniently(view)
+    if magic == b"GGUF":
+        from refruntime.inspection.gguf import read_gguf_leniently
+
+        return read_gguf_leniently(view)
+    return Inspection("unknown", len(view))

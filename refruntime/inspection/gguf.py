@@ -1,0 +1,105 @@
+"""Read as much of a GGUF file as can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from refruntime.containers.gguf import HEADER, SUPPORTED_VERSIONS, GgufTensor, read_gguf
+from refruntime.containers.gguf_directory import DirectoryReader
+from refruntime.containers.gguf_metadata import GgufField, GgufMetadata, ValueType
+from refruntime.containers.gguf_reader import MetadataReader
+from refruntime.errors import ContractError
+from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine
+from refruntime.model.gguf_tokenizer import read_tokenizer
+
+SHOWN_ELEMENTS = 8
+
+Items = TypeVar("Items")
+
+
+def read_gguf_leniently(view: memoryview) -> Inspection:
+    """Return header, keys and tensor entries up to the first that cannot be read; never raises ContractError."""
+    report = Inspection("gguf", len(view))
+    if len(view) < HEADER.size:
+        report.notes.append(f"the header of {HEADER.size} bytes is not complete")
+        return report
+    _, version, tensor_count, key_count = HEADER.unpack_from(view)
+    report.header = {"version": version, "tensor_count": tensor_count, "key_count": key_count}
+    if version not in SUPPORTED_VERSIONS:
+        report.notes.append("nothing behind the header was read, because the version is unknown")
+        return report
+    keys, metadata, position = _longest_prefix(key_count, lambda count: _read_keys(view, count))
+    report.metadata = [_metadata_line(field) for field in metadata.fields.values()]
+    if keys < key_count:
+        report.notes.append(f"{keys} of {key_count} keys could be read; the next one is broken")
+        return report
+    try:
+        report.tokenizer = TokenizerLine.of(read_tokenizer(metadata))
+    except ContractError as error:
+        report.notes.append(f"tokenizer: {error}")
+    entries, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
+    if entries < tensor_count:
+        report.notes.append(f"{entries} of {tensor_count} tensor entries could be read; the next one is broken")
+    try:
+        file = read_gguf(view)
+    except ContractError:
+        report.tensors = [_tensor_line(tensor, "offset relative to the data") for tensor in tensors]
+    else:
+        report.header |= {"alignment": file.alignment, "data_offset": file.data_offset}
+        report.tensors = [_tensor_line(tensor) for tensor in file.tensors.values()]
+    return report
+
+
+def _read_keys(view: memoryview, count: int) -> tuple[GgufMetadata, int]:
+    reader = MetadataReader(view, HEADER.size)
+    return reader.read(count), reader.position
+
+
+def _read_entries(view: memoryview, position: int, count: int) -> tuple[list[GgufTensor], int]:
+    reader = DirectoryReader(view, position)
+    return reader.read(count), reader.position
+
+
+def _longest_prefix(claimed: int, read: Callable[[int], tuple[Items, int]]) -> tuple[int, Items, int]:
+    """Return the largest count that can be read, its items, and the position behind them.
+
+    Whoever reads n items reads the first n - 1 on the way, so bisection finds the border.
+    """
+    try:
+        return claimed, *read(claimed)
+    except ContractError:
+        pass
+    low, high = 0, 1  # the first `low` can be read
+    while high < claimed and _can(read, high):
+        low, high = high, 2 * high
+    high = min(high, claimed)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _can(read, middle) else (low, middle)
+    return low, *read(low)
+
+
+def _can(read: Callable[[int], object], count: int) -> bool:
+    try:
+        read(count)
+    except ContractError:
+        return False
+    return True
+
+
+def _metadata_line(field: GgufField) -> MetadataLine:
+    if field.type is not ValueType.ARRAY:
+        return MetadataLine(field.key, field.type_name, field.offset, 1, field.value)
+    head = GgufField(
+        field.key, field.type, field.element_type, min(field.count, SHOWN_ELEMENTS), field.offset, field.data
+    )
+    values: Any = head.value
+    shown = values if isinstance(values, list) else values.tolist()
+    return MetadataLine(field.key, field.type_name, field.offset, field.count, shown)
+
+
+def _tensor_line(tensor: GgufTensor, note: str = "") -> TensorLine:
+    return TensorLine(
+        tensor.name, tensor.type.name, tensor.shape, tensor.offset, tensor.byte_length, tensor.element_count, note
+    )
