@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 Float32Array: TypeAlias = NDArray[np.float32]
 Float64Array: TypeAlias = NDArray[np.float64]
 Int32Array: TypeAlias = NDArray[np.int32]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 # Elements per block: the temporaries of a kernel then stay in the cache.
 BLOCK_LENGTH = 32768

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from refruntime.numerics.libm.elementwise import (
-    BoolArray,
     Float32Array,
     Int32Array,
     apply_elementwise,
@@ -16,9 +15,9 @@ from refruntime.numerics.libm.elementwise import (
 
 ONE = np.float32(1)
 TWO = np.float32(2)
+HALF = np.float32(0.5)
+QUARTER = np.float32(0.25)
 INVERSE_LN2 = float32_from_bits(0x3FB8AA3B)
-SIGN_BIT = np.uint32(0x80000000)
-HALF_BITS = np.uint32(0x3F000000)
 
 # expf: ln 2 in two parts, and R(x^2) = x (e^x + 1) / (e^x - 1) - 2 as a polynomial in x^2.
 EXP_LN2_HIGH = float32_from_bits(0x3F317200)
@@ -36,10 +35,8 @@ EXPM1_LN2_LOW = float32_from_bits(0x3717F7D1)
 EXPM1_Q1 = float32_from_bits(0xBD088868)
 EXPM1_Q2 = float32_from_bits(0x3ACF3010)
 
-HALF_LN2 = float32_from_bits(0x3EB17218)
-
 TANH_HALF_LN_3 = float32_from_bits(0x3F0C9F54)  # ln(3) / 2
-TANH_HALF_LN_5_3 = float32_from_bits(0x3E82C578)  # ln(5/3) / 2  # ln(5/3) / 2
+TANH_HALF_LN_5_3 = float32_from_bits(0x3E82C578)  # ln(5/3) / 2
 TANH_SATURATION = np.float32(10)
 
 
@@ -57,7 +54,7 @@ def _expf_block(x: Float32Array) -> Float32Array:
     """Split into x = k ln 2 + r, |r| <= ln(2)/2, and return e**r * 2**k. Shape [N]."""
     if np.abs(x).max() < EXP_NORMAL_LIMIT:  # false also when there is a NaN
         power, exponential = _exp_reduced(x)
-        # The exponent field is far from both ends, so adding to it multiplies by 2**power.
+        # The result is a normal number, so adding to the exponent field multiplies by 2**power.
         scaled = (exponential.view(np.int32) + (power << np.int32(23))).view(np.float32)
         return _linear_near_zero(x, scaled)
     inside = (x > EXP_UNDERFLOW) & (x < EXP_OVERFLOW)
@@ -83,8 +80,7 @@ def _exp_reduced(x: Float32Array) -> tuple[Int32Array, Float32Array]:
 
 def _nearest_multiple_of_ln2(x: Float32Array) -> Int32Array:
     """Return x / ln 2 rounded to the nearest integer, halves away from zero."""
-    signed_half = ((x.view(np.uint32) & SIGN_BIT) | HALF_BITS).view(np.float32)
-    return (INVERSE_LN2 * x + signed_half).astype(np.int32)
+    return (INVERSE_LN2 * x + np.copysign(HALF, x)).astype(np.int32)
 
 
 def _linear_near_zero(x: Float32Array, result: Float32Array) -> Float32Array:
@@ -107,17 +103,14 @@ def _tanhf_block(x: Float32Array) -> Float32Array:
 
 def _expm1f(x: Float32Array) -> Float32Array:
     """Return e**x - 1 for -0.52 < x <= 20, the arguments that tanhf has. Shape [N]."""
-    magnitude = np.abs(x)
     power = _nearest_multiple_of_ln2(x)
-    reduction_needed = magnitude > HALF_LN2
-    power = np.where(reduction_needed, power, np.int32(0))
     power_float = power.astype(np.float32)
     high = x - power_float * EXPM1_LN2_HIGH  # exact
     low = power_float * EXPM1_LN2_LOW
     reduced = high - low
     correction = (high - reduced) - low
 
-    half = np.float32(0.5) * reduced
+    half = HALF * reduced
     half_square = reduced * half
     r1 = ONE + half_square * (EXPM1_Q1 + half_square * EXPM1_Q2)
     t = np.float32(3) - r1 * half
@@ -128,19 +121,15 @@ def _expm1f(x: Float32Array) -> Float32Array:
 
     scale = power_of_two(power)
     inverse_scale = power_of_two(-power)
-    return _choose(
-        (power == 0, unreduced),
-        (power == -1, np.float32(0.5) * (reduced - error) - np.float32(0.5)),
-        ((power == 1) & (reduced < np.float32(-0.25)), np.float32(-2) * (error - (reduced + np.float32(0.5)))),
-        (power == 1, ONE + TWO * (reduced - error)),
-        (power < 23, (reduced - error + (ONE - inverse_scale)) * scale),
-        otherwise=(reduced - (error + inverse_scale) + ONE) * scale,
+    reduced_less_error = reduced - error
+    return np.select(
+        [power == 0, power == -1, (power == 1) & (reduced < -QUARTER), power == 1, power < 23],
+        [
+            unreduced,
+            HALF * reduced_less_error - HALF,
+            -TWO * (error - (reduced + HALF)),
+            ONE + TWO * reduced_less_error,
+            (reduced_less_error + (ONE - inverse_scale)) * scale,
+        ],
+        default=(reduced - (error + inverse_scale) + ONE) * scale,
     )
-
-
-def _choose(*cases: tuple[BoolArray, Float32Array], otherwise: Float32Array) -> Float32Array:
-    """Return, per element, the value of the first case that holds. Shape [N]."""
-    result = otherwise
-    for condition, value in reversed(cases):
-        result = np.where(condition, value, result)
-    return result
