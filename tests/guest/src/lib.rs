@@ -1,0 +1,31 @@
+//! An independent implementation of the TinyRustLM 0.1.0 WebAssembly contract.
+//!
+//! The crate is written from the contract text alone. It has no dependency and imports nothing.
+//! Rule ids in comments (`SA-5`, `SL-1`, ...) are those of the contract.
+//!
+//! Two families of compile-time switches exist, both listed in tables beside the sources:
+//! `cfg(option = "...")` selects another option of a declared rule (`options.json`), and
+//! `cfg(bug = "...")` seeds one deliberate mistake (`bugs.json`). Without switches the contract holds.
+
+mod abi;
+mod arithmetic;
+mod bytes;
+mod decoder;
+mod diagnostics;
+mod forward;
+mod generator;
+mod gguf_model;
+mod gguf_reader;
+mod gguf_tokenizer;
+mod matrix;
+mod model;
+mod sampler;
+mod slm1;
+mod slm1_checksum;
+mod slm1_directory;
+mod state;
+mod status;
+mod tokenizer;
+mod tokenizer_bpe1;
+mod tokenizer_bytes;
+mod tokenizer_spm;
