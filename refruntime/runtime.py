@@ -25,6 +25,7 @@ from refruntime.errors import (
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache, scratch_bytes
 from refruntime.model.load import Buffer, validate_model
+from refruntime.model.lookahead import Lookahead
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, Seq32
 from refruntime.sampling import Choice, SamplingConfig, sample, seeded
@@ -53,6 +54,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     quantization: str
     cache: KVCache
+    lookahead: Lookahead
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -159,7 +161,9 @@ class Runtime:
         self.context = Context()
         validated = validate_model(data, self.profile)
         transformer = Transformer(validated, self.profile, self.numerics)
-        self.model = LoadedModel(transformer, validated.tokenizer, validated.quantization, transformer.new_cache())
+        cache = transformer.new_cache()
+        lookahead = Lookahead(transformer, cache)
+        self.model = LoadedModel(transformer, validated.tokenizer, validated.quantization, cache, lookahead)
         if self.profile.generator_on_load == "reseeded":
             self._reseed()
         self._set_result(b"model loaded")
@@ -282,6 +286,11 @@ class Runtime:
             self.tracer.event(TokensEvent("prompt", tuple(ids)))
         self.context.logits = self._forward(model, ids)
 
+    def expect(self, tokens: Sequence[int]) -> None:
+        """Guess the tokens that follow the next prompt; a right guess saves time, none changes an answer (GEN-4)."""
+        if self.model is not None:
+            self.model.lookahead.expect(tokens)
+
     def _sample(self, generator_state: int) -> Choice:
         model, context = self.resident(), self.context
         logits = context.logits
@@ -300,10 +309,9 @@ class Runtime:
         self.context.logits = self._forward(model, [token])
 
     def _forward(self, model: LoadedModel, ids: Sequence[int]) -> NDArray[np.float32]:
-        logits: NDArray[Any] = model.transformer.forward(ids, model.cache, tracer=self.tracer)  # [1, V]
+        logits: NDArray[Any] = model.lookahead.forward(ids, self.tracer)  # [V]
         with np.errstate(over="ignore"):
-            last: NDArray[np.float32] = logits[-1].astype(np.float32)  # [V]
-        return last
+            return logits.astype(np.float32)
 
     def _decoded(self, ids: Sequence[int]) -> bytes:
         """Decode generated ids: InvalidUtf8 or what the profile says (GEN-9), then OutputBufferExceeded (GEN-10)."""

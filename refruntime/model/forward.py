@@ -40,23 +40,29 @@ class Transformer:
         return KVCache(self.hyperparameters, self.numerics.dtype)
 
     def forward(
-        self, tokens: Sequence[int], cache: KVCache, *, every_logit: bool = False, tracer: Tracer | None = None
+        self,
+        tokens: Sequence[int],
+        cache: KVCache,
+        *,
+        first_logit: int = -1,
+        every_logit: bool = False,
+        tracer: Tracer | None = None,
     ) -> Array:
         """Forward `tokens` at the positions after `cache.length`; the visible length grows by their number (FW-9).
 
-        Returns the logits of the last position [1, V], or with `every_logit` of all positions [n, V]. The caller keeps
+        Returns the logits of tokens[first_logit:], so by default those of the last one: [1, V]. The caller keeps
         `cache.length` + n within the capacity and n >= 1.
         """
+        wanted = range(len(tokens))[0 if every_logit else first_logit :]
         logits = []
         with np.errstate(all="ignore"):  # non-finite numbers are results here, not accidents (GEN-11)
             for begin in range(0, len(tokens), POSITIONS_PER_PASS):
                 part = tokens[begin : begin + POSITIONS_PER_PASS]
                 x = self._layers(part, cache, tracer)  # [n, H]
+                skipped = max(0, wanted.start - begin)
+                if skipped < len(part):
+                    logits.append(self._logits(x[skipped:], cache.length + skipped, tracer))
                 cache.length += len(part)
-                if every_logit:
-                    logits.append(self._logits(x, cache.length - len(part), tracer))
-                elif begin + len(part) == len(tokens):
-                    logits.append(self._logits(x[-1:], cache.length - 1, tracer))
         return np.concatenate(logits)
 
     def _layers(self, tokens: Sequence[int], cache: KVCache, tracer: Tracer | None) -> Array:
