@@ -55,7 +55,7 @@ def contract_command(identifier: str | None, profile_path: Path | None, as_json:
     if as_json:
         body = rule_document(contract, rule, profile) if rule else contract_document(contract, profile)
         document = {"contract": contract.version, "fingerprint": profile.fingerprint, **body}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(document, indent=2))
         return
     console = Console()
     if rule:

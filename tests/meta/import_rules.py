@@ -47,6 +47,8 @@ INTERNAL: dict[str, set[str]] = {
     "": TOP,  # the package's own __init__: public names
 }
 
+USERS = {"repl", "commands", "cli", "pytest_plugin"}  # they may take the public names from the package itself
+
 ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
     "numerics": ARRAYS | {"numba"},
@@ -151,13 +153,14 @@ def check_import(part: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         yield "a relative import; name the module in full"
         return
     names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-    if names == [PACKAGE]:  # `from refruntime import model` names parts, not values
-        names = [f"{PACKAGE}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and names == [PACKAGE]:  # `from refruntime import model`: a part or a name
+        names = [f"{PACKAGE}.{alias.name}" if alias.name in INTERNAL else PACKAGE for alias in node.names]
     for name in names:
         top = name.split(".")[0]
         if top == PACKAGE:
             target = part_of(name)
-            if target != part and target not in INTERNAL.get(part, set()):
+            allowed = INTERNAL.get(part, set()) | ({""} if part in USERS else set())
+            if target not in allowed | {part}:
                 yield f"{part or PACKAGE} must not import {target or PACKAGE}"
         elif top not in sys.stdlib_module_names:
             if top not in THIRD_PARTY.get(part, set()):

@@ -99,6 +99,7 @@ BAD_SOURCES = [
     ("refruntime.containers.gguf", "from refruntime.model.load import x", "containers must not import model"),
     ("refruntime.containers.gguf", "from refruntime import model", "containers must not import model"),
     ("refruntime.containers.gguf", "import refruntime", "containers must not import refruntime"),
+    ("refruntime.exports", "from refruntime import Profile", "exports must not import refruntime"),
     ("refruntime.quants.ggml", "import refruntime.numerics", "quants must not import numerics"),
     ("refruntime.model.load", "def f():\n    import wasmtime", "third-party package wasmtime"),
     ("refruntime.model.load", "if TYPE_CHECKING:\n    from refruntime.exports import X", "must not import exports"),
@@ -150,6 +151,7 @@ GOOD_SOURCES = [
     ("refruntime.runtime", "try:\n    f()\nexcept ContractError:\n    clear()\n    raise"),
     ("refruntime.differential.run", "from pathlib import Path\nfrom refruntime.client import Client"),
     ("refruntime.engines.wasm", "import wasmtime"),
+    ("refruntime.cli", "from refruntime import __version__, client"),
     ("refruntime.errors", "class InvalidHeader(ContractError):\n    pass"),
 ]
 
