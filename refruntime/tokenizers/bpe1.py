@@ -9,57 +9,77 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
-from refruntime.tokenizers.bpe1_section import Merge, TokenRecord, build_section, parse_section
+from refruntime.tokenizers.bpe1_section import Merge, TokenRecord, build_section, check_section, read_section
 from refruntime.tokenizers.byte_ids import BOS, EOS, special_bytes
 
 _END: Final = -1
+_GONE: Final = -1
 
 
 @dataclass(frozen=True)
 class Bpe1Tokenizer:
     """Byte-pair tokenizer over byte ids with the specials of BTOK.
 
-    `records` are the stored (id, bytes) pairs and `merges` the stored merges, both in file order.
+    `section` holds the valid BPE1 section; its tables are made when they are first needed.
     """
 
     vocab_size: int
-    records: tuple[TokenRecord, ...]
-    merges: tuple[Merge, ...]
-    _text: dict[int, bytes] = field(init=False, repr=False, compare=False)
-    _by_pair: dict[tuple[int, int], Merge] = field(init=False, repr=False, compare=False)
+    section: bytes
 
     kind = "bpe1"
     eos_id = EOS
     stop_ids = frozenset({EOS})
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def parse(cls, section: memoryview, vocab_size: int, *, base_offset: int = 0) -> Self:
+        """Check a BPE1 section whose vocabulary must have `vocab_size` ids, and keep a copy of it (SL-9).
+
+        `base_offset` is where the section starts in the file, for error messages. InvalidHeader.
+        """
+        check_section(section, vocab_size, base_offset)
+        return cls(vocab_size, bytes(section))
+
+    @classmethod
+    def build(cls, vocab_size: int, records: Sequence[TokenRecord], merges: Sequence[Merge]) -> Self:
+        """Make a tokenizer from records and merges. InvalidHeader if they break SL-9."""
+        return cls.parse(memoryview(build_section(vocab_size, records, merges)), vocab_size)
+
+    def section_bytes(self) -> bytes:
+        """Return the section that `parse` reads."""
+        return self.section
+
+    @property
+    def records(self) -> list[TokenRecord]:
+        """Return the stored bytes of ids, in file order."""
+        return read_section(self.section)[0]
+
+    @property
+    def merges(self) -> list[Merge]:
+        """Return the stored merges, in file order."""
+        return read_section(self.section)[1]
+
+    @cached_property
+    def _text(self) -> dict[int, bytes]:
+        """Map each id with a meaning to the bytes that it decodes to."""
         text = {token: bytes([token]) for token in range(256)}
         text.update(self.records)  # a record for 0..255 replaces the implicit byte
         for token in range(256, 260):
             text[token] = special_bytes(token) or b""  # specials decode as specials whatever their record says
+        return text
+
+    @cached_property
+    def _by_pair(self) -> dict[tuple[int, int], Merge]:
+        """Map each pair to the merge that counts: of one pair the lower rank, of equal ranks the first."""
         by_pair: dict[tuple[int, int], Merge] = {}
         for merge in self.merges:
             known = by_pair.setdefault((merge.left, merge.right), merge)
-            if merge.rank < known.rank:  # of one pair the lower rank counts, of equal ranks the first
+            if merge.rank < known.rank:
                 by_pair[merge.left, merge.right] = merge
-        object.__setattr__(self, "_text", text)
-        object.__setattr__(self, "_by_pair", by_pair)
-
-    @classmethod
-    def parse(cls, section: memoryview, vocab_size: int, *, base_offset: int = 0) -> Self:
-        """Read a BPE1 section whose vocabulary must have `vocab_size` ids (SL-9).
-
-        `base_offset` is where the section starts in the file, for error messages. InvalidHeader.
-        """
-        records, merges = parse_section(section, vocab_size, base_offset)
-        return cls(vocab_size, tuple(TokenRecord(*record) for record in records.items()), tuple(merges))
-
-    def section_bytes(self) -> bytes:
-        """Return the section that `parse` reads."""
-        return build_section(self.vocab_size, self.records, self.merges)
+        return by_pair
 
     def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
         """Return the merged ids of `text`, with BOS before and EOS behind if `add_special` (SL-10)."""
@@ -89,7 +109,6 @@ class Bpe1Tokenizer:
             if (merge := by_pair.get((ids[place], ids[place + 1]))) is not None
         ]
         heapq.heapify(heap)
-        gone = -1  # no id is negative, so a pair with a place that was merged away is never found
         while heap:
             rank, place = heapq.heappop(heap)
             right = following[place]
@@ -97,7 +116,7 @@ class Bpe1Tokenizer:
             if merge is None or merge.rank != rank:
                 continue
             ids[place] = merge.output
-            ids[right] = gone
+            ids[right] = _GONE  # no id is negative, so a pair with a place that was merged away is never found
             after = following[right]
             following[place] = after
             before = previous[place]
@@ -107,4 +126,4 @@ class Bpe1Tokenizer:
                     heapq.heappush(heap, (merge.rank, place))
             if before != _END and (merge := by_pair.get((ids[before], ids[place]))) is not None:
                 heapq.heappush(heap, (merge.rank, before))
-        return [token for token in ids if token != gone]
+        return [token for token in ids if token != _GONE]

@@ -1,13 +1,18 @@
-"""Read and write the BPE1 section of SLM1 (SL-9, section 13 BPE1).
+"""Check, read and write the BPE1 section of SLM1 (SL-9, section 13 BPE1).
 
 36 header bytes, token records (id, byte length, bytes), merges (left, right, output, rank); all numbers u32.
+Checking keeps a few numbers per record and none per merge, so that a hostile section cannot exhaust the memory.
 """
 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from refruntime.errors import InvalidHeader
 from refruntime.tokenizers.byte_ids import COMMON_FIELDS, check_common_fields, common_fields
@@ -37,10 +42,31 @@ class Merge(NamedTuple):
     rank: int
 
 
-def parse_section(section: memoryview, vocab_size: int, base_offset: int) -> tuple[dict[int, bytes], list[Merge]]:
-    """Return the recorded bytes by id and the merges in file order, after every check of SL-9.
+def build_section(vocab_size: int, records: Sequence[TokenRecord], merges: Sequence[Merge]) -> bytes:
+    """Return the section with these records and merges, unchecked, so that tests can build bad ones."""
+    parts = [common_fields(MAGIC, vocab_size), _COUNTS.pack(len(records), len(merges))]
+    parts += [_RECORD.pack(token, len(text)) + text for token, text in records]
+    parts += [_MERGE.pack(*merge) for merge in merges]
+    return b"".join(parts)
 
-    `base_offset` is where the section starts in the file, for error messages. InvalidHeader.
+
+def read_section(section: bytes) -> tuple[list[TokenRecord], list[Merge]]:
+    """Return records and merges of a section that passed `check_section`, in file order."""
+    token_count, _ = _COUNTS.unpack_from(section, COMMON_FIELDS.size)
+    records = []
+    position = _HEADER_LENGTH
+    for _ in range(token_count):
+        token, length = _RECORD.unpack_from(section, position)
+        position += _RECORD.size
+        records.append(TokenRecord(token, section[position : position + length]))
+        position += length
+    return records, [Merge._make(values) for values in _MERGE.iter_unpack(memoryview(section)[position:])]
+
+
+def check_section(section: memoryview, vocab_size: int, base_offset: int) -> None:
+    """Apply every check of SL-9. InvalidHeader, with offsets that count from the start of the file.
+
+    `base_offset` is where the section starts in the file.
     """
     if len(section) < _HEADER_LENGTH:
         raise _failure(
@@ -52,40 +78,25 @@ def parse_section(section: memoryview, vocab_size: int, base_offset: int) -> tup
         )
     check_common_fields(section, MAGIC, vocab_size, base_offset, rule="SL-9")
     token_count, merge_count = _COUNTS.unpack_from(section, COMMON_FIELDS.size)
-    records, position = _parse_records(section, token_count, vocab_size, base_offset)
-    expected_end = position + merge_count * _MERGE.size
-    if expected_end != len(section):
-        detail = "bytes follow the last merge" if expected_end < len(section) else "the section ends inside the merges"
+    tokens, position = _check_records(section, token_count, vocab_size, base_offset)
+    end = position + merge_count * _MERGE.size
+    if end != len(section):
         raise _failure(
-            detail,
-            base_offset + min(expected_end, len(section)),
+            "bytes follow the last merge" if end < len(section) else "the section ends inside the merges",
+            base_offset + min(end, len(section)),
             "merge_count",
-            f"{merge_count} merges ending at byte {expected_end} of the section",
-            f"{len(section)} bytes",
+            f"{merge_count} merges, which end at byte {end} of the section",
+            f"a section of {len(section)} bytes",
         )
-    merges: list[Merge] = []
-    for start, values in zip(
-        range(position, expected_end, _MERGE.size), _MERGE.iter_unpack(section[position:]), strict=True
-    ):
-        merge = Merge._make(values)
-        _check_merge(merge, len(merges), records, vocab_size, base_offset + start)
-        merges.append(merge)
-    return records, merges
+    merges = np.frombuffer(section[position:], "<u4").reshape(-1, 4)  # [merges, (left, right, output, rank)]
+    _check_merges(merges, tokens, vocab_size, base_offset + position)
 
 
-def build_section(vocab_size: int, records: Sequence[TokenRecord], merges: Sequence[Merge]) -> bytes:
-    """Return the section that `parse_section` reads; nothing is checked, so that tests can build bad ones."""
-    parts = [common_fields(MAGIC, vocab_size), _COUNTS.pack(len(records), len(merges))]
-    parts += [_RECORD.pack(token, len(text)) + text for token, text in records]
-    parts += [_MERGE.pack(*merge) for merge in merges]
-    return b"".join(parts)
-
-
-def _parse_records(
+def _check_records(
     section: memoryview, token_count: int, vocab_size: int, base_offset: int
-) -> tuple[dict[int, bytes], int]:
-    """Return the records and the position behind the last one."""
-    records: dict[int, bytes] = {}
+) -> tuple[NDArray[np.uint32], int]:
+    """Return the ids that have a record and the position behind the last record."""
+    tokens, starts = array("I"), array("Q")
     position = _HEADER_LENGTH
     for index in range(token_count):  # each round needs bytes of the section, so a false count ends it at once
         offset = base_offset + position
@@ -98,36 +109,54 @@ def _parse_records(
                 f"{index} records in {len(section)} bytes",
             )
         token, length = _RECORD.unpack_from(section, position)
-        position += _RECORD.size
         if token >= vocab_size:
             raise _failure(f"token record {index} has an id out of range", offset, "id", f"below {vocab_size}", token)
-        if token in records:
-            raise _failure(f"token record {index} repeats an id", offset, "id", "each id once", token)
-        if length == 0:
-            raise _failure(f"token record {index} is empty", offset + 4, "byte_length", "at least 1", length)
-        if length > len(section) - position:
+        tokens.append(token)
+        starts.append(position)
+        position += _RECORD.size
+        if not 1 <= length <= len(section) - position:
+            detail = "is empty" if length == 0 else "reaches past the end of the section"
             raise _failure(
-                f"the section ends inside token record {index}",
+                f"token record {index} {detail}",
                 offset + 4,
                 "byte_length",
-                f"at most {len(section) - position}",
+                f"1 .. {len(section) - position}",
                 length,
             )
-        records[token] = bytes(section[position : position + length])
         position += length
-    return records, position
-
-
-def _check_merge(merge: Merge, index: int, records: dict[int, bytes], vocab_size: int, offset: int) -> None:
-    for place, name in enumerate(("left", "right", "output")):
-        token = merge[place]
-        if token >= vocab_size:
-            raise _failure(
-                f"merge {index} has an id out of range", offset + 4 * place, name, f"below {vocab_size}", token
-            )
-    if merge.output >= _IMPLICIT_IDS and merge.output not in records:
+    ids = np.array(tokens, np.uint32)
+    order = np.argsort(ids, kind="stable")  # equal ids stay in file order, so each repetition follows its original
+    repeated = order[1:][ids[order][1:] == ids[order][:-1]]
+    if repeated.size:
+        index = int(repeated.min())
         raise _failure(
-            f"merge {index} has an output without a token", offset + 8, "output", "an id with a record", merge.output
+            f"token record {index} repeats an id", base_offset + starts[index], "id", "each id once", tokens[index]
+        )
+    return ids, position
+
+
+def _check_merges(merges: NDArray[np.uint32], tokens: NDArray[np.uint32], vocab_size: int, offset: int) -> None:
+    """Check that ids are in range and that outputs are bytes or have a record; name the first merge that fails."""
+    out_of_range = merges[:, :3] >= vocab_size  # [merges, 3]
+    if out_of_range.any():
+        index, place = divmod(int(out_of_range.argmax()), 3)
+        raise _failure(
+            f"merge {index} has an id out of range",
+            offset + index * _MERGE.size + 4 * place,
+            Merge._fields[place],
+            f"below {vocab_size}",
+            int(merges[index, place]),
+        )
+    outputs = merges[:, 2]
+    without_token = (outputs >= _IMPLICIT_IDS) & ~np.isin(outputs, tokens)  # [merges]
+    if without_token.any():
+        index = int(without_token.argmax())
+        raise _failure(
+            f"merge {index} has an output without a token",
+            offset + index * _MERGE.size + 8,
+            "output",
+            "an id with a record",
+            int(outputs[index]),
         )
 
 

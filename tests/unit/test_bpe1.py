@@ -66,11 +66,34 @@ def test_published_example() -> None:
 def test_section_bytes() -> None:
     """SL-9: a section is written as it was read."""
     assert parse(THE).section_bytes() == THE
-    tokenizer = Bpe1Tokenizer(
-        262, tuple(TokenRecord(*item) for item in THE_TOKENS), tuple(map(Merge._make, THE_MERGES))
+    tokenizer = Bpe1Tokenizer.build(
+        262, [TokenRecord(*item) for item in THE_TOKENS], [Merge(*item) for item in THE_MERGES]
     )
     assert tokenizer.section_bytes() == THE
     assert tokenizer == parse(THE)
+    assert tokenizer.records == THE_TOKENS
+    assert tokenizer.merges == THE_MERGES
+
+
+def test_section_outlives_its_memory() -> None:
+    """SL-9, MEM-9: the tokenizer keeps a copy, so the memory of the file may be used for something else."""
+    memory = bytearray(THE)
+    tokenizer = Bpe1Tokenizer.parse(memoryview(memory), 262)
+    memory[:] = bytes(len(memory))
+    assert tokenizer.encode(b"the") == [256, 261, 257]
+    assert tokenizer.decode([261]) == b"the"
+
+
+def test_build_refuses_what_parse_refuses() -> None:
+    """SL-9: a tokenizer cannot be made from parts that break the rules."""
+    with pytest.raises(InvalidHeader):
+        Bpe1Tokenizer.build(262, [TokenRecord(300, b"x")], [])
+
+
+def test_first_of_several_repetitions_is_named() -> None:
+    """SL-9: the error names the first record whose id came before."""
+    error = refusal(bpe1([(261, b"x"), (260, b"x"), (261, b"x"), (260, b"x")], []))
+    assert (error.field, error.offset, error.found) == ("id", 36 + 18, 261)
 
 
 def test_no_records_and_no_merges() -> None:
