@@ -25,6 +25,7 @@ COMMANDS = {
     "logits": "refruntime.commands.logits:logits_command",
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
+    "convert": "refruntime.commands.convert:convert_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""

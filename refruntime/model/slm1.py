@@ -16,6 +16,7 @@ from refruntime.containers.slm1_format import (
     HEADER_OFFSETS,
     DType,
     Slm1Header,
+    Slm1Parameters,
     TensorEntry,
     block_size_fits,
     payload_length,
@@ -79,7 +80,7 @@ class Slm1Weight:
         return unpack_q4_0(np.frombuffer(self.payload, np.uint8))
 
 
-def required_tensors(header: Slm1Header) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def required_tensors(header: Slm1Parameters) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Yield (name in SLM1, name in the validated model, shape) of every tensor that is used (SL-3)."""
     sizes = {"V": header.vocab_size, "H": header.hidden_size, "F": header.ffn_size}
 
