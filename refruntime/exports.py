@@ -19,7 +19,7 @@ class ExportedABI:
     """Answer the 13 exports as the module does; every integer result has its unsigned meaning (ABI-2).
 
     `profile` chooses the options of declared rules, `numerics` the numeric profile (default seq32), `tracer` receives
-    events. With `strict` the ledger reports undefined host behaviour as `HostMisuse` (MEM-4). A trap raises `Trap` and
+    events, `runtime_type` may be a variation of the runtime (an experiment, never the oracle). With `strict` the ledger reports undefined host behaviour as `HostMisuse` (MEM-4). A trap raises `Trap` and
     leaves the lock unavailable (MEM-6).
 
     Beyond the exports: `memory` is what a wasm host sees; `read` and `write` are checked host accesses; `state`,
@@ -33,10 +33,12 @@ class ExportedABI:
         numerics: Numerics | None = None,
         strict: bool = True,
         tracer: Tracer | None = None,
+        runtime_type: type[Runtime] = Runtime,
     ) -> None:
         self.profile = profile if profile is not None else Profile()
         self.last_failure: ContractError | None = None
         self._numerics = numerics
+        self._runtime_type = runtime_type
         self._tracer = tracer
         self._memory = LinearMemory(strict=strict)
         self._runtime: Runtime | None = None
@@ -164,7 +166,7 @@ class ExportedABI:
     def _live_runtime(self) -> Runtime:
         """Return the runtime, created on first use (ST-1); its diagnostics are those of a fresh runtime until then."""
         if self._runtime is None:
-            self._runtime = Runtime(self.profile, self._numerics, self._tracer)
+            self._runtime = self._runtime_type(self.profile, self._numerics, self._tracer)
             self._publish(self._runtime)
         return self._runtime
 

@@ -1,0 +1,1 @@
+"""The step language, and cases written in it."""

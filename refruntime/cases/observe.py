@@ -1,0 +1,107 @@
+"""Run a case on an engine and write down what it answered, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
+from refruntime.client import Client
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault
+
+Diagnostics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one step showed.
+
+    `kind` is `status` (code in `value`), `value` (any other result; a pointer is only known as zero or not), `none` (an
+    export without a result, or a write), or what went wrong: `trap`, `limit`, `fault`, `error`, told in `detail`.
+    `result` and `diagnostics` are read after every status; the keys of `diagnostics` are those of the contract.
+    """
+
+    step: Step
+    kind: str
+    value: int | None = None
+    result: bytes | None = None
+    diagnostics: Diagnostics | None = None
+    detail: str = ""
+
+    @property
+    def stopped(self) -> bool:
+        """Say whether nothing after this step can be compared with an engine that went on."""
+        return self.kind in ("limit", "fault", "error")
+
+
+@dataclass
+class Session:
+    """Run steps one after the other on one engine."""
+
+    client: Client
+    profile: Profile
+    models: Mapping[str, bytes]
+    bound: dict[str, int] = field(default_factory=dict)
+
+    def run(self, step: Step) -> Observation:
+        """Run one step; nothing that an engine does wrong is raised."""
+        try:
+            return self._run(step)
+        except EngineTrap as trap:
+            return Observation(step, "trap", detail=f"{trap} {trap.backtrace}".strip())
+        except EngineLimit as limit:
+            return Observation(step, "limit", detail=str(limit))
+        except MemoryFault as fault:
+            return Observation(step, "fault", detail=str(fault))
+        except EngineError as error:
+            return Observation(step, "error", detail=str(error))
+
+    def _run(self, step: Step) -> Observation:
+        client = self.client
+        if isinstance(step, Write):
+            client.engine.write(self._resolve(step.to), step.data)
+            return Observation(step, "none")
+        if isinstance(step, Load):
+            return self._after_status(step, client.load_model(self.models[step.model]))
+        if isinstance(step, Configure):
+            values = step.temperature, step.top_k, step.top_p, step.seed
+            return self._after_status(step, client.set_sampling_config(*values))
+        if isinstance(step, Generate):
+            return self._after_status(step, client.generate(step.prompt, step.max_new_tokens))
+        export = EXPORTS_BY_NAME[step.export]
+        arguments = [self._resolve(argument) if isinstance(argument, str) else argument for argument in step.arguments]
+        value = client.engine.call(step.export, *arguments)
+        if value is None:
+            return Observation(step, "none")
+        if step.bind is not None:
+            self.bound[step.bind] = value
+        if export.returns_status:
+            return self._after_status(step, value)
+        return Observation(step, "value", int(value != 0) if "*" in export.result else value)
+
+    def _after_status(self, step: Step, status: int) -> Observation:
+        result, document = self.client.result(), self.client.diagnostics()
+        return Observation(step, "status", status, result, read_diagnostics(document, self.profile))
+
+    def _resolve(self, name: Argument) -> int:
+        base, _, offset = str(name).partition("+")
+        return self.bound[base] + int(offset or 0)
+
+
+def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
+    """Parse a diagnostics document by meaning: contract keys through the profile's name map (DG-3).
+
+    Fields that a build does not have are absent. None when there is no document, or none that parses.
+    """
+    try:
+        parsed = json.loads(document)
+    except ValueError:
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    names = dict(profile.diagnostic_names)
+    return {name: parsed[names.get(name, name)] for name in DIAGNOSTIC_NAMES if names.get(name, name) in parsed}

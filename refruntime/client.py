@@ -1,0 +1,74 @@
+"""The caller's side of the ABI over any engine: put bytes, call, read, free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from refruntime.contract.status import Status
+from refruntime.engines.base import Engine, EngineError
+from refruntime.host_numbers import Number
+
+
+class TransferFailed(EngineError):
+    """`alloc` returned 0 for a length that the contract allows (MEM-1)."""
+
+
+class Client:
+    """Use the exports as a careful host does. Every transfer buffer is freed, also when a call fails."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def status(self, export: str, *arguments: Number) -> int:
+        """Call a status export and return the raw code, known or not."""
+        result = self.engine.call(export, *arguments)
+        if result is None:
+            raise EngineError(f"{export} returned nothing")
+        return result
+
+    def load_model(self, data: bytes) -> int:
+        """Transfer an artifact and load it (MEM-9): a status."""
+        with self._transferred(data) as pointer:
+            return self.status("load_model", pointer, len(data))
+
+    def generate(self, prompt: bytes, max_new_tokens: int) -> int:
+        """Transfer a prompt and generate: a status. An empty prompt goes as pointer 1 and length 0 would: status 2."""
+        with self._transferred(prompt) as pointer:
+            return self.status("generate", pointer, len(prompt), max_new_tokens)
+
+    def set_sampling_config(self, temperature: float, top_k: int, top_p: float, seed: int) -> int:
+        """Set the sampling configuration: a status."""
+        return self.status("set_sampling_config", temperature, top_k, top_p, seed)
+
+    def result(self) -> bytes:
+        """Read the result text of the last call (MEM-7)."""
+        return self._text("last_result_ptr", "last_result_len")
+
+    def diagnostics(self) -> bytes:
+        """Read the diagnostics document (DG-2)."""
+        return self._text("get_diagnostics_ptr", "get_diagnostics_len")
+
+    def check(self, status: int) -> None:
+        """Raise RuntimeError with the name of a status that is not Ok; for callers that expect success."""
+        if status != Status.Ok:
+            raise RuntimeError(f"status {status}: {self.result().decode('utf-8', 'replace')}")
+
+    def _text(self, pointer_export: str, length_export: str) -> bytes:
+        pointer, length = self.status(pointer_export), self.status(length_export)
+        return self.engine.read(pointer, length) if pointer else b""
+
+    @contextmanager
+    def _transferred(self, data: bytes) -> Iterator[int]:
+        """Put bytes into a fresh buffer and free it afterwards (MEM-3)."""
+        if not data:
+            yield 1  # alloc(0) gives 0, which would be a null pointer; any other pointer shows the length rule
+            return
+        pointer = self.status("alloc", len(data))
+        if pointer == 0:
+            raise TransferFailed(f"alloc({len(data)}) returned 0")
+        try:
+            self.engine.write(pointer, data)
+            yield pointer
+        finally:
+            self.engine.call("dealloc", pointer, len(data))

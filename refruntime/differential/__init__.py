@@ -1,0 +1,1 @@
+"""Run cases on two engines, compare, explain, report."""

@@ -1,0 +1,1 @@
+"""Engines: the reference and, with an extra, WebAssembly builds behind one protocol."""
