@@ -15,7 +15,7 @@ FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
-COMPARISON = ORACLE | {"api", "engines", "client", "cases", "differential"}
+COMPARISON = ORACLE | {"api", "convert", "engines", "client", "cases", "differential"}
 TOP = COMPARISON | {"commands", "repl", "cli", "pytest_plugin"}
 
 INTERNAL: dict[str, set[str]] = {
@@ -35,6 +35,7 @@ INTERNAL: dict[str, set[str]] = {
     "exports": FOUNDATION | {"numerics", "runtime", "memory", "host_numbers"},
     "inspection": PIECES,
     "api": PIECES | {"runtime", "inspection"},
+    "convert": PIECES,
     "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
@@ -64,6 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "exports": ARRAYS,
     "inspection": ARRAYS,
     "api": ARRAYS,
+    "convert": ARRAYS | {"gguf"},
     "engines": ARRAYS | {"wasmtime"},
     "client": ARRAYS,
     "cases": ARRAYS,
