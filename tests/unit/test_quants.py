@@ -1,0 +1,201 @@
+"""ggml block types to float32, bit for bit (GG-8, section 13 "GGUF"), and the table of types (GG-3)."""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+
+import gguf
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refruntime.quants.ggml import CHUNK_ELEMENTS, GGML_TYPES, dequantize
+
+BY_NAME = {each.name: each for each in GGML_TYPES.values()}
+DECODED = [each.name for each in GGML_TYPES.values() if each.decode]
+BLOCK = 256
+
+
+def half(value: float) -> bytes:
+    return struct.pack("<e", value)
+
+
+def same_bits(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Equal bits, and NaN where NaN is expected."""
+    nan = np.isnan(expected)
+    equal = found.view(np.uint32) == expected.view(np.uint32)
+    return bool((np.isnan(found) == nan).all() and equal[~nan].all())
+
+
+def test_the_decoded_types_are_these() -> None:
+    """GG-3: the types with a decoder; whoever adds one extends this list."""
+    assert DECODED == ["f32", "f16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q6_k", "bf16"]
+
+
+def test_numbers_names_and_sizes_are_those_of_gguf_py() -> None:
+    """GG-3: the table agrees with gguf-py in every type that it knows, but for q8_1, whose sums ggml made f16 since."""
+    for kind, (block_size, type_size) in gguf.GGML_QUANT_SIZES.items():
+        ours = GGML_TYPES[int(kind)]
+        assert (ours.name, ours.block_size) == (kind.name.lower(), block_size)
+        assert ours.type_size == (2 + 2 + 32 if kind.name == "Q8_1" else type_size)
+    assert sorted(GGML_TYPES) == list(range(43))
+    removed = [each.number for each in GGML_TYPES.values() if each.block_size == 0]
+    assert removed == [4, 5, 31, 32, 33, 36, 37, 38]
+
+
+def nibble_bytes(low: list[int], high: list[int]) -> bytes:
+    return bytes(a | b << 4 for a, b in zip(low, high, strict=True))
+
+
+RAMP, DOWN = list(range(16)), list(range(15, -1, -1))
+BY_HAND = {
+    "f32": (struct.pack("<f", -1.5), [-1.5]),
+    "f16": (half(-(2.0**-24)), [-(2.0**-24)]),
+    "bf16": (b"\x20\xc1", [-10.0]),
+    "q4_0": (half(0.5) + nibble_bytes(RAMP, DOWN), [(q - 8) * 0.5 for q in RAMP + DOWN]),
+    "q4_1": (half(0.5) + half(-3) + nibble_bytes(RAMP, DOWN), [q * 0.5 - 3 for q in RAMP + DOWN]),
+    "q5_0": (
+        half(2) + b"\x01\x00\x00\x80" + nibble_bytes(RAMP, DOWN),
+        [(q + 16 * (i in (0, 31)) - 16) * 2.0 for i, q in enumerate(RAMP + DOWN)],
+    ),
+    "q5_1": (
+        half(2) + half(1) + b"\x00\x80\x01\x00" + nibble_bytes(RAMP, DOWN),
+        [(q + 16 * (i in (15, 16))) * 2.0 + 1 for i, q in enumerate(RAMP + DOWN)],
+    ),
+    "q8_0": (half(-0.25) + bytes(range(0, 256, 8)), [-0.25 * (q - 256 * (q > 127)) for q in range(0, 256, 8)]),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_blocks_worked_by_hand(name: str) -> None:
+    """GG-8: one block whose values are written down from the layout."""
+    raw, values = BY_HAND[name]
+    assert dequantize(BY_NAME[name], raw, (len(values),)).tolist() == values
+
+
+def scalar_q4_k(block: bytes) -> list[float]:
+    """A q4_k block one value at a time."""
+    d, dmin = struct.unpack_from("<2e", block)
+    scales, values = block[4:16], []
+    for group in range(8):
+        if group < 4:
+            scale, minimum = scales[group] & 63, scales[group + 4] & 63
+        else:
+            scale = scales[group + 4] & 15 | scales[group - 4] >> 6 << 4
+            minimum = scales[group + 4] >> 4 | scales[group] >> 6 << 4
+        for index in range(32):
+            byte = block[16 + group // 2 * 32 + index]
+            quant = byte >> 4 if group % 2 else byte & 15
+            product = np.float32(np.float32(d) * np.float32(scale)) * np.float32(quant)
+            values.append(float(product - np.float32(dmin) * np.float32(minimum)))
+    return values
+
+
+def scalar_q6_k(block: bytes) -> list[float]:
+    """A q6_k block one value at a time."""
+    (d,), values = struct.unpack_from("<e", block, 208), []
+    scales = struct.unpack_from("<16b", block, 192)
+    for index in range(256):
+        part, run, at = index // 128, index % 128 // 32, index % 32
+        low = block[64 * part + 32 * (run % 2) + at] >> (4 if run >= 2 else 0) & 15
+        high = block[128 + 32 * part + at] >> 2 * run & 3
+        values.append(float(np.float32(d) * np.float32(scales[index // 16]) * np.float32((low | high << 4) - 32)))
+    return values
+
+
+@pytest.mark.parametrize(("name", "scalar", "at"), [("q4_k", scalar_q4_k, (0, 2)), ("q6_k", scalar_q6_k, (208,))])
+def test_super_blocks_one_value_at_a_time(name: str, scalar: object, at: tuple[int, ...]) -> None:
+    """GG-8: the K types equal a loop over single values, every operation rounded to float32."""
+    generator = np.random.default_rng(7)
+    for _ in range(20):
+        block = bytearray(generator.bytes(BY_NAME[name].type_size))
+        for position in at:
+            block[position : position + 2] = half(float(generator.normal() * 0.01))
+        assert callable(scalar)
+        assert dequantize(BY_NAME[name], bytes(block), (256,)).tolist() == scalar(bytes(block))
+
+
+@pytest.mark.parametrize("name", DECODED)
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_bytes_equal_gguf_py(name: str, seed: int) -> None:
+    """GG-8: any bytes, infinities, NaN and subnormals included, give the bits of gguf-py's own decoder."""
+    kind = BY_NAME[name]
+    raw = np.frombuffer(np.random.default_rng(seed).bytes(64 * kind.type_size), np.uint8)
+    with np.errstate(all="ignore"):
+        expected = gguf.quants.dequantize(raw.reshape(64, -1), gguf.GGMLQuantizationType(kind.number))
+    found = dequantize(kind, raw, (64, kind.block_size))
+    assert found.dtype == np.float32
+    assert same_bits(found, expected.astype(np.float32).reshape(found.shape))
+
+
+@pytest.mark.parametrize("name", ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16"])
+def test_quantized_by_gguf_py_and_back(name: str) -> None:
+    """GG-8: values that gguf-py quantised come back near themselves, through our decoder as through its own."""
+    values = np.random.default_rng(3).normal(size=(16, 512)).astype(np.float32)
+    kind = gguf.GGMLQuantizationType(BY_NAME[name].number)
+    raw = gguf.quants.quantize(values, kind)
+    found = dequantize(BY_NAME[name], raw.tobytes(), values.shape)
+    assert same_bits(found, gguf.quants.dequantize(raw, kind).astype(np.float32))
+    assert np.abs(found - values).max() < 0.4
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_every_chunk_is_decoded(name: str) -> None:
+    """GG-8: a tensor of several chunks, the last one partial, equals its blocks decoded one at a time."""
+    kind = BY_NAME[name]
+    blocks = 2 * CHUNK_ELEMENTS // kind.block_size + 3
+    raw = np.random.default_rng(5).integers(0, 60, (blocks, kind.type_size), np.uint8)  # small bytes: no NaN
+    found = dequantize(kind, raw.reshape(-1), (blocks, kind.block_size))
+    for index in (0, 1, CHUNK_ELEMENTS // kind.block_size, blocks - 1):
+        alone = dequantize(kind, raw[index].tobytes(), (kind.block_size,))
+        assert same_bits(found[index], alone)
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_peak_memory_is_near_the_result(name: str) -> None:
+    """GG-8: decoding streams; beside the result it holds a few chunks at most."""
+    kind = BY_NAME[name]
+    blocks = (1 << 21) // kind.block_size
+    raw = np.zeros(blocks * kind.type_size, np.uint8)
+    tracemalloc.start()
+    values = dequantize(kind, raw, (blocks, kind.block_size))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - values.nbytes < 2 << 20
+
+
+def test_decoding_is_fast() -> None:
+    """GG-8: 16 million q4_k weights take well below two seconds (measured: 0.1)."""
+    kind = BY_NAME["q4_k"]
+    raw = np.zeros((1 << 16) * kind.type_size, np.uint8)
+    start = time.perf_counter()
+    dequantize(kind, raw, (1 << 16, BLOCK))
+    assert time.perf_counter() - start < 2
+
+
+def test_an_unaligned_buffer_will_do() -> None:
+    """GG-3: with an alignment of 1 a tensor may start anywhere."""
+    raw = memoryview(b"x" + struct.pack("<2f", 1.5, -2.5))[1:]
+    assert dequantize(BY_NAME["f32"], raw, (2,)).tolist() == [1.5, -2.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "shape"),
+    [("q8_0", 34, (31,)), ("q8_0", 33, (32,)), ("f32", 8, (1,)), ("q8_0", 34, (2, 16, 2)), ("q4_2", 32, (32,))],
+)
+def test_a_size_that_does_not_fit_is_a_mistake_of_the_caller(name: str, size: int, shape: tuple[int, ...]) -> None:
+    """GG-3: files are checked before; here a misfit, or a type without decoder, is a ValueError."""
+    with pytest.raises(ValueError, match=r"do not make|removed"):
+        dequantize(BY_NAME[name], bytes(size), shape)
+
+
+def test_values_belong_to_the_caller() -> None:
+    """GG-8: the result does not share memory with the file."""
+    raw = bytearray(struct.pack("<f", 1.0))
+    values = dequantize(BY_NAME["f32"], memoryview(raw), (1,))
+    raw[:] = bytes(4)
+    assert values.tolist() == [1.0]
