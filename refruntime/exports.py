@@ -19,8 +19,9 @@ class ExportedABI:
     """Answer the 13 exports as the module does; every integer result has its unsigned meaning (ABI-2).
 
     `profile` chooses the options of declared rules, `numerics` the numeric profile (default seq32), `tracer` receives
-    events, `runtime_type` may be a variation of the runtime (an experiment, never the oracle). With `strict` the ledger reports undefined host behaviour as `HostMisuse` (MEM-4). A trap raises `Trap` and
-    leaves the lock unavailable (MEM-6).
+    events, `runtime_type` may be a variation of the runtime (an experiment, never the oracle). With `strict` the ledger
+    reports undefined host behaviour as `HostMisuse` (MEM-4). A trap raises `Trap` and leaves the lock unavailable
+    (MEM-6).
 
     Beyond the exports: `memory` is what a wasm host sees; `read` and `write` are checked host accesses; `state`,
     `last_failure` and `runtime` are for people and tools.
