@@ -17,7 +17,7 @@ from refruntime.tokenizers.vocabulary import Vocabulary
 SPACE: Final = "▁".encode()
 """U+2581, which stands for a space in token texts."""
 
-_HIDDEN: Final = int(Attribute.UNKNOWN | Attribute.CONTROL)
+_HIDDEN: Final = Attribute.UNKNOWN | Attribute.CONTROL
 
 
 class SpmTokenizer:

@@ -7,14 +7,14 @@ and adds strip rules by the name of the model, because the file cannot express t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from enum import IntFlag
+from enum import IntEnum
 from typing import Final
 
 from refruntime.errors import InvalidHeader
 
 
-class Attribute(IntFlag):
-    """What a token is, with llama.cpp's bits; 0 is undefined."""
+class Attribute(IntEnum):
+    """One bit of what a token is, as in llama.cpp; a token has any number of them, undefined ones none."""
 
     UNKNOWN = 1
     UNUSED = 2
@@ -28,7 +28,7 @@ class Attribute(IntFlag):
     SINGLE_WORD = 512
 
 
-SPECIAL: Final = int(Attribute.CONTROL | Attribute.USER_DEFINED | Attribute.UNKNOWN)
+SPECIAL: Final = Attribute.CONTROL | Attribute.USER_DEFINED | Attribute.UNKNOWN
 """Attributes of tokens that are matched as a whole in raw text."""
 
 _OF_TYPE: Final = {
@@ -89,9 +89,8 @@ def derive_attributes(
         attributes[token] |= Attribute.CONTROL
     for token in _present(ids, _ALWAYS_SHOWN):
         attributes[token] = int(Attribute.USER_DEFINED)
-    if (b"<|return|>" in ids and (b"<|call|>" in ids or b"<|calls|>" in ids)) or (
-        b"<|flush|>" in ids and (b"<|call|>" in ids or b"<|calls|>" in ids)
-    ):  # in these vocabularies <|end|> closes a message, not the text
+    messages = (b"<|return|>" in ids or b"<|flush|>" in ids) and (b"<|call|>" in ids or b"<|calls|>" in ids)
+    if messages:  # in these vocabularies <|end|> closes a message, not the text
         for token in _present(ids, "<|end|>"):
             attributes[token] = int(Attribute.USER_DEFINED)
     if b"<|tool_response>" in ids:
