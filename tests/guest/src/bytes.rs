@@ -19,6 +19,11 @@ impl<'a> Cursor<'a> {
         self.bytes.len().saturating_sub(self.position)
     }
 
+    /// Everything that has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or(&[])
+    }
+
     pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         if length > self.remaining() {
             return None;

@@ -23,6 +23,8 @@ pub enum Encoding {
         scales: Range<usize>,
         block: usize,
     },
+    /// GGUF F16 (GG-8).
+    GgufHalf,
     /// GGUF Q8_0 blocks (GG-8).
     GgufQ8,
 }
@@ -91,17 +93,17 @@ impl Matrix {
         sum
     }
 
-    /// The number of values that share a scale; 0 for f32.
+    /// The number of values that share a scale; 0 for floating-point payloads.
     fn block(&self) -> usize {
         match self.encoding {
-            Encoding::F32 => 0,
+            Encoding::F32 | Encoding::GgufHalf => 0,
             Encoding::SignedBytes { .. } => self.columns,
             Encoding::Nibbles { block, .. } => block,
             Encoding::GgufQ8 => GGUF_Q8_0_BLOCK,
         }
     }
 
-    /// Decodes the integers of one row (the values themselves for f32), without their scales.
+    /// Decodes the integers of one row (the values themselves for floating-point payloads), without their scales.
     fn quants_into(&self, row: usize, out: &mut [f32]) {
         let payload = &self.file[self.payload.clone()];
         let row_bytes = payload.len() / self.rows;
@@ -111,6 +113,11 @@ impl Matrix {
             Encoding::F32 => {
                 for (value, decoded) in out.iter_mut().zip(f32_values(bytes)) {
                     *value = decoded;
+                }
+            }
+            Encoding::GgufHalf => {
+                for (value, half) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *value = half_to_f32(u16::from_le_bytes([half[0], half[1]]));
                 }
             }
             Encoding::SignedBytes { .. } => signed_bytes(bytes, out),
@@ -132,7 +139,7 @@ impl Matrix {
     /// The scale of one block of one row.
     fn scale(&self, row: usize, block: usize) -> f32 {
         match &self.encoding {
-            Encoding::F32 => 1.0,
+            Encoding::F32 | Encoding::GgufHalf => 1.0,
             Encoding::SignedBytes { scales } => {
                 let row = if cfg!(bug = "q8_scale_of_previous_row") { row.saturating_sub(1) } else { row };
                 self.stored_scale(scales, row)
