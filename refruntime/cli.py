@@ -21,6 +21,7 @@ EXIT_CRASH = 4
 EXIT_INTERRUPTED = 130
 
 COMMANDS = {
+    "demo": "refruntime.commands.demo:demo_command",
     "run": "refruntime.commands.run:run_command",
     "logits": "refruntime.commands.logits:logits_command",
     "inspect": "refruntime.commands.inspect:inspect_command",

@@ -35,6 +35,7 @@ def read_slm1_leniently(view: memoryview) -> Inspection:
     del values["magic"]
     header = Slm1Header(**values)
     report.header = {name: asdict(header)[name] for name in values}
+    report.header["checksum"] = f"{header.checksum:#018x}"  # too large for a JSON number
     section = view[header.tokenizer_offset : header.tokenizer_offset + header.tokenizer_length]
     report.header["tokenizer_magic"] = bytes(section[:4]).decode("ascii", "backslashreplace")
     room = max(0, len(view) - header.tensor_directory_offset) // ENTRY_LENGTH
@@ -75,8 +76,10 @@ def _tensor_lines(
         if entry.byte_offset + entry.byte_length > size:
             notes.append("reaches past the end of the file")
         dtype = _label(entry)
+        if dtype == "q4_0":
+            notes.append(f"blocks of {entry.block_size}")
         if dtype in ("q8_0", "q4_0"):
-            notes.append(f"blocks of {entry.block_size}, scales at {entry.scale_offset}")
+            notes.append(f"scales at {entry.scale_offset}")
         yield TensorLine(
             names.get(entry.name_hash, f"hash {entry.name_hash:#018x}"),
             dtype,
