@@ -57,15 +57,12 @@ class SpmTokenizer:
     def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
         """Encode UTF-8 text; GenerationFailed for a byte that the vocabulary cannot express (section 13)."""
         ids = list(self._prefix) if add_special else []
-        after_token = True  # the start of the text counts as the place after a token
+        lead = b" " if self._add_space_prefix else b""
         for fragment in self.vocabulary.split(text):
             if isinstance(fragment, int):
                 ids.append(fragment)
-                after_token = True
-                continue
-            spaced = b" " + fragment if after_token and self._add_space_prefix else fragment
-            ids += self._encode_fragment(spaced.replace(b" ", SPACE))
-            after_token = False
+            else:  # raw text stands at the start or behind a token; in both places a space is put in front
+                ids += self._encode_fragment((lead + fragment).replace(b" ", SPACE))
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int]) -> bytes:

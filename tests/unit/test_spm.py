@@ -57,6 +57,15 @@ def test_of_equal_scores_the_leftmost_merges_first() -> None:
     assert pieces(tokenizer(*LETTERS, normal("ab", -1), normal("ba", -1)), "bab") == ["▁", "ba", "b"]
 
 
+def test_merged_symbols_merge_with_merged_neighbours_on_both_sides() -> None:
+    """GG-5: `ab` and `cd` are formed first; then the pair of both is found from either side."""
+    pairs = [normal("ab", -1), normal("cd", -2), normal("abcd", -3)]
+    assert pieces(tokenizer(*LETTERS, *pairs), "abcd") == ["▁", "abcd"]
+    pairs = [normal("ab", -2), normal("cd", -1), normal("abcd", -3)]
+    assert pieces(tokenizer(*LETTERS, *pairs), "abcd") == ["▁", "abcd"]
+    assert pieces(tokenizer(*LETTERS, *pairs, normal("▁abcd", -4)), "abcd") == ["▁abcd"]
+
+
 def test_spaces_become_marks_and_one_is_put_in_front() -> None:
     """GG-5, section 13: each space is U+2581; one more leads the text unless add_space_prefix is false."""
     tokens = [*LETTERS, normal("▁a", -1)]
@@ -233,9 +242,12 @@ def as_bytes(symbol: bytes) -> list[bytes]:
 @settings(max_examples=300, deadline=None)
 @given(
     words=st.dictionaries(
-        st.text("ab▁é", min_size=1, max_size=5), st.sampled_from([-3.0, -2.0, -1.0, 0.0]), max_size=25
+        st.text("ab▁", min_size=1, max_size=4) | st.just("é"),
+        st.sampled_from([-3.0, -2.0, -1.0, 0.0]),
+        min_size=8,
+        max_size=40,
     ),
-    text=st.text("ab é日", max_size=24),
+    text=st.text("ab ab é日", max_size=24),
 )
 def test_the_heap_merges_as_the_definition_says(words: dict[str, float], text: str) -> None:
     """GG-5: any vocabulary and text give what repeated search for the best neighbours gives."""
