@@ -5,7 +5,6 @@ Addresses are this allocator's choice and are never part of a comparison (MEM-8)
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_right, insort
 from dataclasses import dataclass
 
@@ -126,18 +125,25 @@ class LinearMemory:
         pages = -(-size // PAGE_BYTES)
         if pages > MAX_PAGES:
             return False
-        grown = bytearray(pages * PAGE_BYTES)
-        grown[: self.size] = self._bytes
-        stale, self._bytes = self._view, grown
-        self._view = memoryview(grown)
-        stale[:] = bytes([DEAD_BYTE]) * len(stale)  # whoever still holds the old view must notice
-        with contextlib.suppress(BufferError):  # somebody built an array on it; that array now shows 0xDD
-            stale.release()
+        added = pages * PAGE_BYTES - self.size
+        try:
+            try:
+                self._view.release()  # fails if somebody built an array on it
+                self._bytes += bytes(added)  # fails if a slice of it is still in use
+            except BufferError:
+                stale = self._bytes
+                self._bytes = bytearray(stale)
+                self._bytes += bytes(added)
+                _fill(stale, 0, len(stale))  # whoever still holds the old bytes must notice
+        except MemoryError:  # this machine has no more; a growing module gets the same answer
+            return False
+        finally:
+            self._view = memoryview(self._bytes)
         return True
 
     def _poison(self, region: Region) -> None:
         if self.strict:
-            self._view[region.pointer : region.pointer + region.length] = bytes([DEAD_BYTE]) * region.length
+            _fill(self._view, region.pointer, region.length)
 
     def _wrong_free(self, region: Region | None, pointer: int, length: int) -> HostMisuse:
         if region is None and pointer in self._freed:
@@ -183,6 +189,14 @@ class LinearMemory:
     def _check_inside(self, pointer: int, length: int, action: str) -> None:
         if pointer < 0 or length < 0 or pointer + length > self.size:
             raise HostMisuse(f"{action} outside memory", pointer, length, f"memory has {self.size} bytes")
+
+
+def _fill(target: bytearray | memoryview, start: int, length: int) -> None:
+    """Overwrite dead bytes, a page at a time so that no second copy of a large region is made."""
+    page = bytes([DEAD_BYTE]) * min(length, PAGE_BYTES)
+    for position in range(start, start + length, PAGE_BYTES):
+        size = min(PAGE_BYTES, start + length - position)
+        target[position : position + size] = page[:size]
 
 
 class RuntimeBuffer:
