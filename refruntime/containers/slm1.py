@@ -94,7 +94,7 @@ class TensorDirectory(Sequence[TensorEntry]):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slm1File:
     """An SLM1 file whose header, checksum and directory are valid. All views share the memory of `data`."""
 
@@ -222,7 +222,7 @@ def _check_checksum(header: Slm1Header, view: memoryview, profile: Profile) -> N
 
 
 def _check_entry(index: int, entry: TensorEntry, size: int) -> None:
-    """Check one entry in the order of section 13: dtype, rank, payload range, scale range."""
+    """Check one entry in the order of CL-slm1: dtype, rank, payload range, scale range."""
 
     def failure(
         kind: type[ContractError], rule: str, field: str, detail: str, expected: object, found: object

@@ -1,4 +1,4 @@
-"""Check that an SLM1 file holds a model: tokenizer, required tensors, shapes, scales (SL-1 to SL-9, section 13)."""
+"""Check that an SLM1 file holds a model: tokenizer, required tensors, shapes, scales (SL-1 to SL-9, CL-slm1)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LAYER_NAMES: Final = (
 """Name in SLM1, name in the validated model, shape (SL-3)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slm1Weight:
     """One used tensor of an SLM1 file, decoded on demand from the memory of the file."""
 
@@ -61,23 +61,29 @@ class Slm1Weight:
         """Return the lower-case name of the stored type."""
         return self.dtype.label
 
-    def rows(self) -> NDArray[np.float32]:
-        """Return the float32 values in `shape`, quantised ones as value x scale rounded once (FW-1)."""
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the float32 values in `shape`, quantised ones as value x scale rounded once (FW-1), or some rows."""
+        count = self.shape[0] if len(self.shape) == 2 else 1  # a vector is one row
+        first, last, _ = slice(start, stop).indices(count)
+        shape = (last - first, *self.shape[1:]) if len(self.shape) == 2 else self.shape
+        stride = len(self.payload) // count  # bytes of a row
+        payload = self.payload[first * stride : last * stride]
         if self.dtype is DType.F32:
-            return np.frombuffer(self.payload, "<f4").astype(np.float32).reshape(self.shape)
-        values = self._values().reshape(*self.scales.shape, self.block_size)  # [rows, blocks, block]
-        return dequantize(values, self.scales).reshape(self.shape)
+            return np.frombuffer(payload, "<f4").astype(np.float32).reshape(shape)
+        scales = self.scales[first:last]  # [rows, blocks]
+        values = self._values(payload).reshape(*scales.shape, self.block_size)  # [rows, blocks, block]
+        return dequantize(values, scales).reshape(shape)
 
     def quantized(self) -> QuantizedRows | None:
         """Return values [out, in] and scales [out, in / block_size] of a quantised matrix, else None (FW-4)."""
         if self.dtype is DType.F32 or len(self.shape) != 2:
             return None
-        return QuantizedRows(self._values().reshape(self.shape), self.scales, self.block_size)
+        return QuantizedRows(self._values(self.payload).reshape(self.shape), self.scales, self.block_size)
 
-    def _values(self) -> NDArray[np.int8]:
+    def _values(self, payload: memoryview) -> NDArray[np.int8]:
         if self.dtype is DType.Q8_0:
-            return np.frombuffer(self.payload, np.int8)
-        return unpack_q4_0(np.frombuffer(self.payload, np.uint8))
+            return np.frombuffer(payload, np.int8)
+        return unpack_q4_0(np.frombuffer(payload, np.uint8))
 
 
 def required_tensors(header: Slm1Parameters) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -226,6 +232,6 @@ def _check_heads(header: Slm1Header) -> None:
 
 
 def _label(weights: list[Slm1Weight]) -> str:
-    """Return the dtype that holds most elements; of equals the lower dtype code (section 13)."""
+    """Return the dtype that holds most elements; of equals the lower dtype code (CL-slm1)."""
     elements = {dtype: sum(prod(weight.shape) for weight in weights if weight.dtype is dtype) for dtype in DType}
     return max(DType, key=lambda dtype: elements[dtype]).label

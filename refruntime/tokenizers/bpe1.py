@@ -1,4 +1,4 @@
-"""Turn text into merged byte ids and back: the BPE1 tokenizer of SLM1 (SL-9, SL-10, section 13 BPE1).
+"""Turn text into merged byte ids and back: the BPE1 tokenizer of SLM1 (SL-9, SL-10, CL-bpe1).
 
 Worked example with two merges, (t, h) -> 260 at rank 0 and (260, e) -> 261 at rank 1:
 

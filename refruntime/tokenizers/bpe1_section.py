@@ -1,4 +1,4 @@
-"""Check, read and write the BPE1 section of SLM1 (SL-9, section 13 BPE1).
+"""Check, read and write the BPE1 section of SLM1 (SL-9, CL-bpe1).
 
 36 header bytes, token records (id, byte length, bytes), merges (left, right, output, rank); all numbers u32.
 Checking keeps a few numbers per record and none per merge, so that a hostile section cannot exhaust the memory.

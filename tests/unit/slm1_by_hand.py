@@ -139,7 +139,7 @@ def model_tensors(
     return [tensor(name, dims, dtype, seed=place) for place, (name, dims) in enumerate(shapes.items())]
 
 
-def build(tensors: list[Tensor] | None = None, tokenizer: bytes = BTOK, **header: float) -> bytearray:
+def build(tensors: list[Tensor] | None = None, tokenizer: bytes = BTOK, /, **header: float) -> bytearray:
     """Lay out a file; `header` replaces header fields. The checksum is right unless it is given."""
     tensors = model_tensors() if tensors is None else tensors
     directory_at = (108 + len(tokenizer) + 63) // 64 * 64
@@ -225,5 +225,5 @@ def header_value(file: bytes | bytearray, name: str) -> int:
 
 def fix_checksum(file: bytearray) -> bytearray:
     """Store the right checksum."""
-    struct.pack_into("<Q", file, 100, naive_checksum(file))
+    struct.pack_into("<Q", file, 100, naive_checksum(bytes(file)))
     return file

@@ -59,7 +59,7 @@ def test_published_example() -> None:
     ids = tokenizer.encode(b"the")
     assert ids.pop() == tokenizer.eos_id == 257
     assert ",".join(map(str, ids)) == "256,261"
-    assert (tokenizer.kind, tokenizer.vocab_size, tokenizer.stop_ids) == ("bpe1", 262, {257})
+    assert (tokenizer.kind, tokenizer.vocab_size, tokenizer.stop_ids) == ("bpe1", 262, frozenset({257}))
     assert tokenizer.decode([256, 261, 257]) == b"the"
 
 
@@ -97,7 +97,7 @@ def test_first_of_several_repetitions_is_named() -> None:
 
 
 def test_no_records_and_no_merges() -> None:
-    """SL-9, section 13: the 256 bytes are implicit and need no records."""
+    """SL-9, CL-bpe1: the 256 bytes are implicit and need no records."""
     tokenizer = parse(bpe1([], [], 260), 260)
     assert tokenizer.encode(bytes(range(256)), add_special=False) == list(range(256))
     assert tokenizer.decode(range(256)) == bytes(range(256))
@@ -117,7 +117,7 @@ def test_fixed_fields(offset: int, field: str) -> None:
 
 @pytest.mark.parametrize("vocab_size", [0, 259])
 def test_small_vocabulary(vocab_size: int) -> None:
-    """SL-9, section 13: a vocabulary below 260 gives 6."""
+    """SL-9, CL-slm1: a vocabulary below 260 gives 6."""
     assert refusal(bpe1([], [], vocab_size), vocab_size).field == "vocab_size"
 
 
@@ -161,7 +161,7 @@ def test_record_out_of_range(token: int) -> None:
 
 @pytest.mark.parametrize("token", [0, 97, 255, 256, 259, 260])
 def test_duplicate_record(token: int) -> None:
-    """SL-9, section 13: two records of one id, also of a byte or a special, even if they agree."""
+    """SL-9, CL-bpe1: two records of one id, also of a byte or a special, even if they agree."""
     error = refusal(bpe1([(token, b"x"), (token, b"x")], []))
     assert (error.field, error.offset, error.found) == ("id", 36 + 9, token)
 
@@ -193,7 +193,7 @@ def test_merge_out_of_range(place: int, field: str) -> None:
 
 @pytest.mark.parametrize("output", [256, 257, 258, 259, 261])
 def test_merge_output_without_token(output: int) -> None:
-    """SL-9, section 13: an output needs a record unless it is a byte; with one it is accepted, specials too."""
+    """SL-9, CL-bpe1: an output needs a record unless it is a byte; with one it is accepted, specials too."""
     error = refusal(bpe1([(260, b"x")], [(97, 98, output, 0)]))
     assert (error.field, error.found) == ("output", output)
     tokenizer = parse(bpe1([(output, b"x")], [(97, 98, output, 0)]))
@@ -201,14 +201,14 @@ def test_merge_output_without_token(output: int) -> None:
 
 
 def test_merge_parts_and_outputs_that_are_allowed() -> None:
-    """SL-9, section 13: outputs may be bytes; left and right need no record, only to be below the vocabulary size."""
+    """SL-9, CL-bpe1: outputs may be bytes; left and right need no record, only to be below the vocabulary size."""
     tokenizer = parse(bpe1([(260, b"anything")], [(97, 98, 99, 0), (99, 99, 260, 1), (261, 256, 260, 2)]))
     assert tokenizer.encode(b"abab", add_special=False) == [260]
     assert tokenizer.decode([260]) == b"anything"
 
 
 def test_special_ids_that_come_out_of_merges() -> None:
-    """SL-10, section 13: a merge may make a special id, which takes part in later merges like any other."""
+    """SL-10, CL-bpe1: a merge may make a special id, which takes part in later merges like any other."""
     tokenizer = parse(bpe1([(257, b"x"), (260, b"y")], [(97, 98, 257, 0), (257, 99, 260, 1)]))
     assert tokenizer.encode(b"ab") == [256, 257, 257]
     assert tokenizer.encode(b"abc") == [256, 260, 257]
@@ -237,8 +237,15 @@ def test_one_occurrence_at_a_time() -> None:
     assert parse(bpe1(THE_TOKENS, merges)).encode(b"aabab", add_special=False) == [260, 98]
 
 
+def test_pair_that_changes_before_its_turn() -> None:
+    """SL-10: a pair whose right part is merged away loses its turn; the new pair waits for its own rank."""
+    # abca: (b, c) -> 260 at rank 0. (a, b) at rank 1 is gone. (260, a) at rank 3 goes before (a, 260) at rank 4.
+    merges = [(98, 99, 260, 0), (97, 98, 261, 1), (97, 260, 261, 4), (260, 97, 261, 3)]
+    assert parse(bpe1(THE_TOKENS, merges)).encode(b"abca", add_special=False) == [97, 261]
+
+
 def test_two_merges_of_one_pair() -> None:
-    """SL-9, section 13: the lower rank counts, of equal ranks the first."""
+    """SL-9, CL-bpe1: the lower rank counts, of equal ranks the first."""
     for merges, expected in (
         ([(97, 98, 260, 2), (97, 98, 261, 1)], 261),
         ([(97, 98, 260, 1), (97, 98, 261, 2)], 260),
@@ -249,14 +256,14 @@ def test_two_merges_of_one_pair() -> None:
 
 
 def test_decode() -> None:
-    """SL-8, section 13: specials, `?` for UNK and for ids without a record; records replace bytes, never specials."""
+    """SL-8, CL-bpe1: specials, `?` for UNK and for ids without a record; records replace bytes, never specials."""
     tokens = [(97, b"A!"), (256, b"bos"), (257, b"eos"), (258, b"pad"), (259, b"unk"), (260, b"\xc3\xa9")]
     tokenizer = parse(bpe1(tokens, [], 263), 263)
     assert tokenizer.decode([256, 97, 98, 260, 258, 259, 261, 262, 2**32 - 1, 257]) == "A!bé????".encode()
 
 
 def test_replaced_byte_does_not_change_encoding() -> None:
-    """SL-10, section 13: encoding begins with byte ids, whatever their records say."""
+    """SL-10, CL-bpe1: encoding begins with byte ids, whatever their records say."""
     assert parse(bpe1([(97, b"b")], [])).encode(b"ab", add_special=False) == [97, 98]
 
 

@@ -41,7 +41,7 @@ def test_section_bytes() -> None:
 
 @pytest.mark.parametrize("length", [0, 4, 27, 29, 56])
 def test_length(length: int) -> None:
-    """SL-7, section 13: the section is exactly 28 bytes."""
+    """SL-7, CL-slm1: the section is exactly 28 bytes."""
     error = refusal((GOOD * 2)[:length], base_offset=108)
     assert (error.field, error.offset, error.found) == ("section", 108, f"{length} bytes")
 
@@ -67,7 +67,7 @@ def test_swapped_special_ids() -> None:
 
 @pytest.mark.parametrize("vocab_size", [0, 1, 256, 259])
 def test_small_vocabulary(vocab_size: int) -> None:
-    """SL-7, section 13: a vocabulary below 260 gives 6 even if header and section agree."""
+    """SL-7, CL-slm1: a vocabulary below 260 gives 6 even if header and section agree."""
     section = GOOD[:8] + struct.pack("<I", vocab_size) + GOOD[12:]
     error = refusal(section, vocab_size)
     assert (error.field, error.found) == ("vocab_size", vocab_size)

@@ -1,4 +1,4 @@
-"""Header, ranges, checksum and directory of SLM1 files: every check alone, with the code and the place it names."""
+"""Header, ranges and checksum of SLM1 files: every check alone, with the code and the place it names."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ import pytest
 from refruntime.containers.slm1 import read_slm1
 from refruntime.contract import Profile, Status
 from refruntime.errors import (
-    ContractError,
     InvalidHeader,
     InvalidModelMagic,
-    InvalidTensorDirectory,
-    UnsupportedDType,
     UnsupportedModelVersion,
 )
 from tests.unit.slm1_by_hand import (
     BTOK,
-    ENTRY_FIELDS,
-    F32,
     HEADER_FIELDS,
     Q4_0,
-    Q8_0,
     build,
     entry_offset,
     entry_value,
@@ -32,26 +26,10 @@ from tests.unit.slm1_by_hand import (
     header_value,
     model_tensors,
     naive_checksum,
-    patch_entry,
     patch_header,
     tensor,
 )
-
-PROFILE = Profile()
-
-
-def refusal(file: bytes | bytearray, kind: type[ContractError]) -> ContractError:
-    """Read a file that must be refused, and check that the error says where, what was expected and what was found."""
-    with pytest.raises(kind) as caught:
-        read_slm1(bytes(file), PROFILE)
-    error = caught.value
-    assert type(error) is kind
-    assert error.rule is not None
-    assert error.offset is not None
-    assert error.field is not None
-    assert error.expected is not None
-    assert error.found is not None
-    return error
+from tests.unit.slm1_refusals import PROFILE, read, read_refusal
 
 
 def test_reads_every_header_field_and_entry() -> None:
@@ -97,54 +75,36 @@ def test_tokenizer_section_is_a_view_of_the_file() -> None:
     assert section[0] == BTOK[0] ^ 0xFF
 
 
-def test_find_takes_the_first_of_two_entries_with_one_hash() -> None:
-    """SL-3: the first entry counts, an unknown name gives none."""
-    tensors = model_tensors()
-    file = build([*tensors, tensor("norm.weight", (2,), seed=9)])
-    entries = read_slm1(bytes(file), PROFILE).entries
-    first = entries.find("norm.weight")
-    assert first is not None
-    assert first.offset == entry_offset(file, "norm.weight")
-    assert entries.find("no.such.weight") is None
-
-
-def test_empty_directory_has_no_entries() -> None:
-    """SL-1: a tensor_count of zero passes the reader; required tensors are a later question."""
-    file = build([])
-    assert len(read_slm1(bytes(file), PROFILE).entries) == 0
-    assert read_slm1(bytes(file), PROFILE).entries.find("norm.weight") is None
-
-
 @pytest.mark.parametrize("length", range(4))
 def test_shorter_than_a_magic(length: int) -> None:
     """SL-1: fewer than four bytes give 4."""
-    error = refusal(b"SLM1"[:length], InvalidModelMagic)
+    error = read_refusal(b"SLM1"[:length], InvalidModelMagic)
     assert (error.status, error.field, error.offset) == (4, "magic", 0)
 
 
 @pytest.mark.parametrize("magic", [b"GGUF", b"slm1", b"SLM2", b"\0\0\0\0"])
 def test_other_magic(magic: bytes) -> None:
     """SL-1: another magic gives 4 in a file of any length."""
-    assert refusal(magic, InvalidModelMagic).status == Status.InvalidModelMagic
-    assert refusal(magic + bytes(build()[4:]), InvalidModelMagic).found == magic
+    assert read_refusal(magic, InvalidModelMagic).status == Status.InvalidModelMagic
+    assert read_refusal(magic + bytes(build()[4:]), InvalidModelMagic).found == magic
 
 
 @pytest.mark.parametrize("length", range(4, 108))
 def test_short_file_gives_6_whatever_its_version(length: int) -> None:
-    """SL-1, section 13: 4 to 107 bytes with the right magic give 6 even with a wrong version."""
-    error = refusal((b"SLM1" + b"\xff" * 104)[:length], InvalidHeader)
+    """SL-1, CL-slm1: 4 to 107 bytes with the right magic give 6 even with a wrong version."""
+    error = read_refusal((b"SLM1" + b"\xff" * 104)[:length], InvalidHeader)
     assert (error.status, error.field, error.offset) == (6, "header", length)
 
 
 @pytest.mark.parametrize("version", [0, 2, 0xFFFFFFFF])
 def test_version(version: int) -> None:
     """SL-1: a version other than 1 gives 5."""
-    error = refusal(build(version=version), UnsupportedModelVersion)
+    error = read_refusal(build(version=version), UnsupportedModelVersion)
     assert (error.status, error.field, error.offset, error.expected, error.found) == (5, "version", 4, 1, version)
 
 
 def header_fault(file: bytearray, field: str, found: object) -> None:
-    error = refusal(file, InvalidHeader)
+    error = read_refusal(file, InvalidHeader)
     assert (error.status, error.field, error.offset, error.found) == (6, field, HEADER_FIELDS[field][0], found)
 
 
@@ -159,7 +119,7 @@ def test_header_length(shift: str) -> None:
 def test_longest_header_length_is_accepted() -> None:
     """SL-1: header_length may equal the length of the file."""
     size = len(build())
-    assert read_slm1(bytes(build(header_length=size)), PROFILE).header.header_length == size
+    assert read(build(header_length=size)).header.header_length == size
 
 
 @pytest.mark.parametrize(
@@ -172,8 +132,8 @@ def test_zero_dimension(field: str) -> None:
 
 
 def test_unchecked_header_fields() -> None:
-    """SL-1, section 13: model_type, other flag bits and special_token_count may be anything."""
-    read_slm1(bytes(build(model_type=0xFFFFFFFF, flags=0xFFFFFFFE, special_token_count=0)), PROFILE)
+    """SL-1, CL-slm1: model_type, other flag bits and special_token_count may be anything."""
+    read(build(model_type=0xFFFFFFFF, flags=0xFFFFFFFE, special_token_count=0))
 
 
 @pytest.mark.parametrize(
@@ -188,13 +148,13 @@ def test_heads_fill_the_hidden_vector(head_count: int, head_dim: int, hidden_siz
 @pytest.mark.parametrize("value", [0.0, -0.0, -1.0, math.inf, -math.inf, math.nan])
 def test_constants_are_finite_and_positive(field: str, value: float) -> None:
     """SL-1: theta and epsilon are finite and greater than zero."""
-    error = refusal(build(**{field: value}), InvalidHeader)
+    error = read_refusal(build(**{field: value}), InvalidHeader)
     assert (error.status, error.field, error.offset) == (6, field, HEADER_FIELDS[field][0])
 
 
 def test_smallest_constants_are_accepted() -> None:
     """SL-1: the smallest subnormal is finite and positive."""
-    header = read_slm1(bytes(build(rope_theta=2.0**-149, rms_norm_epsilon=2.0**-149)), PROFILE).header
+    header = read(build(rope_theta=2.0**-149, rms_norm_epsilon=2.0**-149)).header
     assert header.rope_theta == header.rms_norm_epsilon == 2.0**-149
 
 
@@ -214,8 +174,8 @@ def test_smallest_constants_are_accepted() -> None:
     ],
 )
 def test_ranges(values: dict[str, int], field: str) -> None:
-    """SL-1, section 13: every range lies inside the file, sums do not wrap at 2^64, the data offset is aligned."""
-    error = refusal(build(**values), InvalidHeader)
+    """SL-1, CL-slm1: every range lies inside the file, sums do not wrap at 2^64, the data offset is aligned."""
+    error = read_refusal(build(**values), InvalidHeader)
     assert (error.status, error.field, error.offset) == (6, field, HEADER_FIELDS[field][0])
 
 
@@ -223,16 +183,16 @@ def test_ranges_may_end_with_the_file() -> None:
     """SL-1: a section that ends with the last byte fits; one byte more does not."""
     size = len(build())
     offset = size - len(BTOK)
-    read_slm1(bytes(build(tokenizer_offset=offset)), PROFILE)
+    read(build(tokenizer_offset=offset))
     header_fault(build(tokenizer_offset=offset + 1), "tokenizer_offset", f"{offset + 1} + {len(BTOK)}")
-    read_slm1(bytes(build(tensor_directory_offset=size, tensor_count=0)), PROFILE)
+    read(build(tensor_directory_offset=size, tensor_count=0))
     header_fault(
         build(tensor_directory_offset=size + 1, tensor_count=0), "tensor_directory_offset", f"{size + 1} + 64 x 0"
     )
     assert size % 64 == 0
-    read_slm1(bytes(build(tensor_data_offset=size)), PROFILE)
+    read(build(tensor_data_offset=size))
     header_fault(build(tensor_data_offset=size + 64), "tensor_data_offset", size + 64)
-    read_slm1(bytes(build(tensor_data_offset=0)), PROFILE)
+    read(build(tensor_data_offset=0))
 
 
 def test_false_tensor_count_is_refused_at_once() -> None:
@@ -240,7 +200,7 @@ def test_false_tensor_count_is_refused_at_once() -> None:
     file = build([])
     file = patch_header(file + bytes(1024 - len(file)), {"tensor_count": 0xFFFFFFFF})
     start = time.process_time()
-    error = refusal(file, InvalidHeader)
+    error = read_refusal(file, InvalidHeader)
     assert time.process_time() - start < 1
     assert "4294967295" in str(error)
 
@@ -251,7 +211,7 @@ def test_checksum_of_any_changed_byte() -> None:
     for position in [12, 16, 24, 100, 107, 110, 135, 150, 200, 1000, len(good) - 1]:
         file = bytearray(good)
         file[position] ^= 0x40
-        error = refusal(file, InvalidHeader)
+        error = read_refusal(file, InvalidHeader)
         assert (error.status, error.rule, error.field, error.offset) == (6, "SL-5", "checksum", 100)
         assert error.expected == f"{naive_checksum(bytes(file)):#018x}"
 
@@ -260,134 +220,19 @@ def test_checksum_of_any_changed_byte() -> None:
 def test_zero_checksum(verify: str) -> None:
     """SL-5: a zero checksum is refused even where the formula is unknown."""
     with pytest.raises(InvalidHeader) as caught:
-        read_slm1(bytes(build(checksum=0)), Profile(checksum=verify))  # type: ignore[arg-type]
+        read(build(checksum=0), Profile(checksum=verify))  # type: ignore[arg-type]
     assert (caught.value.field, caught.value.offset, caught.value.found) == ("checksum", 100, 0)
 
 
 def test_checksum_that_is_not_verified() -> None:
     """SL-5: with the option `not verified` any other checksum is accepted."""
     file = bytes(build(checksum=12345))
-    refusal(file, InvalidHeader)
+    read_refusal(file, InvalidHeader)
     assert read_slm1(file, Profile(checksum="not verified")).header.checksum == 12345
-
-
-def entry_fault(file: bytearray, kind: type[ContractError], field: str, name: str = "norm.weight") -> ContractError:
-    error = refusal(file, kind)
-    assert error.field == field
-    assert error.offset == entry_offset(file, name) + ENTRY_FIELDS[field][0]
-    return error
-
-
-@pytest.mark.parametrize("dtype", [0, 4, 0xFFFFFFFF])
-def test_dtype(dtype: int) -> None:
-    """SL-1: a dtype other than 1, 2, 3 gives 10."""
-    error = entry_fault(patch_entry(build(), "norm.weight", dtype=dtype), UnsupportedDType, "dtype")
-    assert (error.status, error.found) == (10, dtype)
-
-
-@pytest.mark.parametrize("rank", [0, 5, 0xFFFFFFFF])
-def test_rank(rank: int) -> None:
-    """SL-1: a rank other than 1..4 gives 7."""
-    error = entry_fault(patch_entry(build(), "norm.weight", rank=rank), InvalidTensorDirectory, "rank")
-    assert (error.status, error.found) == (7, rank)
-
-
-@pytest.mark.parametrize("name", ["norm.weight", "an.extra"])
-def test_payload_range(name: str) -> None:
-    """SL-6, section 13: a payload outside the file gives 7, for unknown extra tensors too; sums do not wrap."""
-    tensors = [*model_tensors(), tensor("an.extra", (5,))]
-    size = len(build(tensors))
-    length = len(next(item for item in tensors if item.name == name).payload)
-    patch_entry(good := build(tensors), name, byte_offset=size - length)
-    read_slm1(bytes(good), PROFILE)
-    for values in (
-        {"byte_offset": size - length + 1},
-        {"byte_offset": 2**64 - 1},
-        {"byte_offset": 2**64 - length},
-        {"byte_length": 2**63},
-    ):
-        error = entry_fault(patch_entry(build(tensors), name, **values), InvalidTensorDirectory, "byte_offset", name)
-        assert (error.status, error.rule) == (7, "SL-6")
-
-
-@pytest.mark.parametrize("dtype", [Q8_0, Q4_0])
-@pytest.mark.parametrize("name", ["output.weight", "norm.weight", "an.extra"])
-def test_scale_range(dtype: int, name: str) -> None:
-    """SL-6, SL-2: scales outside the file give 7; their length follows from the rows and the block size."""
-    tensors = [*model_tensors(dtype), tensor("an.extra", (3, 4), dtype)]
-    size = len(build(tensors))
-    length = {"output.weight": 4 * 260, "norm.weight": 4, "an.extra": 4 * 3 * (1 if dtype == Q8_0 else 2)}[name]
-    read_slm1(bytes(patch_entry(build(tensors), name, scale_offset=size - length)), PROFILE)
-    for value in (size - length + 1, 2**64 - length, 2**64 - 1):
-        file = patch_entry(build(tensors), name, scale_offset=value)
-        error = entry_fault(file, InvalidTensorDirectory, "scale_offset", name)
-        assert (error.status, error.found) == (7, f"{value} + {length}")
-
-
-def test_scale_length_does_not_wrap() -> None:
-    """SL-6: dimensions whose product passes 2^64 make a scale array that cannot be inside any file."""
-    file = build([*model_tensors(), tensor("an.extra", (1, 1, 1, 4), Q8_0)])
-    patch_entry(file, "an.extra", dim0=2**31, dim1=2**31, dim2=2**31)
-    entry_fault(file, InvalidTensorDirectory, "scale_offset", "an.extra")
-
-
-def test_rank_one_is_one_row() -> None:
-    """SL-2: a quantised vector has the scales of one row."""
-    file = build([*model_tensors(), tensor("an.extra", (6,), Q8_0)])
-    size = len(file)
-    read_slm1(bytes(patch_entry(file, "an.extra", scale_offset=size - 4)), PROFILE)
-    entry_fault(
-        patch_entry(file, "an.extra", scale_offset=size - 3), InvalidTensorDirectory, "scale_offset", "an.extra"
-    )
-
-
-@pytest.mark.parametrize(("dtype", "block"), [(Q8_0, 0), (Q8_0, 3), (Q4_0, 0), (Q4_0, 1), (Q4_0, 3), (Q4_0, 8)])
-def test_bad_block_size_defers_the_scale_range(dtype: int, block: int) -> None:
-    """SL-6, section 13: with a bad block_size the scale range is not checked here."""
-    file = build([*model_tensors(), tensor("an.extra", (3, 4), dtype)])
-    read_slm1(bytes(patch_entry(file, "an.extra", block_size=block, scale_offset=2**64 - 1)), PROFILE)
-
-
-def test_fields_that_are_not_checked() -> None:
-    """SL-6, section 13: reserved bytes, dims beyond the rank, alignment, overlaps, scales and blocks of f32 entries."""
-    file = build()
-    patch_entry(file, "norm.weight", reserved=0xFFFFFFFF, dim1=2**32 - 1, dim2=2**32 - 1, dim3=2**32 - 1)
-    patch_entry(file, "norm.weight", scale_offset=2**64 - 1, block_size=7, byte_offset=1)
-    entry = read_slm1(bytes(file), PROFILE).entries.find("norm.weight")
-    assert entry is not None
-    assert (entry.dtype, entry.byte_offset, entry.shape) == (F32, 1, (2,))
-
-
-def test_entries_are_checked_one_by_one() -> None:
-    """SL-1, section 13: any fault of an earlier entry comes before any fault of a later one."""
-    first, last = "tok_embeddings.weight", "output.weight"
-    faults: dict[str, tuple[dict[str, int], type[ContractError]]] = {
-        "dtype": ({"dtype": 9}, UnsupportedDType),
-        "rank": ({"rank": 0}, InvalidTensorDirectory),
-        "byte_offset": ({"byte_offset": 2**40}, InvalidTensorDirectory),
-        "scale_offset": ({"scale_offset": 2**40}, InvalidTensorDirectory),
-    }
-    for early_field, (early, kind) in faults.items():
-        for late, _ in faults.values():
-            file = patch_entry(patch_entry(build(model_tensors(Q8_0)), last, **late), first, **early)
-            entry_fault(file, kind, early_field, first)
-
-
-def test_order_within_an_entry() -> None:
-    """SL-1, section 13: dtype, rank, payload range, scale range; the earlier fault wins."""
-    steps: list[tuple[str, dict[str, int], type[ContractError]]] = [
-        ("dtype", {"dtype": 0}, UnsupportedDType),
-        ("rank", {"rank": 5}, InvalidTensorDirectory),
-        ("byte_offset", {"byte_offset": 2**40}, InvalidTensorDirectory),
-        ("scale_offset", {"scale_offset": 2**40}, InvalidTensorDirectory),
-    ]
-    for place, (field, values, kind) in enumerate(steps):
-        for _, later, _ in steps[place + 1 :]:
-            entry_fault(patch_entry(build(model_tensors(Q8_0)), "norm.weight", **later, **values), kind, field)
 
 
 def test_trailing_bytes_are_part_of_the_checksum() -> None:
     """SL-5: bytes behind the last payload are allowed and are summed."""
     file = build() + b"trailing"
-    refusal(file, InvalidHeader)
-    read_slm1(bytes(fix_checksum(file)), PROFILE)
+    read_refusal(file, InvalidHeader)
+    read(fix_checksum(file))

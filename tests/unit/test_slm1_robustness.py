@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refruntime.containers.slm1 import read_slm1
 from refruntime.contract import Profile
 from refruntime.errors import ContractError, InvalidHeader, InvalidModelMagic
-from refruntime.model.slm1 import validate_slm1
 from refruntime.model.validated import ValidatedModel
 from tests.unit.slm1_by_hand import (
     F32,
@@ -23,8 +21,8 @@ from tests.unit.slm1_by_hand import (
     fix_checksum,
     model_tensors,
 )
+from tests.unit.slm1_refusals import PROFILE, checked, load
 
-PROFILE = Profile()
 UNCHECKED = Profile(checksum="not verified")
 SECTION = bpe1([(260, b"th"), (261, b"the")], [(116, 104, 260, 0), (260, 101, 261, 1)])
 
@@ -37,21 +35,12 @@ def small_file(dtype: int) -> bytes:
 FILES = {dtype: small_file(dtype) for dtype in (F32, Q8_0, Q4_0)}
 
 
-def filled_leaf(error: ContractError) -> ContractError:
-    """Check that an error is a leaf of the tree and says which rule was broken and where."""
-    assert type(error).__bases__ == (ContractError,)
-    assert error.rule is not None
-    assert error.offset is not None
-    assert error.field is not None
-    return error
-
-
 def attempt(file: bytes | bytearray, profile: Profile) -> ValidatedModel | ContractError:
     """Load a file and decode its weights; any exception that is no leaf of the tree goes through and fails the test."""
     try:
-        model = validate_slm1(read_slm1(bytes(file), profile), profile)
+        model = load(file, profile)
     except ContractError as error:
-        return filled_leaf(error)
+        return checked(error, type(error))
     for weight in model.tensors.values():
         assert weight.rows().shape == weight.shape
     model.tokenizer.decode(model.tokenizer.encode(b"the other"))

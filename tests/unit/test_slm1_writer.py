@@ -43,16 +43,26 @@ def test_same_bytes_as_by_hand(dtype: int, tied: bool) -> None:
     assert write_slm1(SMALL, BTOK, encoded, PROFILE) == bytes(build(tensors))
 
 
-def test_odd_tokenizer_length_is_padded() -> None:
-    """SL-1: the directory and the data begin at multiples of 64 behind a section of any length."""
-    section = bpe1([(260, b"abc")], [], vocab_size=261)
+@pytest.mark.parametrize(
+    ("section", "directory_offset"),
+    [
+        (bpe1([], [], 261), 192),  # 108 + 36 = 144
+        (bpe1([(260, b"abc")], [], 261), 192),  # 108 + 36 + 11 = 155
+        (bpe1([], [(97, 98, 99, rank) for rank in range(3)], 261), 192),  # 108 + 36 + 48 = 192, no padding
+        (bpe1([(260, b"abcdefghi")], [(97, 98, 99, rank) for rank in range(2)], 261), 256),  # 108 + 36 + 17 + 32 = 193
+    ],
+)
+def test_section_is_padded(section: bytes, directory_offset: int) -> None:
+    """SL-1: the directory and the data begin at the next multiple of 64 behind a section of any length."""
     tensors = model_tensors(vocab=261)
     encoded = [
         EncodedTensor(item.name, DType(item.dtype), item.dims, item.block_size, item.payload, item.scales)
         for item in tensors
     ]
     parameters = Slm1Parameters(**{**SMALL.__dict__, "vocab_size": 261})
-    assert write_slm1(parameters, section, encoded, PROFILE) == bytes(build(tensors, section, vocab_size=261))
+    file = write_slm1(parameters, section, encoded, PROFILE)
+    assert header_value(file, "tensor_directory_offset") == directory_offset
+    assert file == bytes(build(tensors, section, vocab_size=261))
 
 
 PUBLISHED = {DType.F32: 68_194_944, DType.Q8_0: 17_160_000, DType.Q4_0: 10_657_728}
