@@ -29,7 +29,7 @@ def to_f32(value: Number) -> np.float32:
     try:
         double = float(value)
     except OverflowError:  # an integer beyond the doubles
-        double = math.copysign(math.inf, operator.index(value))  # type: ignore[arg-type]
+        double = math.inf if operator.index(value) > 0 else -math.inf  # type: ignore[arg-type]
     with np.errstate(over="ignore"):
         return np.float32(double)
 
