@@ -33,9 +33,14 @@ class GgufWeight:
         """Return the lower-case ggml name of the stored type."""
         return self.type.name
 
-    def rows(self) -> NDArray[np.float32]:
-        """Return the float32 values in `shape`, exactly those of ggml's `to_float` (GG-8)."""
-        return dequantize(self.type, self.payload, self.shape)
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the float32 values in `shape`, exactly those of ggml's `to_float` (GG-8), or some rows of a matrix."""
+        if len(self.shape) != 2:
+            return dequantize(self.type, self.payload, self.shape)
+        first, last, _ = slice(start, stop).indices(self.shape[0])
+        stride = len(self.payload) // self.shape[0]  # bytes of a row
+        part = self.payload[first * stride : last * stride]
+        return dequantize(self.type, part, (last - first, self.shape[1]))
 
     def quantized(self) -> QuantizedRows | None:
         """Return None: a GGUF weight is always dequantized first (GG-8)."""

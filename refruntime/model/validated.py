@@ -59,8 +59,8 @@ class WeightSource(Protocol):
     def type_name(self) -> str:
         """Return the lower-case name of the stored type, such as `q8_0`."""
 
-    def rows(self) -> NDArray[np.float32]:
-        """Return the dequantised float32 values, in `shape` (FW-1, GG-8)."""
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the dequantised float32 values, in `shape` (FW-1, GG-8), or rows `start` .. `stop` - 1 of a matrix."""
 
     def quantized(self) -> QuantizedRows | None:
         """Return the values and scales of an SLM1 q8_0 or q4_0 matrix, None for any other tensor (FW-4)."""

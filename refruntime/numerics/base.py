@@ -7,7 +7,7 @@ A attention heads, K key/value heads, G = A / K query heads per key/value head.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+DECODED_AT_ONCE = 4_194_304  # weights that are decoded before they are stored
 ATTENTION_PRODUCTS = 262_144  # products that one group of attention rows holds at once
 
 
@@ -25,8 +26,15 @@ class RowSource(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Return [out, in]."""
 
-    def rows(self) -> NDArray[np.float32]:
-        """Return the float32 values [out, in]."""
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the float32 values [out, in], or those of rows `start` .. `stop` - 1."""
+
+
+def row_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Split the rows of a matrix [out, in] into ranges that bound the memory which decoding takes."""
+    step = max(1, DECODED_AT_ONCE // max(1, shape[1]))
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
 
 
 class Attention(NamedTuple):

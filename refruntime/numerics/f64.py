@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import Array, Numerics, RowSource
+from refruntime.numerics.base import Array, Numerics, RowSource, row_ranges
 
 
 class F64(Numerics):
@@ -17,8 +17,14 @@ class F64(Numerics):
     dtype = np.float64
 
     def matrix(self, sources: Sequence[RowSource]) -> NDArray[np.float32]:
-        """Stack [out, in] matrices: -> [sum of outs, in]."""
-        return np.concatenate([source.rows() for source in sources])
+        """Stack [out, in] matrices: -> [sum of outs, in]; a part is decoded at a time."""
+        stacked = np.empty((sum(source.shape[0] for source in sources), sources[0].shape[1]), np.float32)
+        begin = 0
+        for source in sources:
+            for start, stop in row_ranges(source.shape):
+                stacked[begin + start : begin + stop] = source.rows(start, stop)
+            begin += source.shape[0]
+        return stacked
 
     def matrix_rows(self, matrix: NDArray[np.float32], ids: Sequence[int]) -> Array:
         """Return rows of a stored matrix: ids [n] -> [n, in]."""

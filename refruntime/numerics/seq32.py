@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics import libm
-from refruntime.numerics.base import Array, Numerics, RowSource
+from refruntime.numerics.base import Array, Numerics, RowSource, row_ranges
 
 Float32 = NDArray[np.float32]
 
@@ -49,11 +49,12 @@ class Seq32(Numerics):
         self._pool: ThreadPoolExecutor | None = None
 
     def matrix(self, sources: Sequence[RowSource]) -> Float32:
-        """Store [out, in] matrices as contiguous columns [in, sum of outs]; one source is decoded at a time."""
+        """Store [out, in] matrices as contiguous columns [in, sum of outs]; a part is decoded at a time."""
         columns = np.empty((sources[0].shape[1], sum(source.shape[0] for source in sources)), np.float32)
         begin = 0
         for source in sources:
-            columns[:, begin : begin + source.shape[0]] = source.rows().T
+            for start, stop in row_ranges(source.shape):
+                columns[:, begin + start : begin + stop] = source.rows(start, stop).T
             begin += source.shape[0]
         return columns
 

@@ -14,8 +14,8 @@ class Source:
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.shape = values, values.shape
 
-    def rows(self) -> np.ndarray:
-        return self.values
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        return self.values[start:stop]
 
 
 def bits(values: np.ndarray) -> np.ndarray:
