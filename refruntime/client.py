@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from refruntime.contract.status import Status
-from refruntime.engines.base import Engine, EngineError
-from refruntime.host_numbers import Number
+from refruntime.engines.base import Engine, EngineError, Number
 
 
 class TransferFailed(EngineError):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
 
-from refruntime.host_numbers import Number
+from refruntime.host_numbers import Number as Number  # re-exported: callers of an engine need no more than this module
+
+SHOWN_PROBLEMS: Final = 20
 
 
 class EngineError(Exception):
@@ -27,12 +31,50 @@ class MemoryFault(EngineError):
     """A range that the engine named lies outside its memory."""
 
 
-class InterfaceMismatch(EngineError):
-    """The module does not have the surface of ABI-1 and ABI-2; `problems` has one line for each difference."""
+class EngineMissing(EngineError, ModuleNotFoundError):
+    """The software that an engine needs is not installed, or cannot be loaded here; the message says what to do."""
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+
+class InvalidModule(EngineError):
+    """The bytes are not a module that can be compiled."""
+
+
+@dataclass(frozen=True)
+class InterfaceProblem:
+    """One difference from the surface of ABI-1: `name` is that of the import or export."""
+
+    kind: Literal["missing", "mistyped", "extra", "import"]
+    name: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: expected {self.expected}, found {self.found}"
+
+
+class InterfaceMismatch(EngineError):
+    """The module does not have the surface of ABI-1 and ABI-2; `problems` has one row for each difference."""
+
+    def __init__(self, problems: tuple[InterfaceProblem, ...]) -> None:
         self.problems = problems
-        super().__init__("; ".join(problems))
+        shown = [str(problem) for problem in problems[:SHOWN_PROBLEMS]]
+        if len(problems) > SHOWN_PROBLEMS:
+            shown.append(f"and {len(problems) - SHOWN_PROBLEMS} more")
+        super().__init__("; ".join(shown))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a build may use: `seconds` for each call, compilation and start; `memory_bytes` of linear memory."""
+
+    seconds: float = 60.0
+    memory_bytes: int = 2**31
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise ValueError(f"seconds: expected a finite number above 0, found {self.seconds!r}")
+        if not 0 < self.memory_bytes <= 2**32:
+            raise ValueError(f"memory_bytes: expected 1 .. {2**32}, found {self.memory_bytes!r}")
 
 
 class Engine(Protocol):
