@@ -14,6 +14,9 @@ from refruntime.numerics import Numerics
 from refruntime.runtime import Runtime, State
 from refruntime.trace import Tracer
 
+RuntimeFactory = Callable[[Profile, Numerics | None, Tracer | None], Runtime]
+"""The class `Runtime`, or anything else that makes one."""
+
 
 class ExportedABI:
     """Answer the 13 exports as the module does; every integer result has its unsigned meaning (ABI-2).
@@ -34,7 +37,7 @@ class ExportedABI:
         numerics: Numerics | None = None,
         strict: bool = True,
         tracer: Tracer | None = None,
-        runtime_type: type[Runtime] = Runtime,
+        runtime_type: RuntimeFactory = Runtime,
     ) -> None:
         self.profile = profile if profile is not None else Profile()
         self.last_failure: ContractError | None = None

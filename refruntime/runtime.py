@@ -22,9 +22,10 @@ from refruntime.errors import (
     ModelNotLoaded,
     OutputBufferExceeded,
 )
+from refruntime.model.bound import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache, scratch_bytes
-from refruntime.model.load import Buffer, validate_model
+from refruntime.model.load import Buffer
 from refruntime.model.lookahead import Lookahead
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, Seq32
@@ -76,15 +77,21 @@ class Context:
 class Runtime:
     """The runtime behind the lock. Methods raise leaves of `ContractError`; `fail` and `succeed` record the outcome.
 
-    No transfer limit applies here: that one belongs to the ABI (MEM-2).
+    No transfer limit applies here: that one belongs to the ABI (MEM-2). `bind` may remember models between runtimes.
     """
 
     def __init__(
-        self, profile: Profile | None = None, numerics: Numerics | None = None, tracer: Tracer | None = None
+        self,
+        profile: Profile | None = None,
+        numerics: Numerics | None = None,
+        tracer: Tracer | None = None,
+        *,
+        bind: Binder = bind_model,
     ) -> None:
         self.profile = profile if profile is not None else Profile()
         self.numerics: Numerics = numerics if numerics is not None else Seq32()
         self.tracer = tracer
+        self._bind = bind
         self._start()
 
     def _start(self) -> None:
@@ -159,11 +166,10 @@ class Runtime:
         self.model = None
         self.freed = False
         self.context = Context()
-        validated = validate_model(data, self.profile)
-        transformer = Transformer(validated, self.profile, self.numerics)
+        transformer, tokenizer, quantization = self._bind(data, self.profile, self.numerics)
         cache = transformer.new_cache()
         lookahead = Lookahead(transformer, cache)
-        self.model = LoadedModel(transformer, validated.tokenizer, validated.quantization, cache, lookahead)
+        self.model = LoadedModel(transformer, tokenizer, quantization, cache, lookahead)
         if self.profile.generator_on_load == "reseeded":
             self._reseed()
         self._set_result(b"model loaded")

@@ -73,7 +73,7 @@ def test_no_guess_changes_an_answer(guesses: dict[int, list[int]]) -> None:
 
 def test_right_guess_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """GEN-4: a right guess turns a generation into one pass, a missing one into a pass for every token."""
-    monkeypatch.setattr("refruntime.runtime.Transformer", CountingTransformer)
+    monkeypatch.setattr("refruntime.model.bound.Transformer", CountingTransformer)
     passes = []
     for guess in ([], RIGHT[:20]):
         runtime = Runtime(Profile(invalid_output_utf8="lossy"))

@@ -1,0 +1,55 @@
+"""Bind an artifact: bytes in, a model out that can be forwarded; and remember such models by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from refruntime.contract.profile import Profile
+from refruntime.model.forward import Transformer
+from refruntime.model.load import Buffer, validate_model
+from refruntime.numerics import Numerics
+from refruntime.tokenizers.base import Tokenizer
+
+
+class BoundModel(NamedTuple):
+    """A validated model with its weights in memory. Nothing in it changes after it was made."""
+
+    transformer: Transformer
+    tokenizer: Tokenizer
+    quantization: str
+
+
+Binder = Callable[[Buffer, Profile, Numerics], BoundModel]
+"""Turn an artifact into a bound model; statuses 4 to 10."""
+
+
+def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
+    """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10."""
+    validated = validate_model(data, profile)
+    return BoundModel(Transformer(validated, profile, numerics), validated.tokenizer, validated.quantization)
+
+
+class BoundModels:
+    """A `Binder` that remembers the models it bound last, for callers that load the same bytes again and again.
+
+    The key is all that the result depends on: the SHA-256 of the bytes, the profile and the numeric profile. So no
+    answer changes, only the time. Failures are not remembered.
+    """
+
+    def __init__(self, most: int = 32, most_bytes: int = 1 << 28) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._known: dict[tuple[bytes, Profile, Numerics], tuple[int, BoundModel]] = {}  # oldest use first
+
+    def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
+        """Return the model of these bytes, bound now or before; statuses 4 to 10."""
+        key = (hashlib.sha256(data).digest(), profile, numerics)
+        known = self._known.pop(key, None)
+        entry = known if known is not None else (memoryview(data).nbytes, bind_model(data, profile, numerics))
+        self._known[key] = entry
+        while len(self._known) > 1 and (
+            len(self._known) > self._most or sum(size for size, _ in self._known.values()) > self._most_bytes
+        ):
+            del self._known[next(iter(self._known))]
+        return entry[1]
