@@ -33,7 +33,8 @@ class Transformer:
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
         self.hyperparameters = model.hyperparameters
         self.numerics = numerics
-        self.weights = bind_weights(model, profile, numerics)
+        with np.errstate(all="ignore"):  # an extreme rope base may overflow
+            self.weights = bind_weights(model, profile, numerics)
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this model's capacity (FW-9)."""
@@ -70,7 +71,7 @@ class Transformer:
         numerics, weights, start = self.numerics, self.weights, cache.length
         x = numerics.matrix_rows(weights.embedding, tokens)  # [n, H]
         _emit(tracer, "token_embd", start, x)
-        angles = numerics.rope_angles(start, len(tokens), weights.rope_frequencies, weights.rope_factors)
+        angles = numerics.rope_angles(start, len(tokens), weights.rotary)
         for index, layer in enumerate(weights.layers):
             x = x + self._attention(index, layer, x, angles, cache, tracer)
             _emit(tracer, f"blk.{index}.attn_residual", start, x)

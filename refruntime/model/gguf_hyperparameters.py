@@ -10,6 +10,7 @@ from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader
 from refruntime.model.validated import Hyperparameters
+from refruntime.numerics.rotary import RopeScaling
 
 _USED: Final = (
     "context_length",
@@ -26,10 +27,13 @@ _USED: Final = (
     "rope.freq_base",
     "rope.scaling.type",
     "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
     "rope.scale_linear",
 )
-_HARMLESS: Final = ("rope.scaling.original_context_length", "rope.scaling.finetuned")
-"""They matter to scaling types that are refused, or to nobody."""
+_HARMLESS: Final = ("rope.scaling.finetuned",)
+"""They matter to nobody."""
 
 _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
     "expert_count": (ValueType.UINT32, 0),
@@ -76,7 +80,6 @@ def read_hyperparameters(metadata: GgufMetadata, profile: Profile) -> Hyperparam
     vocab_size = 0 if tokens is None else tokens.count
     if prefix + "vocab_size" in metadata and tokens is not None:
         _equal(metadata, prefix + "vocab_size", vocab_size)
-    _check_rope_scaling(metadata, prefix)
     return Hyperparameters(
         architecture=architecture,
         vocab_size=vocab_size,
@@ -89,6 +92,7 @@ def read_hyperparameters(metadata: GgufMetadata, profile: Profile) -> Hyperparam
         max_context=min(_size(metadata, prefix + "context_length"), profile.gguf_context_limit),
         rope_theta=_positive(metadata, prefix + "rope.freq_base", 10000.0),
         rms_norm_epsilon=_positive(metadata, prefix + "attention.layer_norm_rms_epsilon"),
+        rope_scaling=_rope_scaling(metadata, prefix),
     )
 
 
@@ -153,16 +157,31 @@ def _head_dim(metadata: GgufMetadata, prefix: str, hidden_size: int, head_count:
     return head_dim
 
 
-def _check_rope_scaling(metadata: GgufMetadata, prefix: str) -> None:
-    """Accept no scaling: type `none`, or `linear` (the default) with a factor of 1; a factor of 0 means 1."""
-    kind = metadata.text(prefix + "rope.scaling.type", "linear")
-    if kind not in ("none", "linear"):
-        raise _invalid("rope scaling is not implemented", prefix + "rope.scaling.type", "none", printable(kind))
-    old, new = prefix + "rope.scale_linear", prefix + "rope.scaling.factor"
+def _rope_scaling(metadata: GgufMetadata, prefix: str) -> RopeScaling | None:
+    """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1."""
+    scaling = prefix + "rope.scaling."
+    kind = metadata.text(scaling + "type", "linear")
+    if kind not in ("none", "linear", "yarn"):
+        raise _invalid("rope scaling is not implemented", scaling + "type", "none, linear or yarn", printable(kind))
+    new, old = scaling + "factor", prefix + "rope.scale_linear"
     key = new if new in metadata else old
-    factor = metadata.f32(key, 1.0)
-    if kind == "linear" and factor not in (0.0, 1.0):
-        raise _invalid("rope scaling is not implemented", key, 1.0, factor)
+    factor = metadata.f32(key, 1.0) or 1.0
+    if not isfinite(factor) or factor < 0:
+        raise _invalid("a constant is not usable", key, "finite and not negative", factor)
+    if kind == "none" or (kind == "linear" and factor == 1.0):
+        return None
+    if kind == "linear":
+        return RopeScaling(kind, factor)
+    if metadata.f32(prefix + "rope.freq_base", 10000.0) == 1.0:
+        raise _invalid("YaRN divides by the logarithm of the base", prefix + "rope.freq_base", "not 1", 1.0)
+    trained = scaling + "original_context_length"
+    return RopeScaling(
+        kind,
+        factor,
+        _size(metadata, trained if trained in metadata else prefix + "context_length"),
+        _positive(metadata, scaling + "yarn_beta_fast", 32.0),
+        _positive(metadata, scaling + "yarn_beta_slow", 1.0),
+    )
 
 
 def _positive(metadata: GgufMetadata, key: str, default: float | None = None) -> float:

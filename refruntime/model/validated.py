@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.numerics.rotary import RopeScaling
 from refruntime.tokenizers.base import Tokenizer
 
 
@@ -31,6 +32,7 @@ class Hyperparameters:
     max_context: int
     rope_theta: float
     rms_norm_epsilon: float
+    rope_scaling: RopeScaling | None = None
 
 
 class QuantizedRows(NamedTuple):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.model.validated import ValidatedModel, WeightSource
-from refruntime.numerics import Numerics, Seq32
+from refruntime.numerics import Numerics, Rotary, Seq32
 
 Array = NDArray[Any]
 
@@ -53,8 +53,7 @@ class Weights:
     layers: tuple[Layer, ...]
     output_norm: Array
     output: Projection
-    rope_frequencies: Array  # [D / 2]
-    rope_factors: Array | None  # [D / 2]
+    rotary: Rotary
 
 
 def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) -> Weights:
@@ -86,8 +85,12 @@ def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) ->
         layers=tuple(layers),
         output_norm=vector("output_norm.weight"),
         output=output,
-        rope_frequencies=numerics.rope_frequencies(hyperparameters.rope_theta, hyperparameters.head_dim),
-        rope_factors=vector("rope_freqs.weight") if "rope_freqs.weight" in tensors else None,
+        rotary=numerics.rotary(
+            hyperparameters.rope_theta,
+            hyperparameters.head_dim,
+            vector("rope_freqs.weight") if "rope_freqs.weight" in tensors else None,
+            hyperparameters.rope_scaling,
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refruntime.numerics.base import Attention, Numerics
 from refruntime.numerics.f64 import F64
+from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import Seq32
 
 NUMERICS_NAMES = ("seq32", "f64")
@@ -18,4 +19,4 @@ def numerics_named(name: str, threads: int | None = None) -> Numerics:
     raise ValueError(f"unknown numeric profile {name!r}; expected one of {', '.join(NUMERICS_NAMES)}")
 
 
-__all__ = ["F64", "NUMERICS_NAMES", "Attention", "Numerics", "Seq32", "numerics_named"]
+__all__ = ["F64", "NUMERICS_NAMES", "Attention", "Numerics", "RopeScaling", "Rotary", "Seq32", "numerics_named"]

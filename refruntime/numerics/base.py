@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.numerics.rotary import RopeScaling, Rotary
+
 Array = NDArray[Any]
 
 DECODED_AT_ONCE = 4_194_304  # weights that are decoded before they are stored
@@ -99,23 +101,38 @@ class Numerics(ABC):
         normal: Array = x * inverse[:, None] * weight  # [n, H]
         return normal
 
-    def rope_frequencies(self, theta: float, head_dim: int) -> Array:
-        """Return 1 / theta^(2i / D) for i = 0 .. D/2 - 1: [D / 2] (FW-5)."""
+    def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
+        """Prepare the rotary embedding: frequencies are 1 / theta^(2i / D) for i = 0 .. D/2 - 1 (FW-5)."""
         pair = np.arange(0, head_dim, 2).astype(self.dtype)  # [D/2]
         exponent = pair / self.dtype(head_dim)  # [D/2]
         frequencies: Array = self.dtype(1) / self.power(np.full_like(exponent, theta), exponent)
-        return frequencies
+        if scaling is None:
+            return Rotary(frequencies, factors)
+        return Rotary(
+            frequencies,
+            factors,
+            stretch=self.dtype(1) / self.dtype(scaling.factor),
+            ramp=self.array(scaling.ramp(theta, head_dim)) if scaling.kind == "yarn" else None,
+            magnitude=self.dtype(scaling.magnitude) if scaling.kind == "yarn" else None,
+        )
 
-    def rope_angles(self, position: int, count: int, frequencies: Array, factors: Array | None) -> tuple[Array, Array]:
+    def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         """Return cosines and sines, each [n, D / 2], for positions `position` .. `position` + n - 1 (FW-5).
 
-        `factors` (GGUF `rope_freqs.weight`) divide the angle, as llama.cpp divides it.
+        The order of what GGUF adds is llama.cpp's: divide by the factors, stretch, blend.
         """
         positions = np.arange(position, position + count).astype(self.dtype)  # [n]
-        angles = positions[:, None] * frequencies  # [n, D/2]
-        if factors is not None:
-            angles = angles / factors
-        return self.cos(angles), self.sin(angles)
+        angles: Array = positions[:, None] * rotary.frequencies  # [n, D/2]
+        if rotary.factors is not None:
+            angles = angles / rotary.factors
+        if rotary.stretch is not None:
+            own, angles = angles, rotary.stretch * angles
+            if rotary.ramp is not None:
+                angles = angles * (self.dtype(1) - rotary.ramp) + own * rotary.ramp
+        cosines, sines = self.cos(angles), self.sin(angles)
+        if rotary.magnitude is not None:
+            cosines, sines = cosines * rotary.magnitude, sines * rotary.magnitude
+        return cosines, sines
 
     def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
         """Rotate the adjacent pairs (2i, 2i + 1) of every head: [n, heads, D] -> [n, heads, D] (FW-5)."""

@@ -98,9 +98,20 @@ INVALID_KEYS: dict[str, tuple[Keys, str]] = {
     "layers without ffn": ({"llama.feed_forward_length": array(I32, [0, 0])}, "llama.feed_forward_length"),
     "layers of negative size": ({"llama.attention.head_count": array(I32, [-4, -4])}, "llama.attention.head_count"),
     "sizes as floats": ({"llama.feed_forward_length": array(F32, [FFN] * LAYERS)}, "llama.feed_forward_length"),
-    "linear scaling": ({"llama.rope.scaling.factor": f32(4)}, "llama.rope.scaling.factor"),
-    "linear scaling, old key": ({"llama.rope.scale_linear": f32(4)}, "llama.rope.scale_linear"),
-    "yarn": ({"llama.rope.scaling.type": scalar(STRING, "yarn")}, "llama.rope.scaling.type"),
+    "negative scaling": ({"llama.rope.scaling.factor": f32(-4)}, "llama.rope.scaling.factor"),
+    "infinite scaling, old key": ({"llama.rope.scale_linear": f32(float("inf"))}, "llama.rope.scale_linear"),
+    "yarn without trained context": (
+        {"llama.rope.scaling.type": scalar(STRING, "yarn"), "llama.rope.scaling.original_context_length": u32(0)},
+        "llama.rope.scaling.original_context_length",
+    ),
+    "yarn with base 1": (
+        {"llama.rope.scaling.type": scalar(STRING, "yarn"), "llama.rope.freq_base": f32(1)},
+        "llama.rope.freq_base",
+    ),
+    "yarn beta": (
+        {"llama.rope.scaling.type": scalar(STRING, "yarn"), "llama.rope.scaling.yarn_beta_fast": f32(0)},
+        "llama.rope.scaling.yarn_beta_fast",
+    ),
     "longrope": ({"llama.rope.scaling.type": scalar(STRING, "longrope")}, "llama.rope.scaling.type"),
     "unknown scaling": ({"llama.rope.scaling.type": scalar(STRING, "su")}, "llama.rope.scaling.type"),
     "attention factor": ({"llama.rope.scaling.attn_factor": f32(0.5)}, "llama.rope.scaling.attn_factor"),
