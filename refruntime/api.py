@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
@@ -43,7 +43,7 @@ class Generation:
     """
 
     status: Status
-    error: ContractError | None
+    error: ContractError | None = field(compare=False)
     prompt_ids: tuple[int, ...]
     generated_ids: tuple[int, ...]
     result_bytes: bytes
@@ -191,8 +191,8 @@ def artifact_bytes(path_or_bytes: Artifact) -> Buffer:
 
 
 def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
-    """Return the ids as a list of int; ValueError for one outside 0 .. V - 1."""
-    checked = [int(np.int64(token)) for token in ids]
+    """Return the ids as a list of int; ValueError for one outside 0 .. V - 1, TypeError for no integer."""
+    checked = [index(token) for token in ids]
     for token in checked:
         if not 0 <= token < vocab_size:
             raise ValueError(f"token id {token} is outside the vocabulary; expected 0 .. {vocab_size - 1}")

@@ -1,7 +1,7 @@
 """The command line: which commands exist, and what every outcome means as an exit code.
 
 0 fine; 1 a failure that the contract defines, or a mismatch; 2 wrong usage; 3 a missing tool or file; 4 a bug in the
-oracle; 130 interrupted.
+oracle; 130 interrupted, 141 nobody reads the output any more, as shells count them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import click
 
 from refruntime import __version__
 
-EXIT_FAILURE = 1
 EXIT_MISSING = 3
 EXIT_CRASH = 4
 EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141
 
 COMMANDS = {
     "demo": "refruntime.commands.demo:demo_command",
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         result = cli.main(args=argv, prog_name="refruntime", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -82,9 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stderr.close()
-        return 0
+    except SystemExit:  # click ends so when the reader of a pipe, such as `head`, has seen enough
+        return EXIT_PIPE_CLOSED
+    except OSError as error:
+        click.echo(f"refruntime: {error}", err=True)
+        return EXIT_MISSING
     except Exception as error:
         return _crash(error, show_traceback="--traceback" in argv)
 

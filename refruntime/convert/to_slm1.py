@@ -14,7 +14,7 @@ from refruntime.convert.byte_vocabulary import TOKENS, require_byte_vocabulary
 from refruntime.convert.refusal import ConversionRefused
 from refruntime.model.slm1 import required_tensors
 from refruntime.model.slm1_encode import encode_tensor
-from refruntime.model.validated import ValidatedModel
+from refruntime.model.validated import Hyperparameters, ValidatedModel
 from refruntime.tokenizers.btok import BtokTokenizer
 
 
@@ -40,7 +40,12 @@ def write_slm1_file(view: memoryview, model: ValidatedModel, dtype: str, profile
 
 
 def _require_slm1_arithmetic(model: ValidatedModel) -> None:
+    """Refuse whatever the forward pass of SLM1 does not do (contract section 11)."""
     dimensions = model.hyperparameters
+    if dimensions.architecture != "llama":
+        raise ConversionRefused(
+            "SLM1 has the arithmetic of one architecture", expected="llama", found=dimensions.architecture
+        )
     if dimensions.kv_head_count != dimensions.head_count:
         raise ConversionRefused(
             "SLM1 has no grouped-query attention",
@@ -53,10 +58,27 @@ def _require_slm1_arithmetic(model: ValidatedModel) -> None:
             expected=f"heads x head size = {dimensions.hidden_size}",
             found=f"{dimensions.head_count} x {dimensions.head_dim}",
         )
-    if "rope_freqs.weight" in model.tensors:
-        raise ConversionRefused(
-            "SLM1 has no rotary frequency factors", expected="no rope_freqs.weight", found="the tensor is there"
-        )
+    expressible = Hyperparameters(
+        architecture=dimensions.architecture,
+        vocab_size=dimensions.vocab_size,
+        hidden_size=dimensions.hidden_size,
+        layer_count=dimensions.layer_count,
+        head_count=dimensions.head_count,
+        kv_head_count=dimensions.kv_head_count,
+        head_dim=dimensions.head_dim,
+        ffn_size=dimensions.ffn_size,
+        max_context=dimensions.max_context,
+        rope_theta=dimensions.rope_theta,
+        rms_norm_epsilon=dimensions.rms_norm_epsilon,
+    )
+    for item in fields(Hyperparameters):
+        neutral, found = getattr(expressible, item.name), getattr(dimensions, item.name)
+        if neutral != found:
+            raise ConversionRefused(f"SLM1 has no {item.name}", expected=neutral, found=found)
+    used = {canonical for _, canonical, _ in required_tensors(_parameters(model))}
+    for name in model.tensors:
+        if name not in used:
+            raise ConversionRefused("SLM1 has no such tensor", expected=f"only the {len(used)} of SL-3", found=name)
 
 
 def _parameters(model: ValidatedModel) -> Slm1Parameters:
