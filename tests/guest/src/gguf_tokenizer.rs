@@ -8,6 +8,59 @@ use crate::tokenizer_spm::{Kind, SpmTokenizer, Token};
 const DEFAULT_BOS: u32 = 1;
 const DEFAULT_EOS: u32 = 2;
 
+/// Texts that llama.cpp takes for control tokens whatever type the file gives them: ends of a turn or text,
+/// and the marks of fill-in-the-middle prompts.
+const CONTROL_TEXTS: [&str; 48] = [
+    "</s>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "<|code_prefix|>",
+    "<|fim_suffix|>",
+    "<fim-suffix>",
+    "<fim_suffix>",
+    "<｜fim▁hole｜>",
+    "<SUF>",
+    "▁<SUF>",
+    "<|code_suffix|>",
+    "<|fim_middle|>",
+    "<fim-middle>",
+    "<fim_middle>",
+    "<｜fim▁end｜>",
+    "<MID>",
+    "▁<MID>",
+    "<|code_middle|>",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<|file_sep|>",
+];
+
 /// Builds the tokenizer; whatever is missing, inconsistent or unknown gives 6.
 pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
     if metadata.text("tokenizer.ggml.model")? != Some(b"llama") {
@@ -24,6 +77,7 @@ pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
         // llama.cpp gives empty tokens a name.
         let text = if text.is_empty() { format!("[EMPTY_{id}]").into_bytes() } else { text.to_vec() };
         let byte = if kind == Kind::Byte { Some(byte_of(&text).ok_or(Status::InvalidHeader)?) } else { None };
+        let kind = if CONTROL_TEXTS.iter().any(|known| known.as_bytes() == text) { Kind::Control } else { kind };
         tokens.push(Token { text, score, kind, byte, strips_right: false });
     }
     let vocab_size = tokens.len();

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
 use crate::status::Status;
+use crate::tokenizer_fragments::{fragments, Fragment};
 
 const NONE: usize = usize::MAX;
 /// U+2581, which stands for a space inside token texts.
@@ -43,12 +44,6 @@ pub struct SpmTokenizer {
     add_space_prefix: bool,
 }
 
-/// A stretch of the prompt: plain text, or a user-defined token that was found in it.
-enum Fragment<'a> {
-    Plain(&'a [u8]),
-    Special(u32),
-}
-
 impl SpmTokenizer {
     pub fn new(
         tokens: Vec<Token>,
@@ -83,7 +78,7 @@ impl SpmTokenizer {
             output.push(self.bos);
         }
         let mut after_special = true;
-        for fragment in self.fragments(text.as_bytes()) {
+        for fragment in fragments(text.as_bytes(), &self.user_defined, &self.tokens) {
             match fragment {
                 Fragment::Special(id) => output.push(id),
                 Fragment::Plain(plain) => {
@@ -114,26 +109,6 @@ impl SpmTokenizer {
             Kind::Byte => bytes.extend(token.byte),
             Kind::Control | Kind::Unknown | Kind::Unused => {}
         }
-    }
-
-    /// Splits text at user-defined tokens, the longest token first over the whole text.
-    fn fragments<'a>(&self, text: &'a [u8]) -> Vec<Fragment<'a>> {
-        let mut fragments = Vec::new();
-        if !text.is_empty() {
-            fragments.push(Fragment::Plain(text));
-        }
-        for &id in &self.user_defined {
-            let token = &self.tokens[id as usize];
-            let mut split = Vec::new();
-            for fragment in fragments {
-                match fragment {
-                    Fragment::Plain(plain) => split_at_token(plain, id, token, &mut split),
-                    special => split.push(special),
-                }
-            }
-            fragments = split;
-        }
-        fragments
     }
 
     /// Merges characters greedily by score and falls back to bytes.
@@ -195,32 +170,6 @@ impl SpmTokenizer {
         }
         Ok(())
     }
-}
-
-/// Appends the fragments of `plain` around every occurrence of one token.
-fn split_at_token<'a>(mut plain: &'a [u8], id: u32, token: &Token, split: &mut Vec<Fragment<'a>>) {
-    while let Some(at) = find(plain, &token.text) {
-        if at > 0 {
-            split.push(Fragment::Plain(&plain[..at]));
-        }
-        split.push(Fragment::Special(id));
-        plain = &plain[at + token.text.len()..];
-        if token.strips_right {
-            let spaces = plain.iter().take_while(|byte| is_c_space(**byte)).count();
-            plain = &plain[spaces..];
-        }
-    }
-    if !plain.is_empty() {
-        split.push(Fragment::Plain(plain));
-    }
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
-}
-
-fn is_c_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | 0x0B | 0x0C | b'\r')
 }
 
 fn escape_spaces(plain: &[u8], prefixed: bool) -> Vec<u8> {
