@@ -1,0 +1,321 @@
+"""Every option of every switch of the profile changes what a host sees, in the way that the contract says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from refruntime import Profile
+from tests.contract.host import Host
+from tests.contract.models import follow, quantized_model, story_model, table_model
+from tests.second_opinion.sampler_reference import f32, outputs, unit
+from tests.unit.gguf_by_hand import llama_file
+from tests.unit.slm1_by_hand import build, naive_checksum, patch_header
+
+EITHER = table_model({}, otherwise={ord("0"): 0.0, ord("1"): 0.0}, capacity=64)
+"""Every token is followed by `0` or `1` with equal logits."""
+
+SEED = 0xC0FFEE1234567
+
+
+def coins(outputs_: list[int]) -> bytes:
+    """Return what draws between `0` and `1` give: a coin below one half takes the lower id."""
+    return b"".join(b"0" if unit(output) < 0.5 else b"1" for output in outputs_)
+
+
+def drawn(host: Host, temperature: float, top_k: int, top_p: float, seed: int, count: int) -> bytes:
+    assert host.abi.set_sampling_config(temperature, top_k, top_p, seed) == 0
+    assert host.generate(b"?", count) == 0
+    return host.result
+
+
+def continued(host: Host, count: int) -> bytes:
+    text = b""
+    for _ in range(count):
+        assert host.abi.generate_next_token() == 0
+        text += host.result
+    return text
+
+
+def seed_of(output: int) -> int:
+    """Return the seed whose first output is this, undoing the shifts 17, 7, 13 of the generator."""
+    mask = 2**64 - 1
+
+    def undo_left(y: int, bits: int) -> int:
+        x = y
+        for _ in range(64):
+            x = y ^ (x << bits & mask)
+        return x
+
+    def undo_right(y: int, bits: int) -> int:
+        x = y
+        for _ in range(64):
+            x = y ^ (x >> bits)
+        return x
+
+    seed = undo_left(undo_right(undo_left(output, 17), 7), 13)
+    assert outputs(seed, 1) == [output]
+    return seed
+
+
+def after_failed_call(profile: Profile) -> bytes:
+    host = Host(profile, model=story_model())
+    assert host.generate(b"a", 0) == 2
+    return host.result
+
+
+def model_after_init(profile: Profile) -> bool:
+    host = Host(profile, model=story_model())
+    assert host.abi.init_runtime() == 0
+    loaded: bool = host.diagnostics["model_loaded"]
+    return loaded
+
+
+def after_reset(profile: Profile) -> bytes:
+    host = Host(profile, model=story_model())
+    assert host.abi.reset_context() == 0
+    return host.result
+
+
+def continuation_after_configuration(profile: Profile) -> bytes:
+    host = Host(profile, model=EITHER)
+    drawn(host, 1.0, 2, 1.0, SEED, 1)
+    return continued(host, 30)
+
+
+def status_of_invalid_output(profile: Profile) -> tuple[int, str]:
+    host = Host(profile, model=story_model())
+    return host.generate(b"x", 1), host.result.decode()
+
+
+def status_without_context(profile: Profile) -> int:
+    return Host(profile, model=story_model()).abi.generate_next_token()
+
+
+def result_of_continuation(profile: Profile) -> bytes:
+    host = Host(profile, model=story_model())
+    assert host.generate(b"a", 1) == 0
+    assert host.abi.generate_next_token() == 0
+    return host.result
+
+
+def best_of_equals(profile: Profile) -> tuple[bytes, list[int]]:
+    host = Host(profile, model=table_model({}, otherwise={ord("0"): 1.0, ord("1"): 1.0, ord("2"): 1.0}))
+    text = drawn(host, 1.0, 1, 1.0, SEED, 1)
+    return text, [token for token, _ in host.diagnostics["top_tokens"][:3]]
+
+
+def draws_at_subnormal_temperature(profile: Profile) -> bytes:
+    """1 / 1e-40 is infinite, and infinite times the distance 0 is NaN: greedy. The quotient 0 / 1e-40 is 0: a draw."""
+    return drawn(Host(profile, model=EITHER), 1e-40, 2, 1.0, SEED, 30)
+
+
+def draws_with_half_the_mass(profile: Profile) -> bytes:
+    model = table_model({}, otherwise=dict.fromkeys(b"0123", 0.0), capacity=64)
+    return drawn(Host(profile, model=model), 1.0, 4, 0.5, SEED, 30)
+
+
+def draw_on_the_edge(profile: Profile) -> bytes:
+    return drawn(Host(profile, model=EITHER), 1.0, 2, 1.0, seed_of(2**63), 1)
+
+
+def draws(profile: Profile) -> bytes:
+    return drawn(Host(profile, model=EITHER), 1.0, 2, 1.0, SEED, 40)
+
+
+def draws_from_seed_zero(profile: Profile) -> bytes:
+    return drawn(Host(profile, model=EITHER), 1.0, 2, 1.0, 0, 40)
+
+
+def draws_near_one_half(profile: Profile) -> bytes:
+    host = Host(profile, model=EITHER)
+    return b"".join(drawn(host, 1.0, 2, 1.0, seed_of(output), 1) for output in (2**63 - 1, 2**63 - 2**38 - 1))
+
+
+def continuation_after(between: Callable[[Host], int]) -> Callable[[Profile], bytes]:
+    def observe(profile: Profile) -> bytes:
+        host = Host(profile, model=EITHER)
+        drawn(host, 1.0, 2, 1.0, SEED, 1)
+        continued(host, 5)
+        assert between(host) == 0
+        if host.diagnostics["kv_length"] == 0:
+            # The default profile's generate leaves the generator alone; these scenarios change one option only.
+            assert host.generate(b"?", 1) == 0
+        return continued(host, 25)
+
+    return observe
+
+
+QUANTIZED_INPUT = (1.0, f32(1 / 3), f32(0.001), f32(0.001))
+
+
+def quantized_logit(profile: Profile) -> float:
+    model = quantized_model({ord("a"): 3}, {ord("a"): f32(0.1)}, QUANTIZED_INPUT)
+    host = Host(profile, model=model)
+    assert host.generate(b"?", 1) == 0
+    token, logit = host.diagnostics["top_tokens"][0]
+    assert token == ord("a")
+    return f32(logit)
+
+
+def quantized_sums(value: int, scale: float) -> dict[str, float]:
+    """Work out the three products of FW-4 for one row, one rounding after every operation."""
+    first, second, plain = 0.0, 0.0, 0.0
+    for x in QUANTIZED_INPUT:
+        first = f32(first + f32(f32(value * scale) * x))
+        second = f32(second + f32(f32(value * x) * scale))
+        plain = f32(plain + f32(value * x))
+    return {"(q*scale)*x": first, "(q*x)*scale": second, "sum times scale": f32(plain * scale)}
+
+
+ORDERS = ("mix, rotate, multiply", "mix, multiply, rotate", "rotate, mix, multiply")
+
+
+def file_with_checksum(**how: Any) -> bytes:
+    file = build()
+    patch_header(file, {"checksum": 0})
+    return bytes(patch_header(file, {"checksum": naive_checksum(bytes(file), **how)}))
+
+
+def loads(*files: bytes) -> Callable[[Profile], tuple[int, ...]]:
+    return lambda profile: tuple(Host(profile).load(file) for file in files)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a host does and sees, and what it must see under each option or value."""
+
+    observe: Callable[[Profile], object]
+    expected: dict[Any, object]
+
+
+SWITCHES: dict[str, Scenario] = {
+    "ERR-4": Scenario(after_failed_call, {"message": b"invalid length", "empty": b"", "unchanged": b"model loaded"}),
+    "ST-2": Scenario(model_after_init, {"no-op": True, "recreate": False}),
+    "ST-5": Scenario(after_reset, {"empty": b"", "unchanged": b"model loaded"}),
+    "SC-3": Scenario(continuation_after_configuration, {"yes": coins(outputs(SEED, 30)), "no": coins(outputs(1, 30))}),
+    "GEN-9": Scenario(
+        status_of_invalid_output,
+        {"3": (3, "invalid utf-8"), "13": (13, "generation failed"), "lossy": (0, "\ufffd")},
+    ),
+    "NT-2": Scenario(status_without_context, {"13": 13, "2": 2, "11": 11}),
+    "NT-6": Scenario(result_of_continuation, {"token": b"c", "all generated text": b"bc"}),
+    "SA-2": Scenario(best_of_equals, {"lower id first": (b"0", [48, 49, 50]), "higher id first": (b"2", [50, 49, 48])}),
+    "SA-3": Scenario(
+        draws_at_subnormal_temperature,
+        {"divide": coins(outputs(SEED, 30)), "multiply by the f32 reciprocal": b"0" * 30},
+    ),
+    "SA-5": Scenario(
+        draws_with_half_the_mass,
+        {"keep crossing": coins(outputs(SEED, 30)), "drop crossing but keep one": b"0" * 30},
+    ),
+    "SA-6": Scenario(draw_on_the_edge, {"<": b"1", "<=": b"0"}),
+    "PR-1": Scenario(
+        draws,
+        {name: coins(outputs(SEED, 40, name)) for name in ("13,7,17", "7,9,8", "12,25,27 times 0x2545F4914F6CDD1D")},
+    ),
+    "PR-2": Scenario(
+        draws_from_seed_zero,
+        {
+            name: coins(outputs(int(name, 0), 40))
+            for name in ("0x9E3779B97F4A7C15", "1", "0x2545F4914F6CDD1D", "88172645463325252")
+        },
+    ),
+    "PR-3": Scenario(draws_near_one_half, {"24 high bits": b"00", "53 high bits": b"10", "output / 2^64": b"11"}),
+    "PR-4.load": Scenario(
+        continuation_after(lambda host: host.load(EITHER)),
+        {"untouched": coins(outputs(SEED, 30)[5:]), "reseeded": coins(outputs(SEED, 25))},
+    ),
+    "PR-4.reset": Scenario(
+        continuation_after(lambda host: host.abi.reset_context()),
+        {"untouched": coins(outputs(SEED, 30)[5:]), "reseeded": coins(outputs(SEED, 25))},
+    ),
+    "PR-4.generate": Scenario(
+        continuation_after(lambda host: host.generate(b"?", 2)),
+        {"untouched": coins(outputs(SEED, 30)[5:]), "reseeded": coins(outputs(SEED, 25))},
+    ),
+    "FW-4": Scenario(quantized_logit, dict(quantized_sums(3, f32(0.1)))),
+    "SL-5.verify": Scenario(loads(bytes(build(checksum=1))), {"verified": (6,), "not verified": (0,)}),
+    "SL-5.order": Scenario(
+        loads(*(file_with_checksum(order=order) for order in ORDERS)),
+        dict(zip(ORDERS, [(0, 6, 6), (6, 0, 6), (6, 6, 0)], strict=True)),
+    ),
+}
+
+VALUES: dict[str, Scenario] = {
+    "SL-5.start": Scenario(
+        loads(file_with_checksum(), file_with_checksum(start=99)), {0xCBF29CE484222325: (0, 6), 99: (6, 0)}
+    ),
+    "SL-5.rotation": Scenario(
+        loads(*(file_with_checksum(rotation=rotation) for rotation in (5, 0, 27, 63))),
+        {5: (0, 6, 6, 6), 0: (6, 0, 6, 6), 27: (6, 6, 0, 6), 63: (6, 6, 6, 0)},
+    ),
+    "GG-1": Scenario(
+        loads(bytes(build()), llama_file()), {("slm1", "gguf"): (0, 0), ("slm1",): (0, 4), ("gguf",): (4, 0)}
+    ),
+    "GG-7": Scenario(
+        lambda profile: capacity_of_gguf(profile),
+        {2048: (4 * (10 * 8 + 3 * 12 + 96), True), 22: (4 * (10 * 8 + 3 * 12 + 22), False)},
+    ),
+    "DG-3": Scenario(
+        lambda profile: list(Host(profile).diagnostics)[:3],
+        {
+            (): ["model_load_ms", "prompt_tokens", "generated_tokens"],
+            (("prompt_tokens", "prefilled"),): ["model_load_ms", "prefilled", "generated_tokens"],
+        },
+    ),
+}
+
+
+def capacity_of_gguf(profile: Profile) -> tuple[int, bool]:
+    """Return the reported scratch size, which holds the capacity, and whether a prompt of 22 tokens fits."""
+    host = Host(profile, model=llama_file())
+    scratch: int = host.diagnostics["peak_scratch_bytes"]
+    return scratch, host.generate(b"hi" * 21, 1) != 11
+
+
+SWITCH_CASES = [(switch.key, option) for switch in Profile.switches() for option in switch.options]
+VALUE_FIELDS = {item.metadata["key"]: item.name for item in fields(Profile) if "options" not in item.metadata}
+
+
+@pytest.mark.parametrize(("key", "option"), SWITCH_CASES)
+def test_every_option_is_seen_by_a_host(key: str, option: str) -> None:
+    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2, SA-3, SA-5, SA-6, PR-1 to PR-4, FW-4, SL-5: as expected."""
+    (attribute,) = [switch.attribute for switch in Profile.switches() if switch.key == key]
+    choice: dict[str, Any] = {attribute: option}
+    scenario = SWITCHES[key]  # a new switch needs a scenario here
+    assert scenario.observe(Profile(**choice)) == scenario.expected[option]
+
+
+@pytest.mark.parametrize("key", VALUE_FIELDS)
+def test_every_value_is_seen_by_a_host(key: str) -> None:
+    """SL-5, GG-1, GG-7, DG-3: fields that take a value change what a host sees."""
+    scenario = VALUES[key]  # a new field needs a scenario here
+    for value, expected in scenario.expected.items():
+        assert scenario.observe(Profile(**{VALUE_FIELDS[key]: value})) == expected, value
+
+
+@pytest.mark.parametrize("key", [*SWITCHES, *VALUES])
+def test_scenarios_tell_the_options_apart(key: str) -> None:
+    """ERR-4 to SL-5: each scenario knows every option of its switch, and no two options look alike to it."""
+    expected = (SWITCHES | VALUES)[key].expected
+    seen = [repr(value) for value in expected.values()]
+    assert len(set(seen)) == len(seen) > 1
+    switches = {switch.key: switch for switch in Profile.switches()}
+    if key in switches:
+        assert tuple(expected) == switches[key].options
+        default = getattr(Profile(), switches[key].attribute)
+        assert default == switches[key].options[0]
+    else:
+        assert getattr(Profile(), VALUE_FIELDS[key]) == next(iter(expected))
+
+
+def test_renamed_keys_reach_the_reader() -> None:
+    """DG-3: a renamed key reaches every reader of the document, here the test host's own."""
+    host = Host(Profile(diagnostic_names=(("kv_length", "kv"),)), model=table_model(follow(ord("a"), ord("b"))))
+    assert host.generate(b"a", 1) == 0
+    assert host.diagnostics["kv"] == 3
+    assert "kv_length" not in host.diagnostics
