@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.containers.gguf import GgufFile, GgufTensor
+from refruntime.containers.gguf import GgufFile, GgufTensor, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
@@ -130,5 +130,10 @@ def _refuse_splits(file: GgufFile) -> None:
     field = file.metadata.fields.get("split.count")
     if field is not None and (field.element_type is not None or field.value not in (0, 1)):
         raise InvalidHeader(
-            "the model is split into several files", rule="GG-4", field="split.count", expected=1, found=field.type_name
+            "the model is split into several files",
+            rule="GG-4",
+            field="split.count",
+            offset=field.offset,
+            expected=1,
+            found=field.value if field.type not in (ValueType.ARRAY, ValueType.STRING) else field.type_name,
         )

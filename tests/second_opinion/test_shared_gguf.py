@@ -59,6 +59,7 @@ def test_the_table_of_types_is_that_of_ggml(shared_data: Path) -> None:
         assert ours[name] == (entry["ggml_type"], entry["block_size"], entry["type_size"])
 
 
+@pytest.mark.slow
 def test_every_file_reads_as_gguf_py_reads_it(shared_data: Path) -> None:
     """GG-2, GG-3: fields with type and value, tensors with place and shape, in all files."""
     paths = sorted(shared_data.glob("*/*.gguf"))
