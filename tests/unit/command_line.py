@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,10 @@ class Outcome:
     @property
     def json(self) -> Any:
         """Standard output as one strict JSON document."""
-        return json.loads(self.stdout, parse_constant=lambda name: pytest_fail(name))
+        return json.loads(self.stdout, parse_constant=_refuse_constant)
 
 
-def pytest_fail(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
@@ -34,7 +35,9 @@ def command(*arguments: object, stdin: bytes = b"") -> Outcome:
     """Run `refruntime ARGUMENTS`."""
     streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for name in ("stdout", "stderr")}
     source = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
-    with mock.patch.multiple(sys, stdin=source, **streams):
+    plain = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+    wide = mock.patch.dict(os.environ, {**plain, "COLUMNS": "200"}, clear=True)
+    with wide, mock.patch.multiple(sys, stdin=source, **streams):
         code = main([str(argument) for argument in arguments])
     texts = {}
     for name, stream in streams.items():

@@ -1,0 +1,145 @@
+"""The command line as a whole: commands, help, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import refruntime
+from refruntime.cli import COMMANDS, CommandGroup
+from tests.unit.command_line import command
+from tests.unit.lookup_model import lookup_model, spelling
+
+MODEL_COMMANDS = ("run", "logits", "inspect", "tokenize", "convert")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps(name: str) -> None:
+    """ABI-5: each command explains itself with an example; machine-readable output is offered."""
+    outcome = command(name, "--help")
+    assert outcome.code == 0
+    assert "Example" in outcome.stdout
+    assert f"refruntime {name}" in outcome.stdout
+    assert name == "demo" or "--json" in outcome.stdout
+
+
+def test_the_group_helps() -> None:
+    """ABI-5: the list names every command; no arguments show the same and are a usage error."""
+    shown = command("--help")
+    assert shown.code == 0
+    assert all(f"\n  {name} " in shown.stdout for name in COMMANDS)
+    assert command().code == 2
+    assert command("--version").stdout == f"refruntime, version {refruntime.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("--nonsense",), *((name, "--nonsense") for name in COMMANDS), ("run",), ("convert", "a")],
+)
+def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
+    """ABI-5: unknown commands, unknown flags and missing arguments are usage errors."""
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert outcome.stdout == ""
+    assert "Usage:" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", MODEL_COMMANDS)
+def test_missing_files_are_3(name: str, tmp_path: Path) -> None:
+    """GG-1: a file that is not there is no failure of the contract; a folder is no file either."""
+    more = [tmp_path / "out.gguf"] if name == "convert" else [] if name == "inspect" else ["text"]
+    for path in (tmp_path / "none", tmp_path):
+        outcome = command(name, path, *more)
+        assert outcome.code == 3, outcome.stderr
+        assert str(path) in outcome.stderr
+
+
+@pytest.mark.parametrize("name", MODEL_COMMANDS)
+def test_broken_models_are_1(name: str, tmp_path: Path) -> None:
+    """GG-1, ERR-3: every command reports status, rule, offset, expected and found of a file with another magic."""
+    path = tmp_path / "model"
+    path.write_bytes(b"NOPE and more")
+    more = [tmp_path / "out.gguf"] if name == "convert" else [] if name == "inspect" else ["text"]
+    outcome = command(name, path, *more)
+    assert outcome.code == 1
+    for part in ("InvalidModelMagic (4)", "GG-1", "0 (0x0)", "SLM1 or GGUF", "NOPE"):
+        assert part in outcome.stdout + outcome.stderr
+    document = command(name, path, *more, "--json")
+    assert document.code == 1
+    assert document.json["status"] == {"code": 4, "name": "InvalidModelMagic"}
+    assert document.json["error"]["rule"] == "GG-1"
+    assert document.json["error"]["offset"] == 0
+
+
+def test_profile_files(tmp_path: Path) -> None:
+    """GG-1, SL-5: a profile is obeyed; a missing one is 3, an invalid one 2."""
+    model = tmp_path / "model.slm1"
+    damaged = bytearray(lookup_model(spelling(b"Helo!")))
+    damaged[-1] ^= 1
+    model.write_bytes(damaged)
+    profile = tmp_path / "build.toml"
+    assert command("run", model, "H", "--profile", profile).code == 3
+    profile.write_text("[rules]\n'SL-5.verify' = 'perhaps'\n")
+    outcome = command("run", model, "H", "--profile", profile)
+    assert outcome.code == 2
+    assert "SL-5.verify" in outcome.stderr
+    assert "not verified" in outcome.stderr
+    assert command("run", model, "H").code == 1
+    profile.write_text("[rules]\n'SL-5.verify' = 'not verified'\n")
+    assert command("run", model, "H", "--profile", profile).stdout == "elo!\n"
+
+
+def test_a_bug_is_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ERR-2: an unexpected exception is neither a status nor a usage error; the traceback is there on demand."""
+
+    @click.command()
+    def broken() -> None:
+        raise RuntimeError("the oracle is wrong")
+
+    monkeypatch.setattr(CommandGroup, "get_command", lambda *_: broken)
+    outcome = command("run")
+    assert outcome.code == 4
+    assert "RuntimeError: the oracle is wrong" in outcome.stderr
+    assert "--traceback" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    outcome = command("--traceback", "run")
+    assert outcome.code == 4
+    assert "Traceback (most recent call last)" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (click.Abort(), 130), (OSError(28, "No space left on device"), 3)]
+)
+def test_interrupts_and_the_machine(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int) -> None:
+    """ERR-2: an interrupt, and a disk that is full, are not bugs of the oracle."""
+
+    @click.command()
+    def stopped() -> None:
+        raise error
+
+    monkeypatch.setattr(CommandGroup, "get_command", lambda *_: stopped)
+    outcome = command("run")
+    assert outcome.code == code
+    assert "bug" not in outcome.stderr
+
+
+def test_as_a_program(tmp_path: Path) -> None:
+    """ABI-4: `python -m refruntime` passes the exit code on; a reader that leaves early is no bug."""
+    program = [sys.executable, "-m", "refruntime"]
+    assert subprocess.run([*program, "nonsense"], capture_output=True).returncode == 2
+    assert subprocess.run([*program, "--version"], capture_output=True).returncode == 0
+    model, texts = tmp_path / "model.slm1", tmp_path / "texts.jsonl"
+    model.write_bytes(lookup_model(spelling(b"Helo!")))
+    texts.write_text('"more than a pipe can hold"\n' * 10_000)
+    endless = [*program, "tokenize", str(model), "--jsonl", str(texts)]
+    with subprocess.Popen(endless, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

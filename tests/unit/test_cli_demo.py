@@ -1,0 +1,122 @@
+"""`refruntime demo`: it must tell the truth, and notice when the contract is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refruntime.commands import demo, demo_session
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.contract.profile import Profile
+from refruntime.exports import ExportedABI
+from tests.unit.command_line import command
+from tests.unit.lookup_model import lookup_model, spelling
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Write a model that answers the demo's prompt: after its last letter come a comma, a space, w, !, and EOS."""
+    path = tmp_path / "answer.slm1"
+    path.write_bytes(lookup_model(spelling(b"e, w!"), max_context=128))
+    return path
+
+
+def test_the_story(model: Path) -> None:
+    """ABI-1, ERR-3, MEM-3, MEM-4, MEM-5, MEM-6, ST-4: all exports, failures, misuses and the trap are shown."""
+    outcome = command("demo", "--model", model)
+    assert outcome.code == 0, outcome.stdout
+    for name in EXPORTS_BY_NAME:
+        assert name in outcome.stdout
+    for status in ("0 Ok", "1 NullPointer", "2 InvalidLength", "3 InvalidUtf8", "4", "5", "11", "12", "13"):
+        assert status in outcome.stdout
+    for part in ("double free", "wrong length", "foreign pointer", "Trap", "released", "all as expected"):
+        assert part in outcome.stdout
+    assert "5 misuses caught" in outcome.stdout
+
+
+def test_every_export_is_called(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-1: the story uses each of the 13 exports."""
+    called = set()
+
+    class Counting(ExportedABI):
+        def __getattribute__(self, name: str) -> object:
+            if name in EXPORTS_BY_NAME:
+                called.add(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(demo_session, "ExportedABI", Counting)
+    assert command("demo", "--model", model).code == 0
+    assert called == set(EXPORTS_BY_NAME)
+
+
+class Lenient(ExportedABI):
+    """An ABI whose ledger sees nothing."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__(profile, strict=False)
+
+
+class Wrong(ExportedABI):
+    """An ABI with a wrong status."""
+
+    def reset_context(self) -> int:
+        super().reset_context()
+        return 13
+
+
+@pytest.mark.parametrize(("broken", "surprise"), [(Lenient, "expected HostMisuse"), (Wrong, "expected Ok, found")])
+def test_a_wrong_answer_is_noticed(
+    model: Path, monkeypatch: pytest.MonkeyPatch, broken: type[ExportedABI], surprise: str
+) -> None:
+    """MEM-4, ST-5: the demo exits with 1 and says what was expected when an answer differs."""
+    monkeypatch.setattr(demo_session, "ExportedABI", broken)
+    outcome = command("demo", "--model", model)
+    assert outcome.code == 1
+    assert surprise in outcome.stdout
+    assert "not as expected" in outcome.stdout
+
+
+def test_a_model_of_random_bytes(tmp_path: Path) -> None:
+    """GEN-9, NT-2: a model whose text is no UTF-8 changes the story, not its truth."""
+    path = tmp_path / "bytes.slm1"
+    path.write_bytes(lookup_model({ord("e"): 0xFF, 0xFF: 0xFF}, max_context=128))
+    outcome = command("demo", "--model", path)
+    assert outcome.code == 0, outcome.stdout
+    assert "3 InvalidUtf8" in outcome.stdout
+
+
+@pytest.mark.parametrize("switch", [{"ERR-4": "unchanged"}, {"ST-2": "recreate"}, {"NT-2": "2"}, {"GEN-9": "lossy"}])
+def test_other_profiles(model: Path, tmp_path: Path, switch: dict[str, str]) -> None:
+    """ERR-4, ST-2, NT-2, GEN-9: the story follows the profile."""
+    profile = tmp_path / "build.toml"
+    profile.write_text("[rules]\n" + "".join(f'"{key}" = "{value}"\n' for key, value in switch.items()))
+    assert command("demo", "--model", model, "--profile", profile).code == 0
+
+
+def test_own_model() -> None:
+    """ABI-1: in the repository the demo needs no argument."""
+    outcome = command("demo")
+    there = (Path(__file__).parents[2] / demo.MODEL).is_file()
+    assert outcome.code == (0 if there else 3)
+    assert ("all as expected" in outcome.stdout) == there
+
+
+def test_without_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GG-1: an installed package has no golden model; the demo says so and how to name another."""
+    monkeypatch.setattr(demo, "MODEL", Path("golden", "models", "none.slm1"))
+    outcome = command("demo")
+    assert outcome.code == 3
+    assert "--model PATH" in outcome.stderr
+
+
+def test_a_broken_model_has_no_story(tmp_path: Path) -> None:
+    """SL-1, MEM-1: a model that does not load is reported as everywhere; one that alloc cannot hold is wrong usage."""
+    path = tmp_path / "model.slm1"
+    path.write_bytes(b"SLM1")
+    outcome = command("demo", "--model", path)
+    assert outcome.code == 1
+    assert "InvalidHeader (6)" in outcome.stderr
+    with path.open("wb") as file:
+        file.truncate(134_217_729)
+    assert command("demo", "--model", path).code == 2

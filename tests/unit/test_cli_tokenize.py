@@ -1,0 +1,134 @@
+"""`refruntime tokenize`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import pytest
+
+from refruntime.commands.shared import visible
+from tests.unit.command_line import command
+from tests.unit.lookup_model import BOS, EOS, lookup_model, spelling
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Write a model with the byte vocabulary."""
+    path = tmp_path / "hello.slm1"
+    path.write_bytes(lookup_model(spelling(b"Helo!")))
+    return path
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    """Write a vocabulary-only GGUF file: no tensors, no hyper-parameters, three pieces and all bytes."""
+    path = tmp_path / "vocabulary.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    byte_tokens = [b"<0x%02X>" % byte for byte in range(256)]
+    writer.add_token_list([b"<unk>", b"<s>", b"</s>", *byte_tokens, "▁".encode(), b"h", b"i", "▁hi".encode(), b"hi"])
+    writer.add_token_scores([0.0] * 262 + [-2.0, -1.0])
+    writer.add_token_types([2, 3, 3, *[6] * 256, 1, 1, 1, 1, 1])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"a b", "a␣b"),
+        (b"\n\t\0\x7f", "␊␉␀␡"),
+        ("é🙂".encode(), "é🙂"),
+        (b"\xff\xc3(", "\\xff\\xc3("),
+        ("\u200b\u2028\u0085".encode(), "\\u{200b}\\u{2028}\\u{85}"),
+    ],
+)
+def test_everything_is_visible(raw: bytes, shown: str) -> None:
+    """SL-8: spaces, control characters, invisible characters and bytes that are no UTF-8 all show."""
+    assert visible(raw) == shown
+
+
+def test_vocabulary_without_tensors(vocabulary: Path) -> None:
+    """GG-5: a GGUF file without tensors is enough; BOS is added unless asked not to."""
+    document = command("tokenize", vocabulary, "hi é", "--json").json
+    assert document["tokenizer"] == "spm"
+    assert document["ids"] == [1, 262, 259, 3 + 0xC3, 3 + 0xA9]
+    assert [(token["bytes"], token["piece"], token["entry"]) for token in document["tokens"]] == [
+        ("", "", "<s>"),
+        ("206869", "␣hi", "▁hi"),
+        ("20", "␣", "▁"),
+        ("c3", "\\xc3", "<0xC3>"),
+        ("a9", "\\xa9", "<0xA9>"),
+    ]
+    bare = command("tokenize", vocabulary, "hi é", "--no-add-special", "--json").json
+    assert bare["ids"] == document["ids"][1:]
+    assert command("run", vocabulary, "hi").code == 1
+
+
+def test_table_for_people(model: Path) -> None:
+    """SL-8: ids in one line for copying; the specials of the byte vocabulary have names."""
+    outcome = command("tokenize", model, "a b")
+    assert outcome.code == 0
+    assert f"{BOS},97,32,98,{EOS}" in outcome.stdout.splitlines()
+    for part in ("BOS", "EOS", "␣", "tokenizer btok with 260 ids", "5 tokens"):
+        assert part in outcome.stdout
+
+
+def test_lines_of_json(model: Path, tmp_path: Path) -> None:
+    """SL-8: one string a line in, one list a line out, from a file or standard input; no specials unless asked."""
+    lines = b'"ab"\n""\n"\\u00e9\\u0000\\n"\n'
+    expected = "[97,98]\n[]\n[195,169,0,10]\n"
+    assert command("tokenize", model, "--jsonl", "-", stdin=lines).stdout == expected
+    path = tmp_path / "texts.jsonl"
+    path.write_bytes(lines.rstrip())
+    assert command("tokenize", model, "--jsonl", path).stdout == expected
+    special = command("tokenize", model, "--jsonl", path, "--add-special").stdout.splitlines()
+    assert json.loads(special[0]) == [BOS, 97, 98, EOS]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "text"),
+    [
+        (b'"open', 2, "line 2: not JSON"),
+        (b"\xff", 2, "line 2: not JSON"),
+        (b"[1]", 2, "line 2: expected a JSON string, found list"),
+        (b'"\\ud800"', 1, "InvalidUtf8 (3): the prompt is not valid UTF-8 (line 2)"),
+    ],
+)
+def test_bad_lines_are_named(model: Path, line: bytes, code: int, text: str) -> None:
+    """GEN-1: what came before is answered, then the bad line is named."""
+    outcome = command("tokenize", model, "--jsonl", "-", stdin=b'"a"\n' + line + b'\n"b"\n')
+    assert (outcome.code, outcome.stdout) == (code, "[97]\n")
+    assert text in outcome.stderr
+
+
+def test_one_source_of_text(model: Path, tmp_path: Path) -> None:
+    """GEN-1: text and lines together, or none of both, is wrong usage; a missing file is a missing file."""
+    assert command("tokenize", model).code == 2
+    assert command("tokenize", model, "a", "--jsonl", "-").code == 2
+    assert command("tokenize", model, "--jsonl", tmp_path / "none").code == 3
+    assert command("tokenize", model, "\udcff").code == 1
+
+
+@pytest.mark.parametrize(
+    ("cases", "model"),
+    [
+        ("real/stories260K-f32.cases.json", "real/stories260K-f32.gguf"),
+        ("tokenizers/llama-spm.cases.json", "tokenizers/llama-spm.gguf"),
+        ("zoo/llama.cases.json", "zoo/llama.gguf"),
+    ],
+)
+def test_ids_of_other_software(shared_data: Path, cases: str, model: str) -> None:
+    """GG-5: llama.cpp gives the same ids for every nasty text, with and without special tokens."""
+    texts = json.loads((shared_data / cases).read_text())["cases"]
+    lines = "\n".join(json.dumps(case["text"]) for case in texts).encode()
+    for option, key in (("--no-add-special", "ids"), ("--add-special", "ids_add_special")):
+        outcome = command("tokenize", shared_data / model, "--jsonl", "-", option, stdin=lines)
+        assert outcome.code == 0
+        found = [json.loads(line) for line in outcome.stdout.splitlines()]
+        assert found == [case[key] for case in texts]
+    assert len(texts) > 100
