@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from refruntime.contract.status import Status
-from refruntime.engines.base import Engine, EngineError, Number
+from refruntime.engines.base import Engine, EngineError, EngineLimit, Number
+
+MAX_TEXT_BYTES: Final = 16 * 2**20
+"""Longest result or diagnostics document that is copied out; far beyond what the contract lets a runtime write."""
 
 
 class TransferFailed(EngineError):
     """`alloc` returned 0 for a length that the contract allows (MEM-1)."""
 
 
+class TextTooLong(EngineError):
+    """The engine claims a result or diagnostics document that is too long to be one."""
+
+
 class Client:
-    """Use the exports as a careful host does. Every transfer buffer is freed, also when a call fails."""
+    """Use the exports as a careful host does. Every transfer buffer is freed, also when a call fails.
+
+    After an EngineLimit nothing is freed: the engine was stopped in the middle of something and takes no more calls.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -27,12 +38,12 @@ class Client:
         return result
 
     def load_model(self, data: bytes) -> int:
-        """Transfer an artifact and load it (MEM-9): a status."""
+        """Transfer an artifact and load it (MEM-9): a status. Empty data goes as pointer 1 and length 0: status 2."""
         with self._transferred(data) as pointer:
             return self.status("load_model", pointer, len(data))
 
     def generate(self, prompt: bytes, max_new_tokens: int) -> int:
-        """Transfer a prompt and generate: a status. An empty prompt goes as pointer 1 and length 0 would: status 2."""
+        """Transfer a prompt and generate: a status. An empty prompt goes as pointer 1 and length 0: status 2."""
         with self._transferred(prompt) as pointer:
             return self.status("generate", pointer, len(prompt), max_new_tokens)
 
@@ -41,11 +52,11 @@ class Client:
         return self.status("set_sampling_config", temperature, top_k, top_p, seed)
 
     def result(self) -> bytes:
-        """Read the result text of the last call (MEM-7)."""
+        """Read the result text of the last call (MEM-7): MemoryFault, TextTooLong."""
         return self._text("last_result_ptr", "last_result_len")
 
     def diagnostics(self) -> bytes:
-        """Read the diagnostics document (DG-2)."""
+        """Read the diagnostics document (DG-2): MemoryFault, TextTooLong."""
         return self._text("get_diagnostics_ptr", "get_diagnostics_len")
 
     def check(self, status: int) -> None:
@@ -55,7 +66,11 @@ class Client:
 
     def _text(self, pointer_export: str, length_export: str) -> bytes:
         pointer, length = self.status(pointer_export), self.status(length_export)
-        return self.engine.read(pointer, length) if pointer else b""
+        if not pointer:
+            return b""
+        if length > MAX_TEXT_BYTES:
+            raise TextTooLong(f"{length_export} returned {length}; at most {MAX_TEXT_BYTES} bytes are read")
+        return self.engine.read(pointer, length)
 
     @contextmanager
     def _transferred(self, data: bytes) -> Iterator[int]:
@@ -65,9 +80,14 @@ class Client:
             return
         pointer = self.status("alloc", len(data))
         if pointer == 0:
-            raise TransferFailed(f"alloc({len(data)}) returned 0")
+            raise TransferFailed(f"alloc({len(data)}) returned 0; memory has {self.engine.memory_size} bytes")
         try:
             self.engine.write(pointer, data)
             yield pointer
-        finally:
-            self.engine.call("dealloc", pointer, len(data))
+        except EngineLimit:
+            raise
+        except BaseException:
+            with suppress(EngineError):  # what went wrong first is what the caller must hear
+                self.engine.call("dealloc", pointer, len(data))
+            raise
+        self.engine.call("dealloc", pointer, len(data))

@@ -37,10 +37,10 @@ except ModuleNotFoundError as error:
 except (ImportError, OSError, RuntimeError) as error:  # its native library does not exist for this machine
     raise EngineMissing(f"wasmtime is installed but cannot be loaded: {error}", name="wasmtime") from error
 
-MAX_MODULE_BYTES: Final = 64 * 2**20
+MAX_MODULE_BYTES: Final = 16 * 2**20
 MAX_TABLE_ELEMENTS: Final = 2**20
 MAX_TABLES: Final = 16
-STACK_BYTES: Final = 2**20
+STACK_BYTES: Final = 2**19
 TICK_SECONDS: Final = 0.02
 IDLE_TICKS: Final = 50
 

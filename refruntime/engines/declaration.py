@@ -1,0 +1,204 @@
+"""What a build declares about its contract, and which profile follows from it (ABI-5).
+
+The published surface has no version export, so a build may carry a custom section `tinyrustlm.abi` whose content is
+JSON: `{"contract": "0.1.0", "profile": {"SC-3": "no", ...}}`. The keys and values of `profile` are those of the table
+`[rules]` in a profile file; rules that it does not name are not declared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
+
+from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
+from refruntime.engines.interface import visible
+
+SECTION_NAME: Final = "tinyrustlm.abi"
+MAX_DECLARATION_BYTES: Final = 65_536
+
+_MAGIC = b"\0asm"
+_HEADER_BYTES = 8
+_CUSTOM_SECTION = 0
+
+
+class DeclarationError(ValueError):
+    """The declaration, or the section that holds it, is malformed; the message says where."""
+
+
+class ContractRefused(ValueError):
+    """The declared contract cannot be compared with this oracle, or contradicts the profile that was given."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a module says of itself: `contract` is a version, `choices` maps each declared profile key to its value."""
+
+    contract: str
+    choices: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The profile to compare with, and where it comes from.
+
+    `source` is `given` (by the user), `declared` (by the module) or `assumed`. `sources` says the same of each profile
+    key: a module that declares some keys leaves the others assumed. `notes` are sentences for a report.
+    """
+
+    profile: Profile
+    source: Literal["declared", "assumed", "given"]
+    sources: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def read_declaration(module: bytes) -> Declaration | None:
+    """Return what a module declares, None when it declares nothing: DeclarationError."""
+    if module[:4] != _MAGIC:
+        raise DeclarationError(f"not a WebAssembly module: it begins with {module[:4]!r}")
+    found = [content for name, content in _custom_sections(module) if name == SECTION_NAME.encode()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise DeclarationError(f"{len(found)} sections {SECTION_NAME!r}; expected one")
+    if len(found[0]) > MAX_DECLARATION_BYTES:
+        raise DeclarationError(f"section {SECTION_NAME!r} has {len(found[0])} bytes; at most {MAX_DECLARATION_BYTES}")
+    return _declaration(_json_object(bytes(found[0])))
+
+
+def resolve_contract(declared: Declaration | None, given_profile: Profile | None = None) -> Resolved:
+    """Choose the profile for a module: what the user gave, else what it declares, else the default: ContractRefused."""
+    if declared is not None and declared.contract != CONTRACT_VERSION:
+        raise ContractRefused(
+            f"the module declares contract {_shown(declared.contract)}; this oracle knows {CONTRACT_VERSION} alone"
+        )
+    choices = declared.choices if declared is not None else {}
+    keys = _attributes()
+    if given_profile is not None:
+        contradictions = [
+            f"{key}: declared {_shown(value)}, given {getattr(given_profile, keys[key])!r}"
+            for key, value in choices.items()
+            if getattr(given_profile, keys[key]) != value
+        ]
+        if contradictions:
+            raise ContractRefused(f"the profile contradicts the module's declaration: {'; '.join(contradictions)}")
+        note = "and the module declares nothing" if declared is None else f"its {len(choices)} declared choices agree"
+        return Resolved(given_profile, "given", dict.fromkeys(keys, "given"), (f"the profile was given; {note}",))
+    if declared is None:
+        note = f"the module declares no contract; {CONTRACT_VERSION} with the default profile is assumed"
+        return Resolved(Profile(), "assumed", dict.fromkeys(keys, "assumed"), (note,))
+    sources = {key: "declared" if key in choices else "assumed" for key in keys}
+    note = f"the module declares contract {declared.contract} and {len(choices)} of {len(keys)} choices"
+    if len(choices) < len(keys):
+        note += "; the defaults of the others are assumed"
+    return Resolved(_profile(choices), "declared", sources, (note,))
+
+
+def _attributes() -> dict[str, str]:
+    """Return profile key -> attribute."""
+    return {item.metadata["key"]: item.name for item in fields(Profile)}
+
+
+def _profile(choices: Mapping[str, Any]) -> Profile:
+    keys = _attributes()
+    return Profile(**{keys[key]: value for key, value in choices.items()})
+
+
+def _declaration(document: dict[str, Any]) -> Declaration:
+    """Check every key and value: DeclarationError."""
+    contract, choices = document.pop("contract", None), document.pop("profile", {})
+    if document:
+        raise DeclarationError(f"unknown key {_shown(min(document))}; expected 'contract' and 'profile'")
+    if not isinstance(contract, str):
+        raise DeclarationError(f"'contract': expected a version such as {CONTRACT_VERSION!r}, found {_shown(contract)}")
+    if not isinstance(choices, dict):
+        raise DeclarationError(f"'profile': expected an object from profile key to value, found {_shown(choices)}")
+    if contract != CONTRACT_VERSION:  # its choices need not be those of this contract
+        return Declaration(contract, choices)
+    known = _attributes()
+    unknown = sorted(choices.keys() - known)
+    if unknown:
+        raise DeclarationError(f"'profile': unknown key {_shown(unknown[0])}; expected some of {', '.join(known)}")
+    values = {key: _profile_value(key, value) for key, value in choices.items()}
+    try:
+        profile = _profile(values)
+    except ProfileError as error:
+        raise DeclarationError(f"'profile': {visible(str(error))}") from error
+    return Declaration(contract, {key: getattr(profile, known[key]) for key in values})
+
+
+def _profile_value(key: str, value: Any) -> Any:
+    """Turn JSON into what a Profile holds: lists of text and objects become tuples, hex text a number."""
+    if key == "SL-5.start" and isinstance(value, str):
+        try:
+            return int(value, 0)
+        except ValueError:
+            raise DeclarationError(f"{key}: expected an integer or a hex string, found {_shown(value)}") from None
+    if isinstance(value, list):
+        if not all(isinstance(item, str) for item in value):
+            raise DeclarationError(f"{key}: expected a list of strings, found {_shown(value)}")
+        return tuple(value)
+    return tuple(sorted(value.items())) if isinstance(value, dict) else value
+
+
+def _shown(value: object) -> str:
+    return visible(repr(value))
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) != len(pairs):
+            raise DeclarationError("an object of the declaration names a key twice")
+        return document
+
+    try:
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=unique)
+    except DeclarationError:
+        raise
+    except UnicodeDecodeError as error:
+        raise DeclarationError(f"the declaration is not UTF-8 at byte {error.start}") from error
+    except ValueError as error:  # also a number with thousands of digits
+        raise DeclarationError(f"the declaration is not JSON: {error}") from error
+    except RecursionError:
+        raise DeclarationError("the declaration is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise DeclarationError(f"the declaration is {type(document).__name__}, expected an object")
+    return document
+
+
+def _custom_sections(module: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Yield name and content of every custom section (WebAssembly core specification, binary format of modules)."""
+    view = memoryview(module)
+    position = _HEADER_BYTES
+    while position < len(view):
+        identifier = view[position]
+        size, start = _unsigned(view, position + 1, len(view))
+        end = start + size
+        if end > len(view):
+            raise DeclarationError(
+                f"the section at offset {position} ends at {end}, but the module has {len(view)} bytes"
+            )
+        if identifier == _CUSTOM_SECTION:
+            name_size, name_start = _unsigned(view, start, end)
+            content_start = name_start + name_size
+            if content_start > end:
+                raise DeclarationError(f"the name of the custom section at offset {position} reaches past its end")
+            yield bytes(view[name_start:content_start]), view[content_start:end]
+        position = end
+
+
+def _unsigned(view: memoryview, position: int, end: int) -> tuple[int, int]:
+    """Read a u32 in LEB128, at most five bytes; return it with the position behind it."""
+    value = 0
+    for index in range(5):
+        if position + index >= end:
+            break
+        byte = view[position + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            if value >= 2**32:
+                break
+            return value, position + index + 1
+    raise DeclarationError(f"no u32 at offset {position}")
