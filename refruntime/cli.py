@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
+    "diff": "refruntime.commands.diff:diff_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""

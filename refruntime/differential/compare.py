@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from refruntime.cases.observe import Diagnostics, Observation
+from refruntime.cases.steps import NEXT_TOKEN, Generate
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
+from refruntime.contract.status import Status
 
-NUMBER_FIELDS = ("tokenizer_output", "selected_token", "top_tokens", "logits_summary")
-STATE_FIELDS = tuple(name for name in DIAGNOSTIC_NAMES if name not in NUMBER_FIELDS)
+NUMBER_FIELDS: Final = ("tokenizer_output", "selected_token", "top_tokens", "logits_summary")
+STATE_FIELDS: Final = tuple(name for name in DIAGNOSTIC_NAMES if name not in NUMBER_FIELDS)
+LOGIT_FIELDS: Final = frozenset({"top_tokens", "logits_summary"})
+MISSING: Final = "nothing (the build shows this field elsewhere)"
 
 
 @dataclass(frozen=True)
@@ -29,42 +33,67 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """The differences of one case, what was compared how often, and the fields that the build does not have."""
+    """The differences of the first differing step, and how much was compared.
+
+    `steps` includes the differing step, `tokens` counts generated tokens of the steps that agree. `compared` and `lost`
+    count by field; a lost field is one that the build does not have.
+    """
 
     differences: list[Difference] = field(default_factory=list)
     compared: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     steps: int = 0
+    tokens: int = 0
 
     @property
     def first(self) -> Difference | None:
         """Return the first difference, None when all agreed."""
         return self.differences[0] if self.differences else None
 
+    @property
+    def matched(self) -> int:
+        """Return the number of steps that agree, counted from the start."""
+        return self.steps if self.first is None else self.first.index
 
-def compare_observations(reference: Sequence[Observation], build: Sequence[Observation]) -> Comparison:
+
+def offered_fields(observations: Sequence[Observation]) -> frozenset[str]:
+    """Return the diagnostics fields that a build shows in any of its documents."""
+    return frozenset(name for observation in observations for name in observation.diagnostics or ())
+
+
+def compare_observations(
+    reference: Sequence[Observation], build: Sequence[Observation], offered: Collection[str] | None = None
+) -> Comparison:
     """Compare step by step in the order status, state, tokens and logits, result bytes (design: verdicts).
 
-    Only the first differing step is recorded: later steps of a diverged session are no evidence.
+    Only the first differing step is recorded: later steps of a diverged session are no evidence. `offered` are the
+    diagnostics fields that the build is known to show, by default those of its answers here: a field that a build never
+    shows is lost, one that it shows elsewhere is a difference.
     """
+    known = offered_fields(build) | frozenset(offered or ())
     comparison = Comparison()
     for index, (mine, theirs) in enumerate(zip(reference, build, strict=False)):
         comparison.steps += 1
-        found = list(_compare_step(index, mine, theirs, comparison))
+        found = list(_compare_step(index, mine, theirs, comparison, known))
         if found:
             comparison.differences = found
             return comparison
+        comparison.tokens += _generated(mine)
     if len(reference) != len(build):
         comparison.differences = [Difference(comparison.steps, "steps", len(reference), len(build))]
     return comparison
 
 
-def _compare_step(index: int, mine: Observation, theirs: Observation, comparison: Comparison) -> Iterator[Difference]:
+def _compare_step(
+    index: int, mine: Observation, theirs: Observation, comparison: Comparison, known: Collection[str]
+) -> Iterator[Difference]:
     comparison.compared["status"] += 1
     if (mine.kind, mine.value) != (theirs.kind, theirs.value):
-        yield Difference(index, "status", _outcome(mine), _outcome(theirs))
+        yield Difference(index, "status", outcome(mine), outcome(theirs))
+    if theirs.stopped:  # it shows nothing more
+        return
     if mine.diagnostics is not None:
-        yield from _compare_diagnostics(index, mine.diagnostics, theirs.diagnostics or {}, comparison)
+        yield from _compare_diagnostics(index, mine.diagnostics, theirs.diagnostics or {}, comparison, known)
     if mine.result is not None:
         comparison.compared["result"] += 1
         if mine.result != theirs.result:
@@ -72,14 +101,16 @@ def _compare_step(index: int, mine: Observation, theirs: Observation, comparison
 
 
 def _compare_diagnostics(
-    index: int, mine: Diagnostics, theirs: Diagnostics, comparison: Comparison
+    index: int, mine: Diagnostics, theirs: Diagnostics, comparison: Comparison, known: Collection[str]
 ) -> Iterator[Difference]:
     for name in (*STATE_FIELDS, *NUMBER_FIELDS):
-        if name not in theirs:
+        if name not in known:
             comparison.lost[name] += 1
             continue
         comparison.compared[name] += 1
-        if not same_meaning(mine[name], theirs[name]):
+        if name not in theirs:
+            yield Difference(index, name, mine[name], MISSING)
+        elif not same_meaning(mine[name], theirs[name]):
             yield Difference(index, name, mine[name], theirs[name])
 
 
@@ -99,12 +130,34 @@ def same_meaning(mine: Any, theirs: Any) -> bool:
 
 
 def _float32_bits(value: float) -> int:
+    try:
+        double = float(value)
+    except OverflowError:  # a build may write any number of digits
+        double = math.copysign(math.inf, value)
     with np.errstate(over="ignore"):
-        single = np.float32(value) if not math.isnan(value) else np.float32(np.nan)
+        single = np.float32(double) if not math.isnan(double) else np.float32(np.nan)
     return 0 if single == 0 else int(single.view(np.uint32))
 
 
-def _outcome(observation: Observation) -> str:
-    if observation.kind in ("status", "value"):
-        return f"{observation.kind} {observation.value}"
+def outcome(observation: Observation) -> str:
+    """Describe how a step ended in a few words, statuses by name."""
+    if observation.kind == "status":
+        return status_text(observation.value or 0)
+    if observation.kind == "value":
+        return f"value {observation.value}"
     return f"{observation.kind} {observation.detail}".strip()
+
+
+def status_text(code: int) -> str:
+    """Return name and number of a status; a code outside of the table is only a number."""
+    known = next((status.name for status in Status if status == code), "unknown status")
+    return f"{known} ({code})"
+
+
+def _generated(observation: Observation) -> int:
+    """Return how many tokens a step of the oracle generated."""
+    if observation.value != 0 or not observation.diagnostics:
+        return 0
+    if isinstance(observation.step, Generate):
+        return int(observation.diagnostics.get("generated_tokens", 0))
+    return int(observation.step == NEXT_TOKEN)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
 from refruntime.cases.observe import Observation, Session
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate
 from refruntime.client import Client
+from refruntime.contract.limits import MAX_RESULT_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Comparison, compare_observations
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
+from refruntime.exports import ExportedABI, RuntimeFactory
+from refruntime.model.bound import Binder, BoundModels
+from refruntime.numerics import F64, Numerics, Seq32
+from refruntime.runtime import Runtime
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.trace import Tracer
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,36 @@ class PairRun:
     comparison: Comparison
 
 
-def run_pair(case: Case, build: Engine, reference: ReferenceEngine, profile: Profile) -> PairRun:
-    """Run the build first, then the oracle along the build's tokens, and compare."""
+@dataclass(frozen=True)
+class Oracle:
+    """How the reference side of comparisons is made: fresh engines that share nothing but models already bound.
+
+    `exact` is the numeric profile that says how wrong float32 may be.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    numerics: Numerics = field(default_factory=Seq32)
+    exact: Numerics = field(default_factory=F64)
+    bind: Binder = field(default_factory=BoundModels)
+
+    def engine(self, runtime: RuntimeFactory | None = None) -> ReferenceEngine:
+        """Return a fresh engine; `runtime` makes a variation of the runtime (an experiment, never the oracle)."""
+        return ReferenceEngine(ExportedABI(self.profile, numerics=self.numerics, runtime_type=runtime or self._runtime))
+
+    def _runtime(self, profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
+        return Runtime(profile, numerics, tracer, bind=self.bind)
+
+
+def run_pair(
+    case: Case, build: Engine, reference: ReferenceEngine, profile: Profile, offered: Collection[str] | None = None
+) -> PairRun:
+    """Run the build first, then the oracle along the build's tokens, and compare.
+
+    `offered` are the diagnostics fields that the build is known to show (see `compare_observations`).
+    """
     theirs = observe(case, build, profile)
     mine = follow(case, theirs, reference, profile)
-    return PairRun(case, mine, theirs, compare_observations(mine, theirs))
+    return PairRun(case, mine, theirs, compare_observations(mine, theirs, offered))
 
 
 def observe(case: Case, engine: Engine, profile: Profile) -> list[Observation]:
@@ -42,7 +74,13 @@ def observe(case: Case, engine: Engine, profile: Profile) -> list[Observation]:
     return observations
 
 
-def follow(case: Case, build: Sequence[Observation], reference: ReferenceEngine, profile: Profile) -> list[Observation]:
+def follow(
+    case: Case,
+    build: Sequence[Observation],
+    reference: ReferenceEngine,
+    profile: Profile,
+    before_step: Callable[[], None] | None = None,
+) -> list[Observation]:
     """Run a case on the oracle with the build's tokens as a guess of what comes.
 
     A right guess lets one pass over the model serve the whole generation; a wrong one changes nothing but the time
@@ -51,6 +89,8 @@ def follow(case: Case, build: Sequence[Observation], reference: ReferenceEngine,
     session = Session(Client(reference), profile, case.models)
     observations = []
     for index in range(len(build)):
+        if before_step is not None:
+            before_step()
         if isinstance(case.steps[index], Generate):
             reference.expect(guessed_tokens(index, build, reference))
         observations.append(session.run(case.steps[index]))
@@ -67,7 +107,7 @@ def guessed_tokens(index: int, build: Sequence[Observation], reference: Referenc
     answer = build[index]
     if runtime is None or runtime.model is None or answer.value != 0 or not answer.result:
         return []
-    tokens = runtime.model.tokenizer.encode(answer.result, add_special=False)
+    tokens = encoded_answer(runtime.model.tokenizer, answer.result)
     for later in build[index + 1 :]:
         if later.step != NEXT_TOKEN or later.value != 0 or not later.diagnostics:
             break
@@ -76,3 +116,14 @@ def guessed_tokens(index: int, build: Sequence[Observation], reference: Referenc
             break
         tokens.append(token)
     return tokens
+
+
+def encoded_answer(tokenizer: Tokenizer, text: bytes) -> list[int]:
+    """Encode the text of a build's answer again; no tokens for bytes that no right answer can have (GEN-9, GEN-10)."""
+    if len(text) > MAX_RESULT_BYTES:
+        return []
+    try:
+        text.decode("utf-8")
+        return tokenizer.encode(text, add_special=False)
+    except Exception:  # the text is a build's: whatever is wrong with it, there is no guess
+        return []

@@ -1,0 +1,261 @@
+"""`refruntime diff`: a build against the oracle, case by case."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import numpy as np
+
+from refruntime import __version__
+from refruntime.cases.battery import default_battery, select
+from refruntime.cases.steps import Case
+from refruntime.commands.contract import UnreadableFile, read_profile
+from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.contract.profile import Profile
+from refruntime.differential.document import JSON_VERSION, json_document
+from refruntime.differential.junit import junit_xml
+from refruntime.differential.report import About, github_annotations, text_report
+from refruntime.differential.run import Oracle
+from refruntime.differential.suite import Suite, SuiteResult
+from refruntime.differential.verdict import EXIT_MISMATCH
+from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.declaration import (
+    ContractRefused,
+    DeclarationError,
+    Resolved,
+    read_declaration,
+    resolve_contract,
+)
+
+MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
+
+GOLDEN_MODELS = Path(__file__).resolve().parent.parent.parent / "golden" / "models"
+"""Models that lie beside the package in a checkout."""
+
+
+@click.command(
+    "diff",
+    epilog="""\b
+Examples:
+  refruntime diff build.wasm
+  refruntime diff build.wasm --filter sampler --filter GEN-9
+  refruntime diff build.wasm --model stories.gguf --profile build.toml --junit report.xml
+  refruntime diff build.wasm --json | jq .summary
+""",
+)
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option(
+    "--filter",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Run only these cases: a name, a family, a rule, or a shell pattern. Several are allowed.",
+)
+@click.option(
+    "--model",
+    "models",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Generate with this model too (family `generate`). Several are allowed.",
+)
+@click.option(
+    "--profile",
+    "profile_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Contract profile in TOML; without it what the build declares, else the default.",
+)
+@click.option("--list", "only_list", is_flag=True, help="List the cases and the rules that they cite; run nothing.")
+@click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds after which a call of the build is stopped.",
+)
+@click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
+@click.option(
+    "--github/--no-github",
+    default=lambda: os.environ.get("GITHUB_ACTIONS") == "true",
+    show_default="on in GitHub Actions",
+    help="Write workflow annotations too.",
+)
+@json_option
+def diff_command(
+    build: Path,
+    patterns: tuple[str, ...],
+    models: tuple[Path, ...],
+    profile_path: Path | None,
+    only_list: bool,
+    fail_fast: bool,
+    timeout: float,
+    junit_path: Path | None,
+    github: bool,
+    as_json: bool,
+) -> None:
+    """Compare the WebAssembly module BUILD with the oracle: statuses, diagnostics, logits, results, bit for bit.
+
+    Without --filter the whole battery runs: states, statuses, containers, generation, sampler, limits. Exit codes: 0
+    every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
+    the oracle.
+    """
+    module = bytes(map_file(build))
+    given = read_profile(profile_path) if profile_path is not None else None
+    resolved = _contract(module, given, as_json)
+    cases = _cases(resolved.profile, models, patterns)
+    if only_list:
+        _list(cases, as_json)
+        return
+    engines = _engines(module, Limits(seconds=timeout), as_json)
+    oracle = Oracle(resolved.profile)
+    about = _about(build, module, resolved, oracle, engines.facts, (profile_path, models))
+    suite = Suite(engines.fresh, oracle)
+    with progress("comparing", len(cases)) as advance:
+        result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
+    tracebacks = _save_tracebacks(result)
+    if junit_path is not None:
+        _write(junit_path, junit_xml(result, about))
+    if as_json:
+        write_json({**json_document(result, about), "tracebacks": tracebacks})
+    else:
+        click.echo(text_report(result, about, tracebacks), nl=False)
+    if github:
+        for line in github_annotations(result, about):
+            click.echo(line, err=as_json)  # standard output holds the one document
+    raise click.exceptions.Exit(result.exit_code)
+
+
+# What to compare -----------------------------------------------------------------------------------------------------
+
+
+def _contract(module: bytes, given: Profile | None, as_json: bool) -> Resolved:
+    try:
+        return resolve_contract(read_declaration(module), given)
+    except (DeclarationError, ContractRefused) as error:
+        _refuse(2, str(error), as_json)
+
+
+def _cases(profile: Profile, models: Sequence[Path], patterns: Sequence[str]) -> tuple[Case, ...]:
+    """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
+    golden = sorted(GOLDEN_MODELS.iterdir()) if GOLDEN_MODELS.is_dir() else []
+    paths = [*(path for path in golden if path.suffix in MODEL_SUFFIXES), *models]
+    battery = default_battery(profile, {path.name: bytes(map_file(path)) for path in paths})
+    for pattern in patterns:
+        if not select(battery, [pattern]):
+            families = ", ".join(dict.fromkeys(case.name.partition("/")[0] for case in battery))
+            raise click.BadParameter(f"{pattern!r} fits no case; families are {families}", param_hint="--filter")
+    return select(battery, patterns)
+
+
+def _list(cases: Sequence[Case], as_json: bool) -> None:
+    if as_json:
+        write_json({"cases": [{"name": case.name, "steps": len(case.steps), "rules": case.rules} for case in cases]})
+        return
+    width = max(len(case.name) for case in cases)
+    for case in cases:
+        click.echo(f"{case.name:<{width}}  {len(case.steps):>3} steps  {', '.join(case.rules)}")
+
+
+class _Engines:
+    """The compiled build, and what a report says of the software that runs it."""
+
+    def __init__(self, module: bytes, limits: Limits) -> None:
+        from refruntime.engines.wasm import WasmEngine, WasmModule
+
+        compiled = WasmModule(module, limits)
+        self.facts = {"wasmtime": str(compiled.info["wasmtime"]), "bytes": str(compiled.info["size"])}
+        self.fresh: Callable[[], Engine] = lambda: WasmEngine(compiled, limits)
+
+
+def _engines(module: bytes, limits: Limits, as_json: bool) -> _Engines:
+    """Compile the build: exit code 3 without wasmtime, 1 for a module with another surface, 2 for none at all."""
+    try:
+        return _Engines(module, limits)
+    except EngineMissing as error:
+        _refuse(3, str(error), as_json)
+    except InterfaceMismatch as error:
+        _refuse(EXIT_MISMATCH, f"the surface differs (ABI-1, ABI-2): {error}", as_json, problems=error.problems)
+    except EngineError as error:
+        _refuse(2, str(error), as_json)
+
+
+def _refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = ()) -> NoReturn:
+    """Say why nothing was compared, and exit."""
+    if as_json:
+        document = {
+            "version": JSON_VERSION,
+            "exit_code": code,
+            "error": message,
+            "problems": [str(p) for p in problems],
+        }
+        write_json(document)
+    elif problems:
+        click.echo(message.partition(": ")[0] + ":", err=True)
+        for problem in problems:
+            click.echo(f"  {problem}", err=True)
+    else:
+        click.echo(f"refruntime diff: {message}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+def _about(
+    build: Path,
+    module: bytes,
+    resolved: Resolved,
+    oracle: Oracle,
+    engine: dict[str, str],
+    repeated: tuple[Path | None, Sequence[Path]],
+) -> About:
+    profile_path, models = repeated
+    words = ["refruntime", "diff", str(build)]
+    words += [] if profile_path is None else ["--profile", str(profile_path)]
+    words += [word for path in models for word in ("--model", str(path))]
+    return About(
+        build=build.name,
+        sha256=hashlib.sha256(module).hexdigest(),
+        profile=resolved.profile,
+        profile_source=resolved.source,
+        notes=resolved.notes,
+        facts={
+            "engine": f"wasmtime {engine['wasmtime']}, module of {engine['bytes']} bytes",
+            "oracle": f"refruntime {__version__}, numerics {oracle.numerics.name}, NumPy {np.__version__}",
+            "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
+            f"Python {platform.python_version()}",
+        },
+        command=shlex.join(words),
+    )
+
+
+# What was found ------------------------------------------------------------------------------------------------------
+
+
+def _save_tracebacks(result: SuiteResult) -> dict[str, str]:
+    """Write the traceback of every crash into a file of its own: case name -> path."""
+    crashed = [case for case in result.cases if case.crash]
+    if not crashed:
+        return {}
+    folder = Path(tempfile.mkdtemp(prefix="refruntime-crash-"))
+    saved = {}
+    for case in crashed:
+        path = folder / f"{case.case.name.replace('/', '-')}.txt"
+        path.write_text(case.crash, encoding="utf-8")
+        saved[case.case.name] = str(path)
+    return saved
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,208 @@
+"""Run many cases on a build and on the oracle; nothing that a case does stops the others."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import INIT, Case
+from refruntime.differential.compare import Comparison, compare_observations, offered_fields
+from refruntime.differential.following import follow_ties, only_tokens_differ
+from refruntime.differential.near_tie import Flip
+from refruntime.differential.run import Oracle, PairRun, follow, observe
+from refruntime.differential.verdict import FINE, Verdict, exit_code, judge
+from refruntime.engines.base import Engine, EngineError
+from refruntime.memory import HostMisuse
+
+MOST_LIMITS: Final = 5
+"""Cases that a limit may stop before the rest is given up: a build that always hangs must not hang the suite."""
+
+
+class Explanation(Protocol):
+    """What an explainer says about the first divergence of a case."""
+
+    @property
+    def lines(self) -> Sequence[tuple[str, str]]:
+        """Return (label, text) pairs for the report, such as `first` and `rule`."""
+
+    @property
+    def gap(self) -> str | None:
+        """Return `RULE = option` when another option of a declared rule explains every step, else None."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the explanation as JSON-ready values."""
+
+
+Explainer = Callable[[PairRun], Explanation | None]
+"""Explain the first divergence of a case; None when there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case, judged. `run` is None and `crash` the traceback where this tool itself failed."""
+
+    case: Case
+    verdict: Verdict
+    reason: str = ""
+    run: PairRun | None = None
+    ties: tuple[Flip, ...] = ()
+    flip: Flip | None = None
+    explanation: Explanation | None = None
+    crash: str = ""
+    seconds: float = 0.0
+
+    @property
+    def comparison(self) -> Comparison:
+        """Return what was compared; empty after a crash."""
+        return self.run.comparison if self.run is not None else Comparison()
+
+
+@dataclass
+class Family:
+    """Sums over the cases whose name begins with `name/`."""
+
+    name: str
+    cases: int = 0
+    steps: int = 0
+    fields: int = 0
+    tokens: int = 0
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+
+    def add(self, result: CaseResult) -> None:
+        """Count one case."""
+        self.cases += 1
+        self.steps += result.comparison.steps
+        self.fields += sum(result.comparison.compared.values())
+        self.tokens += result.comparison.tokens
+        self.verdicts[result.verdict] += 1
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """All judged cases in order. `offered` are the diagnostics fields of the build; `skipped` cases did not run."""
+
+    cases: tuple[CaseResult, ...]
+    offered: frozenset[str]
+    skipped: int = 0
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Return the sums of every family, in order of first appearance."""
+        families: dict[str, Family] = {}
+        for result in self.cases:
+            name = result.case.name.partition("/")[0]
+            families.setdefault(name, Family(name)).add(result)
+        return tuple(families.values())
+
+    @property
+    def total(self) -> Family:
+        """Return the sums over all cases."""
+        total = Family("total")
+        for result in self.cases:
+            total.add(result)
+        return total
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Return how often a field could not be compared because the build does not have it."""
+        lost: Counter[str] = Counter()
+        for result in self.cases:
+            lost.update(result.comparison.lost)
+        return dict(sorted(lost.items()))
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 fine, 1 mismatch or nothing compared, 4 crash."""
+        return exit_code(self.total.verdicts, self.total.steps)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A build, given by a function that makes a fresh instance, against an oracle."""
+
+    build: Callable[[], Engine]
+    oracle: Oracle
+    explain: Explainer | None = None
+
+    def run(
+        self,
+        cases: Sequence[Case],
+        *,
+        fail_fast: bool = False,
+        after_case: Callable[[CaseResult], object] | None = None,
+    ) -> SuiteResult:
+        """Run and judge every case; with `fail_fast` none after the first that is not fine.
+
+        A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED.
+        """
+        offered = self.offered()
+        results: list[CaseResult] = []
+        limits = 0
+        for case in cases:
+            if limits == MOST_LIMITS:
+                result = CaseResult(case, Verdict.POISONED, f"not run: a limit stopped the build {limits} times before")
+            else:
+                result = self.judge(case, offered)
+                limits += result.verdict is Verdict.POISONED
+            results.append(result)
+            if after_case is not None:
+                after_case(result)
+            if fail_fast and result.verdict not in FINE:
+                break
+        return SuiteResult(tuple(results), offered, skipped=len(cases) - len(results))
+
+    def offered(self) -> frozenset[str]:
+        """Return the diagnostics fields that a fresh build shows; none if it cannot even start."""
+        try:
+            engine = self.build()
+        except EngineError:
+            return frozenset()
+        return offered_fields(observe(Case("offered", (INIT,)), engine, self.oracle.profile))
+
+    def judge(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        """Run one case on fresh instances and judge it; a bug of this tool is a verdict, not an exception."""
+        began = time.perf_counter()
+        try:
+            result = self._judge(case, offered)
+        except HostMisuse as misuse:
+            result = CaseResult(
+                case, Verdict.UNSUPPORTED, f"the case does what the contract leaves undefined: {misuse}"
+            )
+        except Exception:
+            result = CaseResult(case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
+        return replace(result, seconds=time.perf_counter() - began)
+
+    def _judge(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        build = self._observe(case)
+        mine = follow(case, build, self.oracle.engine(), self.oracle.profile)
+        comparison = compare_observations(mine, build, offered)
+        ties: tuple[Flip, ...] = ()
+        flip = None
+        if only_tokens_differ(comparison):
+            followed = follow_ties(case, build, self.oracle, offered)
+            mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
+        run = PairRun(case, mine, build, comparison)
+        judgement = judge(case, mine, build, comparison, len(ties))
+        verdict, reason = judgement
+        explanation = None
+        if self.explain is not None and verdict in (
+            Verdict.MISMATCH,
+            Verdict.ONLY_REF_FAILED,
+            Verdict.ONLY_WASM_FAILED,
+        ):
+            explanation = self.explain(run)
+            if explanation is not None and explanation.gap is not None:
+                verdict, reason = Verdict.CONTRACT_GAP, explanation.gap
+        return CaseResult(case, verdict, reason, run, ties, flip, explanation)
+
+    def _observe(self, case: Case) -> list[Observation]:
+        try:
+            engine = self.build()
+        except EngineError as error:  # the module cannot even be instantiated
+            return [Observation(case.steps[0], "error", detail=str(error))]
+        return observe(case, engine, self.oracle.profile)
