@@ -8,23 +8,20 @@ JSON: `{"contract": "0.1.0", "profile": {"SC-3": "no", ...}}`. The keys and valu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
 from refruntime.engines.interface import visible
+from refruntime.engines.sections import CUSTOM_SECTION, sections
 
 SECTION_NAME: Final = "tinyrustlm.abi"
 MAX_DECLARATION_BYTES: Final = 65_536
 
-_MAGIC = b"\0asm"
-_HEADER_BYTES = 8
-_CUSTOM_SECTION = 0
-
 
 class DeclarationError(ValueError):
-    """The declaration, or the section that holds it, is malformed; the message says where."""
+    """The declaration is malformed, too long, or there are several; the message says where."""
 
 
 class ContractRefused(ValueError):
@@ -54,17 +51,19 @@ class Resolved:
 
 
 def read_declaration(module: bytes) -> Declaration | None:
-    """Return what a module declares, None when it declares nothing: DeclarationError."""
-    if module[:4] != _MAGIC:
-        raise DeclarationError(f"not a WebAssembly module: it begins with {module[:4]!r}")
-    found = [content for name, content in _custom_sections(module) if name == SECTION_NAME.encode()]
+    """Return what a module declares, None when it declares nothing: DeclarationError, InvalidModule."""
+    found = [
+        reader.take(reader.end - reader.position)
+        for identifier, reader in sections(module)
+        if identifier == CUSTOM_SECTION and reader.take(reader.number()) == SECTION_NAME.encode()
+    ]
     if not found:
         return None
     if len(found) > 1:
         raise DeclarationError(f"{len(found)} sections {SECTION_NAME!r}; expected one")
     if len(found[0]) > MAX_DECLARATION_BYTES:
         raise DeclarationError(f"section {SECTION_NAME!r} has {len(found[0])} bytes; at most {MAX_DECLARATION_BYTES}")
-    return _declaration(_json_object(bytes(found[0])))
+    return _declaration(_json_object(found[0]))
 
 
 def resolve_contract(declared: Declaration | None, given_profile: Profile | None = None) -> Resolved:
@@ -166,39 +165,3 @@ def _json_object(content: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise DeclarationError(f"the declaration is {type(document).__name__}, expected an object")
     return document
-
-
-def _custom_sections(module: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield name and content of every custom section (WebAssembly core specification, binary format of modules)."""
-    view = memoryview(module)
-    position = _HEADER_BYTES
-    while position < len(view):
-        identifier = view[position]
-        size, start = _unsigned(view, position + 1, len(view))
-        end = start + size
-        if end > len(view):
-            raise DeclarationError(
-                f"the section at offset {position} ends at {end}, but the module has {len(view)} bytes"
-            )
-        if identifier == _CUSTOM_SECTION:
-            name_size, name_start = _unsigned(view, start, end)
-            content_start = name_start + name_size
-            if content_start > end:
-                raise DeclarationError(f"the name of the custom section at offset {position} reaches past its end")
-            yield bytes(view[name_start:content_start]), view[content_start:end]
-        position = end
-
-
-def _unsigned(view: memoryview, position: int, end: int) -> tuple[int, int]:
-    """Read a u32 in LEB128, at most five bytes; return it with the position behind it."""
-    value = 0
-    for index in range(5):
-        if position + index >= end:
-            break
-        byte = view[position + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            if value >= 2**32:
-                break
-            return value, position + index + 1
-    raise DeclarationError(f"no u32 at offset {position}")

@@ -27,7 +27,8 @@ from refruntime.engines.base import (
     Limits,
     MemoryFault,
 )
-from refruntime.engines.interface import GLOBAL, MEMORY, describe_function, interface_problems, visible
+from refruntime.engines.interface import interface_problems, read_surface, visible
+from refruntime.engines.sections import check_header
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
 
 try:
@@ -44,10 +45,9 @@ STACK_BYTES: Final = 2**19
 TICK_SECONDS: Final = 0.02
 IDLE_TICKS: Final = 50
 
-_CORE_MODULE = b"\0asm\x01\0\0\0"
-
 _FEATURES = {
-    # One 32-bit memory is the contract; the proposals that are off add ways to use memory that no limit bounds.
+    # The contract is a wasm32 module with one memory. Proposals beyond what builds of Rust for wasm32 use stay off, so
+    # that a module which needs one is refused by name.
     "wasm_multi_memory": False,
     "wasm_gc": False,
     "wasm_function_references": False,
@@ -71,17 +71,18 @@ class WasmModule:
     def __init__(self, data: bytes, limits: Limits | None = None) -> None:
         self.size = len(data)
         self.sha256 = hashlib.sha256(data).hexdigest()
-        _check_header(data)
+        if self.size > MAX_MODULE_BYTES:
+            raise InvalidModule(f"the module has {self.size} bytes; at most {MAX_MODULE_BYTES} are accepted")
+        check_header(data)  # the binding would take other bytes for the text format
         config = wasmtime.Config()
         for name, value in _FEATURES.items():
-            setattr(config, name, value)
+            if hasattr(wasmtime.Config, name):  # an older binding does not have the newer proposals at all
+                setattr(config, name, value)
         self.engine: Any = wasmtime.Engine(config)
         self.compiled = _compile(self.engine, bytes(data), limits or Limits())
         self.clock = _EpochClock(self.engine)
-        problems = interface_problems(
-            ((f"{item.module}.{item.name}", _describe(item.type)) for item in self.compiled.imports),
-            {item.name: _describe(item.type) for item in self.compiled.exports},
-        )
+        surface = read_surface(data)
+        problems = interface_problems(surface.imports, surface.exports)
         if problems:
             raise InterfaceMismatch(problems)
 
@@ -94,7 +95,7 @@ class WasmModule:
 class WasmEngine:
     """One fresh instance of a build.
 
-    Raises what WasmModule raises; EngineTrap or EngineLimit when the module's start function or its data do not fit.
+    Raises what WasmModule raises; EngineTrap or EngineLimit when its start function or its data segments fail.
     After an EngineLimit of time the instance was left in the middle of something, so every later call raises it again.
     """
 
@@ -217,14 +218,6 @@ _TO_WASM: dict[WasmType, Callable[[Number], int | float]] = {
 }
 
 
-def _check_header(data: bytes) -> None:
-    """Refuse what is no core module; the binding would take other bytes for the text format."""
-    if len(data) > MAX_MODULE_BYTES:
-        raise InvalidModule(f"the module has {len(data)} bytes; at most {MAX_MODULE_BYTES} are accepted")
-    if data[:8] != _CORE_MODULE:
-        raise InvalidModule(f"not a WebAssembly module: it begins with {data[:8]!r}, expected {_CORE_MODULE!r}")
-
-
 def _compile(engine: Any, data: bytes, limits: Limits) -> Any:
     """Compile in a thread of its own: compilation cannot be interrupted, but it can be left behind."""
     outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -243,18 +236,6 @@ def _compile(engine: Any, data: bytes, limits: Limits) -> Any:
     if isinstance(compiled, wasmtime.WasmtimeError):
         raise InvalidModule(f"the module is not valid: {_one_line(compiled)}") from compiled
     return compiled
-
-
-def _describe(kind: Any) -> str:
-    """Describe the type of an import or export in the words of `interface`."""
-    if isinstance(kind, wasmtime.FuncType):
-        return describe_function([str(item) for item in kind.params], [str(item) for item in kind.results])
-    if isinstance(kind, wasmtime.MemoryType):
-        width = "64-bit " if kind.is_64 else ""
-        return f"{'shared ' if kind.is_shared else ''}{width}{MEMORY}"
-    if isinstance(kind, wasmtime.GlobalType):
-        return GLOBAL
-    return str(type(kind).__name__).removesuffix("Type").lower()
 
 
 def _trap_code(trap: Any) -> str:

@@ -1,0 +1,77 @@
+"""Read the sections of a WebAssembly module (core specification, binary format) without running anything of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from refruntime.engines.base import InvalidModule
+
+CUSTOM_SECTION: Final = 0
+TYPE_SECTION: Final = 1
+IMPORT_SECTION: Final = 2
+FUNCTION_SECTION: Final = 3
+MEMORY_SECTION: Final = 5
+EXPORT_SECTION: Final = 7
+
+HEADER: Final = b"\0asm\x01\0\0\0"
+"""Magic and version of a core module; a component has another version."""
+
+
+class Reader:
+    """Read numbers and names from `start` to `end` of a module; InvalidModule when they do not fit."""
+
+    def __init__(self, module: bytes, start: int, end: int) -> None:
+        self.module, self.position, self.end = module, start, end
+
+    def take(self, length: int) -> bytes:
+        """Return the next bytes."""
+        start, self.position = self.position, self.position + length
+        if self.position > self.end:
+            raise InvalidModule(f"{length} bytes at offset {start} reach past {self.end}, the end of what holds them")
+        return self.module[start : self.position]
+
+    def byte(self) -> int:
+        """Return the next byte."""
+        return self.take(1)[0]
+
+    def number(self, bits: int = 32) -> int:
+        """Return an unsigned LEB128 number."""
+        start, value = self.position, 0
+        for shift in range(0, bits, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
+            value = 2**bits
+        if value >= 2**bits:
+            raise InvalidModule(f"the number at offset {start} has more than {bits} bits")
+        return value
+
+    def name(self) -> str:
+        """Return a name: its length in bytes, then UTF-8."""
+        start = self.position
+        try:
+            return self.take(self.number()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidModule(f"the name at offset {start} is not UTF-8") from error
+
+
+def sections(module: bytes) -> Iterator[tuple[int, Reader]]:
+    """Yield the id of each section with a reader of its content."""
+    check_header(module)
+    whole = Reader(module, len(HEADER), len(module))
+    while whole.position < whole.end:
+        identifier, size = whole.byte(), whole.number()
+        start = whole.position
+        whole.position += size
+        if whole.position > whole.end:
+            raise InvalidModule(f"the section at offset {start} has {size} bytes, but the module ends at {whole.end}")
+        yield identifier, Reader(module, start, whole.position)
+
+
+def check_header(module: bytes) -> None:
+    """Refuse what does not begin as a core module."""
+    if module[: len(HEADER)] != HEADER:
+        raise InvalidModule(f"not a WebAssembly module: it begins with {module[:8]!r}, expected {HEADER!r}")
