@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from refruntime.model.load import Buffer
 from refruntime.model.lookahead import Lookahead
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, Seq32
-from refruntime.sampling import Choice, SamplingConfig, sample, seeded
+from refruntime.sampling import STAGES, Choice, SamplingConfig, Stages, sample
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, TokensEvent, Tracer
 
@@ -80,6 +80,8 @@ class Runtime:
     No transfer limit applies here: that one belongs to the ABI (MEM-2). `bind` may remember models between runtimes.
     """
 
+    stages: ClassVar[Stages] = STAGES
+
     def __init__(
         self,
         profile: Profile | None = None,
@@ -98,7 +100,7 @@ class Runtime:
         self.model: LoadedModel | None = None
         self.context = Context()
         self.sampling = SamplingConfig()
-        self.generator_state = seeded(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
+        self.generator_state = self.stages.seeded(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
         self.last_error: str | None = None
         self.freed = False
         self.result = b""
@@ -204,8 +206,8 @@ class Runtime:
         try:
             self._clear_context()
             self.prefill(prompt_ids())
-            state = seeded(self.sampling.seed, self.profile)  # GEN-7
-            while len(self.context.generated_ids) < max_new_tokens and model.cache.length < model.cache.capacity:
+            state = self.stages.seeded(self.sampling.seed, self.profile)  # GEN-7
+            while len(self.context.generated_ids) < max_new_tokens and model.cache.length < self._full_length(model):
                 choice = self._sample(state)
                 state = choice.generator_state
                 if choice.token in model.tokenizer.stop_ids:
@@ -213,7 +215,7 @@ class Runtime:
                 self._append(choice.token)
             self._set_result(self._decoded(self.context.generated_ids))
         except ContractError:
-            self._clear_context()  # ST-7
+            self._discard_generation()
             raise
 
     def generate_next_token(self) -> None:
@@ -241,7 +243,7 @@ class Runtime:
             whole = self.profile.continuation_result == "all generated text"
             self._set_result(self._decoded(self.context.generated_ids if whole else [choice.token]))
         except ContractError:
-            self._clear_context()  # NT-7
+            self._discard_generation()
             raise
 
     def reset_context(self) -> None:
@@ -302,7 +304,7 @@ class Runtime:
         logits = context.logits
         if logits is None:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
-        choice = sample(logits, self.sampling, generator_state, self.profile)
+        choice = sample(logits, self.sampling, generator_state, self.profile, self.stages)
         context.sampled_logits, context.choice = logits, choice
         if self.tracer is not None:
             self.tracer.event(ChoiceEvent(model.cache.length, choice))
@@ -350,13 +352,21 @@ class Runtime:
             raise ModelNotLoaded("no model is resident", rule="ST-6")
         return self.model
 
+    def _full_length(self, model: LoadedModel) -> int:
+        """Return the visible length at which a generation ends (GEN-6)."""
+        return model.cache.capacity
+
+    def _discard_generation(self) -> None:
+        """Clear what a failed generation leaves (ST-7, NT-7)."""
+        self._clear_context()
+
     def _clear_context(self) -> None:
         self.context = Context()
         if self.model is not None:
             self.model.cache.length = 0
 
     def _reseed(self) -> None:
-        self.generator_state = seeded(self.sampling.seed, self.profile)
+        self.generator_state = self.stages.seeded(self.sampling.seed, self.profile)
 
 
 _CONTINUATION_FAILURES: dict[str, type[ContractError]] = {

@@ -73,10 +73,10 @@ class Transformer:
         _emit(tracer, "token_embd", start, x)
         angles = numerics.rope_angles(start, len(tokens), weights.rotary)
         for index, layer in enumerate(weights.layers):
-            x = x + self._attention(index, layer, x, angles, cache, tracer)
-            _emit(tracer, f"blk.{index}.attn_residual", start, x)
-            x = x + self._feed_forward(index, layer, x, start, tracer)
-            _emit(tracer, f"blk.{index}.residual", start, x)
+            update = self._attention(index, layer, x, angles, cache, tracer)
+            x = self._add(f"blk.{index}.attn_residual", x, update, start, tracer)
+            update = self._feed_forward(index, layer, x, start, tracer)
+            x = self._add(f"blk.{index}.residual", x, update, start, tracer)
         return x
 
     def _attention(
@@ -85,13 +85,12 @@ class Transformer:
         """Return Wo(attention(norm(x))): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
         numerics, dimensions, block, start = self.numerics, self.hyperparameters, f"blk.{index}.", cache.length
         n, head_dim = x.shape[0], dimensions.head_dim
-        h = numerics.rms_norm(x, layer.attn_norm, dimensions.rms_norm_epsilon)  # [n, H]
-        _emit(tracer, block + "attn_norm", start, h)
+        h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
         q, k, v = layer.qkv.apply(numerics, h)  # [n, A * D], [n, K * D], [n, K * D]
         for name, values in (("q", q), ("k", k), ("v", v)):
             _emit(tracer, f"{block}attn_{name}", start, values)
-        q = numerics.rope(q.reshape(n, dimensions.head_count, head_dim), *angles)  # [n, A, D]
-        k = numerics.rope(k.reshape(n, dimensions.kv_head_count, head_dim), *angles)  # [n, K, D]
+        q, k = q.reshape(n, dimensions.head_count, head_dim), k.reshape(n, dimensions.kv_head_count, head_dim)
+        q, k = numerics.rotate(q, k, *angles)  # [n, A, D], [n, K, D]
         _emit(tracer, block + "attn_q.rope", start, q)
         _emit(tracer, block + "attn_k.rope", start, k)
         cache.store(index, start, k, v.reshape(n, dimensions.kv_head_count, head_dim))
@@ -106,8 +105,7 @@ class Transformer:
     def _feed_forward(self, index: int, layer: Layer, x: Array, start: int, tracer: Tracer | None) -> Array:
         """Return W2(silu(W1 h) * (W3 h)) of h = norm(x): [n, H] -> [n, H] (FW-2, FW-7)."""
         numerics, block = self.numerics, f"blk.{index}."
-        h = numerics.rms_norm(x, layer.ffn_norm, self.hyperparameters.rms_norm_epsilon)  # [n, H]
-        _emit(tracer, block + "ffn_norm", start, h)
+        h = self._normalise(block + "ffn_norm", x, layer.ffn_norm, start, tracer)  # [n, H]
         gate, up = layer.gate_up.apply(numerics, h)  # [n, F], [n, F]
         _emit(tracer, block + "ffn_gate", start, gate)
         _emit(tracer, block + "ffn_up", start, up)
@@ -119,12 +117,22 @@ class Transformer:
 
     def _logits(self, x: Array, start: int, tracer: Tracer | None) -> Array:
         """Normalise and project: [n, H] -> [n, V] (FW-2)."""
-        numerics = self.numerics
-        h = numerics.rms_norm(x, self.weights.output_norm, self.hyperparameters.rms_norm_epsilon)  # [n, H]
-        _emit(tracer, "output_norm", start, h)
-        (logits,) = self.weights.output.apply(numerics, h)  # [n, V]
+        h = self._normalise("output_norm", x, self.weights.output_norm, start, tracer)  # [n, H]
+        (logits,) = self.weights.output.apply(self.numerics, h)  # [n, V]
         _emit(tracer, "logits", start, logits)
         return logits
+
+    def _normalise(self, name: str, x: Array, weight: Array, start: int, tracer: Tracer | None) -> Array:
+        """Normalise rows: [n, H] -> [n, H] (FW-3)."""
+        h = self.numerics.rms_norm(x, weight, self.hyperparameters.rms_norm_epsilon)
+        _emit(tracer, name, start, h)
+        return h
+
+    def _add(self, name: str, x: Array, update: Array, start: int, tracer: Tracer | None) -> Array:
+        """Add to the residual stream: [n, H] -> [n, H] (FW-2)."""
+        x = x + update
+        _emit(tracer, name, start, x)
+        return x
 
 
 def _emit(tracer: Tracer | None, name: str, position: int, values: Array) -> None:

@@ -143,6 +143,10 @@ class Numerics(ABC):
         rotated[..., 1::2] = first * sine + second * cosine
         return rotated
 
+    def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
+        """Rotate queries [n, A, D] and keys [n, K, D] by the angles of their positions (FW-5)."""
+        return self.rope(q, cosines, sines), self.rope(k, cosines, sines)
+
     def attention(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
         """Attend causally (FW-6, GG-8): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
 
@@ -173,11 +177,9 @@ class Numerics(ABC):
         kv_heads, visible = keys.shape[1], keys.shape[2]
         group = heads // kv_heads
         queries = np.ascontiguousarray(q.reshape(n, kv_heads, group, head_dim).transpose(3, 1, 2, 0))  # [D, K, G, n]
-        terms = queries[..., None] * keys[:, :, None, None, :]  # [D, K, G, n, T]
-        dots = self.sum_rows(terms.reshape(head_dim, -1)).reshape(heads, n, visible)  # [A, n, T]
-        scale = self.dtype(1) / np.sqrt(self.dtype(head_dim))
-        seen = np.arange(visible) <= np.arange(position, position + n)[:, None]  # [n, T]
-        scores = np.where(seen, dots * scale, self.dtype(-np.inf))  # [A, n, T]
+        dots = self.dots(queries, keys).reshape(heads, n, visible)  # [A, n, T]
+        seen = self.seen(position, n)  # [n, T]
+        scores = np.where(seen, dots * self.attention_scale(heads, head_dim), self.dtype(-np.inf))  # [A, n, T]
         weights = np.where(seen, self.softmax(scores, seen), self.dtype(0))  # [A, n, T]
         by_time = np.ascontiguousarray(weights.transpose(2, 0, 1)).reshape(visible, kv_heads, group, n)
         products = by_time[..., None] * values[:, :, None, None, :]  # [T, K, G, n, D]
@@ -185,6 +187,20 @@ class Numerics(ABC):
             products = np.where(seen.T[:, None, None, :, None], products, self.dtype(0))
         mixed = self.sum_rows(products.reshape(visible, -1)).reshape(heads, n, head_dim)  # [A, n, D]
         return Attention(mixed.transpose(1, 0, 2), scores, weights)
+
+    def dots(self, queries: Array, keys: Array) -> Array:
+        """Return the dot product of every query with every key: [D, K, G, n], [D, K, T] -> [K * G * n * T] (FW-6)."""
+        terms = queries[..., None] * keys[:, :, None, None, :]  # [D, K, G, n, T]
+        return self.sum_rows(terms.reshape(terms.shape[0], -1))
+
+    def attention_scale(self, heads: int, head_dim: int) -> Any:
+        """Return what dot products are multiplied with: 1 / sqrt(D) (FW-6)."""
+        return self.dtype(1) / np.sqrt(self.dtype(head_dim))
+
+    def seen(self, position: int, n: int) -> NDArray[np.bool_]:
+        """Say which positions t the rows `position` .. `position` + n - 1 attend to: [n, T], t <= own (FW-6)."""
+        seen: NDArray[np.bool_] = np.arange(position + n) <= np.arange(position, position + n)[:, None]
+        return seen
 
     def softmax(self, scores: Array, seen: Array) -> Array:
         """Normalise over the last axis: [A, n, T] -> [A, n, T]; subtract maximum, exp, sum in order, divide (FW-6)."""

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from refruntime.sampling.config import SamplingConfig
 from refruntime.sampling.generator import Draw, draw, seeded
-from refruntime.sampling.sampler import Choice, sample
+from refruntime.sampling.sampler import STAGES, Choice, Stages, sample
 
-__all__ = ["Choice", "Draw", "SamplingConfig", "draw", "sample", "seeded"]
+__all__ = ["STAGES", "Choice", "Draw", "SamplingConfig", "Stages", "draw", "sample", "seeded"]

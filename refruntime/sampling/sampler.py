@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.sampling.config import SamplingConfig
-from refruntime.sampling.generator import Draw, draw
-from refruntime.sampling.stages import Cut, Pick, Selection, Weighing, argmax, cut, pick, select, weigh
+from refruntime.sampling.generator import Draw, draw, seeded
+from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing, argmax, cut, pick, select, weigh
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,41 @@ class Choice:
     pick: Pick | None = None
 
 
-def sample(logits: NDArray[np.float32], config: SamplingConfig, generator_state: int, profile: Profile) -> Choice:
+class Stages(NamedTuple):
+    """The functions that a sampler is made of. The contract knows one set, `STAGES`; an experiment replaces one."""
+
+    seeded: Callable[[int, Profile], int] = seeded
+    argmax: Callable[[Float32], int] = argmax
+    select: Callable[[Float32, int, Profile], Selection] = select
+    weigh: Callable[[Selection, np.float32, Profile], Weighing] = weigh
+    cut: Callable[[Weighing, np.float32, Profile], Cut] = cut
+    draw: Callable[[int, Profile], Draw] = draw
+    pick: Callable[[Weighing, Cut, np.float32, Profile], Pick] = pick
+
+
+STAGES: Final = Stages()
+
+
+def sample(
+    logits: NDArray[np.float32],
+    config: SamplingConfig,
+    generator_state: int,
+    profile: Profile,
+    stages: Stages = STAGES,
+) -> Choice:
     """Choose a token from float32 logits [V] (SA-1 .. SA-6); nothing is changed, the new state is in the result."""
     if config.temperature == 0:
-        return Choice(argmax(logits), generator_state, "temperature is 0")
-    selection = select(logits, config.top_k, profile)
+        return Choice(stages.argmax(logits), generator_state, "temperature is 0")
+    selection = stages.select(logits, config.top_k, profile)
     if selection.ids.size == 0:
-        return Choice(argmax(logits), generator_state, "no logit could be retained", selection)
-    weighing = weigh(selection, config.temperature, profile)
+        return Choice(stages.argmax(logits), generator_state, "no logit could be retained", selection)
+    weighing = stages.weigh(selection, config.temperature, profile)
     if not weighing.usable:
-        return Choice(
-            argmax(logits), generator_state, "the total weight is not finite or not above 0", selection, weighing
-        )
-    kept = cut(weighing, config.top_p, profile)
-    drawn = draw(generator_state, profile)
-    picked = pick(weighing, kept, drawn.unit, profile)
+        reason = "the total weight is not finite or not above 0"
+        return Choice(stages.argmax(logits), generator_state, reason, selection, weighing)
+    kept = stages.cut(weighing, config.top_p, profile)
+    drawn = stages.draw(generator_state, profile)
+    picked = stages.pick(weighing, kept, drawn.unit, profile)
     return Choice(
         token=int(selection.ids[picked.index]),
         generator_state=drawn.after,
