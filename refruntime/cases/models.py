@@ -27,8 +27,14 @@ Table = Mapping[int, Logits]
 
 BTOK_VOCAB: Final = 260
 BTOK: Final = BtokTokenizer(BTOK_VOCAB).section_bytes()
+"""The byte tokenizer of the smallest vocabulary."""
 END: Final[Logits] = {EOS: 1.0}
 """Logits that make a greedy sampler choose EOS."""
+
+
+def btok_section(vocab: int) -> bytes:
+    """Return the section of a byte tokenizer with `vocab` ids; those from 260 on decode to `?` (SL-8)."""
+    return BtokTokenizer(vocab).section_bytes()
 
 
 class Numbers:
