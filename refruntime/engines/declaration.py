@@ -128,17 +128,17 @@ def _declaration(document: dict[str, Any]) -> Declaration:
 
 
 def _profile_value(key: str, value: Any) -> Any:
-    """Turn JSON into what a Profile holds: lists of text and objects become tuples, hex text a number."""
+    """Turn JSON into what a Profile holds; it checks the rest itself."""
     if key == "SL-5.start" and isinstance(value, str):
         try:
             return int(value, 0)
         except ValueError:
             raise DeclarationError(f"{key}: expected an integer or a hex string, found {_shown(value)}") from None
-    if isinstance(value, list):
+    if key == "GG-1" and isinstance(value, list):
         if not all(isinstance(item, str) for item in value):
             raise DeclarationError(f"{key}: expected a list of strings, found {_shown(value)}")
         return tuple(value)
-    return tuple(sorted(value.items())) if isinstance(value, dict) else value
+    return tuple(sorted(value.items())) if key == "DG-3" and isinstance(value, dict) else value
 
 
 def _shown(value: object) -> str:

@@ -25,9 +25,8 @@ def test_exact_surface_is_accepted() -> None:
 
 def test_exported_globals_are_ignored() -> None:
     """ABI-1: globals that a linker exports are no part of the surface."""
-    module = build(
-        more='(global (export "__heap_base") i32 (i32.const 8)) (global (export "__data_end") i32 (i32.const 8))'
-    )
+    vector = '(global (export "vector") (mut v128) (v128.const i64x2 0 0))'
+    module = build(more=f'(global (export "__heap_base") i32 (i32.const 8)) {vector}')
     assert WasmModule(module).size == len(module)
 
 
@@ -103,6 +102,8 @@ def test_extra_export(more: str, expected: str) -> None:
     [
         ('(import "env" "log" (func (param i32)))', "import env.log: expected no imports, found function (i32) -> ()"),
         ('(import "env" "g" (global i32))', "import env.g: expected no imports, found global"),
+        ('(import "env" "g" (global (mut v128)))', "import env.g: expected no imports, found global"),
+        ('(import "env" "t" (table 1 70000 externref))', "import env.t: expected no imports, found table"),
         (
             '(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))',
             "import wasi_snapshot_preview1.proc_exit: expected no imports, found function (i32) -> ()",
@@ -112,6 +113,19 @@ def test_extra_export(more: str, expected: str) -> None:
 def test_import(imported: str, found: str) -> None:
     """ABI-1: the imports object is empty, so a module that needs an import is refused."""
     assert problems(build(memory=f"{imported} {MEMORY}")) == [found]
+
+
+@pytest.mark.parametrize(
+    ("memory", "found"),
+    [("1 70", "memory"), ("1 300 shared", "shared memory"), ("i64 1 0x1000000000", "64-bit memory")],
+)
+def test_imported_function_moves_the_indices(memory: str, found: str) -> None:
+    """ABI-1, ABI-2: imports come first in the index spaces, so the exports are looked up behind them."""
+    imports = f'(import "a" "f" (func (result v128))) (import "a" "m" (memory {memory}))'
+    assert problems(build(memory=f'{imports} (export "memory" (memory 0))'))[:2] == [
+        "import a.f: expected no imports, found function () -> v128",
+        f"import a.m: expected no imports, found {found}",
+    ]
 
 
 def test_imported_memory_is_two_problems_at_most() -> None:
