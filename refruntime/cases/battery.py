@@ -10,6 +10,7 @@ from refruntime.cases.battery_sampler import sampler_cases
 from refruntime.cases.battery_slm1 import slm1_cases
 from refruntime.cases.battery_state import generator_cases, state_cases
 from refruntime.cases.battery_status import sampling_value_cases, transfer_cases, trap_cases
+from refruntime.cases.battery_text import text_cases
 from refruntime.cases.models import Shape, random_model
 from refruntime.cases.steps import Case
 from refruntime.containers.slm1_format import DType
@@ -34,6 +35,7 @@ def _cases(profile: Profile, models: Mapping[str, bytes]) -> Iterator[Case]:
     yield from trap_cases(profile)
     yield from slm1_cases(profile)
     yield from sampler_cases(profile)
+    yield from text_cases(profile)
     yield from generation_cases(slm1_models(profile), vocab=260)
     yield from generation_cases(models, vocab=1024)
 
