@@ -130,13 +130,12 @@ class Model:
     ) -> Generation:
         """Generate as the export `generate` does (GEN-1 .. GEN-11) after `set_sampling_config` (SC-1 .. SC-3).
 
-        The context is empty before. ValueError for a prompt id outside 0 .. V - 1; every contract failure is in the
+        Earlier calls leave no trace. ValueError for a prompt id outside 0 .. V - 1; every contract failure is in the
         result: statuses 2, 3, 11, 13, 14.
         """
         runtime = self._runtime
         ids = None if isinstance(prompt, str | bytes) else self._checked_ids(prompt)
         record = _Record(self.tokenizer.stop_ids, tracer)
-        runtime.reset_context()
         runtime.tracer = record
         error: ContractError | None = None
         try:
