@@ -41,7 +41,11 @@ EXPORTS = (
 
 
 class BuildError(Exception):
-    """A tool is missing, a name is unknown, or a tool failed."""
+    """A tool is missing, a switch is wrong, or a tool failed."""
+
+
+class SwitchError(BuildError):
+    """An option or bug does not exist, or two options exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def profile(options: Sequence[str]) -> dict[str, str]:
     for rule, texts in load_options().items():
         active = [text for text, cfg in texts.items() if cfg in options]
         if len(active) > 1:
-            raise BuildError(f"rule {rule}: only one option can hold, got {', '.join(active)}")
+            raise SwitchError(f"rule {rule}: only one option can hold, got {', '.join(active)}")
         chosen[rule] = active[0] if active else next(text for text, cfg in texts.items() if cfg is None)
     return chosen
 
@@ -238,7 +242,7 @@ def build(
 def _check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise BuildError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+            raise SwitchError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -266,7 +270,7 @@ def _variants(arguments: argparse.Namespace) -> list[Mapping[str, Sequence[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build what the command line asks for; 0 fine, 3 missing tool, unknown name or failed build."""
+    """Build what the command line asks for; 0 fine, 2 wrong switch, 3 missing tool or failed build."""
     parsed = _parse(arguments)
     try:
         tools = find_toolchain()
@@ -284,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results = list(pool.map(build_variant, _variants(parsed)))
     except BuildError as error:
         print(f"build.py: {error}", file=sys.stderr)
-        return 3
+        return 2 if isinstance(error, SwitchError) else 3
     for built in results:
         if parsed.record:
             record = json.dumps(built.as_json(), indent=2) + "\n"

@@ -110,14 +110,14 @@ def test_record_belongs_to_module(module: Path) -> None:
 
 
 def test_mutants_are_different_modules() -> None:
-    """GEN-7 and all others: a seeded bug that compiles to the clean module, or to another's, would prove nothing."""
+    """ABI-5: a seeded bug that compiles to the clean module, or to another's, would prove nothing."""
     assert len(MUTANTS) >= 10
     hashes = {hashlib.sha256(module.read_bytes()).hexdigest() for module in [CLEAN, *MUTANTS]}
     assert len(hashes) == len(MUTANTS) + 1
 
 
 def test_tables_name_the_switches_of_the_source() -> None:
-    """ERR-4 to ST-5: every option and bug of the tables is a switch in the source, and the other way round."""
+    """ERR-4, ST-5: every option and bug of the tables is a switch in the source, and the other way round."""
     source = "".join(path.read_text("utf-8") for path in sorted((GUEST / "src").glob("*.rs")))
     assert set(re.findall(r'\bbug = "(\w+)"', source)) - {"..."} == set(build.load_bugs())
     assert set(re.findall(r'\boption = "(\w+)"', source)) == set(build.option_names())
@@ -126,7 +126,7 @@ def test_tables_name_the_switches_of_the_source() -> None:
 
 
 def test_every_bug_says_what_it_breaks() -> None:
-    """DG-3 and all others: family, rule and description of every seeded bug; at least forty of them."""
+    """ABI-5: family, rule and description of every seeded bug; at least forty of them."""
     bugs = build.load_bugs()
     assert len(bugs) >= 40
     for name, bug in bugs.items():
@@ -261,7 +261,9 @@ def test_prompt_ids_are_those_of_llama_cpp(shared_data: Path) -> None:
         status = host.generate(case["text"].encode(), 1)
         if len(case["ids_add_special"]) >= 512:
             assert status == 11
-        elif status == 0:
+            continue
+        assert status in (0, 3)  # 3: the one sampled token is half a character
+        if status == 0:
             assert host.diagnostics()["tokenizer_output"] == ",".join(map(str, case["ids_add_special"])), case["text"]
             compared += 1
     assert compared > 100

@@ -68,6 +68,7 @@ impl Runtime {
         }
         let too_long =
             if cfg!(bug = "prompt_may_fill_context") { prompt.len() > capacity } else { prompt.len() >= capacity };
+        // The second condition can only hold when a seeded bug has kept earlier positions.
         if too_long || decoder.kv_length + prompt.len() > capacity {
             return Err(Status::ContextExceeded);
         }

@@ -3,7 +3,7 @@
 use crate::bytes::f32_values;
 use crate::gguf_reader::{Metadata, ARRAY_OF_F32, TYPE_I32};
 use crate::status::Status;
-use crate::tokenizer_spm::{Kind, SpmTokenizer, Token};
+use crate::tokenizer_spm::{Affixes, Kind, SpmTokenizer, Token};
 
 const DEFAULT_BOS: u32 = 1;
 const DEFAULT_EOS: u32 = 2;
@@ -97,10 +97,12 @@ pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
         strip_right_of_specials(&mut tokens);
     }
     let flag = |key: &str, default: bool| Ok(metadata.bool(key)?.unwrap_or(default));
-    let add_bos = flag("tokenizer.ggml.add_bos_token", true)?;
-    let add_eos = flag("tokenizer.ggml.add_eos_token", false)?;
-    let add_space_prefix = flag("tokenizer.ggml.add_space_prefix", true)?;
-    Ok(SpmTokenizer::new(tokens, bos, eos, stop, add_bos, add_eos, add_space_prefix))
+    let affixes = Affixes {
+        bos: flag("tokenizer.ggml.add_bos_token", true)?.then_some(bos),
+        eos: flag("tokenizer.ggml.add_eos_token", false)?.then_some(eos),
+        space: flag("tokenizer.ggml.add_space_prefix", true)?,
+    };
+    Ok(SpmTokenizer::new(tokens, eos, stop, affixes))
 }
 
 /// Token types, all normal when the array is absent.

@@ -36,24 +36,21 @@ pub struct SpmTokenizer {
     ids: HashMap<Vec<u8>, u32>,
     /// Tokens that are matched in plain text, longest first.
     user_defined: Vec<u32>,
-    bos: u32,
     pub eos: u32,
     pub stop: Vec<u32>,
-    add_bos: bool,
-    add_eos: bool,
-    add_space_prefix: bool,
+    affixes: Affixes,
+}
+
+/// What is put around a text.
+pub struct Affixes {
+    pub bos: Option<u32>,
+    pub eos: Option<u32>,
+    /// A space before plain text that begins the prompt or follows a user-defined token.
+    pub space: bool,
 }
 
 impl SpmTokenizer {
-    pub fn new(
-        tokens: Vec<Token>,
-        bos: u32,
-        eos: u32,
-        stop: Vec<u32>,
-        add_bos: bool,
-        add_eos: bool,
-        add_space_prefix: bool,
-    ) -> Self {
+    pub fn new(tokens: Vec<Token>, eos: u32, stop: Vec<u32>, affixes: Affixes) -> Self {
         let mut ids = HashMap::new();
         for (id, token) in tokens.iter().enumerate() {
             ids.insert(token.text.clone(), id as u32);
@@ -64,7 +61,7 @@ impl SpmTokenizer {
         };
         let mut user_defined: Vec<u32> = (0..tokens.len() as u32).filter(matched).collect();
         user_defined.sort_by_key(|&id| std::cmp::Reverse(tokens[id as usize].text.len()));
-        SpmTokenizer { tokens, ids, user_defined, bos, eos, stop, add_bos, add_eos, add_space_prefix }
+        SpmTokenizer { tokens, ids, user_defined, eos, stop, affixes }
     }
 
     pub fn vocab_size(&self) -> usize {
@@ -74,23 +71,21 @@ impl SpmTokenizer {
     /// Encodes plain text; a byte that the vocabulary cannot express gives 13.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Status> {
         let mut output = Vec::new();
-        if self.add_bos && !cfg!(bug = "bos_missing") {
-            output.push(self.bos);
+        if !cfg!(bug = "bos_missing") {
+            output.extend(self.affixes.bos);
         }
         let mut after_special = true;
         for fragment in fragments(text.as_bytes(), &self.user_defined, &self.tokens) {
             match fragment {
                 Fragment::Special(id) => output.push(id),
                 Fragment::Plain(plain) => {
-                    let prefixed = self.add_space_prefix && after_special && !cfg!(bug = "space_prefix_missing");
+                    let prefixed = self.affixes.space && after_special && !cfg!(bug = "space_prefix_missing");
                     self.encode_plain(&escape_spaces(plain, prefixed), &mut output)?;
                 }
             }
             after_special = matches!(fragment, Fragment::Special(_));
         }
-        if self.add_eos {
-            output.push(self.eos);
-        }
+        output.extend(self.affixes.eos);
         Ok(output)
     }
 
