@@ -1,0 +1,285 @@
+"""Compiled loops for seq32: the additions of NumPy's definition in the same order, so the same bits, only faster.
+
+No fast-math, so the compiler may neither reorder a sum nor fuse a product into it. What runs at the same time is
+different outputs and different positions, each with a sum of its own. The loops hold no lock of Python and keep no
+state, so any number of threads may call them.
+
+Arrays come flat, with the start and the stride of their rows in elements: this way a part of a cache or of a result is
+still a run of neighbouring numbers, which is what the compiler needs to use the vector unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import njit, types
+from numba.core import event
+
+from refruntime.numerics.libm.exponential import (
+    EXP_LINEAR_LIMIT,
+    EXP_LN2_HIGH,
+    EXP_LN2_LOW,
+    EXP_OVERFLOW,
+    EXP_P1,
+    EXP_P2,
+    EXP_UNDERFLOW,
+    HALF,
+    INVERSE_LN2,
+    ONE,
+    TWO,
+)
+
+TILE_WIDTH: Final = 2048  # outputs of one tile: its running sums stay in the first-level cache
+TILE_COLUMNS: Final = 16  # columns of one tile: its weights stay in the second-level cache for all positions
+ZERO: Final = np.float32(0)
+INFINITY: Final = np.float32(np.inf)
+
+
+def _inlined(function: Callable[..., Any]) -> Any:
+    """Make a function that compiled code may call; only what calls it is kept on disk."""
+    return njit(nogil=True, error_model="numpy")(function)
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Make a kernel. Its machine code is kept beside this file or, where that is read-only, in the user's cache."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder can be written: compile anew in every process
+        return _inlined(function)
+
+
+@_inlined
+def _four_by_four(y0, y1, y2, y3, w0, w1, w2, w3, x, at, stride):  # type: ignore[no-untyped-def]
+    """Add the products of four columns w to the sums y of four positions, column after column."""
+    a0, a1, a2, a3 = x[at], x[at + 1], x[at + 2], x[at + 3]
+    at += stride
+    b0, b1, b2, b3 = x[at], x[at + 1], x[at + 2], x[at + 3]
+    at += stride
+    c0, c1, c2, c3 = x[at], x[at + 1], x[at + 2], x[at + 3]
+    at += stride
+    d0, d1, d2, d3 = x[at], x[at + 1], x[at + 2], x[at + 3]
+    for o in range(w0.size):
+        y0[o] = (((y0[o] + w0[o] * a0) + w1[o] * a1) + w2[o] * a2) + w3[o] * a3
+        y1[o] = (((y1[o] + w0[o] * b0) + w1[o] * b1) + w2[o] * b2) + w3[o] * b3
+        y2[o] = (((y2[o] + w0[o] * c0) + w1[o] * c1) + w2[o] * c2) + w3[o] * c3
+        y3[o] = (((y3[o] + w0[o] * d0) + w1[o] * d1) + w2[o] * d2) + w3[o] * d3
+
+
+@_inlined
+def _four_by_one(y, w0, w1, w2, w3, x, at):  # type: ignore[no-untyped-def]
+    """Add the products of four columns w to the sums y of one position, column after column."""
+    x0, x1, x2, x3 = x[at], x[at + 1], x[at + 2], x[at + 3]
+    for o in range(w0.size):
+        y[o] = (((y[o] + w0[o] * x0) + w1[o] * x1) + w2[o] * x2) + w3[o] * x3
+
+
+@_inlined
+def _one_by_one(y, w, x):  # type: ignore[no-untyped-def]
+    """Add the products of one column w to the sums y of one position."""
+    for o in range(w.size):
+        y[o] = y[o] + w[o] * x
+
+
+@_inlined
+def _accumulate(y, y_at, y_stride, w, w_at, w_stride, x, x_at, x_stride, rows, columns, width):  # type: ignore[no-untyped-def]
+    """Add to y[r, o] the products w[c, o] * x[r, c] for c = 0, 1, ...: y [rows, width], w [columns, width]."""
+    row = 0
+    while row < rows:
+        together = 4 if row + 4 <= rows else 1
+        y0, x0 = y_at + row * y_stride, x_at + row * x_stride
+        y1, y2, y3 = y0 + y_stride, y0 + 2 * y_stride, y0 + 3 * y_stride
+        column, w0 = 0, w_at
+        while column + 4 <= columns:
+            w1, w2, w3 = w0 + w_stride, w0 + 2 * w_stride, w0 + 3 * w_stride
+            if together == 4:
+                _four_by_four(
+                    y[y0 : y0 + width], y[y1 : y1 + width], y[y2 : y2 + width], y[y3 : y3 + width],
+                    w[w0 : w0 + width], w[w1 : w1 + width], w[w2 : w2 + width], w[w3 : w3 + width],
+                    x, x0 + column, x_stride,
+                )  # fmt: skip
+            else:
+                _four_by_one(
+                    y[y0 : y0 + width],
+                    w[w0 : w0 + width], w[w1 : w1 + width], w[w2 : w2 + width], w[w3 : w3 + width],
+                    x, x0 + column,
+                )  # fmt: skip
+            column, w0 = column + 4, w0 + 4 * w_stride
+        while column < columns:
+            for other in range(together):
+                begin = y0 + other * y_stride
+                _one_by_one(y[begin : begin + width], w[w0 : w0 + width], x[x0 + other * x_stride + column])
+            column, w0 = column + 1, w0 + w_stride
+        row += together
+
+
+@_kernel
+def project(y, w, x, rows, columns, outputs, begin, end):  # type: ignore[no-untyped-def]
+    """Fill y[:, begin:end] of y [rows, outputs] with sums over w [columns, outputs] times x [rows, columns] (FW-4)."""
+    for first in range(begin, end, TILE_WIDTH):
+        width = min(TILE_WIDTH, end - first)
+        for row in range(rows):
+            y[row * outputs + first : row * outputs + first + width] = ZERO
+        for column in range(0, columns, TILE_COLUMNS):
+            count = min(TILE_COLUMNS, columns - column)
+            _accumulate(y, first, outputs, w, column * outputs + first, outputs, x, column, columns, rows, count, width)
+
+
+@_inlined
+def _expf(x):  # type: ignore[no-untyped-def]
+    """Return expf: the operations of `libm.expf`, one number at a time (FW-8)."""
+    inside = EXP_UNDERFLOW < x < EXP_OVERFLOW
+    safe = x if inside else ONE
+    power = np.int32(INVERSE_LN2 * safe + (HALF if safe >= ZERO else -HALF))
+    power_float = np.float32(power)
+    high = safe - power_float * EXP_LN2_HIGH
+    low = power_float * EXP_LN2_LOW
+    reduced = high - low
+    square = reduced * reduced
+    c = reduced - square * (EXP_P1 + square * EXP_P2)
+    exponential = ONE + (reduced * c / (TWO - c) - low + high)
+    half = power >> np.int32(1)
+    scaled = exponential * _power_of_two(half) * _power_of_two(power - half)
+    result = ONE + safe if np.abs(safe) <= EXP_LINEAR_LIMIT else scaled
+    outside = INFINITY if x > ONE else ZERO
+    outside = outside if x == x else x  # not a number
+    return result if inside else outside
+
+
+@_inlined
+def _power_of_two(exponent):  # type: ignore[no-untyped-def]
+    """Return 2**exponent for exponents in [-126, 127]."""
+    return np.int32((exponent + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+@_kernel
+def exponential(y, x):  # type: ignore[no-untyped-def]
+    """Fill y [n] with expf(x)."""
+    for i in range(x.size):
+        y[i] = _expf(x[i])
+
+
+@_kernel
+def silu(y, x):  # type: ignore[no-untyped-def]
+    """Fill y [n] with x / (1 + expf(-x)) (FW-7)."""
+    for i in range(x.size):
+        y[i] = x[i] / (ONE + _expf(-x[i]))
+
+
+@_kernel
+def rms_norm(y, x, weight, epsilon):  # type: ignore[no-untyped-def]
+    """Fill y [n, H] with x * inv * weight, left to right; x [n, H], weight [H] (FW-3)."""
+    size = weight.size
+    for begin in range(0, x.size, size):
+        total = ZERO
+        for i in range(begin, begin + size):
+            total += x[i] * x[i]
+        inverse = ONE / np.sqrt(total / np.float32(size) + epsilon)
+        for i in range(size):
+            y[begin + i] = x[begin + i] * inverse * weight[i]
+
+
+@_kernel
+def attention(  # type: ignore[no-untyped-def]
+    mixed, scores, weights, queries, keys, key_strides, values, value_strides, scale, shape, begin, end
+):
+    """Attend causally with the query heads begin .. end - 1 (FW-6, GG-8).
+
+    mixed, queries [n, A, D]; scores, weights [A, n, T]; keys [D, K, T] and values [T, K, D] with the strides of their
+    first two axes in elements; shape = (n, A, D, K, T). Row r sees t = 0 .. T - n + r.
+    """
+    n, heads, head_dim, kv_heads, visible = shape
+    group = heads // kv_heads
+    position = visible - n
+    stride = heads * head_dim
+    for head in range(begin, end):
+        keys_at = (head // group) * key_strides[1]
+        values_at = (head // group) * value_strides[1]
+        for row in range(0, n, 4):
+            rows = min(4, n - row)
+            first = (head * n + row) * visible
+            query = row * stride + head * head_dim
+            sight = position + row + rows
+            scores[first : first + rows * visible] = ZERO
+            _accumulate(
+                scores, first, visible, keys, keys_at, key_strides[0],
+                queries, query, stride, rows, head_dim, sight,
+            )  # fmt: skip
+            for other in range(rows):
+                at = first + other * visible
+                _softmax(scores[at : at + visible], weights[at : at + visible], position + row + other + 1, scale)
+            # Each row sees one position more than the row before: what the first one sees is added for all at once.
+            common = position + row + 1
+            for other in range(rows):
+                mixed[query + other * stride : query + other * stride + head_dim] = ZERO
+            _accumulate(
+                mixed, query, stride, values, values_at, value_strides[0],
+                weights, first, visible, rows, common, head_dim,
+            )  # fmt: skip
+            rest = values_at + common * value_strides[0]
+            for other in range(1, rows):
+                _accumulate(
+                    mixed, query + other * stride, stride, values, rest, value_strides[0],
+                    weights, first + other * visible + common, visible, 1, other, head_dim,
+                )  # fmt: skip
+
+
+@_inlined
+def _softmax(scores, weights, seen, scale):  # type: ignore[no-untyped-def]
+    """Scale the scores [T] and normalise them: subtract maximum, expf, sum in order, divide; mask what is not seen."""
+    maximum = -INFINITY
+    for t in range(seen):
+        scores[t] = scores[t] * scale
+    for t in range(seen):
+        maximum = scores[t] if scores[t] > maximum else maximum
+    for t in range(seen):
+        weights[t] = _expf(scores[t] - maximum)
+    total = ZERO
+    for t in range(seen):
+        total += weights[t]
+    for t in range(seen):
+        weights[t] = weights[t] / total
+    scores[seen:] = -INFINITY
+    weights[seen:] = ZERO
+
+
+_IN: Final = types.Array(types.float32, 1, "C", readonly=True)
+_OUT: Final = types.Array(types.float32, 1, "C")
+_INDEX: Final = types.intp
+SIGNATURES: Final = {
+    project: (_OUT, _IN, _IN, *[_INDEX] * 5),
+    exponential: (_OUT, _IN),
+    silu: (_OUT, _IN),
+    rms_norm: (_OUT, _IN, _IN, types.float32),
+    attention: (
+        *(_OUT, _OUT, _OUT, _IN),  # mixed, scores, weights, queries
+        *(_IN, types.UniTuple(_INDEX, 2), _IN, types.UniTuple(_INDEX, 2)),  # keys and values with their strides
+        *(types.float32, types.UniTuple(_INDEX, 5), _INDEX, _INDEX),
+    ),
+}
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Say once that compilation begins; nothing is said when all machine code was found on disk."""
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        self._notice: Callable[[str], None] | None = notice
+
+    def on_start(self, event: Any) -> None:
+        """Take note of the begin of a compilation."""
+        if self._notice is not None:
+            self._notice("compiling the seq32 kernels; this happens once and takes a few seconds")
+            self._notice = None
+
+    def on_end(self, event: Any) -> None:
+        """Do nothing."""
+
+
+def compile_kernels(notice: Callable[[str], None]) -> None:
+    """Compile all kernels, or load their machine code from disk; `notice` is told when that takes long."""
+    with event.install_listener("numba:compile", _Announcement(notice)):
+        for kernel, signature in SIGNATURES.items():
+            if not kernel.signatures:
+                kernel.compile(signature)
+                kernel.disable_compile()  # arrays of another type are a mistake, not a reason to compile again
