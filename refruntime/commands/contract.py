@@ -15,7 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.contract import EXPORTS, Profile, ProfileError
+from refruntime.commands.files import read_profile
+from refruntime.contract import EXPORTS, Profile
 from refruntime.contract.rules import Contract, Layout, Rule, Section, UnknownRuleError, load_contract
 
 
@@ -62,26 +63,6 @@ def contract_command(identifier: str | None, profile_path: Path | None, as_json:
         print_rule(console, contract, rule, profile)
     else:
         print_contract(console, contract, profile)
-
-
-class UnreadableFile(click.ClickException):
-    """A file that the user named cannot be read."""
-
-    exit_code = 3
-
-
-def read_profile(path: Path | None) -> Profile:
-    """Return the profile in this file, or the default one; a missing file exits with 3, an invalid profile with 2."""
-    if path is None:
-        return Profile()
-    try:
-        return Profile.from_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{path}: not UTF-8 at byte {error.start}", param_hint="--profile") from error
-    except ProfileError as error:
-        raise click.BadParameter(f"{path}: {error}", param_hint="--profile") from error
 
 
 def choices(profile: Profile) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from refruntime.commands.contract import UnreadableFile
+from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     contract_failures,
     json_option,

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 import refruntime
-from refruntime.commands.contract import UnreadableFile
 from refruntime.commands.demo_session import DemoSession
 from refruntime.commands.demo_story import CHAPTERS
+from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import contract_failures, map_file, profile_option
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile

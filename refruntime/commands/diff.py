@@ -18,7 +18,7 @@ import numpy as np
 from refruntime import __version__
 from refruntime.cases.battery import default_battery, select
 from refruntime.cases.steps import Case
-from refruntime.commands.contract import UnreadableFile, read_profile
+from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.document import JSON_VERSION, json_document

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from refruntime.api import Model, open_model
-from refruntime.commands.contract import UnreadableFile
+from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     MODEL,
     add_row,

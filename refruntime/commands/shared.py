@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.commands.contract import UnreadableFile, read_profile
+from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import open_tokenizer, raw_bytes
-from refruntime.commands.contract import UnreadableFile
+from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     MODEL,
     add_row,
