@@ -115,7 +115,7 @@ class Model:
                 expected=f"at most {cache.capacity}",
                 found=len(ids),
             )
-        return transformer.forward(ids, cache, every_logit=True, tracer=tracer)
+        return transformer.forward(ids, cache, first_logit=0, tracer=tracer)
 
     def generate(
         self,

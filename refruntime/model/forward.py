@@ -46,7 +46,6 @@ class Transformer:
         cache: KVCache,
         *,
         first_logit: int = -1,
-        every_logit: bool = False,
         tracer: Tracer | None = None,
     ) -> Array:
         """Forward `tokens` at the positions after `cache.length`; the visible length grows by their number (FW-9).
@@ -54,7 +53,7 @@ class Transformer:
         Returns the logits of tokens[first_logit:], so by default those of the last one: [1, V]. The caller keeps
         `cache.length` + n within the capacity and n >= 1.
         """
-        wanted = range(len(tokens))[0 if every_logit else first_logit :]
+        wanted = range(len(tokens))[first_logit:]
         logits = []
         with np.errstate(all="ignore"):  # non-finite numbers are results here, not accidents (GEN-11)
             for begin in range(0, len(tokens), POSITIONS_PER_PASS):

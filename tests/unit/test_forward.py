@@ -25,7 +25,7 @@ def transformer(file: bytes, numerics: Numerics, profile: Profile | None = None)
 
 
 def all_logits(model: Transformer, tokens: list[int]) -> np.ndarray:
-    return model.forward(tokens, model.new_cache(), every_logit=True)
+    return model.forward(tokens, model.new_cache(), first_logit=0)
 
 
 def unary(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.float32], np.float32]:
@@ -63,7 +63,7 @@ def test_any_split_of_positions(numerics: Numerics) -> None:
     for sizes in ([1] * 60, [59, 1], [1, 59], [7, 13, 1, 29, 10], [30, 30]):
         cache, parts, begin = model.new_cache(), [], 0
         for size in sizes:
-            parts.append(model.forward(tokens[begin : begin + size], cache, every_logit=True))
+            parts.append(model.forward(tokens[begin : begin + size], cache, first_logit=0))
             begin += size
         if isinstance(numerics, Seq32):
             assert np.array_equal(np.concatenate(parts).view(np.uint32), whole.view(np.uint32)), sizes
@@ -82,7 +82,7 @@ def test_split_with_non_finite_values() -> None:
     model = transformer(slm1_file(weights, **SMALL), Seq32())
     for tokens in ([256, *b"abcxdef"], [256, *b"abcdef"]):
         whole, cache = all_logits(model, tokens), model.new_cache()
-        single = np.concatenate([model.forward([token], cache, every_logit=True) for token in tokens])
+        single = np.concatenate([model.forward([token], cache, first_logit=0) for token in tokens])
         assert not np.isfinite(whole).all()
         nan = np.isnan(whole)
         assert np.array_equal(nan, np.isnan(single))
