@@ -248,7 +248,7 @@ def _trap_code(trap: Any) -> str:
 
 def _trap_message(trap: Any) -> str:
     """Return the last line of wasmtime's message: those before it repeat the backtrace."""
-    return visible(str(trap.message).strip().splitlines()[-1].strip().removeprefix("wasm trap: "))
+    return visible(_own_words(trap.message).splitlines()[-1].strip().removeprefix("wasm trap: "))
 
 
 def _backtrace(trap: Any) -> str:
@@ -260,4 +260,9 @@ def _backtrace(trap: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return visible(" ".join(str(error).split()))
+    return visible(" ".join(_own_words(str(error)).split()))
+
+
+def _own_words(message: str) -> str:
+    """Cut off the stack of wasmtime itself, which some versions append."""
+    return message.partition("Stack backtrace:")[0].strip()

@@ -42,8 +42,9 @@ class Breaking:
     def _enter(self, operation: str) -> None:
         self.calls.append(operation)
         if operation == self.operation or (self.broken and self.for_good):
+            failure = EngineTrap("broken by what failed before") if self.broken else self.failure
             self.broken = True
-            raise self.failure
+            raise failure
 
     def call(self, export: str, *arguments: Number) -> int | None:
         self._enter(export)
@@ -130,8 +131,7 @@ def test_failed_transfer_is_freed(operation: str, failure: Exception) -> None:
 @pytest.mark.parametrize("operation", ["write", "load_model"])
 def test_first_failure_is_told_when_freeing_fails_too(operation: str) -> None:
     """MEM-3, MEM-6: what broke first explains more than what broke because of it."""
-    first = EngineTrap("first")
-    engine = Breaking(operation, first, for_good=True)
+    engine = Breaking(operation, EngineTrap("first"), for_good=True)
     with pytest.raises(EngineTrap, match="first"):
         Client(engine).load_model(MODEL)
     assert engine.calls == [*["alloc", "write", "load_model"][: 2 + (operation == "load_model")], "dealloc"]

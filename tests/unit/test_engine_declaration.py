@@ -98,8 +98,11 @@ def test_every_kind_of_value() -> None:
         (b'{"profile":{}}', "'contract': expected a version"),
         (b'{"contract":1}', "'contract': expected a version such as '0.1.0', found 1"),
         (b'{"contract":"0.1.0","Profile":{}}', "unknown key 'Profile'"),
-        (b'{"contract":"0.1.0","contract":"0.1.0"}', "names a key twice"),
-        (b'{"contract":"0.1.0","profile":{"SC-3":"no","SC-3":"yes"}}', "names a key twice"),
+        (b'{"contract":"0.1.0","contract":"0.1.0"}', "an object of the declaration names a key twice"),
+        (
+            b'{"contract":"0.1.0","profile":{"SC-3":"no","SC-3":"yes"}}',
+            "an object of the declaration names a key twice",
+        ),
         (b'{"contract":"0.1.0","profile":[]}', "'profile': expected an object"),
         (b'{"contract":"0.1.0","profile":null}', "'profile': expected an object"),
         (b'{"contract":"0.1.0","profile":{"SC-99":"no"}}', "unknown key 'SC-99'"),
@@ -128,6 +131,7 @@ def test_malformed_declaration(content: bytes, expected: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         read_declaration(declaring(content))
     assert expected in str(caught.value)
+    assert ("not JSON" in str(caught.value)) == (expected == "not JSON")
     assert len(str(caught.value)) < 600
 
 

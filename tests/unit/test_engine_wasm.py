@@ -237,15 +237,21 @@ def test_engine_takes_bytes_or_a_module() -> None:
 
 
 def test_one_call_at_a_time() -> None:
-    """ABI-4: calls from several threads wait for each other; none is lost."""
-    counter = "(i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1))) (i32.load (i32.const 0))"
-    engine = WasmEngine(build(init_runtime=counter))
-    threads = [threading.Thread(target=lambda: [engine.call("init_runtime") for _ in range(200)]) for _ in range(4)]
+    """ABI-4: calls from several threads wait for each other; none sees a counter that another one is changing."""
+    count = """(local $seen i32) (local $n i32)
+        (local.set $seen (i32.load (i32.const 0)))
+        (loop $again
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $n) (i32.const 1000000))))
+        (i32.store (i32.const 0) (i32.add (local.get $seen) (i32.const 1)))
+        (i32.load (i32.const 0))"""
+    engine = WasmEngine(build(init_runtime=count))
+    threads = [threading.Thread(target=lambda: [engine.call("init_runtime") for _ in range(25)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert engine.call("init_runtime") == 4 * 200 + 1
+    assert engine.call("init_runtime") == 4 * 25 + 1
 
 
 # Traps ---------------------------------------------------------------------------------------------------------------
