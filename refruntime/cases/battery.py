@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from refruntime.cases.battery_generate import generation_cases
+from refruntime.cases.battery_gguf import gguf_cases, gguf_models
 from refruntime.cases.battery_sampler import sampler_cases
 from refruntime.cases.battery_slm1 import slm1_cases
 from refruntime.cases.battery_state import generator_cases, state_cases
@@ -36,7 +37,9 @@ def _cases(profile: Profile, models: Mapping[str, bytes]) -> Iterator[Case]:
     yield from slm1_cases(profile)
     yield from sampler_cases(profile)
     yield from text_cases(profile)
+    yield from gguf_cases(profile)
     yield from generation_cases(slm1_models(profile), vocab=260)
+    yield from generation_cases(gguf_models(), vocab=1024, prompt=b"hello the abba")
     yield from generation_cases(models, vocab=1024)
 
 

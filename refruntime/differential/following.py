@@ -130,7 +130,7 @@ def _first_flip(
         if sample.taken == token:
             continue
         exact = oracle.bind(data, oracle.profile, oracle.exact).transformer
-        row = exact.forward(sample.ids, exact.new_cache())[0]  # [V]
+        row = exact.forward(list(sample.ids), exact.new_cache())[0]  # [V]
         margin, band = measure(sample.choice, token, sample.logits, row, sample.temperature)
         return Flip(
             index=index,
