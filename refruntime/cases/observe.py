@@ -99,7 +99,7 @@ def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
     """
     try:
         parsed = json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, dict):
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +64,10 @@ def contract_command(identifier: str | None, profile_path: Path | None, as_json:
         print_contract(console, contract, profile)
 
 
-def choices(profile: Profile) -> dict[str, Any]:
-    """Return the value in force for every profile key."""
-    return {item.metadata["key"]: getattr(profile, item.name) for item in fields(profile)}
-
-
 def contract_document(contract: Contract, profile: Profile) -> dict[str, Any]:
     """Return the whole contract as JSON-ready values."""
     return {
-        "profile": {key: json_value(key, value) for key, value in choices(profile).items()},
+        "profile": {key: json_value(key, value) for key, value in profile.choices().items()},
         "differences": sorted(profile.differences()),
         "exports": [
             {
@@ -119,7 +113,7 @@ def layout_document(layout: Layout) -> dict[str, Any]:
 
 def rule_document(contract: Contract, rule: Rule, profile: Profile) -> dict[str, Any]:
     """Return one rule as JSON-ready values, with the value in force for each of its profile keys."""
-    in_force = choices(profile)
+    in_force = profile.choices()
     return {
         "id": rule.id,
         "section": rule.section,
@@ -162,7 +156,7 @@ def print_rule(console: Console, contract: Contract, rule: Rule, profile: Profil
 
 def switch_lines(rule: Rule, profile: Profile) -> list[Text]:
     """Return one line for each profile key of a rule; the value in force is in brackets."""
-    in_force = choices(profile)
+    in_force = profile.choices()
     changed = profile.differences()
     lines = []
     for key in (*rule.options, *rule.values):
@@ -205,7 +199,7 @@ def print_contract(console: Console, contract: Contract, profile: Profile) -> No
     console.print()
     changed = profile.differences()
     summary = (
-        f"contract {contract.version}: {len(contract.rules)} rules, {len(choices(profile))} profile keys "
+        f"contract {contract.version}: {len(contract.rules)} rules, {len(profile.choices())} profile keys "
         f"([in force] in brackets), {len(changed)} not the default; fingerprint {profile.fingerprint}"
     )
     console.print(Text(summary))

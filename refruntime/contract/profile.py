@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
@@ -167,13 +168,25 @@ class Profile:
             raise ProfileError(f"contract {version!r} is not supported; expected {CONTRACT_VERSION!r}")
         if not isinstance(rules, dict):
             raise ProfileError("`rules` is not a table")
-        by_key = {item.metadata["key"]: item for item in fields(cls)}
-        values: dict[str, Any] = {}
-        for key, value in rules.items():
-            if key not in by_key:
-                raise ProfileError(f"unknown rule key {key!r}; expected one of {', '.join(by_key)}")
-            values[by_key[key].name] = _from_toml_value(key, value)
-        return cls(**values)
+        return cls.from_choices(rules)
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any]) -> Self:
+        """Make a profile from keys and plain values, as TOML and JSON give them; the rest is default. ProfileError."""
+        attributes = cls.attributes()
+        unknown = sorted(choices.keys() - attributes)
+        if unknown:
+            raise ProfileError(f"unknown rule key {unknown[0]!r}; expected one of {', '.join(attributes)}")
+        return cls(**{attributes[key]: _from_plain_value(key, value) for key, value in choices.items()})
+
+    @classmethod
+    def attributes(cls) -> dict[str, str]:
+        """Return profile key -> attribute, in contract order of the fields."""
+        return {item.metadata["key"]: item.name for item in fields(cls)}
+
+    def choices(self) -> dict[str, Any]:
+        """Return profile key -> value in force."""
+        return {key: getattr(self, name) for key, name in self.attributes().items()}
 
     def to_toml(self) -> str:
         """Return the whole profile as TOML; `from_toml` gives an equal profile back."""
@@ -186,18 +199,14 @@ class Profile:
     @property
     def fingerprint(self) -> str:
         """Return 16 hex digits that change when any choice or the contract version changes."""
-        choices = {item.metadata["key"]: getattr(self, item.name) for item in fields(self)}
-        canonical = json.dumps({"contract": CONTRACT_VERSION, "rules": choices}, sort_keys=True, separators=(",", ":"))
+        document = {"contract": CONTRACT_VERSION, "rules": self.choices()}
+        canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def differences(self) -> dict[str, Any]:
         """Return the keys whose value is not the default, for people and reports."""
-        default = type(self)()
-        return {
-            item.metadata["key"]: getattr(self, item.name)
-            for item in fields(self)
-            if getattr(self, item.name) != getattr(default, item.name)
-        }
+        default = type(self)().choices()
+        return {key: value for key, value in self.choices().items() if value != default[key]}
 
 
 _INTEGER_RANGES: dict[str, tuple[int, int]] = {
@@ -217,16 +226,24 @@ def _check(metadata: Any, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ProfileError(f"{key}: expected an integer {low} .. {high}, found {value!r}")
     elif key == "GG-1":
-        if not isinstance(value, tuple) or not value or not set(value) <= {"slm1", "gguf"}:
+        if not isinstance(value, tuple) or not value or any(name not in ("slm1", "gguf") for name in value):
             raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
-    elif key == "DG-3":
-        known = set(DIAGNOSTIC_NAMES)
-        pairs = value if isinstance(value, tuple) else ()
-        if not isinstance(value, tuple) or not all(name in known and isinstance(other, str) for name, other in pairs):
-            raise ProfileError(f"{key}: expected a table from diagnostics keys to names, found {value!r}")
+    elif key == "DG-3" and not _is_name_map(value):
+        raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
 
 
-def _from_toml_value(key: str, value: Any) -> Any:
+def _is_name_map(value: object) -> bool:
+    """Say whether a value is a tuple of (diagnostics key, other name) that leaves every name unique."""
+    if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        return False
+    renamed = dict(value)
+    if len(renamed) != len(value) or not all(isinstance(name, str) for name in renamed.values()):
+        return False
+    names = [renamed.get(name, name) for name in DIAGNOSTIC_NAMES]
+    return set(renamed) <= set(DIAGNOSTIC_NAMES) and len(set(names)) == len(names)
+
+
+def _from_plain_value(key: str, value: Any) -> Any:
     if key == "SL-5.start" and isinstance(value, str):  # TOML integers are signed 64 bit, so a hex string is allowed
         try:
             return int(value, 0)
@@ -243,5 +260,12 @@ def _to_toml_value(key: str, value: Any) -> str:
     if key == "SL-5.start":
         return f'"{value:#x}"'
     if key == "DG-3":
-        return "{" + ", ".join(f"{name} = {json.dumps(other)}" for name, other in value) + "}"
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+        return "{" + ", ".join(f"{name} = {_toml_string(other)}" for name, other in value) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml_string, value)) + "]"
+    return str(value) if isinstance(value, int) else _toml_string(value)
+
+
+def _toml_string(text: str) -> str:
+    """Quote for TOML, which knows JSON's escapes but no surrogate pairs."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
@@ -73,12 +73,13 @@ def resolve_contract(declared: Declaration | None, given_profile: Profile | None
             f"the module declares contract {_shown(declared.contract)}; this oracle knows {CONTRACT_VERSION} alone"
         )
     choices = declared.choices if declared is not None else {}
-    keys = _attributes()
+    keys = Profile.attributes()
     if given_profile is not None:
+        given = given_profile.choices()
         contradictions = [
-            f"{key}: declared {_shown(value)}, given {getattr(given_profile, keys[key])!r}"
+            f"{key}: declared {_shown(value)}, given {given[key]!r}"
             for key, value in choices.items()
-            if getattr(given_profile, keys[key]) != value
+            if given[key] != value
         ]
         if contradictions:
             raise ContractRefused(f"the profile contradicts the module's declaration: {'; '.join(contradictions)}")
@@ -91,17 +92,7 @@ def resolve_contract(declared: Declaration | None, given_profile: Profile | None
     note = f"the module declares contract {declared.contract} and {len(choices)} of {len(keys)} choices"
     if len(choices) < len(keys):
         note += "; the defaults of the others are assumed"
-    return Resolved(_profile(choices), "declared", sources, (note,))
-
-
-def _attributes() -> dict[str, str]:
-    """Return profile key -> attribute."""
-    return {item.metadata["key"]: item.name for item in fields(Profile)}
-
-
-def _profile(choices: Mapping[str, Any]) -> Profile:
-    keys = _attributes()
-    return Profile(**{keys[key]: value for key, value in choices.items()})
+    return Resolved(Profile(**{keys[key]: value for key, value in choices.items()}), "declared", sources, (note,))
 
 
 def _declaration(document: dict[str, Any]) -> Declaration:
@@ -115,30 +106,11 @@ def _declaration(document: dict[str, Any]) -> Declaration:
         raise DeclarationError(f"'profile': expected an object from profile key to value, found {_shown(choices)}")
     if contract != CONTRACT_VERSION:  # its choices need not be those of this contract
         return Declaration(contract, choices)
-    known = _attributes()
-    unknown = sorted(choices.keys() - known)
-    if unknown:
-        raise DeclarationError(f"'profile': unknown key {_shown(unknown[0])}; expected some of {', '.join(known)}")
-    values = {key: _profile_value(key, value) for key, value in choices.items()}
     try:
-        profile = _profile(values)
+        profile = Profile.from_choices(choices)
     except ProfileError as error:
         raise DeclarationError(f"'profile': {visible(str(error))}") from error
-    return Declaration(contract, {key: getattr(profile, known[key]) for key in values})
-
-
-def _profile_value(key: str, value: Any) -> Any:
-    """Turn JSON into what a Profile holds; it checks the rest itself."""
-    if key == "SL-5.start" and isinstance(value, str):
-        try:
-            return int(value, 0)
-        except ValueError:
-            raise DeclarationError(f"{key}: expected an integer or a hex string, found {_shown(value)}") from None
-    if key == "GG-1" and isinstance(value, list):
-        if not all(isinstance(item, str) for item in value):
-            raise DeclarationError(f"{key}: expected a list of strings, found {_shown(value)}")
-        return tuple(value)
-    return tuple(sorted(value.items())) if key == "DG-3" and isinstance(value, dict) else value
+    return Declaration(contract, {key: value for key, value in profile.choices().items() if key in choices})
 
 
 def _shown(value: object) -> str:
