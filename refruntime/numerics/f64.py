@@ -28,7 +28,7 @@ class F64(Numerics):
 
     def matrix_rows(self, matrix: NDArray[np.float32], ids: Sequence[int]) -> Array:
         """Return rows of a stored matrix: ids [n] -> [n, in]."""
-        return matrix[ids].astype(np.float64)
+        return matrix[list(ids)].astype(np.float64)  # a tuple would index the axes
 
     def project(self, matrix: NDArray[np.float32], x: Array) -> Array:
         """Multiply: [n, in] -> [n, out]."""
