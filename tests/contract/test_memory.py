@@ -209,6 +209,12 @@ class TestSlices:
         assert pointer + PAGE == len(strict.memory)
         assert strict.load_model(pointer, PAGE) == 4
 
+    def test_longest_slice_is_looked_at(self) -> None:
+        """MEM-2: 134217728 bytes are not too long; these hold no model (4)."""
+        abi = ExportedABI()
+        pointer = abi.alloc(LIMIT)
+        assert abi.load_model(pointer, LIMIT) == 4
+
     @pytest.mark.parametrize("product", ["(q*scale)*x", "(q*x)*scale", "sum times scale"])
     @pytest.mark.parametrize("dtype", list(DType))
     def test_model_bytes_are_copied(self, dtype: DType, product: Any) -> None:
