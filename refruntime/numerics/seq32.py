@@ -26,7 +26,7 @@ COLUMN_CHUNK = 64  # columns whose products are formed before they are added
 OUTPUT_TILE = 2048  # outputs per tile: a tile of products stays in the second-level cache
 PRODUCTS = 131_072  # products that are held at once
 THREAD_WORK = 400_000  # multiplications from which a second thread pays
-COMPILED_THREAD_WORK = 2_000_000  # the same for compiled loops
+COMPILED_THREAD_WORK = 4_000_000  # the same for compiled loops
 LOADING_PAYS = 400_000_000  # multiplications in NumPy that take as long as loading the compiled loops
 
 KERNELS = ("auto", "numpy", "numba")
@@ -220,7 +220,8 @@ class Seq32(Numerics):
             helpers = [self._pool.submit(drain) for _ in range(min(self._threads, len(tiles)) - 1)]
         drain()
         for helper in helpers:
-            helper.result()
+            if not helper.cancel():  # one that has not begun has nothing left to do
+                helper.result()
 
 
 def _load_kernels(notice: Callable[[str], None]) -> Any:

@@ -190,7 +190,7 @@ def logits_and_cache(file: bytes, numerics: Numerics, sizes: list[int]) -> list[
     model = Transformer(validate_model(file, Profile()), Profile(), numerics)
     cache, parts, tokens = model.new_cache(), [], [256, *b"Once upon a time there was a fox that had no name."]
     for size in sizes:
-        parts.append(model.forward(tokens[cache.length :][:size], cache, every_logit=True))
+        parts.append(model.forward(tokens[cache.length :][:size], cache, first_logit=0))
     return [np.concatenate(parts), cache.keys, cache.values]
 
 
