@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.document import JSON_VERSION, json_document
+from refruntime.differential.explain import Explainer
 from refruntime.differential.junit import junit_xml
 from refruntime.differential.report import About, github_annotations, text_report
 from refruntime.differential.run import Oracle
@@ -35,6 +37,7 @@ from refruntime.engines.declaration import (
     read_declaration,
     resolve_contract,
 )
+from refruntime.numerics import KERNELS, Seq32
 
 MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
 
@@ -84,6 +87,20 @@ Examples:
     show_default=True,
     help="Seconds after which a call of the build is stopped.",
 )
+@click.option(
+    "--explain/--no-explain",
+    "explains",
+    default=True,
+    show_default=True,
+    help="Try known causes on the first cases that are not fine.",
+)
+@click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="What computes the oracle's numbers; it never changes a bit.",
+)
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
 @click.option(
     "--github/--no-github",
@@ -100,6 +117,8 @@ def diff_command(
     only_list: bool,
     fail_fast: bool,
     timeout: float,
+    explains: bool,
+    kernels: str,
     junit_path: Path | None,
     github: bool,
     as_json: bool,
@@ -118,9 +137,11 @@ def diff_command(
         _list(cases, as_json)
         return
     engines = _engines(module, Limits(seconds=timeout), as_json)
-    oracle = Oracle(resolved.profile)
-    about = _about(build, module, resolved, oracle, engines.facts, (profile_path, models))
+    oracle = Oracle(resolved.profile, _numerics(kernels, as_json))
+    about = _about(build, module, resolved, oracle, engines.facts, (profile_path, models), kernels)
     suite = Suite(engines.fresh, oracle)
+    if explains:
+        suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     with progress("comparing", len(cases)) as advance:
         result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
     tracebacks = _save_tracebacks(result)
@@ -209,6 +230,13 @@ def _refuse(code: int, message: str, as_json: bool, problems: Sequence[object] =
     raise click.exceptions.Exit(code)
 
 
+def _numerics(kernels: str, as_json: bool) -> Seq32:
+    try:
+        return Seq32(kernels=kernels)
+    except ImportError as error:
+        _refuse(3, f"the {kernels} kernels cannot be loaded: {error}", as_json)
+
+
 def _about(
     build: Path,
     module: bytes,
@@ -216,6 +244,7 @@ def _about(
     oracle: Oracle,
     engine: dict[str, str],
     repeated: tuple[Path | None, Sequence[Path]],
+    kernels: str,
 ) -> About:
     profile_path, models = repeated
     words = ["refruntime", "diff", str(build)]
@@ -229,7 +258,8 @@ def _about(
         notes=resolved.notes,
         facts={
             "engine": f"wasmtime {engine['wasmtime']}, module of {engine['bytes']} bytes",
-            "oracle": f"refruntime {__version__}, numerics {oracle.numerics.name}, NumPy {np.__version__}",
+            "oracle": f"refruntime {__version__}, NumPy {np.__version__}",
+            "numerics": f"{oracle.numerics.name}, kernels {kernels}",
             "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
             f"Python {platform.python_version()}",
         },

@@ -87,7 +87,7 @@ def _matched(index: int) -> str:
 def _flip_lines(flip: Flip) -> list[str]:
     sides = f"oracle {_token(flip.reference_token, flip.reference_text)}    build "
     unit = " of the mass" if flip.drawn else ""
-    verdict = "a near tie" if flip.near_tie else "not a near tie"
+    verdict = "a near tie, but the build's logits are known to the bit" if flip.near_tie else "not a near tie"
     margin = "none that rounding explains" if math.isinf(flip.margin) else f"{flip.margin:.1e}{unit}"
     return [
         _row("  token", sides + _token(flip.build_token, flip.build_text), 2),
@@ -119,14 +119,20 @@ def _around(text: bytes, offset: int) -> str:
 
 
 def visible(raw: bytes) -> str:
-    """Return bytes in quotes as text in which everything shows: escapes for control characters and for bytes."""
-    text = raw.decode("utf-8", "backslashreplace")
-    shown = "".join(character if character.isprintable() else _escape(character) for character in text)
-    return f'"{shown}"'
+    """Return bytes in quotes as text in which everything shows; what is not UTF-8 as `\\x..`."""
+    return f'"{_shown(raw.decode("utf-8", "surrogateescape"))}"'
+
+
+def _shown(text: str) -> str:
+    return "".join(
+        character if character.isprintable() and character not in '"\\' else _escape(character) for character in text
+    )
 
 
 def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return '\\"' if character == '"' else character.encode("unicode_escape").decode()
 
 
 def _value(value: Any) -> str:

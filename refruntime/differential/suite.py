@@ -19,8 +19,13 @@ from refruntime.differential.verdict import FINE, Verdict, exit_code, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.memory import HostMisuse
 
+MOST_EXPLAINED: Final = 12
+"""Diverging cases that are explained: one cause often shows in hundreds, and explaining takes longer than comparing."""
+
 MOST_LIMITS: Final = 5
 """Cases that a limit may stop before the rest is given up: a build that always hangs must not hang the suite."""
+
+EXPLAINABLE: Final = frozenset({Verdict.MISMATCH, Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED})
 
 
 class Explanation(Protocol):
@@ -142,12 +147,13 @@ class Suite:
         """
         offered = self.offered()
         results: list[CaseResult] = []
-        limits = 0
+        limits = explained = 0
         for case in cases:
             if limits == MOST_LIMITS:
                 result = CaseResult(case, Verdict.POISONED, f"not run: a limit stopped the build {limits} times before")
             else:
-                result = self.judge(case, offered)
+                result = self.judge(case, offered, explain=explained < MOST_EXPLAINED)
+                explained += result.explanation is not None
                 limits += result.verdict is Verdict.POISONED
             results.append(result)
             if after_case is not None:
@@ -164,11 +170,11 @@ class Suite:
             return frozenset()
         return offered_fields(observe(Case("offered", (INIT,)), engine, self.oracle.profile))
 
-    def judge(self, case: Case, offered: frozenset[str]) -> CaseResult:
+    def judge(self, case: Case, offered: frozenset[str], *, explain: bool = True) -> CaseResult:
         """Run one case on fresh instances and judge it; a bug of this tool is a verdict, not an exception."""
         began = time.perf_counter()
         try:
-            result = self._judge(case, offered)
+            result = self._judge(case, offered, explain)
         except HostMisuse as misuse:
             result = CaseResult(
                 case, Verdict.UNSUPPORTED, f"the case does what the contract leaves undefined: {misuse}"
@@ -177,7 +183,7 @@ class Suite:
             result = CaseResult(case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
         return replace(result, seconds=time.perf_counter() - began)
 
-    def _judge(self, case: Case, offered: frozenset[str]) -> CaseResult:
+    def _judge(self, case: Case, offered: frozenset[str], explain: bool) -> CaseResult:
         build = self._observe(case)
         mine = follow(case, build, self.oracle.engine(), self.oracle.profile)
         comparison = compare_observations(mine, build, offered)
@@ -187,14 +193,9 @@ class Suite:
             followed = follow_ties(case, build, self.oracle, offered)
             mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
         run = PairRun(case, mine, build, comparison)
-        judgement = judge(case, mine, build, comparison, len(ties))
-        verdict, reason = judgement
+        verdict, reason = judge(case, mine, build, comparison, len(ties))
         explanation = None
-        if self.explain is not None and verdict in (
-            Verdict.MISMATCH,
-            Verdict.ONLY_REF_FAILED,
-            Verdict.ONLY_WASM_FAILED,
-        ):
+        if explain and self.explain is not None and verdict in EXPLAINABLE:
             explanation = self.explain(run)
             if explanation is not None and explanation.gap is not None:
                 verdict, reason = Verdict.CONTRACT_GAP, explanation.gap

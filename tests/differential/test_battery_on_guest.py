@@ -1,0 +1,104 @@
+"""The whole battery on an independent build: nothing differs, everything is compared, and seeded bugs show."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from refruntime import Profile, Status
+from refruntime.cases.battery import default_battery, select
+from refruntime.cases.steps import Call, Case, Configure, Generate, Load
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.differential.run import Oracle, observe
+from refruntime.differential.suite import Suite
+from refruntime.differential.verdict import Verdict
+from tests.differential.builds import GUEST, MUTANTS, wasm_build
+
+FAMILIES = ("state", "generator", "status", "slm1", "sampler", "tokenizer", "output", "gguf", "generate")
+
+FIRST_FIELDS = {
+    "attention_scale_hidden": ("generate/slm1-f32-greedy", {"top_tokens", "selected_token"}),
+    "bpe_rightmost_first": ("tokenizer/bpe1-same-letter", {"tokenizer_output", "prompt_tokens", "kv_length"}),
+    "capacity_off_by_one": ("state/full-next-token", {"generated_tokens", "kv_length", "result"}),
+    "dot_four_partial_sums": ("generate/slm1-f32-probe", {"top_tokens"}),
+    "draw_from_32_bits": ("sampler/draw-rounded-over-an-edge-c29be836074a7b0e", {"selected_token"}),
+    "kv_in_half_precision": ("generate/slm1-f32-probe", {"top_tokens"}),
+    "norm_without_epsilon": ("generate/slm1-f32-probe", {"top_tokens"}),
+    "q4_high_nibble_first": ("generate/slm1-q4_0-greedy", {"top_tokens", "selected_token", "status"}),
+    "reset_keeps_kv": ("state/continuing-reset", {"kv_length"}),
+    "rope_split_halves": ("generate/slm1-f32-probe", {"top_tokens", "selected_token"}),
+    "top_p_strictly_greater": ("sampler/top-p-reached-exactly-0.5", {"selected_token", "result"}),
+    "top_tokens_of_previous_step": ("generate/slm1-f32-greedy", {"top_tokens"}),
+}
+"""Seeded bug -> a case that shows it, and what differs there first, told from the description of the bug."""
+
+
+@cache
+def battery() -> tuple[Case, ...]:
+    return default_battery(Profile())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_clean_build_matches(family: str) -> None:
+    """GEN-4, ST-3, SL-1, GG-3, SA-6, DG-3: an independent build answers every case as the oracle does."""
+    cases = select(battery(), [family])
+    result = Suite(wasm_build(GUEST), Oracle()).run(cases)
+    bad = [f"{item.case.name}: {item.verdict} {item.reason}{item.crash}" for item in result.cases]
+    fine = {Verdict.MATCH, Verdict.BOTH_FAILED, Verdict.UNSUPPORTED}
+    assert not [text for text, item in zip(bad, result.cases, strict=True) if item.verdict not in fine]
+    assert result.exit_code == 0
+    assert not result.lost
+    total = result.total
+    assert total.cases == len(cases) > 10
+    assert total.steps > 3 * total.cases
+    assert total.fields > 10 * total.steps
+    assert total.tokens > total.cases // 3
+    unsupported = {item.case.name for item in result.cases if item.verdict is Verdict.UNSUPPORTED}
+    assert not any("slm1" in name or "f32" in name or "q8_0" in name for name in unsupported)
+
+
+def test_families_are_all() -> None:
+    """Every case belongs to a family that is run above, and cites rules."""
+    assert {case.name.partition("/")[0] for case in battery()} == set(FAMILIES)
+    assert all(case.rules for case in battery())
+
+
+def test_battery_reaches_every_export_and_status() -> None:
+    """ABI-1, ERR-3: the oracle answers the battery's cases with every status code, through every export."""
+    oracle, called, seen = Oracle(), {"alloc", "dealloc", "last_result_ptr", "get_diagnostics_ptr"}, set()
+    for case in select(
+        battery(), ["state/*", "status/*", "slm1/*zero*", "slm1/w*", "slm1/e*", "slm1/*version*", "output/l*"]
+    ):
+        names = {Load: "load_model", Configure: "set_sampling_config", Generate: "generate"}
+        called |= {step.export if isinstance(step, Call) else names.get(type(step), "") for step in case.steps}
+        seen |= {item.value for item in observe(case, oracle.engine(), oracle.profile) if item.kind == "status"}
+    called |= {"last_result_len", "get_diagnostics_len"}  # read after every status
+    assert called - {""} == set(EXPORTS_BY_NAME)
+    assert seen == {int(status) for status in Status}
+
+
+def test_battery_is_the_same_every_time() -> None:
+    """The models come from an integer generator, so that the bytes are the same in every run."""
+    again = default_battery(Profile())
+    assert [(case.name, case.steps, dict(case.models)) for case in again] == [
+        (case.name, case.steps, dict(case.models)) for case in battery()
+    ]
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_seeded_bug_is_caught(bug: str) -> None:
+    """SA-6, FW-5, ST-5, GEN-6: a build with one deliberate mistake differs, in the field that the mistake is about."""
+    name, fields = FIRST_FIELDS[bug]
+    (case,) = select(battery(), [name])
+    result = Suite(wasm_build(MUTANTS[bug]), Oracle()).run([case])
+    (judged,) = result.cases
+    assert judged.verdict in (Verdict.MISMATCH, Verdict.ONLY_WASM_FAILED, Verdict.ONLY_REF_FAILED), judged.crash
+    assert judged.comparison.first is not None
+    assert judged.comparison.first.field in fields
+    assert result.exit_code == 1
+
+
+def test_every_mutant_has_an_expectation() -> None:
+    """The mutants beside the guest and the table above are the same set, and there are some."""
+    assert set(MUTANTS) == set(FIRST_FIELDS)
