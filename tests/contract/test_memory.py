@@ -90,7 +90,7 @@ class TestAllocation:
     def test_exhaustion_gives_zero(self) -> None:
         """MEM-1, MEM-5: when no page is left alloc gives 0; what was freed can be had again."""
         abi = ExportedABI()
-        pointers = []
+        pointers: list[int] = []
         while (pointer := abi.alloc(PAGE)) and len(pointers) < 20:
             pointers.append(pointer)
         assert len(abi.memory) == 20 * PAGE
