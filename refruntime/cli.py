@@ -6,6 +6,7 @@ oracle; 130 interrupted, 141 nobody reads the output any more, as shells count t
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -72,6 +73,9 @@ def cli(ctx: click.Context, show_traceback: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; nothing but an interrupt of the interpreter escapes."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as in `>&-`: what is written there is lost, no bug
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     try:
         result = cli.main(args=argv, prog_name="refruntime", standalone_mode=False)
         sys.stdout.flush()

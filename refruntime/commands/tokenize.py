@@ -95,6 +95,10 @@ def _json_strings(source: str) -> Iterator[tuple[int, str]]:
                 text = json.loads(line)
             except ValueError as error:
                 raise click.UsageError(f"{source}, line {number}: not JSON: {error}") from error
+            except RecursionError as error:
+                raise click.UsageError(
+                    f"{source}, line {number}: expected a JSON string, found deep nesting"
+                ) from error
             if not isinstance(text, str):
                 raise click.UsageError(f"{source}, line {number}: expected a JSON string, found {type(text).__name__}")
             yield number, text

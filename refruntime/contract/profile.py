@@ -160,6 +160,8 @@ class Profile:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ProfileError(f"not TOML: {error}") from error
+        except RecursionError as error:
+            raise ProfileError("not TOML that can be read: arrays or tables are nested too deeply") from error
         version = document.pop("contract", CONTRACT_VERSION)
         rules = document.pop("rules", {})
         if document:

@@ -106,6 +106,7 @@ def test_some_keys_suffice() -> None:
 
 BAD_TOML: dict[str, tuple[str, str]] = {
     "not TOML": ("[rules", "not TOML"),
+    "nested too deeply": ("rules = " + "[" * 100_000 + "]" * 100_000, "nested too deeply"),
     "unknown table": ("[rule]\n", "'rule'"),
     "unknown rule": ('[rules]\n"GEN-99" = "x"\n', "'GEN-99'"),
     "other contract": ('contract = "9.9.9"\n', "'9.9.9'"),

@@ -143,3 +143,15 @@ def test_as_a_program(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the stream")
+@pytest.mark.parametrize("arguments", [("contract",), ("inspect",), ("inspect", "--json"), ("tokenize", "H")])
+def test_closed_output_is_no_bug(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """ABI-4: a caller that closes standard output wants none; the exit code stays that of the command."""
+    model = tmp_path / "model.slm1"
+    model.write_bytes(lookup_model(spelling(b"Helo!")))
+    name, *rest = arguments
+    words = [sys.executable, "-m", "refruntime", name, *([] if name == "contract" else [str(model)]), *rest]
+    outcome = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], capture_output=True)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")

@@ -96,6 +96,7 @@ def test_lines_of_json(model: Path, tmp_path: Path) -> None:
         (b'"open', 2, "line 2: not JSON"),
         (b"\xff", 2, "line 2: not JSON"),
         (b"[1]", 2, "line 2: expected a JSON string, found list"),
+        (b"[" * 100_000 + b"]" * 100_000, 2, "line 2: expected a JSON string, found deep nesting"),
         (b'"\\ud800"', 1, "InvalidUtf8 (3): the prompt is not valid UTF-8 (line 2)"),
     ],
 )
