@@ -22,7 +22,7 @@ class TensorEvent:
 
 @dataclass(frozen=True)
 class TokensEvent:
-    """Token ids passed an arrow: `name` is `prompt` (after GEN-2) or `generated`."""
+    """Token ids passed an arrow: `name` is `prompt` (after GEN-2)."""
 
     name: str
     ids: tuple[int, ...]

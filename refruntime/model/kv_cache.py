@@ -11,37 +11,47 @@ from refruntime.contract.limits import MAX_BUFFER_BYTES
 from refruntime.errors import InvalidHeader
 from refruntime.model.validated import Hyperparameters
 
+FIRST_POSITIONS = 256
+
 
 class KVCache:
-    """Keys [L, D, K, C] and values [L, C, K, D]; `length` is the visible length.
+    """Keys [L, D, K, P] and values [L, P, K, D] of P reserved positions; `length` is the visible length.
 
-    The axes are arranged so that sums over head_dim (keys) and over time (values) run along the first axis of a layer.
+    P begins small and doubles up to the capacity, so that a file which claims a long context costs nothing until it is
+    used. The axes are arranged so that sums over head_dim (keys) and over time (values) run along the first axis of a
+    layer.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, dtype: type[np.floating[Any]]) -> None:
-        layers, capacity = hyperparameters.layer_count, hyperparameters.max_context
-        kv_heads, head_dim = hyperparameters.kv_head_count, hyperparameters.head_dim
-        self.keys: NDArray[Any] = np.zeros((layers, head_dim, kv_heads, capacity), dtype)
-        self.values: NDArray[Any] = np.zeros((layers, capacity, kv_heads, head_dim), dtype)
-        self.capacity = capacity
+        self.capacity = hyperparameters.max_context
         self.length = 0
+        positions = min(self.capacity, FIRST_POSITIONS)
+        layers, kv_heads, head_dim = (
+            hyperparameters.layer_count,
+            hyperparameters.kv_head_count,
+            hyperparameters.head_dim,
+        )
+        self.keys: NDArray[Any] = np.zeros((layers, head_dim, kv_heads, positions), dtype)
+        self.values: NDArray[Any] = np.zeros((layers, positions, kv_heads, head_dim), dtype)
 
     def store(self, layer: int, position: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Store keys and values [n, K, D] of positions `position` .. `position` + n - 1; the length stays."""
         end = position + keys.shape[0]
+        if end > self.values.shape[1]:
+            self._reserve(min(self.capacity, max(end, 2 * self.values.shape[1])))
         self.keys[layer, :, :, position:end] = keys.transpose(2, 1, 0)
         self.values[layer, position:end] = values
+
+    def _reserve(self, positions: int) -> None:
+        old = self.values.shape[1]
+        keys, values = self.keys, self.values
+        self.keys = np.zeros((*keys.shape[:3], positions), keys.dtype)
+        self.values = np.zeros((values.shape[0], positions, *values.shape[2:]), values.dtype)
+        self.keys[..., :old], self.values[:, :old] = keys, values
 
     def visible(self, layer: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return keys [D, K, T] and values [T, K, D] of the first T = `end` positions."""
         return self.keys[layer, :, :, :end], self.values[layer, :end]
-
-    def copy(self) -> KVCache:
-        """Return an independent copy."""
-        twin = object.__new__(KVCache)
-        twin.keys, twin.values = self.keys.copy(), self.values.copy()
-        twin.capacity, twin.length = self.capacity, self.length
-        return twin
 
 
 def check_buffers(hyperparameters: Hyperparameters) -> None:

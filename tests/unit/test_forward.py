@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -136,3 +137,25 @@ def test_every_arrow_is_traced() -> None:
     weights = next(event for event in tensors if event.name == "blk.0.attn.weights").values()  # [A, n, T]
     np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-6)
     assert all(not weights[:, row, row + 1 :].any() for row in range(len(TOKENS)))
+
+
+def test_cache_grows_with_use() -> None:
+    """FW-9, CL-statuses: a claimed context costs memory only when it is used, and growth keeps every bit."""
+    shape = SMALL | {"max_context": 700}
+    model = transformer(slm1_file(random_weights(4, **shape), **shape), Seq32())
+    cache, tokens = model.new_cache(), ([*range(256)] * 3)[:700]
+    assert cache.values.shape[1] == 256
+    grown = np.concatenate([model.forward(tokens[begin : begin + 100], cache) for begin in range(0, 700, 100)])
+    assert (cache.length, cache.values.shape[1]) == (700, 700)
+    whole = all_logits(model, tokens)
+    assert np.array_equal(grown.view(np.uint32), whole[99::100].view(np.uint32))
+
+
+def test_claimed_context_costs_no_memory() -> None:
+    """CL-statuses, FW-9: a small file that claims a cache of almost 2 GiB loads within a small address space."""
+    shape = SMALL | {"max_context": 8_000_000}
+    file = slm1_file(random_weights(4, **shape), **shape)
+    tracemalloc.start()
+    transformer(file, Seq32()).new_cache()
+    assert tracemalloc.get_traced_memory()[1] < 20 * len(file)
+    tracemalloc.stop()
