@@ -52,7 +52,7 @@ def read_gguf(data: bytes | bytearray | memoryview | mmap.mmap) -> GgufFile:
     view = memoryview(data).cast("B")
     magic = bytes(view[:4])
     if magic != MAGIC:
-        raise InvalidModelMagic("not a GGUF file", rule="GG-1", offset=0, expected=MAGIC, found=magic)
+        raise InvalidModelMagic("not a GGUF file", rule="GG-1", offset=0, field="magic", expected=MAGIC, found=magic)
     version = U32.unpack_from(view, 4)[0] if len(view) >= 8 else None
     if version is not None and version not in SUPPORTED_VERSIONS:
         raise UnsupportedModelVersion(
@@ -60,7 +60,12 @@ def read_gguf(data: bytes | bytearray | memoryview | mmap.mmap) -> GgufFile:
         )
     if version is None or len(view) < HEADER.size:
         raise InvalidHeader(
-            "the file ends inside the header", rule="GG-3", expected=f"{HEADER.size} bytes", found=f"{len(view)} bytes"
+            "the file ends inside the header",
+            rule="GG-3",
+            offset=len(view),
+            field="header",
+            expected=f"{HEADER.size} bytes",
+            found=f"{len(view)} bytes",
         )
     _, _, tensor_count, key_count = HEADER.unpack_from(view)
     remaining = len(view) - HEADER.size

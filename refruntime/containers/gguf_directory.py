@@ -20,7 +20,8 @@ MAX_ELEMENTS: Final = (1 << 63) - 1
 class GgufTensor:
     """One tensor entry.
 
-    `dimensions` as stored, fastest varying first; `shape` is the same row-major; `offset` is absolute, in bytes.
+    `dimensions` as stored, fastest varying first; `shape` is the same row-major; `offset` is absolute, in bytes;
+    `entry_offset` is where the entry itself starts in the file.
     """
 
     name: str
@@ -28,6 +29,7 @@ class GgufTensor:
     dimensions: tuple[int, ...]
     offset: int
     byte_length: int
+    entry_offset: int
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,7 +83,7 @@ class DirectoryReader(Reader):
             )
         byte_length = prod(dimensions) // ggml_type.block_size * ggml_type.type_size
         offset = self.number(LENGTH, "offset")
-        return GgufTensor(name, ggml_type, dimensions, offset, byte_length)
+        return GgufTensor(name, ggml_type, dimensions, offset, byte_length, start)
 
     def _dimensions(self) -> tuple[int, ...]:
         count = self.number(U32, "number of dimensions")
@@ -142,6 +144,7 @@ def place(tensors: list[GgufTensor], data_offset: int, alignment: int, end: int)
                 rule="GG-3",
                 tensor=printable(tensor.name),
                 field="offset",
+                offset=tensor.entry_offset,
                 expected=position,
                 found=tensor.offset,
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.errors import InvalidHeader
+from refruntime.errors import ContractError, InvalidHeader
 
 MAX_STRING_BYTES: Final = 1 << 30
 """Longest string (GG-3)."""
@@ -146,6 +147,17 @@ class GgufMetadata(Mapping[str, GgufValue]):
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Add the offset of the value to every failure inside that names one of these keys and no place."""
+        try:
+            yield
+        except ContractError as error:
+            field = self.fields.get(error.field or "")
+            if error.offset is None and field is not None:
+                error.offset = field.offset
+            raise
 
     def u32(self, key: str, default: int | None = None) -> int:
         """Read an unsigned 32-bit integer; without a default the key is required (InvalidHeader)."""

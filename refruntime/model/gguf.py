@@ -53,9 +53,10 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
     Errors: InvalidHeader (architecture, hyper-parameters, tokenizer), MissingTensor, ShapeMismatch (wrong shapes, and
     tensors that the architecture does not use, whose number llama.cpp checks too).
     """
-    hyperparameters = read_hyperparameters(file.metadata, profile)
-    _refuse_splits(file)
-    tokenizer = read_tokenizer(file.metadata)
+    with file.metadata.located():
+        hyperparameters = read_hyperparameters(file.metadata, profile)
+        _refuse_splits(file)
+        tokenizer = read_tokenizer(file.metadata)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []
     for name, shape, required in expected_tensors(hyperparameters):  # stops at the first absent one
         tensor = file.tensors.get(name)
@@ -70,16 +71,19 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
                 "the tensor has another shape",
                 rule="GG-4",
                 tensor=tensor.name,
+                field="dimensions",
+                offset=tensor.entry_offset,
                 expected=list(shape),
                 found=list(tensor.shape),
             )
         weights[tensor.name] = GgufWeight(tensor.name, shape, tensor.type, file.tensor_bytes(tensor))
-    for name in file.tensors:
+    for name, tensor in file.tensors.items():
         if name not in weights:
             raise ShapeMismatch(
                 "the architecture does not use this tensor, so it would change the arithmetic",
                 rule="GG-4",
                 tensor=printable(name),
+                offset=tensor.entry_offset,
                 expected=f"only the {len(weights)} tensors of {hyperparameters.architecture}",
                 found=f"{len(file.tensors)} tensors",
             )

@@ -43,7 +43,9 @@ def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
     from refruntime.containers.gguf import read_gguf
     from refruntime.model.gguf_tokenizer import read_tokenizer as tokenizer_from_metadata
 
-    return tokenizer_from_metadata(read_gguf(view).metadata)
+    metadata = read_gguf(view).metadata
+    with metadata.located():
+        return tokenizer_from_metadata(metadata)
 
 
 def container_of(view: memoryview, profile: Profile) -> str:

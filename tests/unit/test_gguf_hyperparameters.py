@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from refruntime.containers.gguf import read_gguf
@@ -10,6 +12,7 @@ from refruntime.errors import InvalidHeader
 from refruntime.model.gguf import validate_gguf
 from refruntime.model.validated import ValidatedModel
 from tests.unit.gguf_by_hand import (
+    ARRAY,
     BOOL,
     F32,
     F64,
@@ -159,13 +162,24 @@ INVALID_KEYS: dict[str, tuple[Keys, str]] = {
 }
 
 
+def value_offset(data: bytes, key: str) -> int | None:
+    """Search where the value of a key starts, behind its type; an array's first element. None if the key is absent."""
+    written = struct.pack("<Q", len(key)) + key.encode()
+    if written not in data:
+        return None
+    behind = data.index(written) + len(written)
+    return behind + (16 if struct.unpack_from("<I", data, behind) == (ARRAY,) else 4)
+
+
 @pytest.mark.parametrize("name", INVALID_KEYS)
 def test_bad_metadata_gives_6_and_names_the_key(name: str) -> None:
     """GG-4, section 13 GGUF: missing, inconsistent or unimplemented metadata gives 6, never a silent default."""
     keys, field = INVALID_KEYS[name]
+    data = llama_file(keys)
     with pytest.raises(InvalidHeader) as caught:
-        load(llama_file(keys))
+        load(data)
     assert caught.value.field == field
+    assert caught.value.offset == value_offset(data, field)
 
 
 def test_a_vocabulary_too_small_for_the_default_bos_is_refused() -> None:

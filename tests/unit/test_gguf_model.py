@@ -104,9 +104,11 @@ def test_a_wrong_shape_gives_9(name: str) -> None:
     wrong += [good[::-1]] if good[::-1] != good else []
     wrong += [(good[0] * good[1],)] if len(good) == 2 else [(1, *good)]
     for shape in wrong:
+        data = llama_file(shapes={name: shape})
         with pytest.raises(ShapeMismatch) as caught:
-            load(llama_file(shapes={name: shape}))
+            load(data)
         assert (caught.value.tensor, caught.value.found) == (name, list(shape[::-1]))
+        assert caught.value.offset == data.index(struct.pack("<Q", len(name)) + name.encode())
 
 
 def test_trailing_dimensions_of_1_equal_none() -> None:
@@ -131,9 +133,11 @@ def test_optional_tensors_may_be_there() -> None:
 @pytest.mark.parametrize("name", ["blk.0.attn_q.bias", "blk.2.attn_norm.weight", "blk.0.attn_q_norm.weight", "x"])
 def test_a_tensor_that_the_architecture_does_not_use_gives_9(name: str) -> None:
     """GG-4: an unused tensor would change the arithmetic of who wrote it; llama.cpp refuses the count as well."""
+    data = llama_file(shapes={name: (HIDDEN,)})
     with pytest.raises(ShapeMismatch, match="does not use") as caught:
-        load(llama_file(shapes={name: (HIDDEN,)}))
+        load(data)
     assert caught.value.tensor == name
+    assert caught.value.offset == data.index(struct.pack("<Q", len(name)) + name.encode())
 
 
 F32_TYPE, F16_TYPE, Q8_0_TYPE, BF16_TYPE = 0, 1, 8, 30

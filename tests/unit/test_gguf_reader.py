@@ -138,6 +138,7 @@ METADATA_FAULTS = {
 
 F32_ENTRY = 8 + 1 + 4 + 8 + 4 + 8  # name `a`, one dimension
 GOOD = tensor("a", [8], 0, 0)
+SECOND = HEAD + F32_ENTRY  # where the second entry starts
 
 DIRECTORY_FAULTS = {
     "name length cut": (header(1, 0) + bytes(7), "inside a number", "name", HEAD),
@@ -166,11 +167,11 @@ DIRECTORY_FAULTS = {
     "row of 33": (with_tensors(tensor("a", [33, 32], 2)), "multiple of the block", "dimension 0", HEAD + 13),
     "offset cut": (header(1, 0) + GOOD[:-1], "inside a number", "offset", HEAD + 25),
     "count runs into the data": (header(2, 0) + GOOD + bytes(31), "past the end|inside|number of|zero", None, None),
-    "first offset not zero": (with_tensors(tensor("a", [8], 0, 32)), "does not follow", "offset", None),
-    "offset not aligned": (with_tensors(GOOD, tensor("b", [8], 0, 33)), "does not follow", "offset", None),
-    "gap": (with_tensors(GOOD, tensor("b", [8], 0, 64), data=bytes(96)), "does not follow", "offset", None),
-    "overlap": (with_tensors(GOOD, tensor("b", [8], 0, 0)), "does not follow", "offset", None),
-    "negative offset": (with_tensors(tensor("a", [8], 0, (1 << 64) - 32)), "does not follow", "offset", None),
+    "first offset not zero": (with_tensors(tensor("a", [8], 0, 32)), "does not follow", "offset", HEAD),
+    "offset not aligned": (with_tensors(GOOD, tensor("b", [8], 0, 33)), "does not follow", "offset", SECOND),
+    "gap": (with_tensors(GOOD, tensor("b", [8], 0, 64), data=bytes(96)), "does not follow", "offset", SECOND),
+    "overlap": (with_tensors(GOOD, tensor("b", [8], 0, 0)), "does not follow", "offset", SECOND),
+    "negative offset": (with_tensors(tensor("a", [8], 0, (1 << 64) - 32)), "does not follow", "offset", HEAD),
     "data one byte short": (with_tensors(GOOD, data=bytes(31)), "past the end", None, 64),
     "second tensor short": (with_tensors(GOOD, tensor("b", [8], 0, 32), data=bytes(63)), "past the end", None, 128),
     "no padding before the data": (header(1, 0) + GOOD, "past the end", None, 64),
@@ -188,6 +189,13 @@ def test_a_broken_header_gives_its_code(name: str) -> None:
     with pytest.raises(error, match=words) as caught:
         read_gguf(data)
     assert type(caught.value) is error
+    assert (caught.value.offset, caught.value.field) in [
+        (0, "magic"),
+        (4, "version"),
+        (8, "tensor_count"),
+        (16, "key_count"),
+        (len(data), "header"),
+    ]
 
 
 @pytest.mark.parametrize("name", METADATA_FAULTS)
