@@ -26,6 +26,7 @@ from refruntime.cases.gguf_models import (
     text,
     value,
 )
+from refruntime.cases.models import story_model
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Case, Generate, Load, Step
 from refruntime.contract.profile import Profile
 
@@ -81,8 +82,9 @@ def _linear(factor: float) -> dict[str, bytes]:
 
 def gguf_cases(profile: Profile) -> Iterator[Case]:
     """Yield every case of the family `gguf`: containers, tokenization, damage."""
+    story = story_model(profile)
     for name, data in {**_good_files(), **_damaged_files()}.items():
-        yield load_case(f"gguf/{name}", data, profile, RULES)
+        yield load_case(f"gguf/{name}", data, story, RULES)
     yield from _tokenizer_cases()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from refruntime.cases.models import BTOK, Shape, btok_section, random_model, random_weights, story_model
@@ -24,19 +25,20 @@ from refruntime.contract.profile import Profile
 from refruntime.model.slm1_encode import encode_tensor
 from refruntime.tokenizers.bpe1_section import Merge, TokenRecord, build_section
 
-SMALL: Final = Shape(hidden=8, layers=1, heads=2, ffn=6, capacity=8)
+SMALL: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)
 RULES: Final = ("SL-1", "SL-2", "SL-3", "SL-4", "SL-5", "SL-6", "SL-7", "SL-9", "ST-4", "ERR-3")
 
 
 def slm1_cases(profile: Profile) -> Iterator[Case]:
     """Yield every case of the family; checksums follow the profile except where the checksum itself is wrong."""
+    story = story_model(profile)
     for name, data in {**_good_files(profile), **_damaged_files(profile)}.items():
-        yield load_case(f"slm1/{name}", data, profile, RULES)
+        yield load_case(f"slm1/{name}", data, story, RULES)
 
 
-def load_case(name: str, data: bytes, profile: Profile, rules: tuple[str, ...]) -> Case:
+def load_case(name: str, data: bytes, story: bytes, rules: tuple[str, ...]) -> Case:
     """Return a case that loads a file over another model and uses what is resident then (ST-3, ST-4)."""
-    models = {"file": data, "story": story_model(profile)}
+    models = {"file": data, "story": story}
     steps = (Load("story"), Generate(b"a", 2), Load("file"), NEXT_TOKEN, Generate(b"ab", 2), NEXT_TOKEN, INIT)
     return Case(name, steps, models, rules)
 
@@ -44,7 +46,7 @@ def load_case(name: str, data: bytes, profile: Profile, rules: tuple[str, ...]) 
 def _good_files(profile: Profile) -> dict[str, bytes]:
     """Return unusual files that load."""
     plain = random_model(100, SMALL, profile=profile)
-    tied = Shape(hidden=8, layers=1, heads=2, ffn=6, capacity=8, tied=True)
+    tied = replace(SMALL, tied=True)
     mixed = {"layers.0.wq.weight": DType.Q8_0, "layers.0.w2.weight": DType.Q8_0, "norm.weight": DType.Q4_0}
     tensors = [encode_tensor(name, values) for name, values in random_weights(100, SMALL).items()]
     extra = encode_tensor("extra.weight", random_weights(5, SMALL)["norm.weight"])
@@ -67,12 +69,12 @@ def _good_files(profile: Profile) -> dict[str, bytes]:
         "tied-with-output": write_slm1(tied.parameters, BTOK, both, profile),
         "reversed-directory": write_slm1(SMALL.parameters, BTOK, tensors[::-1], profile),
         "trailing-bytes": with_checksum(plain + b"trailing", profile),
-        "capacity-1": random_model(103, Shape(hidden=8, layers=1, heads=2, ffn=6, capacity=1), profile=profile),
-        "capacity-2": random_model(103, Shape(hidden=8, layers=1, heads=2, ffn=6, capacity=2), profile=profile),
+        "capacity-1": random_model(103, replace(SMALL, capacity=1), profile=profile),
+        "capacity-2": random_model(103, replace(SMALL, capacity=2), profile=profile),
         "one-head-of-2": random_model(104, Shape(hidden=2, layers=1, heads=1, ffn=1, capacity=8), profile=profile),
         "large-vocabulary": random_model(
             105,
-            Shape(300, hidden=8, layers=1, heads=2, ffn=6, capacity=8),
+            Shape(300, hidden=4, layers=1, heads=2, ffn=6, capacity=8),
             tokenizer=btok_section(300),
             profile=profile,
         ),
@@ -141,7 +143,7 @@ def _tokenizer_files(profile: Profile) -> dict[str, bytes]:
     """Return files whose tokenizer section is unusual or wrong (SL-7, SL-9, section 13)."""
 
     def model(section: bytes, vocab: int = 260) -> bytes:
-        shape = Shape(vocab, hidden=8, layers=1, heads=2, ffn=6, capacity=8)
+        shape = Shape(vocab, hidden=4, layers=1, heads=2, ffn=6, capacity=8)
         return random_model(107, shape, tokenizer=section, profile=profile)
 
     files = {f"btok-{name}": model(section) for name, section in _damaged_sections(btok_section(260), 28).items()}
@@ -210,13 +212,13 @@ def _values(field: str, size: int) -> Mapping[str, float]:
 
 
 def _entry_values(field: str, file: bytes) -> Mapping[str, int]:
-    """Return values to try in a field of the entry of `layers.0.w2.weight` [8, 6]."""
+    """Return values to try in a field of the entry of `layers.0.w2.weight` [4, 6]."""
     if field == "dtype":
         return {str(value): value for value in (0, 1, 2, 3, 4, 255, 2**32 - 1)}
     if field == "rank":
         return {str(value): value for value in (0, 1, 3, 4, 5, 2**32 - 1)}
     if field == "dims":
-        return {str(value): value for value in (0, 6, 7, 9, 2**32 - 1)}
+        return {str(value): value for value in (0, 3, 5, 6, 8, 2**32 - 1)}
     if field == "block_size":
         return {str(value): value for value in (0, 1, 2, 3, 4, 5, 6, 8, 12, 2**32 - 1)}
     if field == "name_hash":

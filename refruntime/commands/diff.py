@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from refruntime import __version__
-from refruntime.cases.battery import default_battery, select
+from refruntime.cases.battery import FAMILIES, default_battery, select
 from refruntime.cases.steps import Case
 from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.commands.shared import json_option, map_file, progress, write_json
@@ -29,7 +29,7 @@ from refruntime.differential.report import About, github_annotations, text_repor
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite, SuiteResult
 from refruntime.differential.verdict import EXIT_MISMATCH
-from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, InvalidModule, Limits
 from refruntime.engines.declaration import (
     ContractRefused,
     DeclarationError,
@@ -132,11 +132,12 @@ def diff_command(
     module = bytes(map_file(build))
     given = read_profile(profile_path) if profile_path is not None else None
     resolved = _contract(module, given, as_json)
-    cases = _cases(resolved.profile, models, patterns)
     if only_list:
-        _list(cases, as_json)
+        _list(_cases(resolved.profile, models, patterns), as_json)
         return
     engines = _engines(module, Limits(seconds=timeout), as_json)
+    with progress("making the cases"):
+        cases = _cases(resolved.profile, models, patterns)
     oracle = Oracle(resolved.profile, _numerics(kernels, as_json))
     about = _about(build, module, resolved, oracle, engines.facts, (profile_path, models), kernels)
     suite = Suite(engines.fresh, oracle)
@@ -163,7 +164,7 @@ def diff_command(
 def _contract(module: bytes, given: Profile | None, as_json: bool) -> Resolved:
     try:
         return resolve_contract(read_declaration(module), given)
-    except (DeclarationError, ContractRefused) as error:
+    except (DeclarationError, ContractRefused, InvalidModule) as error:
         _refuse(2, str(error), as_json)
 
 
@@ -171,12 +172,12 @@ def _cases(profile: Profile, models: Sequence[Path], patterns: Sequence[str]) ->
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
     golden = sorted(GOLDEN_MODELS.iterdir()) if GOLDEN_MODELS.is_dir() else []
     paths = [*(path for path in golden if path.suffix in MODEL_SUFFIXES), *models]
-    battery = default_battery(profile, {path.name: bytes(map_file(path)) for path in paths})
+    battery = default_battery(profile, {path.name: bytes(map_file(path)) for path in paths}, patterns)
     for pattern in patterns:
         if not select(battery, [pattern]):
-            families = ", ".join(dict.fromkeys(case.name.partition("/")[0] for case in battery))
+            families = ", ".join(FAMILIES)
             raise click.BadParameter(f"{pattern!r} fits no case; families are {families}", param_hint="--filter")
-    return select(battery, patterns)
+    return battery
 
 
 def _list(cases: Sequence[Case], as_json: bool) -> None:

@@ -133,7 +133,7 @@ def _float32_bits(value: float) -> int:
     try:
         double = float(value)
     except OverflowError:  # a build may write any number of digits
-        double = math.copysign(math.inf, value)
+        double = math.inf if value > 0 else -math.inf
     with np.errstate(over="ignore"):
         single = np.float32(double) if not math.isnan(double) else np.float32(np.nan)
     return 0 if single == 0 else int(single.view(np.uint32))

@@ -7,15 +7,13 @@ from functools import cache
 import pytest
 
 from refruntime import Profile, Status
-from refruntime.cases.battery import default_battery, select
+from refruntime.cases.battery import FAMILIES, default_battery, select
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.differential.run import Oracle, observe
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
 from tests.differential.builds import GUEST, MUTANTS, wasm_build
-
-FAMILIES = ("state", "generator", "status", "slm1", "sampler", "tokenizer", "output", "gguf", "generate")
 
 FIRST_FIELDS = {
     "attention_scale_hidden": ("generate/slm1-f32-greedy", {"top_tokens", "selected_token"}),
@@ -42,7 +40,7 @@ def battery() -> tuple[Case, ...]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clean_build_matches(family: str) -> None:
     """GEN-4, ST-3, SL-1, GG-3, SA-6, DG-3: an independent build answers every case as the oracle does."""
-    cases = select(battery(), [family])
+    cases = default_battery(Profile(), patterns=[family])
     result = Suite(wasm_build(GUEST), Oracle()).run(cases)
     bad = [f"{item.case.name}: {item.verdict} {item.reason}{item.crash}" for item in result.cases]
     fine = {Verdict.MATCH, Verdict.BOTH_FAILED, Verdict.UNSUPPORTED}
@@ -78,6 +76,16 @@ def test_battery_reaches_every_export_and_status() -> None:
     assert seen == {int(status) for status in Status}
 
 
+@pytest.mark.parametrize(
+    "pattern", ["state", "status/trap-*", "*/two-bytes", "GEN-10", "generate/slm1-f32-probe", "g*/*-4"]
+)
+def test_patterns_select_the_same_from_all_and_alone(pattern: str) -> None:
+    """Making only the families that a pattern may fit loses no case."""
+    alone = [case.name for case in default_battery(Profile(), patterns=[pattern])]
+    assert alone == [case.name for case in select(battery(), [pattern])]
+    assert alone
+
+
 def test_battery_is_the_same_every_time() -> None:
     """The models come from an integer generator, so that the bytes are the same in every run."""
     again = default_battery(Profile())
@@ -90,7 +98,7 @@ def test_battery_is_the_same_every_time() -> None:
 def test_seeded_bug_is_caught(bug: str) -> None:
     """SA-6, FW-5, ST-5, GEN-6: a build with one deliberate mistake differs, in the field that the mistake is about."""
     name, fields = FIRST_FIELDS[bug]
-    (case,) = select(battery(), [name])
+    (case,) = default_battery(Profile(), patterns=[name])
     result = Suite(wasm_build(MUTANTS[bug]), Oracle()).run([case])
     (judged,) = result.cases
     assert judged.verdict in (Verdict.MISMATCH, Verdict.ONLY_WASM_FAILED, Verdict.ONLY_REF_FAILED), judged.crash
