@@ -89,10 +89,10 @@ CLAIMS = {
 def test_claims_cost_nothing(name: str) -> None:
     """GG-3: what a small file claims allocates nothing and takes no time."""
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ContractError):
         load(CLAIMS[name])
-    elapsed, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    elapsed, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert elapsed < 0.2
     assert peak < 1 << 20
@@ -103,9 +103,9 @@ def test_many_small_keys_stay_proportional_to_the_file() -> None:
     keys = [key(b"%06d" % index, u32(U8) + b"\1") for index in range(50_000)]
     data = gguf_file(keys)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     file = read_gguf(data)
-    elapsed, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    elapsed, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(file.metadata) == 50_000
     assert elapsed < 10
@@ -135,8 +135,8 @@ def test_a_large_vocabulary_opens_quickly() -> None:
     data = gguf_file([key("tokenizer.ggml.tokens", tokens), key("tokenizer.ggml.merges", merges)])
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         file = read_gguf(data)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert file.metadata.strings("tokenizer.ggml.merges")[-1] == b"150999 150999"
     assert min(times) < 0.3

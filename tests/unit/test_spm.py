@@ -263,9 +263,9 @@ def test_long_words_take_linear_time(word: str) -> None:
     doubling = [normal("a" * 2**power, float(power)) for power in range(1, 12)]
     spm = tokenizer(*BYTES, *LETTERS, *doubling, normal("ab", -1), normal("bc", -2), normal("abab", -1))
     text = (word * 100_000)[:100_000].encode()
-    start = time.perf_counter()
+    start = time.process_time()
     ids = spm.encode(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert spm.decode(ids) == b" " + text
 
 
