@@ -25,9 +25,10 @@ from refruntime.inspection import Inspection, inspect_artifact
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, numerics_named
-from refruntime.runtime import Runtime, checked_utf8
+from refruntime.runtime import Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
+from refruntime.utf8 import checked_prompt
 
 Artifact = str | PathLike[str] | Buffer
 Prompt = str | bytes | Sequence[int]
@@ -82,7 +83,7 @@ class Model:
 
     def tokenize(self, text: str | bytes, add_special: bool = True) -> list[int]:
         """Encode text; `add_special` adds BOS and EOS as the model says. Statuses: InvalidUtf8, GenerationFailed."""
-        return self.tokenizer.encode(checked_utf8(raw_bytes(text)), add_special=add_special)
+        return self.tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
 
     def detokenize(self, ids: Iterable[int]) -> bytes:
         """Decode ids into bytes, not necessarily valid UTF-8 (SL-8, GG-6). ValueError for an id outside 0 .. V - 1."""
@@ -94,7 +95,7 @@ class Model:
         Statuses for text: InvalidUtf8, InvalidLength (empty), ContextExceeded, GenerationFailed.
         """
         if isinstance(prompt, str | bytes):
-            return self._runtime.encode_prompt(checked_utf8(_prompt_bytes(prompt)))
+            return self._runtime.encode_prompt(checked_prompt(_prompt_bytes(prompt)))
         return self._checked_ids(prompt)
 
     def logits(self, prompt: Prompt, tracer: Tracer | None = None) -> NDArray[Any]:

@@ -26,9 +26,9 @@ from refruntime.commands.shared import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
-from refruntime.runtime import checked_utf8
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.vocabulary import Vocabulary
+from refruntime.utf8 import checked_prompt
 
 
 @click.command(
@@ -66,7 +66,7 @@ def tokenize_command(
         if jsonl is not None:
             _encode_lines(tokenizer, jsonl, bool(add_special))
             return
-        ids = tokenizer.encode(checked_utf8(raw_bytes(text or "")), add_special=add_special is not False)
+        ids = tokenizer.encode(checked_prompt(raw_bytes(text or "")), add_special=add_special is not False)
     if as_json:
         write_json({"model": str(model), "tokenizer": tokenizer.kind, "ids": ids, "tokens": _tokens(tokenizer, ids)})
     else:
@@ -76,7 +76,7 @@ def tokenize_command(
 def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool) -> None:
     for number, text in _json_strings(source):
         try:
-            ids = tokenizer.encode(checked_utf8(raw_bytes(text)), add_special=add_special)
+            ids = tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
         except ContractError as error:
             error.detail = f"{error.detail} (line {number})"
             raise

@@ -13,7 +13,7 @@ PACKAGE = "refruntime"
 # Each set holds the parts on which the next ones may rest. Arrows point down only.
 FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
-PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics"}
+PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 COMPARISON = ORACLE | {"api", "convert", "engines", "client", "cases", "differential"}
 TOP = COMPARISON | {"commands", "repl", "cli", "pytest_plugin"}
@@ -29,6 +29,7 @@ INTERNAL: dict[str, set[str]] = {
     "sampling": FOUNDATION | {"numerics"},
     "model": FORMATS | {"tokenizers"},
     "diagnostics": FOUNDATION | {"numerics", "sampling"},
+    "utf8": FOUNDATION,
     "runtime": PIECES,
     "host_numbers": set(),
     "memory": {"contract", "errors"},
