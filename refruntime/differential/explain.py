@@ -1,4 +1,4 @@
-"""Explain a divergence: which single change of the oracle answers every step as the build did, and what differs first."""
+"""Explain a divergence: which single change of the oracle answers every step as the build did."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from refruntime.differential.trial import Trial, try_hypothesis
 SHOWN: Final = 4
 """Further fitting hypotheses that the text report names."""
 
-REMEMBERED: Final = 24
-"""Diverging cases that are kept to tell hypotheses apart."""
+REMEMBERED: Final = 32
+REMEMBERED_OF_FAMILY: Final = 6
+"""Diverging cases that are kept to tell hypotheses apart, in all and of one family."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,14 @@ class Explanation:
 class Explainer:
     """Explain one diverging case after the other against one oracle, and remember which hypotheses fitted.
 
-    `offered` are the diagnostics fields that the build is known to show. A hypothesis that fitted before is tried first;
-    only if none of these fits are all others tried.
+    `offered` are the diagnostics fields that the build is known to show. Hypotheses that fitted before are tried first,
+    all others only if none of these fits, and after `searches` vain searches no more.
     """
 
     oracle: Oracle
     offered: frozenset[str] = frozenset()
     hypotheses: Sequence[Hypothesis] = ()
+    searches: int = 16
     runs: list[PairRun] = field(default_factory=list)
     trials: dict[str, dict[str, Trial]] = field(default_factory=dict)
 
@@ -105,13 +107,13 @@ class Explainer:
         first = run.comparison.first
         if first is None:
             return None
-        if len(self.runs) < REMEMBERED:
-            self.runs.append(run)
+        self._remember(run)
         possible = list(relevant(self.hypotheses, run))
         known = self.candidates()
         trials = [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
-        if not any(trial.fits for trial in trials):
+        if self.searches and not any(trial.fits for trial in trials):
             trials += [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
+            self.searches -= not any(trial.fits for trial in trials)
         fits = tuple(trial for trial in trials if trial.fits)
         partly = [trial for trial in trials if not trial.fits and trial.explained > first.index]
         return Explanation(
@@ -128,6 +130,12 @@ class Explainer:
         if run.case.name not in tried:
             tried[run.case.name] = try_hypothesis(hypothesis, run, self.oracle, self.offered)
         return tried[run.case.name]
+
+    def _remember(self, run: PairRun) -> None:
+        family = run.case.name.partition("/")[0]
+        alike = sum(known.case.name.startswith(family + "/") for known in self.runs)
+        if len(self.runs) < REMEMBERED and alike < REMEMBERED_OF_FAMILY:
+            self.runs.append(run)
 
     def candidates(self) -> frozenset[str]:
         """Return the names of the hypotheses that explained some case."""

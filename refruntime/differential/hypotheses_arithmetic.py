@@ -206,7 +206,8 @@ class _SmallerFixedEpsilon(_FixedEpsilon):
 
 class _WeightFirst(_RmsNorm):
     def product(self, x: Array, inverse: Array, weight: Array) -> Array:
-        return x * (inverse * weight)
+        product: Array = x * (inverse * weight)
+        return product
 
 
 class _WeightTimesValueFirst(_RmsNorm):

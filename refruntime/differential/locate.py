@@ -61,14 +61,14 @@ def first_varied_value(changes: Changes, run: PairRun, oracle: Oracle) -> str | 
     first = run.comparison.first
     if first is None:
         return None
-    traces = []
+    traces: list[list[Key]] = []
     for variation in (Changes(), changes):
         recorder = _Recorder()
         for index, _ in enumerate(varied_answers(variation, run, oracle, recorder)):
             if index == first.index:
                 break
         traces.append(recorder.keys)
-    for mine, theirs in zip(*traces, strict=False):
+    for mine, theirs in zip(traces[0], traces[1], strict=False):
         if mine != theirs:
             return mine[0]
     return None

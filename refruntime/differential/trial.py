@@ -18,7 +18,7 @@ from refruntime.trace import Tracer
 
 @dataclass(frozen=True)
 class Trial:
-    """`explained` of `steps` steps of a case, counted from its start, are what the build answered under a hypothesis."""
+    """Under a hypothesis the oracle answers `explained` of `steps` steps, counted from the start, as the build did."""
 
     hypothesis: Hypothesis
     explained: int
