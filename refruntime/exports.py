@@ -94,7 +94,7 @@ class ExportedABI:
 
     def init_runtime(self) -> int:
         """Create the runtime if there is none (ST-1, ST-2)."""
-        return self._status_call(Runtime.init_runtime)
+        return self._status_call(lambda runtime: runtime.init_runtime())
 
     def load_model(self, pointer: Number, length: Number) -> int:
         """Load an SLM1 or GGUF artifact from memory (ST-3, ST-4): statuses 0, 1, 2, 4 to 10, 13."""
@@ -115,7 +115,7 @@ class ExportedABI:
 
     def generate_next_token(self) -> int:
         """Continue by one token (NT-1 .. NT-7): statuses 0, 3, 11 to 14."""
-        return self._status_call(Runtime.generate_next_token)
+        return self._status_call(lambda runtime: runtime.generate_next_token())
 
     def last_result_ptr(self) -> int:
         """Return the pointer of the result text, 0 when the lock is unavailable (MEM-6, MEM-7)."""
@@ -135,11 +135,11 @@ class ExportedABI:
 
     def reset_context(self) -> int:
         """Clear the context, keep model and configuration (ST-5): status 0 or 13."""
-        return self._status_call(Runtime.reset_context)
+        return self._status_call(lambda runtime: runtime.reset_context())
 
     def free_model(self) -> int:
         """Release the model (ST-6): status 0 or 13."""
-        return self._status_call(Runtime.free_model)
+        return self._status_call(lambda runtime: runtime.free_model())
 
     # Behind the exports --------------------------------------------------------------------------------------------
 

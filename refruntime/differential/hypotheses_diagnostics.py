@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -15,15 +16,16 @@ from refruntime.differential.hypotheses import Changes, Hypothesis
 from refruntime.model.kv_cache import scratch_bytes
 from refruntime.runtime import Runtime
 from refruntime.sampling import Choice
-from refruntime.sampling.stages import select
+from refruntime.sampling.stages import Selection, select
 
 Document = dict[str, Any]
 
 
-class _Edited(Runtime):
+class EditedDiagnostics(Runtime):
     """Change the document before it is shown; its keys are those of the contract while `edit` sees it."""
 
     def diagnostics(self) -> bytes:
+        """Return the changed document."""
         names = {key: key for key in DIAGNOSTIC_NAMES} | dict(self.profile.diagnostic_names)
         shown = json.loads(super().diagnostics())
         document = {key: shown[name] for key, name in names.items()}
@@ -34,7 +36,13 @@ class _Edited(Runtime):
         """Change one value."""
 
 
-class _LabelKept(_Edited):
+def shown_tokens(selection: Selection) -> list[list[int | float | None]]:
+    """Return [id, logit] pairs as the document shows them: null for a logit that is not finite."""
+    pairs = zip(selection.ids.tolist(), selection.logits.tolist(), strict=True)
+    return [[token, logit if math.isfinite(logit) else None] for token, logit in pairs]
+
+
+class _LabelKept(EditedDiagnostics):
     label = "none"
 
     def free_model(self) -> None:
@@ -46,17 +54,17 @@ class _LabelKept(_Edited):
             document["quantization"] = self.label
 
 
-class _LengthOfPrompt(_Edited):
+class _LengthOfPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["kv_length"] = len(self.context.prompt_ids)
 
 
-class _LengthWithoutPrompt(_Edited):
+class _LengthWithoutPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["kv_length"] -= len(self.context.prompt_ids)
 
 
-class _EosCounted(_Edited):
+class _EosCounted(EditedDiagnostics):
     counted = False
 
     def _generate(self, prompt_ids: Callable[[], list[int]], max_new_tokens: int) -> None:
@@ -69,7 +77,7 @@ class _EosCounted(_Edited):
             document["generated_tokens"] += 1
 
 
-class _MeanInDouble(_Edited):
+class _MeanInDouble(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         logits = self.context.sampled_logits
         if logits is not None:
@@ -77,14 +85,14 @@ class _MeanInDouble(_Edited):
             document["logits_summary"]["mean"] = mean if np.isfinite(mean) else None
 
 
-class _ScratchWithoutContext(_Edited):
+class _ScratchWithoutContext(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         if self.model is not None:
             hyperparameters = self.model.hyperparameters
             document["peak_scratch_bytes"] = scratch_bytes(hyperparameters) - 4 * hyperparameters.max_context
 
 
-class _PreviousTopTokens(_Edited):
+class _PreviousTopTokens(EditedDiagnostics):
     """Show the top tokens of the sampling step before the last one, if there was one since the context began."""
 
     shown: NDArray[np.float32] | None = None
@@ -102,11 +110,7 @@ class _PreviousTopTokens(_Edited):
 
     def edit(self, document: Document) -> None:
         if self.context.sampled_logits is not None and self.shown is not None:
-            best = select(self.shown, TOP_TOKENS, self.profile)
-            document["top_tokens"] = [
-                [int(token), float(logit) if np.isfinite(logit) else None]
-                for token, logit in zip(best.ids, best.logits, strict=True)
-            ]
+            document["top_tokens"] = shown_tokens(select(self.shown, TOP_TOKENS, self.profile))
 
 
 class _FirstTopTokens(_PreviousTopTokens):
@@ -114,7 +118,7 @@ class _FirstTopTokens(_PreviousTopTokens):
         return self.shown
 
 
-class _TopTokensByTopK(_Edited):
+class _TopTokensByTopK(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["top_tokens"] = document["top_tokens"][: self.sampling.top_k]
 

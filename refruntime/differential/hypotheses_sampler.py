@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.contract.limits import MAX_TOP_K
+from refruntime.contract.limits import MAX_TOP_K, TOP_TOKENS
 from refruntime.contract.profile import Profile
 from refruntime.differential.hypotheses import Changes, Hypothesis
+from refruntime.differential.hypotheses_diagnostics import Document, EditedDiagnostics, shown_tokens
 from refruntime.numerics.libm import expf
 from refruntime.runtime import Runtime
 from refruntime.sampling import STAGES, Choice, Draw, Stages
@@ -158,7 +159,6 @@ _STAGES: Final[tuple[tuple[str, str, str, Stages], ...]] = (
     ("top-k-one-more", "one candidate more than top_k is retained", "SA-2", STAGES._replace(select=_one_more)),
     ("top-k-one-less", "one candidate less than top_k is retained", "SA-2", STAGES._replace(select=_one_less)),
     ("top-k-ignored", "top_k is ignored", "SA-2", STAGES._replace(select=_all_of_them)),
-    ("nan-retained", "NaN logits stay among the candidates", "SA-2", STAGES._replace(select=_nan_first)),
     (
         "temperature-multiplied",
         "logits are multiplied by the temperature",
@@ -249,7 +249,18 @@ class _LeavesGenerator(Runtime):
         return choice
 
 
+class _NanRetained(EditedDiagnostics):
+    """Candidates and top tokens are made by one function, so NaN is in both."""
+
+    stages = STAGES._replace(select=_nan_first)
+
+    def edit(self, document: Document) -> None:
+        if self.context.sampled_logits is not None:
+            document["top_tokens"] = shown_tokens(_nan_first(self.context.sampled_logits, TOP_TOKENS, self.profile))
+
+
 _RUNTIMES: Final[tuple[tuple[str, str, str, type[Runtime]], ...]] = (
+    ("nan-retained", "NaN logits stay among the candidates", "SA-2", _NanRetained),
     ("generator-shared", "generate draws from the runtime-owned generator", "GEN-7", _SharedGenerator),
     ("generator-fresh", "generate_next_token makes a fresh generator every time", "NT-4", _FreshEveryTime),
     ("generator-kept", "the generator of generate becomes the runtime-owned one", "GEN-7", _LeavesGenerator),
