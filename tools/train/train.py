@@ -117,7 +117,7 @@ def train(
         seen_weights = quantize_all(weights, "q4_0" if quantized else "f32")
         loss = mean_loss(sizes, seen_weights, *make_batch(batch, sizes.max_context))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         if (step + 1) % 200 == 0 or step + 1 == recipe.steps:
@@ -163,7 +163,7 @@ def main() -> None:
 
     weights, log = train(recipe, sizes, stories, validation)
     arrays = {name: weight.numpy() for name, weight in weights.items()}
-    numpy.savez(arguments.output, **arrays)
+    numpy.savez(arguments.output, allow_pickle=False, **arrays)
     report = {
         "model": arguments.model,
         "hyper_parameters": asdict(sizes),
