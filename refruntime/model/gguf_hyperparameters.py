@@ -32,8 +32,8 @@ _USED: Final = (
     "rope.scaling.yarn_beta_slow",
     "rope.scale_linear",
 )
-_HARMLESS: Final = ("rope.scaling.finetuned",)
-"""They matter to nobody."""
+_HARMLESS: Final = ("rope.scaling.finetuned", "tensor_data_layout")
+"""They tell how a model was made; llama.cpp reads neither."""
 
 _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
     "expert_count": (ValueType.UINT32, 0),

@@ -233,6 +233,7 @@ HARMLESS: dict[str, Keys] = {
         "llama.attention.head_count": array(I32, [4] * LAYERS),
         "llama.attention.head_count_kv": array(U32, [2] * LAYERS),
     },
+    "how the file was made": {"llama.tensor_data_layout": scalar(STRING, "Meta AI original pth")},
     "other software's keys": {"general.name": scalar(STRING, "Tiny"), "mine.setting": array(F64, [1.0])},
     "more scores and types than tokens": {
         "tokenizer.ggml.scores": array(F32, [*SCORES, float("nan")]),
