@@ -89,6 +89,13 @@ def test_fingerprints_are_distinct_and_stable() -> None:
     assert shown.stdout.strip() == Profile().fingerprint
 
 
+def test_another_contract_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-5: the same choices under a new contract version are another profile."""
+    before = Profile().fingerprint
+    monkeypatch.setattr("refruntime.contract.profile.CONTRACT_VERSION", CONTRACT_VERSION + "+1")
+    assert Profile().fingerprint != before
+
+
 def test_default_is_the_first_option() -> None:
     """ERR-4, GEN-9: the default profile takes the first option everywhere, and differs from itself in nothing."""
     for switch in Profile.switches():

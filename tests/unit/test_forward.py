@@ -159,3 +159,24 @@ def test_claimed_context_costs_no_memory() -> None:
     transformer(file, Seq32()).new_cache()
     assert tracemalloc.get_traced_memory()[1] < 20 * len(file)
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("first_logit", [0, 3, -1])
+def test_events_know_their_position(first_logit: int) -> None:
+    """GEN-4: an event names the position of its first row, also where logits are left out."""
+    events: list[TensorEvent] = []
+
+    class Collector:
+        def event(self, event: Event) -> None:
+            assert isinstance(event, TensorEvent)
+            events.append(event)
+
+    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), Seq32())
+    cache = model.new_cache()
+    model.forward(TOKENS[:7], cache)
+    model.forward(TOKENS[7:12], cache, first_logit=first_logit, tracer=Collector())
+    for event in events:
+        skipped = first_logit % 5 if event.name in ("output_norm", "logits") else 0
+        assert event.position == 7 + skipped, event.name
+        rows = event.shape[1] if event.name.endswith(("scores", "weights")) else event.shape[0]
+        assert rows == 5 - skipped, event.name

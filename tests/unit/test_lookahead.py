@@ -71,6 +71,20 @@ def test_no_guess_changes_an_answer(guesses: dict[int, list[int]]) -> None:
     assert observed(guesses) == observed({})
 
 
+def test_what_was_computed_early_belongs_to_its_position() -> None:
+    """GEN-2, GEN-4: a prompt of the very token that was computed ahead elsewhere is forwarded at position 0."""
+    fresh, used = (Runtime(Profile(invalid_output_utf8="lossy")) for _ in range(2))
+    for runtime in (fresh, used):
+        runtime.load_model(FILE)
+        runtime.set_sampling_config(1.0, 260, 1.0, 7)
+    used.expect(RIGHT[:20])
+    used.generate(PROMPT, 8)  # leaves the logits behind RIGHT[8] ready
+    for runtime in (fresh, used):
+        runtime.generate_from_ids([RIGHT[8]], 5)
+    assert used.diagnostics() == fresh.diagnostics()
+    assert used.context.generated_ids == fresh.context.generated_ids
+
+
 def test_right_guess_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """GEN-4: a right guess turns a generation into one pass, a missing one into a pass for every token."""
     monkeypatch.setattr("refruntime.model.bound.Transformer", CountingTransformer)
