@@ -71,10 +71,14 @@ class FollowingRuntime(Runtime):
         return context.choice
 
 
-def only_tokens_differ(comparison: Comparison) -> bool:
-    """Say whether the first differing step may differ in nothing but a token, and what follows from it."""
+def only_tokens_differ(case: Case, comparison: Comparison) -> bool:
+    """Say whether the first differing step chose tokens and may differ in nothing but one, and what follows from it."""
+    if comparison.first is None or comparison.first.index >= len(case.steps):
+        return False
+    step = case.steps[comparison.first.index]
     fields = {difference.field for difference in comparison.differences}
-    return bool(fields) and fields <= TOKEN_FIELDS | LOGIT_FIELDS and not fields.isdisjoint(TOKEN_FIELDS)
+    samples = isinstance(step, Generate) or step == NEXT_TOKEN
+    return samples and fields <= TOKEN_FIELDS | LOGIT_FIELDS and not fields.isdisjoint(TOKEN_FIELDS)
 
 
 def follow_ties(case: Case, build: Sequence[Observation], oracle: Oracle, offered: Collection[str]) -> Followed:
@@ -91,10 +95,10 @@ def follow_ties(case: Case, build: Sequence[Observation], oracle: Oracle, offere
         mine = _run_following(case, build, oracle, forced, samples, starts)
         comparison = compare_observations(mine, build, offered)
         first = comparison.first
-        if first is None or not only_tokens_differ(comparison):
+        if first is None or not only_tokens_differ(case, comparison):
             return Followed(mine, comparison, tuple(ties))
         end = starts[first.index + 1] if first.index + 1 < len(starts) else len(samples)
-        flip = _first_flip(case, first.index, build[first.index], samples[:end], starts[first.index], oracle)
+        flip = _first_flip(case, first.index, build, samples[:end], starts[first.index], oracle)
         if flip is None or flip.sample in forced or not flip.near_tie or not LOGIT_FIELDS.isdisjoint(offered):
             return Followed(mine, comparison, tuple(ties), flip)
         ties.append(flip)
@@ -118,10 +122,10 @@ def _run_following(
 
 
 def _first_flip(
-    case: Case, index: int, answer: Observation, samples: Sequence[Sample], start: int, oracle: Oracle
+    case: Case, index: int, answers: Sequence[Observation], samples: Sequence[Sample], start: int, oracle: Oracle
 ) -> Flip | None:
     """Return the first sample of step `index` whose token the build did not choose, as far as its answer tells."""
-    data = _resident(case, index)
+    data, answer = _resident(case, answers[:index]), answers[index]
     if data is None or answer.value != 0:
         return None
     tokenizer = oracle.bind(data, oracle.profile, oracle.numerics).tokenizer
@@ -146,12 +150,12 @@ def _first_flip(
     return None
 
 
-def _resident(case: Case, index: int) -> bytes | None:
-    """Return the model that the steps before `index` loaded last, None if a raw call may have loaded another."""
-    for step in reversed(case.steps[:index]):
-        if isinstance(step, Load):
-            return case.models[step.model]
-        if getattr(step, "export", "") == "load_model":
+def _resident(case: Case, answers: Sequence[Observation]) -> bytes | None:
+    """Return the model that the steps so far loaded last, None if that failed or was a raw call with unknown bytes."""
+    for answer in reversed(answers):
+        if isinstance(answer.step, Load):
+            return case.models[answer.step.model] if answer.value == 0 else None
+        if getattr(answer.step, "export", "") == "load_model":
             return None
     return None
 

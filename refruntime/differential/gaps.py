@@ -140,7 +140,7 @@ class _Search:
             return None
         comparison = compare_observations(reference, answers, self._offered)
         ties = 0
-        if only_tokens_differ(comparison):
+        if only_tokens_differ(case, comparison):
             followed = follow_ties(case, answers, self.oracle, self._offered)
             reference, comparison, ties = followed.observations, followed.comparison, len(followed.ties)
         verdict = judge(case, reference, answers, comparison, ties).verdict

@@ -189,7 +189,7 @@ class Suite:
         comparison = compare_observations(mine, build, offered)
         ties: tuple[Flip, ...] = ()
         flip = None
-        if only_tokens_differ(comparison):
+        if only_tokens_differ(case, comparison):
             followed = follow_ties(case, build, self.oracle, offered)
             mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
         run = PairRun(case, mine, build, comparison)

@@ -286,6 +286,30 @@ def test_wrong_draw_is_a_mismatch() -> None:
     assert 1e-3 < result.flip.margin < 1
 
 
+def test_no_token_is_looked_for_where_none_was_chosen() -> None:
+    """ST-5, ST-4: a result that differs after a reset, with no model or a refused one, is a plain mismatch."""
+    refused = {"story": STORY["story"], "broken": STORY["story"][:-1] + b"\x55"}
+    unchanged = changed_build(Profile(reset_result="unchanged"))
+    for steps in (
+        (NEXT_TOKEN, RESET),
+        (Load("story"), Load("broken"), RESET),
+        (Load("story"), Generate(b"a", 2), RESET),
+    ):
+        result = judge(Case("family/reset", steps, refused), unchanged)
+        assert result.verdict is Verdict.MISMATCH, result.crash
+        assert (result.comparison.matched, result.flip) == (len(steps) - 1, None)
+
+
+def test_different_text_without_a_model_of_known_bytes() -> None:
+    """NT-6: where the model came by a raw call, a different text is a mismatch whose margin is not known."""
+    story = STORY["story"]
+    raw = (Call("alloc", (len(story),), bind="m"), Write("m", story), Call("load_model", ("m", len(story))))
+    case = Case("family/raw", (*raw, Generate(b"a", 2), NEXT_TOKEN))
+    result = judge(case, changed_build(Profile(continuation_result="all generated text")))
+    assert result.verdict is Verdict.MISMATCH, result.crash
+    assert result.flip is None
+
+
 # Explanations ------------------------------------------------------------------------------------------------------
 
 
