@@ -73,6 +73,16 @@ def test_fresh_runtime() -> None:
     }
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_pointer_of_an_empty_result(strict: bool) -> None:
+    """CL-state: an empty result has a pointer too, of a fresh runtime as after a longer result."""
+    host = Host(strict=strict)
+    assert (host.result, host.abi.last_result_ptr() != 0) == (b"", True)
+    assert host.abi.generate(0, 1, 1) == 1
+    assert host.abi.reset_context() == 0
+    assert (host.result, host.abi.last_result_ptr() != 0) == (b"", True)
+
+
 def test_init_on_a_live_runtime_changes_nothing() -> None:
     """ST-2: model, context, configuration, result and diagnostics survive."""
     host = Host(model=story_model())

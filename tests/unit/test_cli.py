@@ -145,6 +145,18 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
+    """ERR-2: output that cannot be written is exit code 3, also when only the last flush finds out."""
+    model = tmp_path / "model.slm1"
+    model.write_bytes(lookup_model(spelling(b"Helo!")))
+    words = [sys.executable, "-m", "refruntime", "tokenize", str(model), "--jsonl", "-"]
+    with Path("/dev/full").open("wb") as full:
+        outcome = subprocess.run(words, input=b'"H"', stdout=full, stderr=subprocess.PIPE)
+    assert outcome.returncode == 3
+    assert b"No space left" in outcome.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the stream")
 @pytest.mark.parametrize("arguments", [("contract",), ("inspect",), ("inspect", "--json"), ("tokenize", "H")])
 def test_closed_output_is_no_bug(arguments: tuple[str, ...], tmp_path: Path) -> None:
