@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from refruntime.cases.battery_nucleus import nucleus_cases
 from refruntime.cases.models import Logits, Shape, btok_section, random_model, table_model
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Case, Configure, Generate, Load, Step
 from refruntime.contract.profile import Profile
@@ -34,6 +35,7 @@ def sampler_cases(profile: Profile) -> Iterator[Case]:
     """Yield every case of the family."""
     yield from _grid_cases(profile)
     yield from _edge_cases(profile)
+    yield from nucleus_cases(profile)
     yield from _unusual_logits_cases(profile)
     yield from _large_vocabulary_cases(profile)
 
