@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from refruntime.cases.observe import Observation
@@ -119,13 +119,13 @@ class _Search:
     cases: Sequence[Case]
     oracle: Oracle
 
+    answers: dict[str, list[Observation]] = field(default_factory=dict)
+    adopted: set[str] = field(default_factory=set)
+
     def __post_init__(self) -> None:
-        self._answers: dict[str, list[Observation]] = {}
-        self._adopted: set[str] = set()
-        self._offered: frozenset[str] = frozenset()
-        for case in self.cases:
-            self._answers[case.name] = observe(case, self.build(), self.oracle.profile)
-            self._offered |= offered_fields(self._answers[case.name])
+        if not self.answers:
+            self.answers = {case.name: observe(case, self.build(), self.oracle.profile) for case in self.cases}
+        self.offered = frozenset(name for answers in self.answers.values() for name in offered_fields(answers))
 
     def diverging(self, cases: Iterable[Case]) -> list[PairRun]:
         """Return the cases that are not fine under the adopted options."""
@@ -133,15 +133,15 @@ class _Search:
         return [run for run in runs if run is not None]
 
     def _compared(self, case: Case) -> PairRun | None:
-        answers = self._answers[case.name]
+        answers = self.answers[case.name]
         try:
             reference = follow(case, answers, self.oracle.engine(), self.oracle.profile)
         except HostMisuse:  # the case itself does what the contract leaves undefined
             return None
-        comparison = compare_observations(reference, answers, self._offered)
+        comparison = compare_observations(reference, answers, self.offered)
         ties = 0
         if only_tokens_differ(case, comparison):
-            followed = follow_ties(case, answers, self.oracle, self._offered)
+            followed = follow_ties(case, answers, self.oracle, self.offered)
             reference, comparison, ties = followed.observations, followed.comparison, len(followed.ties)
         verdict = judge(case, reference, answers, comparison, ties).verdict
         return None if verdict in FINE else PairRun(case, reference, answers, comparison)
@@ -152,24 +152,36 @@ class _Search:
         scores = {
             hypothesis: self._score(hypothesis, judged)
             for hypothesis in option_hypotheses(self.oracle.profile)
-            if hypothesis.option is not None and hypothesis.option[0] not in self._adopted
+            if hypothesis.option is not None and hypothesis.option[0] not in self.adopted
         }
         best = max(scores.values(), default=(0, 0))
         if best == (0, 0):
             return None
-        first, *others = [hypothesis for hypothesis, score in scores.items() if score == best]
+        first, *others = self._indistinguishable([item for item, score in scores.items() if score == best])
         if first.option is None or first.changes.profile is None:
             return None
         key, value = first.option
         attribute = next(name for name, known in _KEYS.items() if known == key)
-        self._adopted.add(key)
+        self.adopted.add(key)
         alternatives = tuple(other.option for other in others if other.option is not None)
         gap = Gap(key, value, getattr(self.oracle.profile, attribute), best[0], alternatives)
         return gap, replace(self.oracle, profile=first.changes.profile)
 
+    def _indistinguishable(self, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+        """Return those under which the fewest cases of the whole battery diverge, as far as they are the same cases."""
+        if len(hypotheses) == 1:
+            return list(hypotheses)
+        left = {item: self._names_under(item) for item in hypotheses}
+        fewest = min(left.values(), key=len)
+        return [item for item, names in left.items() if names == fewest]
+
+    def _names_under(self, hypothesis: Hypothesis) -> frozenset[str]:
+        other = replace(self, oracle=replace(self.oracle, profile=hypothesis.changes.profile or self.oracle.profile))
+        return frozenset(run.case.name for run in other.diverging(self.cases))
+
     def _score(self, hypothesis: Hypothesis, runs: Sequence[PairRun]) -> tuple[int, int]:
         """Return how many cases an option explains, and how many steps beyond the first differences."""
-        trials = [(try_hypothesis(hypothesis, run, self.oracle, self._offered), run) for run in runs]
+        trials = [(try_hypothesis(hypothesis, run, self.oracle, self.offered), run) for run in runs]
         steps = sum(max(0, trial.explained - run.comparison.matched) for trial, run in trials)
         return sum(trial.fits for trial, _ in trials), steps
 
