@@ -226,6 +226,13 @@ def test_mean_is_the_sequential_float32_sum() -> None:
     assert np.float32(report_of(*logits.tolist())["logits_summary"]["mean"]) == expected
 
 
+def test_mean_of_negative_zeros_is_zero() -> None:
+    """DG-7: the sum starts at 0.0, so it is not -0.0; a logit keeps its sign."""
+    document = build_diagnostics(Report(SamplingConfig(), logits=np.array([-0.0, -0.0], np.float32)), Profile())
+    assert b'"logits_summary":{"min":-0,"max":-0,"mean":0}' in document
+    assert b'"top_tokens":[[0,-0],[1,-0]]' in document
+
+
 @settings(max_examples=500, derandomize=True)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_numbers_read_back_and_are_the_shortest(value: float) -> None:

@@ -98,6 +98,8 @@ def test_failures_are_results() -> None:
     assert status("H", temperature=float("nan")) is Status.InvalidLength
     assert status("H", top_k=0) is Status.InvalidLength
     assert status("H", top_p=0.0) is Status.InvalidLength
+    assert status("H", top_p=1e-60) is Status.InvalidLength  # 0 as a float32
+    assert status("H", top_p=1 + 1e-12) is Status.Ok  # 1 as a float32
     assert status("H", seed=2**64) is Status.InvalidLength
     assert status(b"\xff") is Status.InvalidUtf8
     assert status("\ud800") is Status.InvalidUtf8

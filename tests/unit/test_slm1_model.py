@@ -191,11 +191,13 @@ def test_smallest_and_largest_scale() -> None:
 
 def test_extra_tensors_are_not_looked_at() -> None:
     """SL-3, SL-6, CL-slm1: block size, length, shape and scales of unknown tensors do not matter."""
-    names = [f"extra.{number}" for number in range(4)]
+    names = [f"extra.{number}" for number in range(6)]
     file = build([*model_tensors(Q8_0), *[tensor(name, (4, 4), Q8_0) for name in names]])
     patch_entry(file, names[0], block_size=3)
     patch_entry(file, names[1], byte_length=1)
     patch_entry(file, names[2], dim0=0, dim1=0)
+    patch_entry(file, names[4], dim1=0, block_size=0)
+    patch_entry(file, names[5], dtype=Q4_0, block_size=0)
     struct.pack_into("<f", file, entry_value(file, names[3], "scale_offset"), -1.0)
     model = load(fix_checksum(file))
     assert len(model.tensors) == 12
