@@ -63,6 +63,11 @@ FAMILIES: Final[Mapping[str, Callable[[Profile, Models], Iterator[Case]]]] = {
 """Family -> what makes its cases."""
 
 
+def generation_models(profile: Profile) -> dict[str, bytes]:
+    """Return the battery's own models on which generations run."""
+    return slm1_models(profile) | gguf_models()
+
+
 def slm1_models(profile: Profile) -> dict[str, bytes]:
     """Return a random model of every dtype, tied and untied."""
     return {

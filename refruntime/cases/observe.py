@@ -15,13 +15,17 @@ from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, Memory
 
 Diagnostics = Mapping[str, Any]
 
+_OF_NO_MEANING = ("get_diagnostics_len",)
+"""Diagnostics are compared by meaning, so their length says nothing (DG-3)."""
+
 
 @dataclass(frozen=True)
 class Observation:
     """What one step showed.
 
-    `kind` is `status` (code in `value`), `value` (any other result; a pointer is only known as zero or not), `none` (an
-    export without a result, or a write), or what went wrong: `trap`, `limit`, `fault`, `error`, told in `detail`.
+    `kind` is `status` (code in `value`), `value` (any other result; a pointer and the length of the diagnostics are
+    known only as zero or not), `none` (an export without a result, or a write), or what went wrong: `trap`, `limit`,
+    `fault`, `error`, told in `detail`.
     `result` and `diagnostics` are read after every status; the keys of `diagnostics` are those of the contract.
     """
 
@@ -81,7 +85,8 @@ class Session:
             self.bound[step.bind] = value
         if export.returns_status:
             return self._after_status(step, value)
-        return Observation(step, "value", int(value != 0) if "*" in export.result else value)
+        compared = step.export not in _OF_NO_MEANING and "*" not in export.result
+        return Observation(step, "value", value if compared else int(value != 0))
 
     def _after_status(self, step: Step, status: int) -> Observation:
         result, document = self.client.result(), self.client.diagnostics()

@@ -17,7 +17,8 @@ import click
 import numpy as np
 
 from refruntime import __version__
-from refruntime.cases.battery import FAMILIES, default_battery, select
+from refruntime.cases.battery import FAMILIES, default_battery, generation_models, select
+from refruntime.cases.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.commands.shared import json_option, map_file, progress, write_json
@@ -52,6 +53,7 @@ Examples:
   refruntime diff build.wasm
   refruntime diff build.wasm --filter sampler --filter GEN-9
   refruntime diff build.wasm --model stories.gguf --profile build.toml --junit report.xml
+  refruntime diff build.wasm --random 10000 --seed 7
   refruntime diff build.wasm --json | jq .summary
 """,
 )
@@ -78,6 +80,14 @@ Examples:
     type=click.Path(path_type=Path),
     help="Contract profile in TOML; without it what the build declares, else the default.",
 )
+@click.option(
+    "--random",
+    "sessions",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Run N random sessions instead of the battery; --seed chooses them.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of --random.")
 @click.option("--list", "only_list", is_flag=True, help="List the cases and the rules that they cite; run nothing.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine.")
 @click.option(
@@ -114,6 +124,8 @@ def diff_command(
     patterns: tuple[str, ...],
     models: tuple[Path, ...],
     profile_path: Path | None,
+    sessions: int | None,
+    seed: int,
     only_list: bool,
     fail_fast: bool,
     timeout: float,
@@ -133,13 +145,16 @@ def diff_command(
     given = read_profile(profile_path) if profile_path is not None else None
     resolved = _contract(module, given, as_json)
     if only_list:
-        _list(_cases(resolved.profile, models, patterns), as_json)
+        _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
         return
     engines = _engines(module, Limits(seconds=timeout), as_json)
     with progress("making the cases"):
-        cases = _cases(resolved.profile, models, patterns)
+        cases = _cases(resolved.profile, models, patterns, sessions, seed)
     oracle = Oracle(resolved.profile, _numerics(kernels, as_json))
-    about = _about(build, module, resolved, oracle, engines.facts, (profile_path, models), kernels)
+    repeated = [] if profile_path is None else ["--profile", str(profile_path)]
+    repeated += [word for path in models for word in ("--model", str(path))]
+    repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
+    about = _about(build, module, resolved, oracle, engines.facts, repeated, kernels)
     suite = Suite(engines.fresh, oracle)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
@@ -168,11 +183,17 @@ def _contract(module: bytes, given: Profile | None, as_json: bool) -> Resolved:
         _refuse(2, str(error), as_json)
 
 
-def _cases(profile: Profile, models: Sequence[Path], patterns: Sequence[str]) -> tuple[Case, ...]:
+def _cases(
+    profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
+) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
     golden = sorted(GOLDEN_MODELS.iterdir()) if GOLDEN_MODELS.is_dir() else []
     paths = [*(path for path in golden if path.suffix in MODEL_SUFFIXES), *models]
-    battery = default_battery(profile, {path.name: bytes(map_file(path)) for path in paths}, patterns)
+    artifacts = {path.name: bytes(map_file(path)) for path in paths}
+    if sessions is not None:
+        battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
+    else:
+        battery = default_battery(profile, artifacts, patterns)
     for pattern in patterns:
         if not select(battery, [pattern]):
             families = ", ".join(FAMILIES)
@@ -244,13 +265,10 @@ def _about(
     resolved: Resolved,
     oracle: Oracle,
     engine: dict[str, str],
-    repeated: tuple[Path | None, Sequence[Path]],
+    repeated: Sequence[str],
     kernels: str,
 ) -> About:
-    profile_path, models = repeated
-    words = ["refruntime", "diff", str(build)]
-    words += [] if profile_path is None else ["--profile", str(profile_path)]
-    words += [word for path in models for word in ("--model", str(path))]
+    """Say what was compared with what; `repeated` are the options that choose models, profile and random sessions."""
     return About(
         build=build.name,
         sha256=hashlib.sha256(module).hexdigest(),
@@ -264,7 +282,7 @@ def _about(
             "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
             f"Python {platform.python_version()}",
         },
-        command=shlex.join(words),
+        command=shlex.join(["refruntime", "diff", str(build), *repeated]),
     )
 
 
