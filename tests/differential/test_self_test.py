@@ -1,0 +1,96 @@
+"""The comparison itself is tested: seeded bugs of the guest are caught and named, options found, nobody else blamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("wasmtime")
+
+from refruntime.cases.battery import default_battery, select
+from refruntime.cases.steps import Case
+from refruntime.contract.profile import Profile
+from refruntime.differential.hypotheses_catalogue import catalogue
+from refruntime.differential.run import Oracle
+from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
+from tests.guest.build import Toolchain, build, find_toolchain, option_names
+from tools.self_test import CAUSES, NUMERIC_FAMILIES, OPTIONS, Recorded, catch, diverging, engines, gap_of
+
+BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))
+FEW = 6
+"""Diverging cases after which a mutant has been seen enough in the fast test."""
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Recorded:
+    """Every third case of the battery, and all on sampler and tokenizers, with the oracle's answers."""
+    oracle = Oracle()
+    battery = default_battery(oracle.profile)
+    sampler = {case.name for case in select(battery, ["sampler", "generator", "tokenizer"])}
+    return Recorded.of([case for at, case in enumerate(battery) if at % 3 == 0 or case.name in sampler], oracle)
+
+
+@pytest.fixture(scope="module")
+def whole_battery() -> Recorded:
+    """All cases of the battery with the oracle's answers."""
+    oracle = Oracle()
+    return Recorded.of(default_battery(oracle.profile), oracle)
+
+
+@pytest.fixture(scope="module")
+def toolchain() -> Toolchain:
+    """The Rust compiler for wasm32; skips where there is none."""
+    from tests.guest.build import BuildError
+
+    try:
+        return find_toolchain()
+    except BuildError as error:
+        pytest.skip(str(error))
+
+
+def test_every_bug_has_a_name_and_every_option_a_place() -> None:
+    """The self-test knows every seeded bug and every option of the guest, and no others."""
+    assert CAUSES.keys() == BUGS.keys()
+    assert set(CAUSES.values()) <= {hypothesis.name for hypothesis in catalogue(Profile())}
+    assert sorted(OPTIONS) == option_names()
+
+
+def test_the_clean_build_is_not_blamed(recorded: Recorded) -> None:
+    """A build that follows the contract diverges nowhere."""
+    assert [run.case.name for run in diverging(engines(GUEST), recorded)] == []
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_committed_mutant_is_caught_and_named(name: str, recorded: Recorded) -> None:
+    """Every committed mutant diverges, and the hypothesis that describes its bug explains as much as any other."""
+    result = catch(name, engines(MUTANTS[name]), recorded, most=FEW)
+    assert result.diverging > 0
+    assert result.named, f"{BUGS[name]['description']}: explained by {result.causes}"
+
+
+@pytest.mark.slow
+def test_every_seeded_bug_is_caught_and_most_are_named(
+    whole_battery: Recorded, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    """All seeded bugs are caught, three quarters of the numeric ones are named, and the clean build is not blamed."""
+    assert [run.case.name for run in diverging(engines(GUEST), whole_battery)] == []
+    results = {
+        name: catch(name, engines(build(tmp_path, bugs=[name], toolchain=toolchain).path), whole_battery, most=12)
+        for name in BUGS
+    }
+    assert [name for name, result in results.items() if result.diverging == 0] == []
+    numeric = [name for name in BUGS if BUGS[name]["family"] in NUMERIC_FAMILIES]
+    named = [name for name in numeric if results[name].named]
+    assert 4 * len(named) >= 3 * len(numeric), sorted(set(numeric) - set(named))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_found_as_a_gap(name: str, toolchain: Toolchain, tmp_path: Path) -> None:
+    """An option build is a contract gap with its rule and option, and agrees under the written profile."""
+    battery: Callable[[Profile], Sequence[Case]] = default_battery
+    fine, text = gap_of(name, engines(build(tmp_path, options=[name], toolchain=toolchain).path), battery)
+    assert fine, text
