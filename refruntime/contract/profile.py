@@ -32,6 +32,9 @@ DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
 )
 """Keys of the diagnostics document, in order (DG-3)."""
 
+CONTAINERS: Final = ("slm1", "gguf")
+"""Containers that a loader may know (GG-1)."""
+
 
 class ProfileError(ValueError):
     """A profile file or value is not valid; the message names the key, what was expected and what was found."""
@@ -133,7 +136,7 @@ class Profile:
     )
     checksum_start: int = _value("SL-5.start", "start of the SLM1 checksum, 0 .. 2^64-1", 0xCBF29CE484222325)
     checksum_rotation: int = _value("SL-5.rotation", "left rotation of one checksum step, 0 .. 63", 5)
-    containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", ("slm1", "gguf"))
+    containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", CONTAINERS)
     gguf_context_limit: int = _value("GG-7", "largest capacity of a GGUF model in positions", 2048)
     diagnostic_names: tuple[tuple[str, str], ...] = _value(
         "DG-3", "contract key to the key that the build uses, where it differs", ()
@@ -142,6 +145,10 @@ class Profile:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item.metadata, getattr(self, item.name))
+        # One order for what has none, so that profiles of equal meaning are equal and have one fingerprint.
+        object.__setattr__(self, "containers", tuple(name for name in CONTAINERS if name in self.containers))
+        names = sorted((name, other) for name, other in self.diagnostic_names if name != other)
+        object.__setattr__(self, "diagnostic_names", tuple(names))
 
     @classmethod
     def switches(cls) -> tuple[Switch, ...]:
@@ -228,7 +235,7 @@ def _check(metadata: Any, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ProfileError(f"{key}: expected an integer {low} .. {high}, found {value!r}")
     elif key == "GG-1":
-        if not isinstance(value, tuple) or not value or any(name not in ("slm1", "gguf") for name in value):
+        if not isinstance(value, tuple) or not value or any(name not in CONTAINERS for name in value):
             raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
     elif key == "DG-3" and not _is_name_map(value):
         raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
@@ -254,7 +261,7 @@ def _from_plain_value(key: str, value: Any) -> Any:
     if key == "GG-1" and isinstance(value, list):
         return tuple(value)
     if key == "DG-3" and isinstance(value, dict):
-        return tuple(sorted(value.items()))
+        return tuple(value.items())
     return value
 
 

@@ -96,6 +96,16 @@ def test_another_contract_has_another_fingerprint(monkeypatch: pytest.MonkeyPatc
     assert Profile().fingerprint != before
 
 
+def test_order_and_repetition_mean_nothing() -> None:
+    """GG-1, DG-3: profiles that say the same are equal, whatever the order, and have one fingerprint."""
+    containers = Profile(containers=("gguf", "slm1", "gguf"))
+    assert (containers, containers.fingerprint) == (Profile(), Profile().fingerprint)
+    renamed = Profile(diagnostic_names=(("top_k", "k"), ("seed", "s"), ("top_p", "top_p")))
+    same = Profile.from_toml('[rules]\n"DG-3" = {seed = "s", top_k = "k"}\n')
+    assert (renamed, renamed.fingerprint) == (same, same.fingerprint)
+    assert Profile.from_toml(renamed.to_toml()) == renamed
+
+
 def test_default_is_the_first_option() -> None:
     """ERR-4, GEN-9: the default profile takes the first option everywhere, and differs from itself in nothing."""
     for switch in Profile.switches():
