@@ -168,9 +168,12 @@ def test_header_fields_survive(tmp_path: Path) -> None:
 
 
 def edited_gguf(source: Path, target: Path, **changes: Any) -> None:
-    """Write a copy of a converted file with other metadata values (None drops a key) or one more tensor."""
+    """Write a copy of a converted file with other metadata values (None drops a key), rope scaling, or more tensors."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, "llama")
+    if "linear_scaling" in changes:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(changes.pop("linear_scaling"))
     for key, field in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
             continue
@@ -205,6 +208,7 @@ TOKENS = [*(f"<0x{byte:02X}>" if byte != 32 else "▁" for byte in range(256)), 
         ({"tokens": [*TOKENS[:65], "A", *TOKENS[66:]], "types65": 1}, "id 65 differs"),
         ({"tokens": [*TOKENS[:-2], "<PAD>", "<unk>"]}, "id 258 differs"),
         ({"rope_freqs.weight": np.ones(8, np.float32)}, "rope_freqs"),
+        ({"linear_scaling": 4.0}, "no rope_scaling"),
     ],
 )
 def test_refused_gguf(source: Path, tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

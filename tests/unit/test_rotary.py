@@ -48,3 +48,12 @@ def test_yarn() -> None:
     turns = expected_turns() * [k + (1 - k) / 4 for k in kept]
     np.testing.assert_allclose(cosines / size, np.cos(turns), atol=1e-12)
     np.testing.assert_allclose(sines / size, np.sin(turns), atol=1e-12)
+
+
+def test_yarn_between_two_pairs() -> None:
+    """CL-gguf: the blend begins at the pair that the fast limit rounds down to, and ends where the slow one rounds up.
+
+    Within 512 positions pair i makes 512 / (2 pi) * 10000^(-i/8) turns: 8 at i = 2.02, 1 at i = 3.82.
+    """
+    scaling = RopeScaling("yarn", 4.0, original_context=512, beta_fast=8.0, beta_slow=1.0)
+    assert scaling.ramp(10000.0, 16) == [1, 1, 1, 0.5, 0, 0, 0, 0]
