@@ -12,6 +12,7 @@ from refruntime.differential.hypotheses_arithmetic import arithmetic_hypotheses
 from refruntime.differential.hypotheses_attention import attention_hypotheses
 from refruntime.differential.hypotheses_container import container_hypotheses
 from refruntime.differential.hypotheses_diagnostics import diagnostics_hypotheses
+from refruntime.differential.hypotheses_dots import dot_product_hypotheses
 from refruntime.differential.hypotheses_sampler import sampler_hypotheses
 from refruntime.differential.hypotheses_state import state_hypotheses
 from refruntime.differential.hypotheses_tokenizer import tokenizer_hypotheses
@@ -30,6 +31,7 @@ def catalogue(profile: Profile) -> tuple[Hypothesis, ...]:
         *attention_hypotheses(),
         *weight_hypotheses(),
         *arithmetic_hypotheses(),
+        *dot_product_hypotheses(),
     )
 
 

@@ -19,6 +19,7 @@ from refruntime.differential.hypotheses import Hypothesis, varied_engine
 from refruntime.differential.hypotheses_arithmetic import arithmetic_hypotheses
 from refruntime.differential.hypotheses_attention import attention_hypotheses
 from refruntime.differential.hypotheses_catalogue import catalogue
+from refruntime.differential.hypotheses_dots import dot_product_hypotheses
 from refruntime.differential.hypotheses_weights import weight_hypotheses
 from refruntime.differential.run import Oracle, PairRun, run_pair
 from refruntime.differential.suite import Explainer as ExplainerProtocol
@@ -126,7 +127,7 @@ def forward_hypotheses() -> Iterator[Hypothesis]:
     silent = {"kv-heads-modulo", "rope-factors-ignored", "rope-factors-multiplied"}
     # The last bit of a libm function need not reach a logit of a model this small.
     rare = {"power-rounded", "angles-rounded", "exp-rounded"}
-    for item in (*attention_hypotheses(), *weight_hypotheses(), *arithmetic_hypotheses()):
+    for item in (*attention_hypotheses(), *weight_hypotheses(), *arithmetic_hypotheses(), *dot_product_hypotheses()):
         if item.name not in silent | rare:
             yield item
 
