@@ -50,37 +50,8 @@ CAUSES: Final[dict[str, str]] = json.loads((PROJECT / "tests" / "differential" /
 """Seeded bug -> the hypothesis that names it."""
 
 OPTIONS: Final[dict[str, tuple[str, Any]]] = {
-    "err4_empty": ("ERR-4", "empty"),
-    "err4_unchanged": ("ERR-4", "unchanged"),
-    "fw4_value_times_input": ("FW-4", "(q*x)*scale"),
-    "fw4_block_sum": ("FW-4", "sum times scale"),
-    "gen9_13": ("GEN-9", "13"),
-    "gen9_lossy": ("GEN-9", "lossy"),
-    "nt2_invalid_length": ("NT-2", "2"),
-    "nt2_context_exceeded": ("NT-2", "11"),
-    "nt6_all_text": ("NT-6", "all generated text"),
-    "pr1_7_9_8": ("PR-1", "7,9,8"),
-    "pr1_star": ("PR-1", "12,25,27 times 0x2545F4914F6CDD1D"),
-    "pr2_one": ("PR-2", "1"),
-    "pr2_star_constant": ("PR-2", "0x2545F4914F6CDD1D"),
-    "pr2_marsaglia": ("PR-2", "88172645463325252"),
-    "pr3_53_bits": ("PR-3", "53 high bits"),
-    "pr3_64_bits": ("PR-3", "output / 2^64"),
-    "pr4_generate_reseeds": ("PR-4.generate", "reseeded"),
-    "pr4_load_reseeds": ("PR-4.load", "reseeded"),
-    "pr4_reset_reseeds": ("PR-4.reset", "reseeded"),
-    "sa2_higher_id_first": ("SA-2", "higher id first"),
-    "sa3_reciprocal": ("SA-3", "multiply by the f32 reciprocal"),
-    "sa5_drop_crossing": ("SA-5", "drop crossing but keep one"),
-    "sa6_less_or_equal": ("SA-6", "<="),
-    "sc3_no": ("SC-3", "no"),
-    "sl5_start_zero": ("SL-5.start", 0),
-    "sl5_rotate_7": ("SL-5.rotation", 7),
-    "sl5_rotate_13": ("SL-5.rotation", 13),
-    "sl5_multiply_then_rotate": ("SL-5.order", "mix, multiply, rotate"),
-    "sl5_not_verified": ("SL-5.verify", "not verified"),
-    "st2_recreate": ("ST-2", "recreate"),
-    "st5_unchanged": ("ST-5", "unchanged"),
+    option: next(iter(choice.items()))
+    for option, choice in json.loads((PROJECT / "tests/guest/declared.json").read_text("utf-8")).items()
 }
 """Option of the guest -> key and value in a profile."""
 

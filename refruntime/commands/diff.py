@@ -25,6 +25,7 @@ from refruntime.commands.shared import json_option, map_file, progress, write_js
 from refruntime.contract.profile import Profile
 from refruntime.differential.document import JSON_VERSION, json_document
 from refruntime.differential.explain import Explainer
+from refruntime.differential.gaps import find_gaps, write_profile
 from refruntime.differential.junit import junit_xml
 from refruntime.differential.report import About, github_annotations, text_report
 from refruntime.differential.run import Oracle
@@ -111,6 +112,13 @@ Examples:
     show_default=True,
     help="What computes the oracle's numbers; it never changes a bit.",
 )
+@click.option(
+    "--write-profile",
+    "new_profile",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Find the options of declared rules under which the build agrees, and write them as a profile.",
+)
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
 @click.option(
     "--github/--no-github",
@@ -131,6 +139,7 @@ def diff_command(
     timeout: float,
     explains: bool,
     kernels: str,
+    new_profile: Path | None,
     junit_path: Path | None,
     github: bool,
     as_json: bool,
@@ -161,12 +170,20 @@ def diff_command(
     with progress("comparing", len(cases)) as advance:
         result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
     tracebacks = _save_tracebacks(result)
+    gaps = None
+    if new_profile is not None:
+        with progress("looking for options that fit"):
+            gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
+        _write(new_profile, write_profile(gaps).encode())
     if junit_path is not None:
         _write(junit_path, junit_xml(result, about))
     if as_json:
-        write_json({**json_document(result, about), "tracebacks": tracebacks})
+        document = {**json_document(result, about), "tracebacks": tracebacks}
+        write_json(document if gaps is None else {**document, "gaps": gaps.lines, "clean_with_profile": gaps.clean})
     else:
         click.echo(text_report(result, about, tracebacks), nl=False)
+        if gaps is not None:
+            click.echo("\n".join(["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]))
     if github:
         for line in github_annotations(result, about):
             click.echo(line, err=as_json)  # standard output holds the one document

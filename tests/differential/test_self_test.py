@@ -56,6 +56,7 @@ def test_every_bug_has_a_name_and_every_option_a_place() -> None:
     assert CAUSES.keys() == BUGS.keys()
     assert set(CAUSES.values()) <= {hypothesis.name for hypothesis in catalogue(Profile())}
     assert sorted(OPTIONS) == option_names()
+    assert all(Profile.from_choices({key: value}).choices()[key] == value for key, value in OPTIONS.values())
 
 
 def test_the_clean_build_is_not_blamed(recorded: Recorded) -> None:

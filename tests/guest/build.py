@@ -97,15 +97,19 @@ def option_names() -> list[str]:
     return sorted(cfg for texts in load_options().values() for cfg in texts.values() if cfg is not None)
 
 
-def profile(options: Sequence[str]) -> dict[str, str]:
-    """Return rule -> option text of a module that is built with these option switches."""
-    chosen: dict[str, str] = {}
+def declared_choices(options: Sequence[str]) -> dict[str, object]:
+    """Return what a module built with these options declares: profile key -> value (the defaults are left out)."""
+    table: dict[str, dict[str, object]] = json.loads((GUEST / "declared.json").read_text("utf-8"))
+    return {key: value for option in options for key, value in table[option].items()}
+
+
+def _check_options(options: Sequence[str]) -> None:
+    """Refuse unknown options, and two of one rule."""
+    _check_names("option", options, option_names())
     for rule, texts in load_options().items():
         active = [text for text, cfg in texts.items() if cfg in options]
         if len(active) > 1:
             raise SwitchError(f"rule {rule}: only one option can hold, got {', '.join(active)}")
-        chosen[rule] = active[0] if active else next(text for text, cfg in texts.items() if cfg is None)
-    return chosen
 
 
 def _output_of(command: Sequence[str]) -> str | None:
@@ -189,9 +193,8 @@ def build(
     toolchain: Toolchain | None = None,
 ) -> Built:
     """Compile and link one module into directory `out`; raises BuildError."""
-    _check_names("option", options, option_names())
+    _check_options(options)
     _check_names("bug", bugs, sorted(load_bugs()))
-    chosen = profile(options)
     tools = toolchain or find_toolchain()
     switches = [*(f'option="{item}"' for item in options), *(f'bug="{item}"' for item in bugs)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -231,7 +234,7 @@ def build(
         )
         binary = module.read_bytes()
     if embed_abi:
-        document = {"contract": CONTRACT_VERSION, "profile": chosen}
+        document = {"contract": CONTRACT_VERSION, "profile": declared_choices(options)}
         binary += custom_section(ABI_SECTION, json.dumps(document, sort_keys=True).encode())
     out.mkdir(parents=True, exist_ok=True)
     path = out / (name or file_name(options, bugs))

@@ -12,7 +12,7 @@ import wasmtime
 from refruntime import Profile
 from refruntime.cli import main
 from refruntime.differential import suite as suite_module
-from tests.differential.builds import GUEST, MUTANTS
+from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
 
 FEW = ("--filter", "status/transfer-*", "--filter", "output/two-bytes")
 
@@ -170,3 +170,28 @@ def test_oracle_crash(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert "MATCH" in out.splitlines()[-2]
     path = Path(out.partition("traceback in ")[2].splitlines()[0])
     assert "ZeroDivisionError: planted" in path.read_text()
+
+
+def test_write_profile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """PR-3: a build with another option is a contract gap; under the profile that was written it is clean."""
+    build = GUEST_FOLDER / "mutants" / "guest-option-pr3_53_bits.wasm"
+    profile = tmp_path / "build.toml"
+    code, out, _ = run(capsys, build, "--filter", "sampler/draw-*", "--no-explain", "--write-profile", profile)
+    assert code == 1
+    assert "CONTRACT_GAP(PR-3) 53 high bits, not 24 high bits" in out
+    assert Profile.from_toml(profile.read_text()) == Profile(unit_conversion="53 high bits")
+    code, out, _ = run(capsys, build, "--filter", "sampler/draw-*", "--profile", profile)
+    assert code == 0
+    assert "(given)" in out
+
+
+def test_random_sessions_repeat(capsys: pytest.CaptureFixture[str]) -> None:
+    """ABI-4, ST-3: random sessions run against a build, and the repro line of a failing one gives it again."""
+    code, out, _ = run(capsys, GUEST, "--random", "12", "--seed", "3")
+    assert code == 0
+    assert out.splitlines()[-1].split()[:2] != ["total", "0"]
+    code, out, _ = run(capsys, MUTANTS["reset_keeps_kv"], "--random", "60", "--fail-fast", "--no-explain")
+    assert code == 1
+    (repro,) = [line for line in out.splitlines() if "repro" in line]
+    words = repro.partition("refruntime ")[2].partition("   (")[0].split()
+    assert main([*words, "--no-explain"]) == 1
