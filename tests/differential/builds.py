@@ -16,7 +16,9 @@ from refruntime.runtime import Runtime
 
 GUEST_FOLDER = Path(__file__).resolve().parent.parent / "guest"
 GUEST = GUEST_FOLDER / "guest.wasm"
-MUTANTS = {path.stem.removeprefix("guest-bug-"): path for path in sorted((GUEST_FOLDER / "mutants").glob("guest-bug-*.wasm"))}
+MUTANTS = {
+    path.stem.removeprefix("guest-bug-"): path for path in sorted((GUEST_FOLDER / "mutants").glob("guest-bug-*.wasm"))
+}
 
 HIDDEN_LOGITS = {"diagnostic_names": (("logits_summary", "other_summary"), ("top_tokens", "other_tokens"))}
 """Profile changes of a build that shows no logits under names that the comparison knows."""
