@@ -20,7 +20,7 @@ PYTEST_WORKERS ?= -n auto --maxprocesses 4
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: demo
 demo: $(VENV)/.installed-core ## run the demonstration
@@ -28,7 +28,11 @@ demo: $(VENV)/.installed-core ## run the demonstration
 
 .PHONY: test
 test: $(VENV)/.installed-test ## run the tests, in parallel
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: $(VENV)/.installed-test ## run the tests that take minutes, such as every seeded bug (needs Rust for wasm32)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## check style, format and types
