@@ -1,6 +1,6 @@
 """Measure seq32 on the TinyLM-16M shape: decode, many positions in one pass, share outside matrix loops, peak memory.
 
-    python benchmarks/bench_forward.py [--json] [--positions 128]
+    python benchmarks/bench_forward.py [--json] [--positions 128] [--kernels numpy|numba]
 
 Every line is a ratio within one run. Memory is measured in a fresh process that opens the model from a file.
 """
@@ -35,7 +35,8 @@ def anonymous():
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-runtime = Runtime()
+from refruntime.numerics import Seq32
+runtime = Runtime(numerics=Seq32(kernels="numpy"))  # compiled kernels bring libraries of their own
 before = anonymous(), peak()
 with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
     runtime.load_model(data)
@@ -57,10 +58,10 @@ class TimedSeq32(Seq32):
         return result
 
 
-def measure(positions: int) -> dict[str, Any]:
+def measure(positions: int, kernels: str) -> dict[str, Any]:
     """Return all figures."""
     file = slm1_file(random_weights(1, **TINYLM_16M), **TINYLM_16M)
-    numerics = TimedSeq32()
+    numerics = TimedSeq32(kernels=kernels)
     model = Transformer(validate_model(file, Profile()), Profile(), numerics)
     tokens = [int(token) for token in np.random.default_rng(0).integers(0, 256, positions)]
 
@@ -87,6 +88,7 @@ def measure(positions: int) -> dict[str, Any]:
     anonymous_before, anonymous_after, peak_before, peak_after = map(int, output.split())
     return {
         "positions": positions,
+        "kernels": numerics.kernels,
         "decode_tokens_per_second": positions / single,
         "share_outside_matrix_loops": outside,
         "together_tokens_per_second": positions / together,
@@ -101,14 +103,15 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positions", type=int, default=128)
+    parser.add_argument("--kernels", choices=("auto", "numpy", "numba"), default="numpy")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    figures = measure(arguments.positions)
+    figures = measure(arguments.positions, arguments.kernels)
     if arguments.json:
         print(json.dumps(figures))
         return
     for name, value in figures.items():
-        print(f"{name:36} {value:,.3f}" if isinstance(value, float) else f"{name:36} {value:,}")
+        print(f"{name:36} {value:,.3f}" if isinstance(value, float) else f"{name:36} {value}")
 
 
 if __name__ == "__main__":
