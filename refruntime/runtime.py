@@ -197,7 +197,7 @@ class Runtime:
         model = self.resident()
         if max_new_tokens < 1:
             raise InvalidLength(
-                "max_new_tokens is zero", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
+                "max_new_tokens is below 1", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
             )
         if self.profile.generator_on_generate == "reseeded":
             self._reseed()
