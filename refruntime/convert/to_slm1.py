@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from refruntime.containers.gguf import read_gguf
 from refruntime.containers.slm1 import read_slm1
@@ -16,6 +17,11 @@ from refruntime.model.slm1 import required_tensors
 from refruntime.model.slm1_encode import encode_tensor
 from refruntime.model.validated import Hyperparameters, ValidatedModel
 from refruntime.tokenizers.btok import BtokTokenizer
+
+_STORED = tuple(
+    item.name for item in fields(Slm1Parameters) if item.name in {known.name for known in fields(Hyperparameters)}
+)
+"""Hyper-parameters that the SLM1 header has."""
 
 
 def write_slm1_file(view: memoryview, model: ValidatedModel, dtype: str, profile: Profile, path: Path) -> None:
@@ -58,23 +64,10 @@ def _require_slm1_arithmetic(model: ValidatedModel) -> None:
             expected=f"heads x head size = {dimensions.hidden_size}",
             found=f"{dimensions.head_count} x {dimensions.head_dim}",
         )
-    expressible = Hyperparameters(
-        architecture=dimensions.architecture,
-        vocab_size=dimensions.vocab_size,
-        hidden_size=dimensions.hidden_size,
-        layer_count=dimensions.layer_count,
-        head_count=dimensions.head_count,
-        kv_head_count=dimensions.kv_head_count,
-        head_dim=dimensions.head_dim,
-        ffn_size=dimensions.ffn_size,
-        max_context=dimensions.max_context,
-        rope_theta=dimensions.rope_theta,
-        rms_norm_epsilon=dimensions.rms_norm_epsilon,
-    )
     for item in fields(Hyperparameters):
-        neutral, found = getattr(expressible, item.name), getattr(dimensions, item.name)
-        if neutral != found:
-            raise ConversionRefused(f"SLM1 has no {item.name}", expected=neutral, found=found)
+        found = getattr(dimensions, item.name)
+        if item.name not in (*_STORED, "architecture") and found != item.default:
+            raise ConversionRefused(f"SLM1 has no {item.name}", expected=item.default, found=found)
     used = {canonical for _, canonical, _ in required_tensors(_parameters(model))}
     for name in model.tensors:
         if name not in used:
@@ -82,20 +75,8 @@ def _require_slm1_arithmetic(model: ValidatedModel) -> None:
 
 
 def _parameters(model: ValidatedModel) -> Slm1Parameters:
-    dimensions = model.hyperparameters
-    return Slm1Parameters(
-        flags=0 if "output.weight" in model.tensors else FLAG_TIED_OUTPUT,
-        vocab_size=dimensions.vocab_size,
-        hidden_size=dimensions.hidden_size,
-        layer_count=dimensions.layer_count,
-        head_count=dimensions.head_count,
-        kv_head_count=dimensions.kv_head_count,
-        head_dim=dimensions.head_dim,
-        ffn_size=dimensions.ffn_size,
-        max_context=dimensions.max_context,
-        rope_theta=dimensions.rope_theta,
-        rms_norm_epsilon=dimensions.rms_norm_epsilon,
-    )
+    stored: dict[str, Any] = {name: getattr(model.hyperparameters, name) for name in _STORED}
+    return Slm1Parameters(flags=0 if "output.weight" in model.tensors else FLAG_TIED_OUTPUT, **stored)
 
 
 def _encoded(stored: str, canonical: str, model: ValidatedModel, dtype: DType) -> EncodedTensor:
