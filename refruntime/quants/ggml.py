@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.quants import k_quants, legacy, plain
+from refruntime.quants import grids, k_quants, legacy, low_bit, non_linear, plain
 
-Decoder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From uint8 [blocks, type_size] to float32 [blocks, block_size], bit-equal to ggml's `to_float` (GG-8)."""
+Decoder = Callable[[NDArray[np.uint8], NDArray[np.float32]], None]
+"""Fill float32 [blocks, block_size] from uint8 [blocks, type_size], with the bits of ggml's `to_float` (GG-8)."""
 
-CHUNK_ELEMENTS: Final = 1 << 16
+CHUNK_ELEMENTS: Final = 1 << 15
 """Elements decoded at a time: temporaries stay in the cache and small beside the result."""
 
 
@@ -36,7 +36,9 @@ class GgmlType:
     @property
     def refusal(self) -> str:
         """Say why a type without a decoder is refused."""
-        return "removed from ggml" if self.block_size == 0 else "not supported"
+        if self.block_size == 0:
+            return "removed from ggml"
+        return "an intermediate form that ggml computes with, not one that it stores weights in"
 
 
 GGML_TYPES: Final[Mapping[int, GgmlType]] = {
@@ -52,39 +54,39 @@ GGML_TYPES: Final[Mapping[int, GgmlType]] = {
         GgmlType(7, "q5_1", 32, 24, legacy.decode_q5_1),
         GgmlType(8, "q8_0", 32, 34, legacy.decode_q8_0),
         GgmlType(9, "q8_1", 32, 36),
-        GgmlType(10, "q2_k", 256, 84),
-        GgmlType(11, "q3_k", 256, 110),
+        GgmlType(10, "q2_k", 256, 84, k_quants.decode_q2_k),
+        GgmlType(11, "q3_k", 256, 110, k_quants.decode_q3_k),
         GgmlType(12, "q4_k", 256, 144, k_quants.decode_q4_k),
-        GgmlType(13, "q5_k", 256, 176),
+        GgmlType(13, "q5_k", 256, 176, k_quants.decode_q5_k),
         GgmlType(14, "q6_k", 256, 210, k_quants.decode_q6_k),
         GgmlType(15, "q8_k", 256, 292),
-        GgmlType(16, "iq2_xxs", 256, 66),
-        GgmlType(17, "iq2_xs", 256, 74),
-        GgmlType(18, "iq3_xxs", 256, 98),
-        GgmlType(19, "iq1_s", 256, 50),
-        GgmlType(20, "iq4_nl", 32, 18),
-        GgmlType(21, "iq3_s", 256, 110),
-        GgmlType(22, "iq2_s", 256, 82),
-        GgmlType(23, "iq4_xs", 256, 136),
-        GgmlType(24, "i8", 1, 1),
-        GgmlType(25, "i16", 1, 2),
-        GgmlType(26, "i32", 1, 4),
-        GgmlType(27, "i64", 1, 8),
-        GgmlType(28, "f64", 1, 8),
-        GgmlType(29, "iq1_m", 256, 56),
+        GgmlType(16, "iq2_xxs", 256, 66, grids.decode_iq2_xxs),
+        GgmlType(17, "iq2_xs", 256, 74, grids.decode_iq2_xs),
+        GgmlType(18, "iq3_xxs", 256, 98, grids.decode_iq3_xxs),
+        GgmlType(19, "iq1_s", 256, 50, grids.decode_iq1_s),
+        GgmlType(20, "iq4_nl", 32, 18, non_linear.decode_iq4_nl),
+        GgmlType(21, "iq3_s", 256, 110, grids.decode_iq3_s),
+        GgmlType(22, "iq2_s", 256, 82, grids.decode_iq2_s),
+        GgmlType(23, "iq4_xs", 256, 136, non_linear.decode_iq4_xs),
+        GgmlType(24, "i8", 1, 1, plain.decode_i8),
+        GgmlType(25, "i16", 1, 2, plain.decode_i16),
+        GgmlType(26, "i32", 1, 4, plain.decode_i32),
+        GgmlType(27, "i64", 1, 8, plain.decode_i64),
+        GgmlType(28, "f64", 1, 8, plain.decode_f64),
+        GgmlType(29, "iq1_m", 256, 56, grids.decode_iq1_m),
         GgmlType(30, "bf16", 1, 2, plain.decode_bf16),
         GgmlType(31, "q4_0_4_4", 0, 0),
         GgmlType(32, "q4_0_4_8", 0, 0),
         GgmlType(33, "q4_0_8_8", 0, 0),
-        GgmlType(34, "tq1_0", 256, 54),
-        GgmlType(35, "tq2_0", 256, 66),
+        GgmlType(34, "tq1_0", 256, 54, low_bit.decode_tq1_0),
+        GgmlType(35, "tq2_0", 256, 66, low_bit.decode_tq2_0),
         GgmlType(36, "iq4_nl_4_4", 0, 0),
         GgmlType(37, "iq4_nl_4_8", 0, 0),
         GgmlType(38, "iq4_nl_8_8", 0, 0),
-        GgmlType(39, "mxfp4", 32, 17),
-        GgmlType(40, "nvfp4", 64, 36),
-        GgmlType(41, "q1_0", 128, 18),
-        GgmlType(42, "q2_0", 64, 18),
+        GgmlType(39, "mxfp4", 32, 17, non_linear.decode_mxfp4),
+        GgmlType(40, "nvfp4", 64, 36, non_linear.decode_nvfp4),
+        GgmlType(41, "q1_0", 128, 18, low_bit.decode_q1_0),
+        GgmlType(42, "q2_0", 64, 18, low_bit.decode_q2_0),
     )
 }
 """Every type by number."""
@@ -109,5 +111,5 @@ def dequantize(
     step = CHUNK_ELEMENTS // size
     with np.errstate(all="ignore"):  # infinite and NaN scales are data, as in ggml
         for start in range(0, blocks.shape[0], step):
-            values[start : start + step] = ggml_type.decode(blocks[start : start + step])
+            ggml_type.decode(blocks[start : start + step], values[start : start + step])
     return values.reshape(tuple(shape))

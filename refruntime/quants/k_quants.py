@@ -1,44 +1,95 @@
-"""Decode the K types, super-blocks of 256: q4_k and q6_k. Source: ggml's `ggml-quants.c`."""
+"""Decode the K types, super-blocks of 256 with a scale for each small group. Source: ggml's `ggml-quants.c`.
+
+Each operation is rounded to float32 on its own; nothing is fused (section 13).
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.quants.legacy import half
+from refruntime.quants.fields import bit_pairs, bits, half, nibbles
 
 
-def decode_q4_k(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+def decode_q2_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
+    """Decode 16 bytes of scales, 64 bytes of bit pairs, d f16, dmin f16. [blocks, 84] -> [blocks, 256].
+
+    Sixteen groups of 16: (d * scale) * q - (dmin * minimum); a byte of scales holds the scale in its low nibble, the
+    minimum in its high one. Each 32 bytes hold four runs of 32 values.
+    """
+    scales = blocks[:, :16]
+    quants = bit_pairs(blocks[:, 16:80].reshape(-1, 2, 32))  # [blocks, 2, 4, 32]
+    _scale_and_shift(half(blocks, 80) * (scales & np.uint8(15)), quants, half(blocks, 82) * (scales >> 4), values)
+
+
+def decode_q3_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
+    """Decode 32 bytes of high bits, 64 of bit pairs, 12 of scales, d f16. [blocks, 110] -> [blocks, 256].
+
+    Sixteen groups of 16: (d * (scale - 32)) * (q - 4), where q has its third bit in the high bits: run i of 32 values
+    uses bit i of the 32 bytes. Sixteen 6-bit scales: nibbles in bytes 0..7, completed by the bit pairs of bytes 8..11.
+    """
+    packed = blocks[:, 96:108]
+    scales = nibbles(packed[:, :8]).reshape(-1, 16) | bit_pairs(packed[:, 8:]).reshape(-1, 16) << np.uint8(4)
+    quants = bits(blocks[:, :32])  # [blocks, 8, 32]
+    quants <<= np.uint8(2)
+    quants |= bit_pairs(blocks[:, 32:96].reshape(-1, 2, 32)).reshape(-1, 8, 32)
+    values[:] = quants.reshape(-1, 256)
+    values -= np.float32(4)
+    factors = half(blocks, 108) * (scales.astype(np.float32) - np.float32(32))  # [blocks, 16]
+    groups = values.reshape(-1, 16, 16)
+    groups *= factors[:, :, np.newaxis]
+
+
+def decode_q4_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     """Decode d f16, dmin f16, 12 bytes of scales, 128 bytes of nibbles. [blocks, 144] -> [blocks, 256].
 
-    Eight groups of 32: (d * scale) * q - (dmin * minimum), each operation rounded (section 13, no fused multiply-add).
-    Each 32 bytes of nibbles hold two groups: the low nibbles one, the high nibbles the next.
+    Eight groups of 32: (d * scale) * q - (dmin * minimum). Each 32 bytes of nibbles hold two groups: the low nibbles
+    one, the high nibbles the next.
     """
-    count = blocks.shape[0]
     scales, minima = _scales_and_minima(blocks[:, 4:16])  # [blocks, 8] each
-    packed = blocks[:, 16:].reshape(count, 4, 1, 32)
-    quants = np.concatenate([packed & np.uint8(15), packed >> np.uint8(4)], axis=2)  # [blocks, 4, 2, 32]
-    factors = (half(blocks, 0) * scales.astype(np.float32)).reshape(count, 8, 1)
-    offsets = (half(blocks, 2) * minima.astype(np.float32)).reshape(count, 8, 1)
-    values = factors * quants.reshape(count, 8, 32).astype(np.float32) - offsets  # [blocks, 8, 32]
-    return values.reshape(count, 256)
+    quants = nibbles(blocks[:, 16:].reshape(-1, 4, 32))  # [blocks, 4, 2, 32]
+    _scale_and_shift(half(blocks, 0) * scales, quants, half(blocks, 2) * minima, values)
 
 
-def decode_q6_k(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+def decode_q5_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
+    """Decode d f16, dmin f16, 12 bytes of scales, 32 of fifth bits, 128 of nibbles. [blocks, 176] -> [blocks, 256].
+
+    As q4_k, with a fifth bit for each value: group i of 32 values uses bit i of the 32 bytes.
+    """
+    scales, minima = _scales_and_minima(blocks[:, 4:16])  # [blocks, 8] each
+    quants = bits(blocks[:, 16:48])  # [blocks, 8, 32]
+    quants <<= np.uint8(4)
+    quants |= nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
+    _scale_and_shift(half(blocks, 0) * scales, quants, half(blocks, 2) * minima, values)
+
+
+def decode_q6_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     """Decode 128 bytes of low nibbles, 64 of high pairs, 16 int8 scales, d f16. [blocks, 210] -> [blocks, 256].
 
     Two halves of 128 values; in each, four runs of 32: the low nibbles of 64 bytes, then their high nibbles, completed
     by the four bit pairs of 32 bytes. Value: (d * scale) * (q - 32), one scale for 16 values.
     """
-    count = blocks.shape[0]
-    low = blocks[:, :128].reshape(count, 2, 1, 64)
-    low = np.concatenate([low & np.uint8(15), low >> np.uint8(4)], axis=2).reshape(count, 2, 4, 32)
-    shifts = np.array([0, 2, 4, 6], np.uint8).reshape(4, 1)
-    high = (blocks[:, 128:192].reshape(count, 2, 1, 32) >> shifts) & np.uint8(3)  # [blocks, 2, 4, 32]
-    quants = (low | high << np.uint8(4)).astype(np.float32) - np.float32(32)
-    scales = blocks[:, 192:208].view(np.int8).astype(np.float32)  # [blocks, 16]
-    factors = (half(blocks, 208) * scales).reshape(count, 16, 1)
-    return (factors * quants.reshape(count, 16, 16)).reshape(count, 256)
+    quants = bit_pairs(blocks[:, 128:192].reshape(-1, 2, 32)).reshape(-1, 2, 2, 64)
+    quants <<= np.uint8(4)
+    quants |= nibbles(blocks[:, :128].reshape(-1, 2, 64))  # [blocks, 2, 2, 64]
+    values[:] = quants.reshape(-1, 256)
+    values -= np.float32(32)
+    factors = half(blocks, 208) * blocks[:, 192:208].view(np.int8)  # [blocks, 16]
+    groups = values.reshape(-1, 16, 16)
+    groups *= factors[:, :, np.newaxis]
+
+
+def _scale_and_shift(
+    factors: NDArray[np.float32],
+    quants: NDArray[np.uint8],
+    offsets: NDArray[np.float32],
+    values: NDArray[np.float32],
+) -> None:
+    """Fill `values` with factor * q - offset. [blocks, g], [blocks, ...], [blocks, g] -> [blocks, 256]."""
+    shape = (*factors.shape, values.shape[1] // factors.shape[1])
+    groups = values.reshape(shape)
+    np.multiply(quants.reshape(shape), factors[:, :, np.newaxis], out=groups)
+    groups -= offsets[:, :, np.newaxis]
 
 
 def _scales_and_minima(packed: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
