@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from refruntime.errors import ContractError
     from refruntime.exports import ExportedABI
     from refruntime.memory import HostMisuse, Trap
+    from refruntime.repl.session import Session
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "HostMisuse",
     "Model",
     "Profile",
+    "Session",
     "Status",
     "Trap",
     "__version__",
@@ -38,6 +40,7 @@ _HOMES = {
     "HostMisuse": "refruntime.memory",
     "Model": "refruntime.api",
     "Profile": "refruntime.contract",
+    "Session": "refruntime.repl.session",
     "Status": "refruntime.contract",
     "Trap": "refruntime.memory",
     "open_model": "refruntime.api",

@@ -22,6 +22,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContextExceeded, ContractError, InvalidLength
 from refruntime.inspection import Inspection, inspect_artifact
+from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, numerics_named
@@ -75,6 +76,11 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the model."""
         return self._loaded.tokenizer
+
+    @property
+    def transformer(self) -> Transformer:
+        """Return the weights in memory, ready to be forwarded with a KV cache of one's own."""
+        return self._loaded.transformer
 
     @property
     def quantization(self) -> str:

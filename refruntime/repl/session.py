@@ -1,0 +1,322 @@
+"""A debugging session as a value: every word gives a new session, and the old one stays what it was.
+
+    session = Session("stories.gguf").set(temperature=0.8, top_k=40).prompt("Once upon a time")
+    session = session.step(5)
+    print(session.why())
+    other = session.back(2).force(" dragon").step(10)
+
+A session says what a host could have done: `prompt` and `step` are the export `generate` one token at a time, with its
+fresh generator (GEN-7); after `set` in the middle, or after the generation ended, `step` is `generate_next_token` with
+the runtime-owned generator (NT-4). Only `force` is beyond any export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
+from refruntime.cases.steps import NEXT_TOKEN, RESET, Configure, Generate, Load, Step
+from refruntime.contract.profile import Profile
+from refruntime.numerics import Numerics
+from refruntime.repl.generator import Generator
+from refruntime.repl.state import (
+    Owner,
+    SessionError,
+    State,
+    Subject,
+    Taken,
+    called,
+    encode_prompt,
+    finished,
+    generated_ids,
+    tokens_of,
+)
+from refruntime.repl.what_if import WhatIf, what_if
+from refruntime.repl.why import Why
+from refruntime.repl.workbench import Float32, Workbench
+from refruntime.runtime import DEFAULT_GENERATOR_SEED
+from refruntime.sampling import SamplingConfig, sample
+
+
+class Session:
+    """A state of a generation and the way that led to it; see the module's text for an example.
+
+    Sessions are never changed. Two sessions with the same words behind them have the same bits.
+    """
+
+    def __init__(
+        self, model: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32", name: str = "model"
+    ) -> None:
+        opened = open_model(model, profile, numerics)
+        bench = Workbench(opened.transformer)
+        subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
+        runtime = Generator.fresh(DEFAULT_GENERATOR_SEED, opened.profile)  # PR-4
+        self._fill(subject, State(runtime_generator=runtime, script=(Load(name),)), None)
+
+    def _fill(self, subject: Subject, state: State, before: Session | None) -> None:
+        self.subject, self.state, self.before = subject, state, before
+
+    @classmethod
+    def of(cls, subject: Subject, state: State, before: Session | None = None) -> Self:
+        """Return a session in a given state; for tools that come from elsewhere than a prompt."""
+        made = cls.__new__(cls)
+        made._fill(subject, state, before)
+        return made
+
+    def _then(self, **changes: Any) -> Self:
+        return type(self).of(self.subject, replace(self.state, **changes), self)
+
+    # Words that lead on ------------------------------------------------------------------------------------------
+
+    def set(
+        self,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Change the sampling configuration and keep what is not named (SC-1 .. SC-3). InvalidLength for a bad value.
+
+        Before the first token this is as if it had been set before the prompt. Later, the next steps are calls of
+        `generate_next_token`, whose generator is reseeded as the profile says.
+        """
+        old, profile = self.state.sampling, self.subject.profile
+        sampling = SamplingConfig.validated(
+            float(old.temperature) if temperature is None else temperature,
+            old.top_k if top_k is None else top_k,
+            float(old.top_p) if top_p is None else top_p,
+            old.seed if seed is None else seed,
+        )
+        fresh = Generator.fresh(sampling.seed, profile)
+        runtime = fresh if profile.sampling_config_reseeds == "yes" else self.state.runtime_generator
+        step = Configure(float(sampling.temperature), sampling.top_k, float(sampling.top_p), sampling.seed)
+        if self.state.taken:
+            return self._then(
+                sampling=sampling, runtime_generator=runtime, owner="runtime", script=(*self.state.script, step)
+            )
+        generator = fresh if self.state.prompt_ids else None
+        script = list(self.state.script)
+        place = len(script) - 1 if script and isinstance(script[-1], Generate) else len(script)
+        script.insert(place, step)
+        return self._then(
+            sampling=sampling, runtime_generator=runtime, generate_generator=generator, script=tuple(script)
+        )
+
+    def prompt(self, prompt: Prompt) -> Self:
+        """Begin a generation: text (BOS as the model says, GEN-2) or ids. Statuses 2, 3, 11, 13 are raised by name."""
+        subject = self.subject
+        if isinstance(prompt, str | bytes):
+            raw = raw_bytes(prompt)
+            ids, unspeakable = encode_prompt(subject, raw), ""
+            script: tuple[Step, ...] = (*called(self.state.script), Generate(raw, 0))
+        else:
+            ids = checked_ids(prompt, subject.tokenizer.vocab_size)
+            script, unspeakable = called(self.state.script), "the prompt was given as ids, which no export takes"
+        if not 0 < len(ids) < subject.bench.capacity:
+            raise SessionError(f"the prompt has {len(ids)} ids; expected 1 .. {subject.bench.capacity - 1} (GEN-3)")
+        return self._then(
+            prompt_ids=tuple(ids),
+            taken=(),
+            owner="generate",
+            generate_generator=Generator.fresh(self.state.sampling.seed, subject.profile),
+            script=script,
+            unspeakable=unspeakable,
+        )
+
+    def step(self, count: int = 1) -> Self:
+        """Sample tokens; fewer than `count` where a stop token or the end of the context comes first."""
+        session = self
+        for done in range(count):
+            if done and session.finished:
+                break
+            session = session._sampled(None)
+        return session
+
+    def force(self, token: int | str | bytes) -> Self:
+        """Let the sampler choose, then take `token` instead: an id, or text that is exactly one token.
+
+        The generator advances as it would have, so later draws are those of a build that chose this token.
+        """
+        return self._sampled(self.token_id(token))
+
+    def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
+        state, subject = self.state, self.subject
+        owner = state.owner if owner is None else owner
+        reason = finished(self.subject, state, owner)
+        if reason:
+            raise SessionError(f"{reason}; `back`, `prompt` or `next` leads on")
+        generator = state.generate_generator if owner == "generate" else state.runtime_generator
+        if generator is None:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        logits = self.next_logits
+        choice = sample(logits, state.sampling, generator.state, subject.profile)
+        after = generator.after(choice.generator_state, choice.draw is not None)
+        taken = Taken(
+            choice.token if forced is None else forced,
+            choice,
+            logits,
+            state.sampling,
+            generator,
+            owner,
+            len(self.ids),
+            forced is not None,
+        )
+        changes: dict[str, Any] = {f"{owner}_generator": after, "owner": owner}
+        if taken.forced:
+            changes["unspeakable"] = "a token was forced, which no export does"
+        return self._then(taken=(*state.taken, taken), script=self._script_after_token(owner), **changes)
+
+    def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
+        script = self.state.script
+        if owner == "generate" and script and isinstance(script[-1], Generate):
+            last = script[-1]
+            return (*script[:-1], Generate(last.prompt, last.max_new_tokens + 1))
+        return (*script, NEXT_TOKEN)
+
+    def next(self, count: int = 1) -> Self:
+        """Call `generate_next_token`: from now on the runtime-owned generator draws (NT-4), also after a stop token."""
+        if not self.state.taken:
+            raise SessionError("there is no generation to continue (NT-2); `prompt` and `step` begin one")
+        session = self
+        for _ in range(count):
+            session = session._sampled(None, "runtime")
+        return session
+
+    def reset(self) -> Self:
+        """Clear the context as `reset_context` does; model and sampling configuration stay (ST-5)."""
+        script = (*called(self.state.script), RESET)
+        return self._then(prompt_ids=(), taken=(), owner="generate", generate_generator=None, script=script)
+
+    def back(self, count: int = 1) -> Session:
+        """Return the session as it was `count` words or tokens ago."""
+        session: Session = self
+        for done in range(count):
+            if session.before is None:
+                raise SessionError(f"there are only {done} steps to go back; expected at most that many")
+            session = session.before
+        return session
+
+    def branch(self) -> Self:
+        """Return this session itself: sessions never change, so a name is all that a branch needs."""
+        return self
+
+    # What can be asked -------------------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Return every id in the context: prompt and taken tokens without stop tokens."""
+        return (*self.state.prompt_ids, *self.generated_ids)
+
+    @property
+    def generated_ids(self) -> tuple[int, ...]:
+        """Return the taken ids without stop tokens."""
+        return generated_ids(self.subject, self.state)
+
+    @property
+    def text(self) -> bytes:
+        """Return the bytes of the generated tokens, not necessarily valid UTF-8 (GEN-8)."""
+        return self.subject.tokenizer.decode(list(self.generated_ids))
+
+    @property
+    def last(self) -> Taken:
+        """Return the last sampled token. SessionError before the first."""
+        if not self.state.taken:
+            raise SessionError("no token was sampled yet; `step` samples one")
+        return self.state.taken[-1]
+
+    @property
+    def finished(self) -> str:
+        """Say why no token can be sampled now, empty if one can."""
+        return finished(self.subject, self.state, self.state.owner)
+
+    @cached_property
+    def next_logits(self) -> Float32:
+        """Return the logits that the next token will be sampled from: [V]. SessionError without a prompt."""
+        if not self.state.prompt_ids:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        return self.subject.bench.logits(self.ids)
+
+    def why(self) -> Why:
+        """Explain the last choice stage by stage, with the very numbers that the sampler used."""
+        return Why(self.last, self.subject.tokenizer, self.subject.profile)
+
+    def what_if(self, **changes: Any) -> WhatIf:
+        """Choose the last token again under other sampling values or options of the profile, side by side.
+
+        Keys: temperature, top_k, top_p, seed, or a profile key such as `PR_3="53 high bits"` (`-` written as `_`).
+        Without any, every option of the sampler's rules is tried.
+        """
+        return what_if(self.last, self.subject.tokenizer, self.subject.profile, changes)
+
+    def tensors(self, wanted: str = "*") -> dict[str, NDArray[Any]]:
+        """Return intermediates of a pass over all ids by name; `wanted` is a shell pattern such as `blk.0.*`."""
+        if not self.ids:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        return self.subject.bench.tensors(self.ids, wanted)
+
+    def attention(self, layer: int, head: int) -> NDArray[Any]:
+        """Return how much each position looked at each earlier one in one head: [T, T] (FW-6)."""
+        name = f"blk.{layer}.attn.weights"
+        found = self.tensors(name)
+        if name not in found:
+            raise SessionError(f"layer {layer} has no attention weights; see `trace` for the names there are")
+        weights = found[name]  # [A, T, T]
+        if not 0 <= head < weights.shape[0]:
+            raise SessionError(f"there is no head {head}; expected 0 .. {weights.shape[0] - 1}")
+        return np.asarray(weights[head])
+
+    def token_id(self, token: int | str | bytes) -> int:
+        """Return the id that an id or a text names; SessionError unless the text is exactly one token."""
+        tokenizer = self.subject.tokenizer
+        if isinstance(token, int):
+            if not 0 <= token < tokenizer.vocab_size:
+                raise SessionError(f"there is no token {token}; expected 0 .. {tokenizer.vocab_size - 1}")
+            return token
+        wanted = raw_bytes(token)
+        found = tokens_of(tokenizer, wanted)
+        if len(found) != 1:
+            raise SessionError(f"{token!r} is {'no token' if not found else f'the tokens {found}'}; give an id")
+        return found[0]
+
+    def history(self) -> Iterator[Session]:
+        """Yield this session and every earlier one."""
+        session: Session | None = self
+        while session is not None:
+            yield session
+            session = session.before
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return the state as plain values."""
+        state = self.state
+        return {
+            "prompt_ids": list(state.prompt_ids),
+            "generated_ids": list(self.generated_ids),
+            "text": self.text.decode("utf-8", "replace"),
+            "sampling": {
+                "temperature": float(state.sampling.temperature),
+                "top_k": state.sampling.top_k,
+                "top_p": float(state.sampling.top_p),
+                "seed": state.sampling.seed,
+            },
+            "generator": None if self.generator is None else f"{self.generator.state:016x}",
+            "finished": self.finished,
+        }
+
+    @property
+    def generator(self) -> Generator | None:
+        """Return the generator that the next step draws from, None before a prompt."""
+        return self.state.generate_generator if self.state.owner == "generate" else self.state.runtime_generator
+
+    def __repr__(self) -> str:
+        """Describe the state in one line."""
+        sampling = self.state.sampling
+        return (
+            f"<Session {self.subject.name}: {len(self.state.prompt_ids)} prompt ids, {len(self.generated_ids)} taken, "
+            f"temperature {sampling.temperature}, top_k {sampling.top_k}, top_p {sampling.top_p}, seed {sampling.seed}>"
+        )

@@ -1,0 +1,106 @@
+"""What would have been chosen: the same logits again under other sampling values or options of the profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from refruntime.contract.profile import Profile, ProfileError
+from refruntime.sampling import Choice, SamplingConfig, sample
+from refruntime.tokenizers.base import Tokenizer
+
+if TYPE_CHECKING:
+    from refruntime.repl.state import Taken
+
+SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
+"""Names of the sampling values (SC-2)."""
+
+SAMPLER_RULES: Final = ("SA-", "PR-1", "PR-2", "PR-3")
+"""Rules whose options change a single choice."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One other way to choose: `label` such as `PR-3 = 53 high bits`, and the choice that it gives."""
+
+    label: str
+    choice: Choice
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """What was chosen beside what would have been; `changed` are the alternatives with another token."""
+
+    chosen: Alternative
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def changed(self) -> tuple[Alternative, ...]:
+        """Return the alternatives that give another token than the sampler's."""
+        return tuple(each for each in self.alternatives if each.choice.token != self.chosen.choice.token)
+
+
+def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mapping[str, Any]) -> WhatIf:
+    """Choose again from the same logits. Without changes, under every option of the sampler's rules, one at a time.
+
+    A changed seed or generator is advanced by as many draws as were made before this one. InvalidLength for a bad
+    sampling value, ProfileError for an unknown key or option.
+    """
+
+    def alternative(label: str, sampling: SamplingConfig, other: Profile, seed: int | None = None) -> Alternative:
+        generator = taken.generator
+        if seed is not None or (other.xorshift, other.zero_seed) != (profile.xorshift, profile.zero_seed):
+            generator = generator.replaced(other, seed)
+        choice = sample(taken.logits, sampling, generator.state, other)
+        return Alternative(label, choice, tokenizer.decode([choice.token]))
+
+    chosen = Alternative("as it was", taken.choice, tokenizer.decode([taken.choice.token]))
+    if not changes:
+        return WhatIf(chosen, tuple(alternative(label, taken.sampling, other) for label, other in _options(profile)))
+    values = {name: changes[name] for name in SAMPLING if name in changes}
+    options = {_rule_key(name): str(value) for name, value in changes.items() if name not in SAMPLING}
+    sampling, other = _sampling(taken.sampling, values), _profile(profile, options)
+    label = ", ".join(f"{name} = {value}" for name, value in {**values, **options}.items())
+    return WhatIf(chosen, (alternative(label, sampling, other, values.get("seed")),))
+
+
+def _sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:
+    return SamplingConfig.validated(
+        float(values.get("temperature", old.temperature)),
+        int(values.get("top_k", old.top_k)),
+        float(values.get("top_p", old.top_p)),
+        int(values.get("seed", old.seed)),
+    )
+
+
+def _options(profile: Profile) -> Iterator[tuple[str, Profile]]:
+    """Yield every other option of the sampler's rules with the profile that has it."""
+    for switch in Profile.switches():
+        if not switch.rule.startswith(SAMPLER_RULES):
+            continue
+        for option in switch.options:
+            if option != getattr(profile, switch.attribute):
+                yield f"{switch.key} = {option}", Profile.from_choices({**profile.choices(), switch.key: option})
+
+
+def _rule_key(name: str) -> str:
+    """Return a profile key as the contract spells it: `PR_3` is `PR-3`."""
+    return name.replace("_", "-", 1) if name[:2].isupper() else name
+
+
+def _profile(profile: Profile, options: Mapping[str, str]) -> Profile:
+    switches = {switch.key: switch for switch in Profile.switches()}
+    choices = profile.choices()
+    for key, option in options.items():
+        switch = switches.get(key)
+        if switch is None:
+            raise ProfileError(f"unknown name {key!r}; expected {', '.join(SAMPLING)} or a key such as PR-3")
+        fits = [each for each in switch.options if each == option] or [
+            each for each in switch.options if each.startswith(option)
+        ]
+        if len(fits) != 1:
+            raise ProfileError(f"{key}: expected one of {', '.join(map(repr, switch.options))}; found {option!r}")
+        choices[key] = fits[0]
+    return Profile.from_choices(choices)
