@@ -157,6 +157,32 @@ def turns(angles: Array, length: int, size: float = 1.0) -> Complex:  # [R / 2] 
     return turn
 
 
+def rotary(model: Weights, length: int) -> Complex:  # [T, R / 2]
+    """Return the turns with the scaling that the file asks for: factors of Llama 3.1, linear, YaRN, or none."""
+    angles = frequencies(model)  # [R / 2]
+    if "rope_freqs.weight" in model:
+        angles = angles / model["rope_freqs.weight"]
+    kind = model.key("rope.scaling.type", "none")
+    if kind == "none":
+        return turns(angles, length)
+    factor = model.key("rope.scaling.factor")
+    if kind == "linear":
+        return turns(angles / factor, length)
+    assert kind == "yarn", kind
+    # YaRN (arXiv 2309.00071): pairs that turn often in the trained context stay, those that turn rarely are stretched
+    context = model.key("rope.scaling.original_context_length")
+    base = model.key("rope.freq_base", 10000.0)
+
+    def pair_that_turns(times: float) -> float:
+        return len(angles) * math.log(context / (2 * math.pi * times)) / math.log(base)
+
+    first = max(math.floor(pair_that_turns(model.key("rope.scaling.yarn_beta_fast", 32.0))), 0)
+    last = min(math.ceil(pair_that_turns(model.key("rope.scaling.yarn_beta_slow", 1.0))), 2 * len(angles) - 1)
+    stretched = np.clip((np.arange(len(angles)) - first) / max(last - first, 0.001), 0, 1)  # [R / 2], 0 .. 1
+    angles = angles * (1 - stretched) + angles / factor * stretched
+    return turns(angles, length, size=1 + 0.1 * math.log(factor))
+
+
 def rotate_adjacent(x: Array, turn: Complex) -> Array:  # [N, T, D] -> [N, T, D]
     """Turn the pairs (0, 1), (2, 3), ...; values beyond the rotated ones pass."""
     size = 2 * turn.shape[1]

@@ -16,6 +16,7 @@ from tests.second_opinion.float64_blocks import (
     frequencies,
     gelu_tanh,
     rms_norm,
+    rotary,
     rotate_halves,
     soft_cap,
     split_heads,
@@ -35,7 +36,7 @@ def geglu(layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
 def gemma(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Gemma 1: few key/value heads, a head size of its own."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = scaled_embedding(model, tokens)  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -54,7 +55,7 @@ def gemma2(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Gemma 2: norms before and after each branch, soft caps on scores and logits, a window on every other layer."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     cap, final_cap = model.key("attn_logit_softcapping", 50.0), model.key("final_logit_softcapping", 30.0)
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = scaled_embedding(model, tokens)  # [T, H]
     residuals = [x]
     for index, layer in enumerate(model.layers):

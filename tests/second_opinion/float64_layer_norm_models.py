@@ -15,15 +15,14 @@ from tests.second_opinion.float64_blocks import (
     Opinion,
     Weights,
     attend,
-    frequencies,
     gelu_tanh,
     layer_norm,
+    rotary,
     rotate_adjacent,
     rotate_halves,
     split_heads,
     squared_relu,
     swiglu,
-    turns,
 )
 
 
@@ -39,7 +38,7 @@ def feed_forward(layer: Weights, h: Array, activation: Callable[[Array], Array])
 
 def rotated_attention(model: Weights, layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
     """Attend with q, k, v of their own matrices; q and k are rotated by halves, wholly or in part."""
-    turn = turns(frequencies(model), len(h))
+    turn = rotary(model, len(h))
     q = rotate_halves(split_heads(layer.linear("attn_q", h), model.heads), turn)  # [N, T, D]
     k = rotate_halves(split_heads(layer.linear("attn_k", h), model.kv_heads), turn)  # [K, T, D]
     v = split_heads(layer.linear("attn_v", h), model.kv_heads)  # [K, T, D]
@@ -65,7 +64,7 @@ def gptneox(model: Weights, tokens: Sequence[int], activation: Callable[[Array],
 
     llama.cpp has GELU in its tanh form, transformers in its erf form (`activation`).
     """
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -122,7 +121,7 @@ def stablelm(model: Weights, tokens: Sequence[int]) -> Opinion:
     weights of its own.
     """
     epsilon = model.key("attention.layer_norm_epsilon")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -143,7 +142,7 @@ def stablelm(model: Weights, tokens: Sequence[int]) -> Opinion:
 def command_r(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Command R: branches side by side behind one norm without bias; the logits are multiplied by a small number."""
     epsilon = model.key("attention.layer_norm_epsilon")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:

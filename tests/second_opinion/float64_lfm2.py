@@ -11,12 +11,11 @@ from tests.second_opinion.float64_blocks import (
     Opinion,
     Weights,
     attend,
-    frequencies,
     rms_norm,
+    rotary,
     rotate_halves,
     split_heads,
     swiglu,
-    turns,
 )
 
 
@@ -47,7 +46,7 @@ def short_convolution(layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
 def attention(model: Weights, layer: Weights, h: Array, kv_heads: int) -> Array:  # [T, H] -> [T, H]
     """Attend with RMSNorm over each head of q and k, then rotation by halves."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(h))
+    turn = rotary(model, len(h))
     q = split_heads(layer.linear("attn_q", h), model.heads)  # [N, T, D]
     k = split_heads(layer.linear("attn_k", h), kv_heads)  # [K, T, D]
     q = rotate_halves(rms_norm(q, layer["attn_q_norm.weight"], epsilon), turn)

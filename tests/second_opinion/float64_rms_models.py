@@ -13,7 +13,6 @@ import numpy as np
 
 from tests.second_opinion.float64_blocks import (
     Array,
-    Complex,
     Opinion,
     Weights,
     attend,
@@ -21,6 +20,7 @@ from tests.second_opinion.float64_blocks import (
     frequencies,
     layer_norm,
     rms_norm,
+    rotary,
     rotate_adjacent,
     rotate_halves,
     silu,
@@ -33,7 +33,7 @@ from tests.second_opinion.float64_blocks import (
 def llama(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Llama 1 to 3: rotary embedding on adjacent pairs, with `rope_freqs`, linear or YaRN scaling."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = scaled_turns(model, len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -48,36 +48,10 @@ def llama(model: Weights, tokens: Sequence[int]) -> Opinion:
     return Opinion(model.logits(final), residuals, final)
 
 
-def scaled_turns(model: Weights, length: int) -> Complex:  # [T, R / 2]
-    """Apply the scaling that the file asks for: factors of Llama 3.1, linear, or YaRN."""
-    angles = frequencies(model)  # [R / 2]
-    if "rope_freqs.weight" in model:
-        angles = angles / model["rope_freqs.weight"]
-    kind = model.key("rope.scaling.type", "none")
-    if kind == "none":
-        return turns(angles, length)
-    factor = model.key("rope.scaling.factor")
-    if kind == "linear":
-        return turns(angles / factor, length)
-    assert kind == "yarn", kind
-    # YaRN (arXiv 2309.00071): pairs that turn often in the trained context stay, those that turn rarely are stretched
-    context = model.key("rope.scaling.original_context_length")
-    base = model.key("rope.freq_base", 10000.0)
-
-    def pair_that_turns(times: float) -> float:
-        return len(angles) * math.log(context / (2 * math.pi * times)) / math.log(base)
-
-    first = max(math.floor(pair_that_turns(model.key("rope.scaling.yarn_beta_fast", 32.0))), 0)
-    last = min(math.ceil(pair_that_turns(model.key("rope.scaling.yarn_beta_slow", 1.0))), 2 * len(angles) - 1)
-    stretched = np.clip((np.arange(len(angles)) - first) / max(last - first, 0.001), 0, 1)  # [R / 2], 0 .. 1
-    angles = angles * (1 - stretched) + angles / factor * stretched
-    return turns(angles, length, size=1 + 0.1 * math.log(factor))
-
-
 def qwen2(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Qwen 2: biases on q, k, v; rotary pairs are halves apart."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -123,7 +97,7 @@ def qwen3moe(model: Weights, tokens: Sequence[int]) -> Opinion:
 def normed_head_attention(model: Weights, layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
     """Attend with RMSNorm over each head of q and k, then rotation by halves."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(h))
+    turn = rotary(model, len(h))
     q = split_heads(layer.linear("attn_q", h), model.heads)  # [N, T, D]
     k = split_heads(layer.linear("attn_k", h), model.kv_heads)  # [K, T, D]
     q = rotate_halves(rms_norm(q, layer["attn_q_norm.weight"], epsilon), turn)
@@ -135,7 +109,7 @@ def normed_head_attention(model: Weights, layer: Weights, h: Array) -> Array:  #
 def normed_row_attention(model: Weights, layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
     """Attend with RMSNorm over all heads of q together, and of k, then rotation by halves (OLMo 2, OLMoE)."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(h))
+    turn = rotary(model, len(h))
     q = rms_norm(layer.linear("attn_q", h), layer["attn_q_norm.weight"], epsilon)  # [T, N * D]
     k = rms_norm(layer.linear("attn_k", h), layer["attn_k_norm.weight"], epsilon)  # [T, K * D]
     q, k = rotate_halves(split_heads(q, model.heads), turn), rotate_halves(split_heads(k, model.kv_heads), turn)
@@ -146,7 +120,7 @@ def normed_row_attention(model: Weights, layer: Weights, h: Array) -> Array:  # 
 def smollm3(model: Weights, tokens: Sequence[int]) -> Opinion:
     """SmolLM 3: llama, but every fourth layer knows no positions."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for number, layer in enumerate(model.layers, start=1):
@@ -167,7 +141,7 @@ def granite(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Granite 3: llama with four multipliers, on the embedding, the scores, each branch and the logits (a divisor)."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     branch, scale = model.key("residual_scale"), model.key("attention.scale")
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)] * model.key("embedding_scale")  # [T, H]
     residuals = [x]
     for layer in model.layers:
@@ -186,7 +160,7 @@ def olmo(model: Weights, tokens: Sequence[int]) -> Opinion:
     """OLMo 1: LayerNorm without weights; q, k, v may be clipped."""
     epsilon = model.key("attention.layer_norm_epsilon")
     clip = model.key("attention.clamp_kqv", math.inf)
-    turn = turns(frequencies(model), len(tokens))
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:

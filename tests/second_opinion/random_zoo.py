@@ -1,0 +1,65 @@
+"""Tiny random GGUF models of every architecture, with every feature that tells it from the others at work.
+
+Keys and tensor names are those that llama.cpp's converter writes. In a sequence of 40 positions windows are shorter
+than the sequence, soft caps and clips bite; multipliers are not 1; a head size need not be hidden size / heads.
+
+    path.write_bytes(make("gemma2", seed=1))
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+from tests.second_opinion.random_gemma_lfm2 import gemma, gemma2, gemma3, lfm2
+from tests.second_opinion.random_layer_norm_models import command_r, gpt2, gptneox, nemotron, phi2, stablelm, starcoder2
+from tests.second_opinion.random_model import Recipe
+from tests.second_opinion.random_rms_models import granite, llama, olmo, olmo2, olmoe, phi3, qwen2, qwen3, smollm3
+
+RECIPES: dict[str, Callable[[int], Recipe]] = {
+    "command-r": command_r,
+    "gemma": gemma,
+    "gemma2": gemma2,
+    "gemma3": gemma3,
+    "gemma3-linear": partial(gemma3, scaled=True),
+    "gpt2": gpt2,
+    "gpt2-untied": partial(gpt2, tied=False),
+    "gptneox": gptneox,
+    "gptneox-sequential": partial(gptneox, parallel=False),
+    "granite": granite,
+    "granite-tied": partial(granite, tied=True),
+    "lfm2": lfm2,
+    "llama": llama,
+    "llama-factors": partial(llama, scaling="factors"),
+    "llama-linear": partial(llama, scaling="linear"),
+    "llama-tied": partial(llama, tied=True),
+    "llama-yarn": partial(llama, scaling="yarn"),
+    "nemotron": nemotron,
+    "olmo": partial(olmo, clip=None),
+    "olmo-clipped": olmo,
+    "olmo2": olmo2,
+    "olmoe": olmoe,
+    "phi2": phi2,
+    "phi3": phi3,
+    "phi3-long": partial(phi3, trained_context=24, factors=True),
+    "phi3-short": partial(phi3, factors=True),
+    "phi3-window": partial(phi3, window=7),
+    "qwen2": qwen2,
+    "qwen2-tied": partial(qwen2, tied=True),
+    "qwen2-yarn": partial(qwen2, yarn=True),
+    "qwen3": qwen3,
+    "qwen3-tied": partial(qwen3, tied=True),
+    "qwen3moe": partial(qwen3, experts=True),
+    "smollm3": smollm3,
+    "stablelm": stablelm,
+    "stablelm-parallel": partial(stablelm, parallel=True),
+    "starcoder2": starcoder2,
+    "starcoder2-untied": partial(starcoder2, tied=False),
+}
+NAMES = list(RECIPES)
+
+
+def make(name: str, seed: int) -> bytes:
+    """Return the file of the random model `name` (one of NAMES); equal seeds give equal bytes."""
+    return RECIPES[name](zlib.crc32(f"{name} {seed}".encode())).file()
