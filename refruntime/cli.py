@@ -25,10 +25,14 @@ COMMANDS = {
     "demo": "refruntime.commands.demo:demo_command",
     "run": "refruntime.commands.run:run_command",
     "logits": "refruntime.commands.logits:logits_command",
+    "trace": "refruntime.commands.trace:trace_command",
+    "compare": "refruntime.commands.compare:compare_command",
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
     "diff": "refruntime.commands.diff:diff_command",
+    "record": "refruntime.commands.record:record_command",
+    "fill": "refruntime.commands.fill:fill_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""

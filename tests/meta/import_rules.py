@@ -15,7 +15,7 @@ FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
-COMPARISON = ORACLE | {"api", "convert", "engines", "client", "cases", "differential"}
+COMPARISON = ORACLE | {"api", "convert", "fidelity", "engines", "client", "cases", "differential"}
 TOP = COMPARISON | {"commands", "repl", "cli", "pytest_plugin"}
 
 INTERNAL: dict[str, set[str]] = {
@@ -37,6 +37,7 @@ INTERNAL: dict[str, set[str]] = {
     "inspection": PIECES,
     "api": PIECES | {"runtime", "inspection"},
     "convert": PIECES,
+    "fidelity": PIECES,
     "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
@@ -54,7 +55,7 @@ USERS = {"repl", "commands", "cli", "pytest_plugin"}  # they may take the public
 ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
     "numerics": ARRAYS | {"numba"},
-    "quants": ARRAYS | {"gguf"},
+    "quants": ARRAYS | {"gguf", "numba"},
     "containers": ARRAYS | {"gguf"},
     "tokenizers": ARRAYS,
     "sampling": ARRAYS,
@@ -67,6 +68,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "inspection": ARRAYS,
     "api": ARRAYS,
     "convert": ARRAYS | {"gguf"},
+    "fidelity": ARRAYS | {"gguf"},
     "engines": ARRAYS | {"wasmtime"},
     "client": ARRAYS,
     "cases": ARRAYS,

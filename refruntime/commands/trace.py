@@ -1,0 +1,144 @@
+"""`refruntime trace`: the values of any intermediate of a pass."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from refruntime.api import open_model
+from refruntime.commands.files import UnreadableFile
+from refruntime.commands.shared import (
+    MODEL,
+    add_row,
+    contract_failures,
+    ids_option,
+    json_option,
+    map_file,
+    numerics_option,
+    one_prompt,
+    plain_table,
+    profile_option,
+    progress,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.repl.workbench import Workbench
+
+SHOWN = 3
+NAMES = 12
+
+
+@click.command(
+    "trace",
+    epilog="""\b
+Examples:
+  refruntime trace model.gguf "Once upon a time"
+  refruntime trace model.gguf "Once upon a time" --at blk.0/attn_q.rope
+  refruntime trace model.gguf --ids 1,403,407 --at 'blk.*.residual' --save stream.npz --numerics f64
+""",
+)
+@MODEL
+@click.argument("prompt", required=False)
+@ids_option
+@click.option(
+    "--at",
+    "wanted",
+    default="*",
+    metavar="LAYER/TENSOR",
+    help="Names to show, a shell pattern such as 0/attn_q, blk.0.attn_q or *.residual; all without it.",
+)
+@click.option("--save", type=click.Path(path_type=Path), help="Write the tensors into this .npz file.")
+@profile_option
+@numerics_option
+@json_option
+def trace_command(
+    model: Path,
+    prompt: str | None,
+    ids: list[int] | None,
+    wanted: str,
+    save: Path | None,
+    profile: Profile,
+    numerics: str,
+    as_json: bool,
+) -> None:
+    """Show what MODEL computes on the way from PROMPT to the logits: shape, range and first values of each tensor.
+
+    Names are those of the GGUF tensors that a value comes from; the first axis is the position.
+    """
+    source = one_prompt(prompt, ids)
+    about: dict[str, Any] = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics}
+    with contract_failures(as_json, **about):
+        with progress("loading"):
+            opened = open_model(map_file(model), profile, numerics)
+        try:
+            tokens = opened.prompt_ids(source)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--ids") from error
+        if not 0 < len(tokens) <= opened.hyperparameters.max_context:
+            raise click.BadParameter(
+                f"{len(tokens)} ids; expected 1 .. {opened.hyperparameters.max_context}", param_hint="--ids"
+            )
+        bench = Workbench(opened.transformer)
+        with progress("computing"):
+            tensors = bench.tensors(tokens, pattern(wanted))
+    if not tensors:
+        names = [name for name in bench.tensors(tokens[:1]) if not name.startswith("blk.") or name.startswith("blk.0.")]
+        raise click.BadParameter(f"no tensor fits {wanted!r}; names of layer 0: {', '.join(names)}", param_hint="--at")
+    if save is not None:
+        save_tensors(save, tensors)
+    if as_json:
+        saved = None if save is None else str(save)
+        write_json({**about, "ids": tokens, "saved": saved, "tensors": [describe(*item) for item in tensors.items()]})
+        return
+    _print(tensors, len(tokens))
+    if save is not None:
+        click.echo(f"wrote {len(tensors)} tensors to {save}")
+
+
+def pattern(wanted: str) -> str:
+    """Return the shell pattern of event names for what a person wrote: `0/attn_q` is `blk.0.attn_q`."""
+    layer, slash, tensor = wanted.partition("/")
+    if not slash:
+        return wanted
+    return f"{layer if layer.startswith('blk.') else 'blk.' + layer}.{tensor}"
+
+
+def save_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    """Write the arrays under exactly this name, complete or not at all."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **cast(Any, tensors))  # its type hint takes the names for flags
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    """Return what there is to say about a tensor in few words; masked scores of -inf are left out of the range."""
+    seen = values[~np.isneginf(values)] if name.endswith("attn.scores") else values.reshape(-1)
+    size = {"name": name, "shape": list(values.shape), "dtype": values.dtype.name}
+    if not seen.size:
+        return {**size, "min": None, "max": None, "rms": None, "first": []}
+    with np.errstate(all="ignore"):
+        rms = float(np.sqrt(np.mean(np.square(seen.astype(np.float64)))))
+        low, high = float(seen.min()), float(seen.max())
+    return {**size, "min": low, "max": high, "rms": rms, "first": [float(x) for x in values.reshape(-1)[:SHOWN]]}
+
+
+def _print(tensors: dict[str, NDArray[Any]], positions: int) -> None:
+    table = plain_table("tensor", "shape", "min", "max", "rms", "first values", right=("min", "max", "rms"))
+    for name, values in tensors.items():
+        row = describe(name, values)
+        numbers = ["" if row[key] is None else f"{row[key]:.4g}" for key in ("min", "max", "rms")]
+        add_row(table, name, " x ".join(map(str, values.shape)), *numbers, " ".join(f"{x:.4g}" for x in row["first"]))
+    console = Console()
+    console.print(f"{positions} positions, {len(tensors)} tensors")
+    console.print(table)
