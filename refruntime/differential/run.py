@@ -63,10 +63,13 @@ def run_pair(
     return PairRun(case, mine, theirs, compare_observations(mine, theirs, offered))
 
 
-def observe(case: Case, engine: Engine, profile: Profile) -> list[Observation]:
-    """Run a case on any engine; it ends early after a step that leaves the engine unusable."""
+def observe(case: Case, engine: Engine, profile: Profile, into: list[Observation] | None = None) -> list[Observation]:
+    """Run a case on any engine; it ends early after a step that leaves the engine unusable.
+
+    The answers go into the list `into`, if one is given, as they come.
+    """
     session = Session(Client(engine), profile, case.models)
-    observations: list[Observation] = []
+    observations: list[Observation] = [] if into is None else into
     for step in case.steps:
         observations.append(session.run(step))
         if observations[-1].stopped:

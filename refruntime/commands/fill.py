@@ -1,0 +1,240 @@
+"""`refruntime fill`: compute the answers of golden cases and write them down. Nothing is tested here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from refruntime import __version__
+from refruntime.cases.golden_corpus import Corpus, select_ids
+from refruntime.cases.golden_index import INDEX, build_index
+from refruntime.cases.golden_reading import GoldenError, parse_document
+from refruntime.cases.golden_values import disk_json
+from refruntime.commands.files import UnreadableFile
+from refruntime.commands.golden_folder import golden_option
+from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
+from refruntime.contract.profile import Profile
+from refruntime.differential.golden_fill import (
+    Computed,
+    GoldenFiller,
+    Problem,
+    SecondOpinion,
+    document_differences,
+)
+from refruntime.differential.run import Oracle
+from refruntime.engines.base import EngineError, EngineMissing, Limits
+from refruntime.model.bound import BoundModels
+from refruntime.numerics import KERNELS, Seq32
+
+GUEST = Path(__file__).resolve().parent.parent.parent / "tests" / "guest" / "guest.wasm"
+"""The independent build that lies beside the package in a checkout."""
+
+EXIT_MISSING = 3
+
+
+@click.command(
+    "fill",
+    epilog="""\b
+Examples:
+  refruntime fill
+  refruntime fill sampling/ties-at-the-cut memory
+  refruntime fill --check
+  refruntime fill --format
+  refruntime fill --golden my-goldens --opinion other-build.wasm
+""",
+)
+@click.argument("patterns", metavar="[ID]...", nargs=-1)
+@golden_option
+@click.option("--new-only", is_flag=True, help="Leave cases alone that have answers already.")
+@click.option("--check", is_flag=True, help="Write nothing; name every difference to what is there.")
+@click.option("--format", "reformat", is_flag=True, help="Rewrite every case.json in the on-disk form, and stop.")
+@profile_option
+@click.option(
+    "--opinion",
+    metavar="BUILD.wasm",
+    type=click.Path(path_type=Path),
+    help="The build that must agree before anything is written; by default the one in tests/guest of a checkout.",
+)
+@click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="What computes the oracle's numbers; it never changes a bit.",
+)
+@json_option
+def fill_command(
+    patterns: tuple[str, ...],
+    golden: Path,
+    new_only: bool,
+    check: bool,
+    reformat: bool,
+    profile: Profile,
+    opinion: Path | None,
+    kernels: str,
+    as_json: bool,
+) -> None:
+    """Compute the answers of golden cases and write expect.json, arrays and INDEX.json.
+
+    An ID is that of a case, a family, a rule, or a shell pattern; without one all cases are filled. A case is refused
+    where float32 cannot tell a decision, and where the second opinion does not agree. This executes no test of a
+    build: see `refruntime diff --golden`. Exit codes: 0 done, 1 a case was refused or differs, 2 wrong usage, 3 a
+    missing tool or file, 4 a bug in the oracle.
+    """
+    corpus = Corpus(golden)
+    corpus_ids = _selected(corpus, patterns)
+    if reformat:
+        _report_format([_reformat(corpus, identifier) for identifier in corpus_ids], as_json)
+        return
+    if new_only:
+        corpus_ids = [i for i in corpus_ids if not corpus.path(f"cases/{i}/expect.json").exists()]
+    filler = GoldenFiller(
+        corpus,
+        Oracle(profile, Seq32(kernels=kernels), bind=BoundModels(most=64)),
+        _second_opinion(opinion),
+        {"numpy": np.__version__, "refruntime": __version__},
+    )
+    if not check:
+        corpus.clean()
+    outcomes = []
+    with progress("checking" if check else "filling", len(corpus_ids)) as advance:
+        for identifier in corpus_ids:
+            outcomes.append(_one(filler, identifier, check))
+            advance(1)
+    changes = list(_index_differences(corpus, profile)) if check else []
+    if not check and (outcomes or not corpus.path(INDEX).exists()):
+        corpus.write(INDEX, disk_json(build_index(corpus, profile)))
+    raise click.exceptions.Exit(_report(outcomes, changes, check, as_json))
+
+
+class Outcome:
+    """What happened to one case: `filled`, `unchanged`, `refused` or `differs`, and why."""
+
+    def __init__(self, identifier: str, word: str, problems: tuple[Problem, ...] = ()) -> None:
+        self.id, self.word, self.problems = identifier, word, problems
+
+
+def _one(filler: GoldenFiller, identifier: str, check: bool) -> Outcome:
+    computed: Computed = filler.compute(identifier)
+    differences = tuple(filler.stored_differences(computed)) if check and computed.document is not None else ()
+    if computed.problems:
+        return Outcome(identifier, "refused", (*computed.problems, *differences))
+    if check:
+        return Outcome(identifier, "differs" if differences else "unchanged", differences)
+    return Outcome(identifier, "filled" if filler.write(computed) else "unchanged")
+
+
+def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
+    """Return the chosen ids; a pattern that means no case is a usage error. A broken case is chosen by its id."""
+    if not corpus.path("cases").is_dir():
+        raise UnreadableFile(f"{corpus.path('cases')}: there is no such folder of cases")
+    rules: dict[str, tuple[str, ...]] = {}
+    for identifier in corpus.ids():
+        try:
+            rules[identifier] = corpus.case(identifier).rules
+        except GoldenError:
+            rules[identifier] = ()
+    for pattern in patterns:
+        if not select_ids(rules, (pattern,)):
+            raise click.BadParameter(f"{pattern!r} means no case below {corpus.path('cases')}", param_hint="ID")
+    return select_ids(rules, patterns)
+
+
+def _second_opinion(path: Path | None) -> SecondOpinion:
+    """Return the build that must agree: exit code 3 without one."""
+    if path is None and not GUEST.is_file():
+        raise UnreadableFile("there is no second opinion, so nothing is filled; give --opinion BUILD.wasm")
+    module = bytes(map_file(path or GUEST))
+    try:
+        fresh = _fresh(module)
+    except EngineMissing as error:
+        raise UnreadableFile(str(error)) from error
+    except EngineError as error:
+        raise click.BadParameter(f"{path or GUEST}: {error}", param_hint="--opinion") from error
+    return SecondOpinion(f"build {hashlib.sha256(module).hexdigest()}", fresh)
+
+
+def _fresh(module: bytes) -> Callable[[], Any]:
+    from refruntime.engines.wasm import WasmEngine, WasmModule
+
+    compiled, limits = WasmModule(module), Limits()
+    return lambda: WasmEngine(compiled, limits)
+
+
+def _reformat(corpus: Corpus, identifier: str) -> Outcome:
+    name = f"cases/{identifier}/case.json"
+    try:
+        changed = corpus.write(name, disk_json(parse_document(corpus.read(name), name)))
+    except GoldenError as error:
+        return Outcome(identifier, "refused", (Problem("", "", str(error)),))
+    return Outcome(identifier, "rewritten" if changed else "unchanged")
+
+
+def _index_differences(corpus: Corpus, profile: Profile) -> Iterator[Problem]:
+    try:
+        data = corpus.read_if_there(INDEX)
+        stored = {} if data is None else parse_document(data, INDEX)
+    except GoldenError as error:
+        yield Problem("", "", str(error))
+        return
+    yield from document_differences(stored, build_index(corpus, profile))
+
+
+def _report(outcomes: list[Outcome], index: list[Problem], check: bool, as_json: bool) -> int:
+    counts = {
+        word: sum(item.word == word for item in outcomes) for word in ("filled", "unchanged", "refused", "differs")
+    }
+    code = int(bool(counts["refused"] or counts["differs"] or index))
+    if as_json:
+        write_json(
+            {
+                "exit_code": code,
+                "check": check,
+                **counts,
+                "tests_executed": 0,
+                "index": [_problem_document(problem) for problem in index],
+                "cases": [
+                    {"id": item.id, "outcome": item.word, "problems": [_problem_document(p) for p in item.problems]}
+                    for item in outcomes
+                ],
+            }
+        )
+        return code
+    _echo_problems(outcomes)
+    for problem in index:
+        click.echo(f"{INDEX}: {problem}", err=True)
+    words = ("unchanged", "differs", "refused") if check else ("filled", "unchanged", "refused")
+    text = ", ".join(f"{counts[word]} {'different' if word == 'differs' else word}" for word in words)
+    click.echo(f"{text}, 0 tests executed" + ("; nothing was written" if check else ""))
+    return code
+
+
+def _report_format(outcomes: list[Outcome], as_json: bool) -> None:
+    refused = sum(item.word == "refused" for item in outcomes)
+    rewritten = [item.id for item in outcomes if item.word == "rewritten"]
+    if as_json:
+        write_json({"exit_code": int(refused > 0), "rewritten": rewritten, "refused": refused})
+    else:
+        _echo_problems(outcomes)
+        click.echo(f"{len(rewritten)} case.json rewritten, {refused} refused, 0 tests executed")
+    raise click.exceptions.Exit(int(refused > 0))
+
+
+def _problem_document(problem: Problem) -> dict[str, str]:
+    return {"place": problem.place, "field": problem.field, "text": problem.text}
+
+
+SHOWN_PROBLEMS = 3
+
+
+def _echo_problems(outcomes: list[Outcome]) -> None:
+    for item in outcomes:
+        for problem in item.problems[:SHOWN_PROBLEMS]:
+            click.echo(f"{item.word.upper()} {item.id}: {problem}", err=True)
+        if len(item.problems) > SHOWN_PROBLEMS:
+            click.echo(f"  and {len(item.problems) - SHOWN_PROBLEMS} more", err=True)
