@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
-import shlex
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import click
-import numpy as np
 
-from refruntime import __version__
 from refruntime.cases.battery import FAMILIES, default_battery, generation_models, select
 from refruntime.cases.random_sessions import random_sessions
 from refruntime.cases.steps import Case
-from refruntime.commands.files import UnreadableFile, read_profile
+from refruntime.commands.diff_recorded import compare_recorded
+from refruntime.commands.diff_report import Output, conditions, make_numerics, refuse, resolved_contract, write_file
+from refruntime.commands.files import read_profile
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
-from refruntime.differential.document import JSON_VERSION, json_document
 from refruntime.differential.explain import Explainer
 from refruntime.differential.gaps import find_gaps, write_profile
-from refruntime.differential.junit import junit_xml
-from refruntime.differential.report import About, github_annotations, text_report
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import Suite, SuiteResult
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import EXIT_MISMATCH
-from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, InvalidModule, Limits
-from refruntime.engines.declaration import (
-    ContractRefused,
-    DeclarationError,
-    Resolved,
-    read_declaration,
-    resolve_contract,
-)
-from refruntime.numerics import KERNELS, Seq32
+from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.declaration import read_declaration
+from refruntime.numerics import KERNELS
 
 MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
 
@@ -55,10 +41,17 @@ Examples:
   refruntime diff build.wasm --filter sampler --filter GEN-9
   refruntime diff build.wasm --model stories.gguf --profile build.toml --junit report.xml
   refruntime diff build.wasm --random 10000 --seed 7
+  refruntime diff --recorded chat
   refruntime diff build.wasm --json | jq .summary
 """,
 )
-@click.argument("build", type=click.Path(path_type=Path))
+@click.argument("build", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--recorded",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Instead of a BUILD: what one answered in a page, from `refruntime record`.",
+)
 @click.option(
     "--filter",
     "patterns",
@@ -128,7 +121,8 @@ Examples:
 )
 @json_option
 def diff_command(
-    build: Path,
+    build: Path | None,
+    recorded: Path | None,
     patterns: tuple[str, ...],
     models: tuple[Path, ...],
     profile_path: Path | None,
@@ -150,54 +144,43 @@ def diff_command(
     every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
     the oracle.
     """
-    module = bytes(map_file(build))
     given = read_profile(profile_path) if profile_path is not None else None
-    resolved = _contract(module, given, as_json)
+    repeated = [] if profile_path is None else ["--profile", str(profile_path)]
+    output = Output(junit_path, github, as_json)
+    if recorded is not None:
+        if build is not None or models or sessions is not None or new_profile is not None or only_list:
+            raise click.UsageError("--recorded takes no BUILD, --model, --random, --write-profile and no --list.")
+        compare_recorded(recorded, given, patterns, repeated, kernels, explains, output)
+    if build is None:
+        raise click.UsageError("Missing argument 'BUILD'.")
+    module = bytes(map_file(build))
+    resolved = resolved_contract(lambda: read_declaration(module), given, as_json)
     if only_list:
         _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
         return
     engines = _engines(module, Limits(seconds=timeout), as_json)
     with progress("making the cases"):
         cases = _cases(resolved.profile, models, patterns, sessions, seed)
-    oracle = Oracle(resolved.profile, _numerics(kernels, as_json))
-    repeated = [] if profile_path is None else ["--profile", str(profile_path)]
+    oracle = Oracle(resolved.profile, make_numerics(kernels, as_json))
     repeated += [word for path in models for word in ("--model", str(path))]
     repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
-    about = _about(build, module, resolved, oracle, engines.facts, repeated, kernels)
+    engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
+    sha256 = hashlib.sha256(module).hexdigest()
+    about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
     suite = Suite(engines.fresh, oracle)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     with progress("comparing", len(cases)) as advance:
         result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
-    tracebacks = _save_tracebacks(result)
     gaps = None
     if new_profile is not None:
         with progress("looking for options that fit"):
             gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
-        _write(new_profile, write_profile(gaps).encode())
-    if junit_path is not None:
-        _write(junit_path, junit_xml(result, about))
-    if as_json:
-        document = {**json_document(result, about), "tracebacks": tracebacks}
-        write_json(document if gaps is None else {**document, "gaps": gaps.lines, "clean_with_profile": gaps.clean})
-    else:
-        click.echo(text_report(result, about, tracebacks), nl=False)
-        if gaps is not None:
-            click.echo("\n".join(["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]))
-    if github:
-        for line in github_annotations(result, about):
-            click.echo(line, err=as_json)  # standard output holds the one document
-    raise click.exceptions.Exit(result.exit_code)
+        write_file(new_profile, write_profile(gaps).encode())
+    output.show(result, about, gaps, new_profile)
 
 
 # What to compare -----------------------------------------------------------------------------------------------------
-
-
-def _contract(module: bytes, given: Profile | None, as_json: bool) -> Resolved:
-    try:
-        return resolve_contract(read_declaration(module), given)
-    except (DeclarationError, ContractRefused, InvalidModule) as error:
-        _refuse(2, str(error), as_json)
 
 
 def _cases(
@@ -243,85 +226,8 @@ def _engines(module: bytes, limits: Limits, as_json: bool) -> _Engines:
     try:
         return _Engines(module, limits)
     except EngineMissing as error:
-        _refuse(3, str(error), as_json)
+        refuse(3, str(error), as_json)
     except InterfaceMismatch as error:
-        _refuse(EXIT_MISMATCH, f"the surface differs (ABI-1, ABI-2): {error}", as_json, problems=error.problems)
+        refuse(EXIT_MISMATCH, f"the surface differs (ABI-1, ABI-2): {error}", as_json, problems=error.problems)
     except EngineError as error:
-        _refuse(2, str(error), as_json)
-
-
-def _refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = ()) -> NoReturn:
-    """Say why nothing was compared, and exit."""
-    if as_json:
-        document = {
-            "version": JSON_VERSION,
-            "exit_code": code,
-            "error": message,
-            "problems": [str(p) for p in problems],
-        }
-        write_json(document)
-    elif problems:
-        click.echo(message.partition(": ")[0] + ":", err=True)
-        for problem in problems:
-            click.echo(f"  {problem}", err=True)
-    else:
-        click.echo(f"refruntime diff: {message}", err=True)
-    raise click.exceptions.Exit(code)
-
-
-def _numerics(kernels: str, as_json: bool) -> Seq32:
-    try:
-        return Seq32(kernels=kernels)
-    except ImportError as error:
-        _refuse(3, f"the {kernels} kernels cannot be loaded: {error}", as_json)
-
-
-def _about(
-    build: Path,
-    module: bytes,
-    resolved: Resolved,
-    oracle: Oracle,
-    engine: dict[str, str],
-    repeated: Sequence[str],
-    kernels: str,
-) -> About:
-    """Say what was compared with what; `repeated` are the options that choose models, profile and random sessions."""
-    return About(
-        build=build.name,
-        sha256=hashlib.sha256(module).hexdigest(),
-        profile=resolved.profile,
-        profile_source=resolved.source,
-        notes=resolved.notes,
-        facts={
-            "engine": f"wasmtime {engine['wasmtime']}, module of {engine['bytes']} bytes",
-            "oracle": f"refruntime {__version__}, NumPy {np.__version__}",
-            "numerics": f"{oracle.numerics.name}, kernels {kernels}",
-            "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
-            f"Python {platform.python_version()}",
-        },
-        command=shlex.join(["refruntime", "diff", str(build), *repeated]),
-    )
-
-
-# What was found ------------------------------------------------------------------------------------------------------
-
-
-def _save_tracebacks(result: SuiteResult) -> dict[str, str]:
-    """Write the traceback of every crash into a file of its own: case name -> path."""
-    crashed = [case for case in result.cases if case.crash]
-    if not crashed:
-        return {}
-    folder = Path(tempfile.mkdtemp(prefix="refruntime-crash-"))
-    saved = {}
-    for case in crashed:
-        path = folder / f"{case.case.name.replace('/', '-')}.txt"
-        path.write_text(case.crash, encoding="utf-8")
-        saved[case.case.name] = str(path)
-    return saved
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+        refuse(2, str(error), as_json)

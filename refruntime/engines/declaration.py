@@ -63,7 +63,12 @@ def read_declaration(module: bytes) -> Declaration | None:
         raise DeclarationError(f"{len(found)} sections {SECTION_NAME!r}; expected one")
     if len(found[0]) > MAX_DECLARATION_BYTES:
         raise DeclarationError(f"section {SECTION_NAME!r} has {len(found[0])} bytes; at most {MAX_DECLARATION_BYTES}")
-    return _declaration(_json_object(found[0]))
+    return parse_declaration(found[0])
+
+
+def parse_declaration(content: bytes) -> Declaration:
+    """Return what the content of the section says: DeclarationError."""
+    return _declaration(_json_object(content))
 
 
 def resolve_contract(declared: Declaration | None, given_profile: Profile | None = None) -> Resolved:
