@@ -77,8 +77,8 @@ def nemotron(seed: int) -> Recipe:
     return model
 
 
-def stablelm(seed: int, parallel: bool = False) -> Recipe:
-    """StableLM; the 12B model has branches side by side and norms the heads of q and k."""
+def stablelm(seed: int, parallel: bool = False, head_norms: bool = False) -> Recipe:
+    """StableLM; the 12B model has branches side by side, and norms the heads of q and k."""
     model = Recipe("stablelm", seed, layers=3)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_epsilon=EPSILON)
     model.rope_keys(dimension_count=4)
@@ -87,10 +87,10 @@ def stablelm(seed: int, parallel: bool = False) -> Recipe:
     for block in model.blocks:
         model.norm(f"{block}.attn_norm", bias=True)
         model.attention(block, bias=not parallel)
-        if parallel:
+        if head_norms:
             model.norm(f"{block}.attn_q_norm", HEADS, HEAD_DIM, gain=1.6)
             model.norm(f"{block}.attn_k_norm", KV_HEADS, HEAD_DIM, gain=1.6)
-        else:
+        if not parallel:
             model.norm(f"{block}.ffn_norm", bias=True)
         model.gated(block)
     model.output_norm(bias=True)
