@@ -1,12 +1,16 @@
 """List every ggml tensor type once: number, name, block layout and, where there is one, its decoder to float32.
 
 Source of numbers, names and sizes: ggml's `ggml.h` and its type traits. A type without a decoder is refused by name
-(UnsupportedDType, GG-3); adding one means one decoder and its name in this table.
+(UnsupportedDType, GG-3); adding one means one decoder and its name in this table, and a kernel in `compiled` if it has
+blocks. The decoders: `plain` numbers, `legacy` blocks of 32, `k_quants`, `low_bit` (at most two bits a value),
+`non_linear` (a table of 16 values), `grids` (several values at once).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -19,8 +23,15 @@ from refruntime.quants import grids, k_quants, legacy, low_bit, non_linear, plai
 Decoder = Callable[[NDArray[np.uint8], NDArray[np.float32]], None]
 """Fill float32 [blocks, block_size] from uint8 [blocks, type_size], with the bits of ggml's `to_float` (GG-8)."""
 
-CHUNK_ELEMENTS: Final = 1 << 15
-"""Elements decoded at a time: temporaries stay in the cache and small beside the result."""
+CHUNK_ELEMENTS: Final = 1 << 18
+"""Elements decoded at a time: few enough that temporaries stay in the cache and small beside the result, and enough
+that threads seldom meet at the interpreter's lock."""
+THREAD_ELEMENTS: Final = 1 << 20
+"""Elements for each thread from which a second one pays."""
+COMPILED_ELEMENTS: Final = 1 << 21
+"""Elements from which the compiled loops are loaded unasked. A model with tensors of this size takes seconds anyway,
+and its forward pass loads numba after a few tokens."""
+KERNELS: Final = ("auto", "numpy", "numba")
 
 
 @dataclass(frozen=True)
@@ -93,13 +104,21 @@ GGML_TYPES: Final[Mapping[int, GgmlType]] = {
 
 
 def dequantize(
-    ggml_type: GgmlType, raw: bytes | memoryview | NDArray[np.uint8], shape: Sequence[int]
+    ggml_type: GgmlType,
+    raw: bytes | memoryview | NDArray[np.uint8],
+    shape: Sequence[int],
+    threads: int | None = None,
+    kernels: str = "auto",
 ) -> NDArray[np.float32]:
     """Decode stored bytes into float32 values of `shape`, row-major (GG-8).
 
-    Peak memory is the result plus one chunk. ValueError when the type has no decoder or the size does not fit; files
-    have been checked before (UnsupportedDType, InvalidTensorDirectory).
+    Peak memory is the result plus one chunk for each of the `threads`, by default as many as there are processors, at
+    most 8. `kernels`: "numpy", the definition; "numba", compiled loops, ImportError where it cannot be loaded; "auto",
+    compiled loops for large tensors where numba is installed. None of these changes a bit. ValueError when the type has
+    no decoder or the size does not fit; files have been checked before (UnsupportedDType, InvalidTensorDirectory).
     """
+    if kernels not in KERNELS:
+        raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
     if ggml_type.decode is None:
         raise ValueError(f"ggml type {ggml_type.name} is {ggml_type.refusal}")
     stored = np.frombuffer(raw, np.uint8)
@@ -108,8 +127,34 @@ def dequantize(
         raise ValueError(f"{stored.size} bytes of {ggml_type.name} do not make {count} elements")
     blocks = stored.reshape(-1, ggml_type.type_size)  # [blocks, type_size]
     values = np.empty((blocks.shape[0], size), np.float32)  # [blocks, block_size]
+    decode = _decoder(ggml_type, ggml_type.decode, count, kernels)
     step = CHUNK_ELEMENTS // size
-    with np.errstate(all="ignore"):  # infinite and NaN scales are data, as in ggml
-        for start in range(0, blocks.shape[0], step):
-            ggml_type.decode(blocks[start : start + step], values[start : start + step])
+
+    def decode_part(start: int, stop: int) -> None:
+        with np.errstate(all="ignore"):  # infinite and NaN scales are data, as in ggml; the state belongs to a thread
+            for at in range(start, stop, step):
+                end = min(at + step, stop)
+                decode(blocks[at:end], values[at:end])
+
+    workers = min(threads if threads is not None else min(os.cpu_count() or 1, 8), count // THREAD_ELEMENTS)
+    if workers > 1:
+        borders = [blocks.shape[0] * part // workers for part in range(workers + 1)]
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(decode_part, borders[:-1], borders[1:]):
+                pass  # an exception of a worker is raised here
+    else:
+        decode_part(0, blocks.shape[0])
     return values.reshape(tuple(shape))
+
+
+def _decoder(ggml_type: GgmlType, decode: Decoder, count: int, kernels: str) -> Decoder:
+    """Return `decode`, or its compiled form if that was asked for or pays for this number of elements."""
+    if kernels == "numpy" or (kernels == "auto" and count < COMPILED_ELEMENTS):
+        return decode
+    try:
+        from refruntime.quants import compiled
+    except ImportError:
+        if kernels == "numba":
+            raise
+        return decode
+    return compiled.decoder(ggml_type.name) or decode

@@ -1,4 +1,4 @@
-"""GGUF reading, dequantization and SPM tokenization against numbers that ggml, llama.cpp and gguf-py produced."""
+"""GGUF reading and SPM tokenization against numbers that llama.cpp and gguf-py produced."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader
 from refruntime.model.gguf import validate_gguf
 from refruntime.model.gguf_tokenizer import read_tokenizer
-from refruntime.quants.ggml import GGML_TYPES, dequantize
 from refruntime.tokenizers.spm import SpmTokenizer
 
-CAST = ("f32", "f64", "i8", "i16", "i32", "i64")  # copied or converted as in C; ggml has no `to_float` for them
-DECODED = {each.name: each for each in GGML_TYPES.values() if each.decode and each.name not in CAST}
 VOCABULARIES = {  # file of the vocabulary -> cases; the last two files hold whole models
     "tokenizers/llama-spm": 169,
     "tokenizers/phi-3": 184,
@@ -36,29 +33,6 @@ def spm_of(shared_data: Path, name: str) -> SpmTokenizer:
 def load_json(path: Path, key: str) -> list[dict[str, object]]:
     entries: list[dict[str, object]] = json.loads(path.read_text())[key]
     return entries
-
-
-@pytest.mark.parametrize("name", DECODED)
-def test_blocks_decode_to_the_bits_of_ggml(shared_data: Path, name: str) -> None:
-    """GG-8: normal blocks, random bytes and extreme scales give ggml's own `to_float` bits; NaN as NaN."""
-    vectors = np.load(shared_data / "dequant" / f"{name}.npz")
-    raw, bits = vectors["raw"], vectors["f32"]
-    assert raw.shape == (len(bits), DECODED[name].type_size)
-    assert len(DECODED) == 27
-    found = dequantize(DECODED[name], raw.reshape(-1), bits.shape)
-    nan = np.isnan(bits.view(np.float32))
-    np.testing.assert_array_equal(np.isnan(found), nan)
-    np.testing.assert_array_equal(found.view(np.uint32)[~nan], bits[~nan])
-    assert (~nan).sum() >= 2048
-
-
-def test_the_table_of_types_is_that_of_ggml(shared_data: Path) -> None:
-    """GG-3: numbers, names and sizes of the 27 types as ggml reports them."""
-    types = json.loads((shared_data / "dequant" / "index.json").read_text())["types"]
-    ours = {each.name: (each.number, each.block_size, each.type_size) for each in GGML_TYPES.values()}
-    assert len(types) == 27
-    for name, entry in types.items():
-        assert ours[name] == (entry["ggml_type"], entry["block_size"], entry["type_size"])
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""What all compiled loops share: how they are compiled, and how a block is read.
+
+The machine code of a kernel that is kept on disk holds a copy of these functions and is not compiled again when only
+this file changes. Their meaning must stay; another one needs another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Make a function that compiled code may call."""
+    return njit(nogil=True, error_model="numpy")(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Make a kernel. Its machine code is kept beside its file or, where that is read-only, in the user's cache."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder can be written: compile anew in every process
+        return inlined(function)
+
+
+@inlined
+def u16(block, at):  # type: ignore[no-untyped-def]
+    """Return the 16-bit number at a byte of a block."""
+    return np.intp(block[at]) | np.intp(block[at + 1]) << 8
+
+
+@inlined
+def u32(block, at):  # type: ignore[no-untyped-def]
+    """Return the 32-bit number at a byte of a block."""
+    return u16(block, at) | u16(block, at + 2) << 16
+
+
+@inlined
+def nibble(block, at, index):  # type: ignore[no-untyped-def]
+    """Return a nibble of those that follow each other from a byte on, the low one of each byte first."""
+    return np.intp(block[at + (index >> 1)]) >> 4 * (index & 1) & 15
