@@ -138,6 +138,12 @@ class Profile:
     checksum_rotation: int = _value("SL-5.rotation", "left rotation of one checksum step, 0 .. 63", 5)
     containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", CONTAINERS)
     gguf_context_limit: int = _value("GG-7", "largest capacity of a GGUF model in positions", 2048)
+    gguf_phi3_window: Literal["ignored", "applied"] = _switch(
+        "GG-12.phi3-window", "the attention window of a phi3 file", "ignored", "applied"
+    )
+    gguf_gptneox_gelu: Literal["tanh", "erf"] = _switch(
+        "GG-12.gptneox-gelu", "the form of GELU in gptneox", "tanh", "erf"
+    )
     diagnostic_names: tuple[tuple[str, str], ...] = _value(
         "DG-3", "contract key to the key that the build uses, where it differs", ()
     )

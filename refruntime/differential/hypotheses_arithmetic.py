@@ -9,6 +9,7 @@ import numpy as np
 
 from refruntime.differential.hypotheses import Changes, Hypothesis
 from refruntime.model.forward import Transformer
+from refruntime.model.weights import Norm
 from refruntime.numerics import Seq32, libm
 from refruntime.numerics.base import Array
 from refruntime.trace import Tracer
@@ -184,8 +185,8 @@ class _Unnormalised(Transformer):
 
     skipped = "output_norm"
 
-    def _normalise(self, name: str, x: Array, weight: Array, start: int, tracer: Tracer | None) -> Array:
-        h = super()._normalise(name, x, weight, start, tracer)
+    def _normalise(self, name: str, x: Array, norm: Norm | None, start: int, tracer: Tracer | None) -> Array:
+        h = super()._normalise(name, x, norm, start, tracer)
         return x if name.endswith(self.skipped) else h
 
 

@@ -13,7 +13,7 @@ from refruntime.differential.hypotheses import Changes, Hypothesis
 from refruntime.differential.hypotheses_arithmetic import VariedSeq32
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache
-from refruntime.numerics import Attention, RopeScaling, Rotary
+from refruntime.numerics import PLAIN_ATTENTION, Attention, AttentionVariant, RopeScaling, Rotary
 from refruntime.numerics.base import Array
 
 
@@ -132,13 +132,15 @@ class _FirstForgotten(VariedSeq32):
 class _HeadsModulo(VariedSeq32):
     """Query head a uses key/value head a mod K."""
 
-    def attention(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
+    def attention(
+        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
+    ) -> Attention:
         heads, kv_heads = q.shape[1], keys.shape[1]
         group = heads // kv_heads
         place = [(head % kv_heads) * group + head // kv_heads for head in range(heads)]
         arranged = np.empty_like(q)
         arranged[:, place] = q
-        attention = super().attention(arranged, keys, values, position)
+        attention = super().attention(arranged, keys, values, position, variant)
         return Attention(attention.mixed[:, place], attention.scores[place], attention.weights[place])
 
 

@@ -1,6 +1,6 @@
-"""Run the transformer: tokens at known positions in, logits out (contract section 11).
+"""Run the transformer: tokens at known positions in, logits out (contract section 11, GG-11).
 
-Dimension letters: n positions in this pass, H hidden, F ffn, D head_dim, V vocab, A heads, K key/value heads.
+Dimension letters: n positions in this pass, H hidden, V vocab.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
+from refruntime.model import blocks
+from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Layer, bind_weights
+from refruntime.model.weights import ConvolutionWeights, ExpertsWeights, Layer, Norm, bind_weights
 from refruntime.numerics import Numerics
-from refruntime.trace import TensorEvent, Tracer
+from refruntime.trace import Tracer
 
 Array = NDArray[Any]
 
@@ -32,6 +34,7 @@ class Transformer:
 
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
         self.hyperparameters = model.hyperparameters
+        self.architecture = model.architecture
         self.numerics = numerics
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
             self.weights = bind_weights(model, profile, numerics)
@@ -68,72 +71,91 @@ class Transformer:
     def _layers(self, tokens: Sequence[int], cache: KVCache, tracer: Tracer | None) -> Array:
         """Embed and run all layers: n tokens -> residual stream [n, H] (FW-1, FW-2)."""
         numerics, weights, start = self.numerics, self.weights, cache.length
-        x = numerics.matrix_rows(weights.embedding, tokens)  # [n, H]
-        _emit(tracer, "token_embd", start, x)
+        x = self._embed(tokens, start, tracer)  # [n, H]
         angles = numerics.rope_angles(start, len(tokens), weights.rotary)
+        window_angles = angles
+        if weights.window_rotary is not weights.rotary:
+            window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
+        run = Pass(
+            numerics, self.architecture, self.hyperparameters, cache, start, angles, window_angles, tracer
+        )  # fmt: skip
         for index, layer in enumerate(weights.layers):
-            update = self._attention(index, layer, x, angles, cache, tracer)
-            x = self._add(f"blk.{index}.attn_residual", x, update, start, tracer)
-            update = self._feed_forward(index, layer, x, start, tracer)
-            x = self._add(f"blk.{index}.residual", x, update, start, tracer)
+            x = self._layer(run, index, layer, x)
         return x
 
-    def _attention(
-        self, index: int, layer: Layer, x: Array, angles: tuple[Array, Array], cache: KVCache, tracer: Tracer | None
-    ) -> Array:
-        """Return Wo(attention(norm(x))): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
-        numerics, dimensions, block, start = self.numerics, self.hyperparameters, f"blk.{index}.", cache.length
-        n, head_dim = x.shape[0], dimensions.head_dim
-        h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
-        q, k, v = layer.qkv.apply(numerics, h)  # [n, A * D], [n, K * D], [n, K * D]
-        for name, values in (("q", q), ("k", k), ("v", v)):
-            _emit(tracer, f"{block}attn_{name}", start, values)
-        q, k = q.reshape(n, dimensions.head_count, head_dim), k.reshape(n, dimensions.kv_head_count, head_dim)
-        q, k = numerics.rotate(q, k, *angles)  # [n, A, D], [n, K, D]
-        _emit(tracer, block + "attn_q.rope", start, q)
-        _emit(tracer, block + "attn_k.rope", start, k)
-        cache.store(index, start, k, v.reshape(n, dimensions.kv_head_count, head_dim))
-        attention = numerics.attention(q, *cache.visible(index, start + n), start)
-        _emit(tracer, block + "attn.scores", start, attention.scores)
-        _emit(tracer, block + "attn.weights", start, attention.weights)
-        _emit(tracer, block + "attn.mixed", start, attention.mixed)
-        (output,) = layer.attn_output.apply(numerics, attention.mixed.reshape(n, -1))  # [n, H]
-        _emit(tracer, block + "attn_output", start, output)
-        return output
+    def _embed(self, tokens: Sequence[int], start: int, tracer: Tracer | None) -> Array:
+        """Return the rows of the embedding, with the factor and the positions of the architecture: [n, H] (FW-1)."""
+        numerics, dimensions = self.numerics, self.hyperparameters
+        x = numerics.matrix_rows(self.weights.embedding, tokens)  # [n, H]
+        emit(tracer, "token_embd", start, x)
+        if self.architecture.embedding_times_root:
+            x = x * np.sqrt(numerics.dtype(dimensions.hidden_size))
+            emit(tracer, "token_embd.scaled", start, x)
+        elif dimensions.embedding_scale != 1.0:
+            x = x * numerics.dtype(dimensions.embedding_scale)
+            emit(tracer, "token_embd.scaled", start, x)
+        if self.architecture.positions == "learned":
+            x = x + numerics.matrix_rows(self.weights.positions, range(start, start + len(tokens)))
+            emit(tracer, "token_embd.positioned", start, x)
+        return x
 
-    def _feed_forward(self, index: int, layer: Layer, x: Array, start: int, tracer: Tracer | None) -> Array:
-        """Return W2(silu(W1 h) * (W3 h)) of h = norm(x): [n, H] -> [n, H] (FW-2, FW-7)."""
-        numerics, block = self.numerics, f"blk.{index}."
-        h = self._normalise(block + "ffn_norm", x, layer.ffn_norm, start, tracer)  # [n, H]
-        gate, up = layer.gate_up.apply(numerics, h)  # [n, F], [n, F]
-        _emit(tracer, block + "ffn_gate", start, gate)
-        _emit(tracer, block + "ffn_up", start, up)
-        hidden = numerics.silu(gate) * up  # [n, F]
-        _emit(tracer, block + "ffn_hidden", start, hidden)
-        (output,) = layer.ffn_down.apply(numerics, hidden)  # [n, H]
-        _emit(tracer, block + "ffn_down", start, output)
-        return output
+    def _layer(self, run: Pass, index: int, layer: Layer, x: Array) -> Array:
+        """Add what a layer mixes between positions, then what it makes of each: [n, H] -> [n, H] (FW-2).
+
+        In a parallel layer the second block reads the input of the layer; the order of the additions stays.
+        """
+        block, start, tracer = f"blk.{index}.", run.start, run.tracer
+        h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
+        if isinstance(layer.mixer, ConvolutionWeights):
+            update = blocks.convolution(run, index, layer.mixer, h)
+        else:
+            update = blocks.attention(run, index, layer.mixer, h)
+        update = self._normalise(block + "post_attention_norm", update, layer.post_attention_norm, start, tracer)
+        mixed = self._add(block + "attn_residual", x, self._scaled(update), start, tracer)
+        if not self.hyperparameters.parallel:
+            h = mixed
+        elif self.architecture.parallel_norm == "own":
+            h = x
+        h = self._normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
+        if isinstance(layer.feed_forward, ExpertsWeights):
+            update = blocks.experts(run, index, layer.feed_forward, h)
+        else:
+            update = blocks.feed_forward(run, index, layer.feed_forward, h)
+        update = self._normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
+        return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
 
     def _logits(self, x: Array, start: int, tracer: Tracer | None) -> Array:
         """Normalise and project: [n, H] -> [n, V] (FW-2)."""
-        h = self._normalise("output_norm", x, self.weights.output_norm, start, tracer)  # [n, H]
+        dimensions = self.hyperparameters
+        name = self.architecture.output_norm
+        h = self._normalise(name, x, self.weights.output_norm, start, tracer)  # [n, H]
         (logits,) = self.weights.output.apply(self.numerics, h)  # [n, V]
-        _emit(tracer, "logits", start, logits)
+        scale = self.numerics.dtype(dimensions.logit_scale)
+        if self.architecture.logit_scale == "multiply":
+            logits = logits * scale
+        elif self.architecture.logit_scale == "divide":
+            logits = logits / scale
+        if dimensions.logit_softcap:
+            logits = self.numerics.softcap(logits, dimensions.logit_softcap)
+        emit(tracer, "logits", start, logits)
         return logits
 
-    def _normalise(self, name: str, x: Array, weight: Array, start: int, tracer: Tracer | None) -> Array:
-        """Normalise rows: [n, H] -> [n, H] (FW-3)."""
-        h = self.numerics.rms_norm(x, weight, self.hyperparameters.rms_norm_epsilon)
-        _emit(tracer, name, start, h)
+    def _normalise(self, name: str, x: Array, norm: Norm | None, start: int, tracer: Tracer | None) -> Array:
+        """Normalise rows: [n, H] -> [n, H] (FW-3); without a norm they stay as they are."""
+        if norm is None:
+            return x
+        epsilon = self.hyperparameters.rms_norm_epsilon
+        h = blocks.normalise(self.numerics, self.architecture, x, norm, epsilon)
+        emit(tracer, name, start, h)
         return h
+
+    def _scaled(self, update: Array) -> Array:
+        """Apply the factor of what is added to the residual stream (GG-11)."""
+        scale = self.hyperparameters.residual_scale
+        return update if scale == 1.0 else update * self.numerics.dtype(scale)
 
     def _add(self, name: str, x: Array, update: Array, start: int, tracer: Tracer | None) -> Array:
         """Add to the residual stream: [n, H] -> [n, H] (FW-2)."""
         x = x + update
-        _emit(tracer, name, start, x)
+        emit(tracer, name, start, x)
         return x
-
-
-def _emit(tracer: Tracer | None, name: str, position: int, values: Array) -> None:
-    if tracer is not None:
-        tracer.event(TensorEvent(name, position, values.shape, values.copy))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,10 @@ from refruntime.containers.gguf import GgufFile, GgufTensor, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
-from refruntime.model.gguf_hyperparameters import read_hyperparameters
+from refruntime.model.expected_tensors import expected_tensors
+from refruntime.model.gguf_hyperparameters import read_architecture, read_hyperparameters
 from refruntime.model.gguf_tokenizer import read_tokenizer
-from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
+from refruntime.model.validated import QuantizedRows, ValidatedModel
 from refruntime.quants.ggml import GGML_TYPES, GgmlType, dequantize
 
 
@@ -34,13 +34,16 @@ class GgufWeight:
         return self.type.name
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Return the float32 values in `shape`, exactly those of ggml's `to_float` (GG-8), or some rows of a matrix."""
-        if len(self.shape) != 2:
+        """Return the float32 values in `shape`, exactly those of ggml's `to_float` (GG-8), or some rows of a matrix.
+
+        Of a stack of matrices (experts) the rows are whole matrices.
+        """
+        if len(self.shape) == 1:
             return dequantize(self.type, self.payload, self.shape)
         first, last, _ = slice(start, stop).indices(self.shape[0])
         stride = len(self.payload) // self.shape[0]  # bytes of a row
         part = self.payload[first * stride : last * stride]
-        return dequantize(self.type, part, (last - first, self.shape[1]))
+        return dequantize(self.type, part, (last - first, *self.shape[1:]))
 
     def quantized(self) -> QuantizedRows | None:
         """Return None: a GGUF weight is always dequantized first (GG-8)."""
@@ -54,11 +57,13 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
     tensors that the architecture does not use, whose number llama.cpp checks too).
     """
     with file.metadata.located():
-        hyperparameters = read_hyperparameters(file.metadata, profile)
+        architecture = read_architecture(file.metadata, profile)
+        hyperparameters = read_hyperparameters(file.metadata, architecture, profile)
         _refuse_splits(file)
         tokenizer = read_tokenizer(file.metadata)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []
-    for name, shape, required in expected_tensors(hyperparameters):  # stops at the first absent one
+    expected = expected_tensors(architecture, hyperparameters, file.tensors)
+    for name, shape, required in expected:  # stops at the first absent one
         tensor = file.tensors.get(name)
         if tensor is not None:
             used.append((tensor, shape))
@@ -87,29 +92,8 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
                 expected=f"only the {len(weights)} tensors of {hyperparameters.architecture}",
                 found=f"{len(file.tensors)} tensors",
             )
-    return ValidatedModel("gguf", hyperparameters, weights, tokenizer, quantization_label(file))
-
-
-def expected_tensors(dimensions: Hyperparameters) -> Iterator[tuple[str, tuple[int, ...], bool]]:
-    """Yield (name, row-major shape, required) of every tensor of the `llama` architecture."""
-    vocab, hidden, ffn = dimensions.vocab_size, dimensions.hidden_size, dimensions.ffn_size
-    queries = dimensions.head_count * dimensions.head_dim
-    keys = dimensions.kv_head_count * dimensions.head_dim
-    yield "token_embd.weight", (vocab, hidden), True
-    yield "output_norm.weight", (hidden,), True
-    yield "output.weight", (vocab, hidden), False  # without it the embeddings are used
-    yield "rope_freqs.weight", (dimensions.head_dim // 2,), False
-    for layer in range(dimensions.layer_count):
-        prefix = f"blk.{layer}."
-        yield prefix + "attn_norm.weight", (hidden,), True
-        yield prefix + "attn_q.weight", (queries, hidden), True
-        yield prefix + "attn_k.weight", (keys, hidden), True
-        yield prefix + "attn_v.weight", (keys, hidden), True
-        yield prefix + "attn_output.weight", (hidden, queries), True
-        yield prefix + "ffn_norm.weight", (hidden,), True
-        yield prefix + "ffn_gate.weight", (ffn, hidden), True
-        yield prefix + "ffn_up.weight", (ffn, hidden), True
-        yield prefix + "ffn_down.weight", (hidden, ffn), True
+    label = quantization_label(file)
+    return ValidatedModel("gguf", hyperparameters, weights, tokenizer, label, architecture)
 
 
 def quantization_label(file: GgufFile) -> str:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidHeader
+from refruntime.model.architectures import ARCHITECTURES, Architecture
+from refruntime.model.architectures.gptneox import GPTNEOX
+from refruntime.model.architectures.phi3 import PHI3
+from refruntime.model.gguf_rotary import read_original_context, read_rope_scaling, read_rotated_dim
+from refruntime.model.gguf_values import factor, invalid, positive, size, size_of_all_layers, sizes_per_layer
 from refruntime.model.validated import Hyperparameters
-from refruntime.numerics.rotary import RopeScaling
 
-_USED: Final = (
-    "context_length",
-    "embedding_length",
-    "block_count",
-    "feed_forward_length",
-    "vocab_size",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "attention.key_length",
-    "attention.value_length",
-    "attention.layer_norm_rms_epsilon",
-    "rope.dimension_count",
-    "rope.freq_base",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scale_linear",
+_USED: Final = frozenset(
+    {
+        "context_length",
+        "embedding_length",
+        "block_count",
+        "feed_forward_length",
+        "vocab_size",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.value_length",
+        "rope.dimension_count",
+        "rope.freq_base",
+        "rope.scaling.type",
+        "rope.scaling.factor",
+        "rope.scaling.original_context_length",
+        "rope.scaling.yarn_beta_fast",
+        "rope.scaling.yarn_beta_slow",
+        "rope.scale_linear",
+    }
 )
-_HARMLESS: Final = ("rope.scaling.finetuned", "tensor_data_layout")
-"""They tell how a model was made; llama.cpp reads neither."""
+"""Keys that every architecture understands."""
+
+_WINDOW_KEYS: Final = frozenset({"attention.sliding_window", "attention.sliding_window_pattern"})
+"""Keys that an architecture with windowed layers understands."""
+
+_EPSILON_KEYS: Final = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
 _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
     "expert_count": (ValueType.UINT32, 0),
@@ -49,153 +57,203 @@ _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
     "residual_scale": (ValueType.FLOAT32, 1.0),
     "logit_scale": (ValueType.FLOAT32, 1.0),
     "rope.scaling.attn_factor": (ValueType.FLOAT32, 1.0),
+    "rope.scaling.finetuned": (ValueType.BOOL, True),
     "use_parallel_residual": (ValueType.BOOL, False),
 }
-"""Accepted only with the value that changes nothing."""
+"""Accepted with the value that changes nothing, where the architecture does not understand the key."""
 
 
-def read_hyperparameters(metadata: GgufMetadata, profile: Profile) -> Hyperparameters:
-    """Read the hyper-parameters of the `llama` architecture.
+def read_architecture(metadata: GgufMetadata, profile: Profile) -> Architecture:
+    """Return the description of the architecture, with the options of the profile; InvalidHeader for an unknown one."""
+    name = metadata.text("general.architecture")
+    architecture = ARCHITECTURES.get(name)
+    if architecture is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise invalid("the architecture is not supported", "general.architecture", f"one of {known}", printable(name))
+    if architecture is GPTNEOX and profile.gguf_gptneox_gelu == "erf":
+        return replace(architecture, activation="gelu erf")
+    return architecture
+
+
+def read_hyperparameters(metadata: GgufMetadata, architecture: Architecture, profile: Profile) -> Hyperparameters:
+    """Read the hyper-parameters of an architecture.
 
     `vocab_size` is the number of tokens (0 when there is no token list, which the tokenizer refuses). InvalidHeader for
     what is missing, inconsistent or not implemented.
     """
-    architecture = metadata.text("general.architecture")
-    if architecture != "llama":
-        raise _invalid("the architecture is not supported", "general.architecture", "llama", printable(architecture))
-    prefix = architecture + "."
-    _refuse_unknown(metadata, prefix)
-    layer_count = _size(metadata, prefix + "block_count")
-    hidden_size = _size(metadata, prefix + "embedding_length")
-    head_count = _per_layer(metadata, prefix + "attention.head_count", layer_count)
-    kv_head_count = _per_layer(metadata, prefix + "attention.head_count_kv", layer_count, head_count)
-    if head_count % kv_head_count:
-        raise _invalid(
-            "query heads do not divide among the key/value heads",
-            prefix + "attention.head_count_kv",
-            f"a divisor of {head_count}",
-            kv_head_count,
-        )
+    prefix = architecture.name + "."
+    _refuse_unknown(metadata, architecture)
+    layer_count = size(metadata, prefix + "block_count")
+    hidden_size = size(metadata, prefix + "embedding_length")
+    head_count = size_of_all_layers(metadata, prefix + "attention.head_count", layer_count)
+    kv_head_count, attention_layers = _kv_heads(metadata, architecture, layer_count, head_count)
     tokens = metadata.fields.get("tokenizer.ggml.tokens")
     vocab_size = 0 if tokens is None else tokens.count
     if prefix + "vocab_size" in metadata and tokens is not None:
         _equal(metadata, prefix + "vocab_size", vocab_size)
+    context_length = size(metadata, prefix + "context_length")
+    head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
+    ffn_size = size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
     return Hyperparameters(
-        architecture=architecture,
+        architecture=architecture.name,
         vocab_size=vocab_size,
         hidden_size=hidden_size,
         layer_count=layer_count,
         head_count=head_count,
         kv_head_count=kv_head_count,
-        head_dim=_head_dim(metadata, prefix, hidden_size, head_count),
-        ffn_size=_per_layer(metadata, prefix + "feed_forward_length", layer_count),
-        max_context=min(_size(metadata, prefix + "context_length"), profile.gguf_context_limit),
-        rope_theta=_positive(metadata, prefix + "rope.freq_base", 10000.0),
-        rms_norm_epsilon=_positive(metadata, prefix + "attention.layer_norm_rms_epsilon"),
-        rope_scaling=_rope_scaling(metadata, prefix),
+        head_dim=head_dim,
+        ffn_size=ffn_size,
+        max_context=min(context_length, profile.gguf_context_limit),
+        rope_theta=positive(metadata, prefix + "rope.freq_base", 10000.0),
+        rms_norm_epsilon=positive(metadata, prefix + _EPSILON_KEYS[architecture.norm]),
+        rope_scaling=read_rope_scaling(metadata, architecture),
+        rotated_dim=read_rotated_dim(metadata, architecture, head_dim),
+        learned_positions=context_length if architecture.positions == "learned" else 0,
+        attention_scale_dim=(
+            hidden_size // head_count if layer_count == architecture.layers_scaled_by_hidden_size else 0
+        ),
+        attention_layers=attention_layers,
+        parallel=_parallel(metadata, architecture),
+        **_factors(metadata, architecture),
+        **_window(metadata, architecture, profile),
+        **_experts(metadata, architecture, ffn_size),
     )
 
 
-def _refuse_unknown(metadata: GgufMetadata, prefix: str) -> None:
+def _refuse_unknown(metadata: GgufMetadata, architecture: Architecture) -> None:
+    prefix, understood = architecture.name + ".", understood_keys(architecture)
     for key in metadata:
         suffix = key.removeprefix(prefix)
-        if suffix == key or suffix in _USED or suffix in _HARMLESS:
+        if suffix == key or suffix in understood or suffix in architecture.ignored_keys:
             continue
         if suffix not in _NEUTRAL:
-            raise _invalid(
+            raise invalid(
                 "an unknown hyper-parameter might change the arithmetic", printable(key), "no such key", "it is set"
             )
         value_type, neutral = _NEUTRAL[suffix]
         if metadata.fields[key].type is not value_type or metadata[key] != neutral:
             field = metadata.fields[key]
             found = field.type_name if field.type in (ValueType.ARRAY, ValueType.STRING) else field.value
-            raise _invalid("a hyper-parameter asks for arithmetic that is not implemented", key, neutral, found)
+            raise invalid("a hyper-parameter asks for arithmetic that is not implemented", key, neutral, found)
 
 
-def _size(metadata: GgufMetadata, key: str) -> int:
-    value = metadata.u32(key)
-    if value == 0:
-        raise _invalid("a dimension is zero", key, "at least 1", value)
-    return value
+def understood_keys(architecture: Architecture) -> frozenset[str]:
+    """Return the keys whose value counts, without the name of the architecture in front."""
+    windows = _WINDOW_KEYS if architecture.window_period else frozenset()
+    parallel = {"use_parallel_residual"} if "key" in architecture.parallel else frozenset()
+    return _USED | architecture.keys | windows | parallel | {_EPSILON_KEYS[architecture.norm]}
 
 
-def _per_layer(metadata: GgufMetadata, key: str, layer_count: int, default: int | None = None) -> int:
-    """Read a size that llama.cpp also takes as an array of one value for each layer; the values must be equal."""
-    if key not in metadata and default is not None:
-        return default
-    field = metadata.fields.get(key)
-    if field is None or field.type is not ValueType.ARRAY:
-        return _size(metadata, key)
-    values = metadata.numbers(key, ValueType.UINT32, ValueType.INT32)
-    if len(values) != layer_count:
-        raise _invalid("an array has not one value for each layer", key, f"{layer_count} values", len(values))
-    if not (values == values[0]).all():
-        raise _invalid("layers of different sizes are not supported", key, "equal values", values.tolist()[:8])
-    if values[0] <= 0:
-        raise _invalid("a dimension is zero", key, "at least 1", int(values[0]))
-    return int(values[0])
+def _kv_heads(
+    metadata: GgufMetadata, architecture: Architecture, layer_count: int, head_count: int
+) -> tuple[int, tuple[int, ...] | None]:
+    """Return the key/value heads and, where some layers have none, which layers attend."""
+    key, layers = architecture.name + ".attention.head_count_kv", None
+    counts = sizes_per_layer(metadata, key, layer_count) if architecture.short_convolutions else None
+    if counts is None:
+        kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
+    else:
+        layers = tuple(int(layer) for layer in counts.nonzero()[0])
+        distinct = {int(counts[layer]) for layer in layers}
+        if len(distinct) != 1 or min(distinct) < 0:
+            raise invalid("layers that attend differ in heads", key, "0 or one equal number", counts.tolist()[:8])
+        (kv_head_count,) = distinct
+    if head_count % kv_head_count:
+        raise invalid(
+            "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
+        )
+    return kv_head_count, layers
 
 
-def _head_dim(metadata: GgufMetadata, prefix: str, hidden_size: int, head_count: int) -> int:
-    """Return the size of a head: all of it is rotated, and keys are as long as values (as llama.cpp for `llama`)."""
-    key = prefix + "attention.key_length"
+def _head_dim(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, head_count: int) -> int:
+    """Return the size of a head; keys are as long as values."""
+    attention = architecture.name + ".attention."
+    key = attention + "key_length"
     if key in metadata:
-        head_dim = _size(metadata, key)
+        head_dim = size(metadata, key)
     elif hidden_size % head_count:
-        raise _invalid("heads do not divide the hidden size", prefix + "attention.head_count", "a divisor", head_count)
+        raise invalid("heads do not divide the hidden size", attention + "head_count", "a divisor", head_count)
     else:
         head_dim = hidden_size // head_count
     # without a value length llama.cpp takes hidden size / heads for it, whatever the key length is
-    value_length = metadata.u32(prefix + "attention.value_length", hidden_size // head_count)
+    value_length = metadata.u32(attention + "value_length", hidden_size // head_count)
     if value_length != head_dim:
-        raise _invalid("keys and values differ in length", prefix + "attention.value_length", head_dim, value_length)
-    rotated = metadata.u32(prefix + "rope.dimension_count", head_dim)
-    if rotated != head_dim:
-        raise _invalid("only a part of each head is rotated", prefix + "rope.dimension_count", head_dim, rotated)
-    if head_dim % 2:
-        raise _invalid("a head of odd size cannot be rotated in pairs", key, "an even number", head_dim)
+        raise invalid("keys and values differ in length", attention + "value_length", head_dim, value_length)
     return head_dim
 
 
-def _rope_scaling(metadata: GgufMetadata, prefix: str) -> RopeScaling | None:
-    """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1."""
-    scaling = prefix + "rope.scaling."
-    kind = metadata.text(scaling + "type", "linear")
-    if kind not in ("none", "linear", "yarn"):
-        raise _invalid("rope scaling is not implemented", scaling + "type", "none, linear or yarn", printable(kind))
-    new, old = scaling + "factor", prefix + "rope.scale_linear"
-    key = new if new in metadata else old
-    factor = metadata.f32(key, 1.0) or 1.0
-    if not isfinite(factor) or factor < 0:
-        raise _invalid("a constant is not usable", key, "finite and not negative", factor)
-    if kind == "none" or (kind == "linear" and factor == 1.0):
-        return None
-    if kind == "linear":
-        return RopeScaling(kind, factor)
-    if metadata.f32(prefix + "rope.freq_base", 10000.0) == 1.0:
-        raise _invalid("YaRN divides by the logarithm of the base", prefix + "rope.freq_base", "not 1", 1.0)
-    trained = scaling + "original_context_length"
-    return RopeScaling(
-        kind,
-        factor,
-        _size(metadata, trained if trained in metadata else prefix + "context_length"),
-        _positive(metadata, scaling + "yarn_beta_fast", 32.0),
-        _positive(metadata, scaling + "yarn_beta_slow", 1.0),
-    )
+def _parallel(metadata: GgufMetadata, architecture: Architecture) -> bool:
+    if architecture.parallel in ("never", "always"):
+        return architecture.parallel == "always"
+    default = None if architecture.parallel == "required key" else False
+    return metadata.boolean(architecture.name + ".use_parallel_residual", default)
 
 
-def _positive(metadata: GgufMetadata, key: str, default: float | None = None) -> float:
-    value = metadata.f32(key, default)
-    if not isfinite(value) or value <= 0:
-        raise _invalid("a constant is not usable", key, "finite and greater than 0", value)
-    return value
+def _factors(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
+    """Read the factors, caps and lengths that this architecture understands; the rest keeps its neutral default."""
+    prefix, keys = architecture.name + ".", architecture.keys
+    names = {
+        "embedding_scale": ("embedding_scale", 1.0),
+        "residual_scale": ("residual_scale", 1.0),
+        "logit_scale": ("logit_scale", 1.0),
+        "attention.scale": ("attention_scale", 0.0),
+        "attention.clamp_kqv": ("qkv_clamp", 0.0),
+        "attn_logit_softcapping": ("attention_softcap", 0.0),
+        "final_logit_softcapping": ("logit_softcap", 0.0),
+        "rope.scaling.attn_factor": ("rope_magnitude", 1.0),
+    }
+    values: dict[str, Any] = {
+        name: factor(metadata, prefix + key, neutral, architecture.defaults.get(key, 0.0))
+        for key, (name, neutral) in names.items()
+        if key in keys
+    }
+    if architecture.logit_scale == "divide":  # llama.cpp requires this one
+        values["logit_scale"] = positive(metadata, prefix + "logit_scale")
+    if architecture.rope_factors == "long and short":
+        values["original_context"] = read_original_context(metadata, architecture)
+    if architecture.short_convolutions:
+        values["convolution_length"] = length = metadata.u32(prefix + "shortconv.l_cache")
+        if length < 2:
+            raise invalid("a convolution has to reach back", prefix + "shortconv.l_cache", "at least 2", length)
+    return values
+
+
+def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile) -> dict[str, Any]:
+    prefix = architecture.name + "."
+    key = prefix + "attention.sliding_window"
+    if architecture is PHI3:
+        window = metadata.u32(key, 0)
+        return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
+    if not architecture.window_period:
+        return {}
+    window = metadata.u32(key, int(architecture.defaults.get("attention.sliding_window", 0)))
+    if not window:
+        return {}
+    theta = positive(metadata, prefix + "rope.freq_base", 10000.0)
+    if "rope.freq_base_swa" in architecture.keys:
+        own = architecture.defaults.get("rope.freq_base_swa", theta)
+        theta = positive(metadata, prefix + "rope.freq_base_swa", own)
+    return {
+        "sliding_window": window,
+        "window_period": metadata.u32(prefix + "attention.sliding_window_pattern", architecture.window_period),
+        "window_rope_theta": theta,
+    }
+
+
+def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> dict[str, Any]:
+    if architecture.feed_forward != "experts":
+        return {}
+    prefix = architecture.name + "."
+    count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")
+    if used > count:
+        raise invalid("more experts are used than there are", prefix + "expert_used_count", f"at most {count}", used)
+    expert_ffn = ffn_size
+    if "expert_feed_forward_length" in architecture.keys:  # without the key llama.cpp divides the dense size
+        expert_ffn = metadata.u32(prefix + "expert_feed_forward_length", 0) or ffn_size // used
+    return {"expert_count": count, "expert_used_count": used, "expert_ffn_size": expert_ffn}
 
 
 def _equal(metadata: GgufMetadata, key: str, expected: int) -> None:
     value = metadata.u32(key)
     if value != expected:
-        raise _invalid("hyper-parameters contradict each other", key, expected, value)
-
-
-def _invalid(detail: str, key: str, expected: object, found: object) -> InvalidHeader:
-    return InvalidHeader(detail, rule="GG-4", field=key, expected=expected, found=found)
+        raise invalid("hyper-parameters contradict each other", key, expected, value)

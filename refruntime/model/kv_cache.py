@@ -17,6 +17,9 @@ FIRST_POSITIONS = 256
 class KVCache:
     """Keys [L, D, K, P] and values [L, P, K, D] of P reserved positions; `length` is the visible length.
 
+    L counts the layers that attend. The others convolve: `convolved` [layers, P, H] holds what their convolution reads,
+    for all positions and not only the last few, so that the state is exact at whatever length a caller goes on.
+
     P begins small and doubles up to the capacity, so that a file which claims a long context costs nothing until it is
     used. The axes are arranged so that sums over head_dim (keys) and over time (values) run along the first axis of a
     layer.
@@ -26,32 +29,49 @@ class KVCache:
         self.capacity = hyperparameters.max_context
         self.length = 0
         positions = min(self.capacity, FIRST_POSITIONS)
-        layers, kv_heads, head_dim = (
-            hyperparameters.layer_count,
-            hyperparameters.kv_head_count,
-            hyperparameters.head_dim,
-        )
-        self.keys: NDArray[Any] = np.zeros((layers, head_dim, kv_heads, positions), dtype)
-        self.values: NDArray[Any] = np.zeros((layers, positions, kv_heads, head_dim), dtype)
+        kv_heads, head_dim = hyperparameters.kv_head_count, hyperparameters.head_dim
+        attending = [layer for layer in range(hyperparameters.layer_count) if hyperparameters.attends(layer)]
+        others = [layer for layer in range(hyperparameters.layer_count) if not hyperparameters.attends(layer)]
+        self._places = {layer: place for layers in (attending, others) for place, layer in enumerate(layers)}
+        self.keys: NDArray[Any] = np.zeros((len(attending), head_dim, kv_heads, positions), dtype)
+        self.values: NDArray[Any] = np.zeros((len(attending), positions, kv_heads, head_dim), dtype)
+        self.convolved: NDArray[Any] = np.zeros((len(others), positions, hyperparameters.hidden_size), dtype)
 
     def store(self, layer: int, position: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Store keys and values [n, K, D] of positions `position` .. `position` + n - 1; the length stays."""
-        end = position + keys.shape[0]
-        if end > self.values.shape[1]:
-            self._reserve(min(self.capacity, max(end, 2 * self.values.shape[1])))
-        self.keys[layer, :, :, position:end] = keys.transpose(2, 1, 0)
-        self.values[layer, position:end] = values
+        end, place = position + keys.shape[0], self._places[layer]
+        self._reserve(end)
+        self.keys[place, :, :, position:end] = keys.transpose(2, 1, 0)
+        self.values[place, position:end] = values
 
-    def _reserve(self, positions: int) -> None:
+    def store_convolved(self, layer: int, position: int, x: NDArray[Any]) -> None:
+        """Store what the convolution of a layer reads [n, H] at `position` .. `position` + n - 1; the length stays."""
+        end = position + x.shape[0]
+        self._reserve(end)
+        self.convolved[self._places[layer], position:end] = x
+
+    def _reserve(self, end: int) -> None:
+        """Make room for `end` positions."""
         old = self.values.shape[1]
-        keys, values = self.keys, self.values
+        if end <= old:
+            return
+        positions = min(self.capacity, max(end, 2 * old))
+        keys, values, convolved = self.keys, self.values, self.convolved
         self.keys = np.zeros((*keys.shape[:3], positions), keys.dtype)
         self.values = np.zeros((values.shape[0], positions, *values.shape[2:]), values.dtype)
-        self.keys[..., :old], self.values[:, :old] = keys, values
+        self.convolved = np.zeros((convolved.shape[0], positions, convolved.shape[2]), convolved.dtype)
+        self.keys[..., :old], self.values[:, :old], self.convolved[:, :old] = keys, values, convolved
 
     def visible(self, layer: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return keys [D, K, T] and values [T, K, D] of the first T = `end` positions."""
-        return self.keys[layer, :, :, :end], self.values[layer, :end]
+        place = self._places[layer]
+        return self.keys[place, :, :, :end], self.values[place, :end]
+
+    def visible_convolved(self, layer: int, begin: int, end: int) -> NDArray[Any]:
+        """Return what the convolution of a layer reads at positions `begin` .. `end` - 1, zeros below 0: [n, H]."""
+        known = self.convolved[self._places[layer], max(begin, 0) : end]
+        before = np.zeros((max(-begin, 0), known.shape[1]), known.dtype)
+        return np.concatenate([before, known])
 
 
 def check_buffers(hyperparameters: Hyperparameters) -> None:

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.model.architectures.base import Architecture
+from refruntime.model.architectures.llama import LLAMA
 from refruntime.numerics.rotary import RopeScaling
 from refruntime.tokenizers.base import Tokenizer
 
@@ -18,7 +20,8 @@ class Hyperparameters:
     """Dimensions and constants of the arithmetic, as the container gives them.
 
     `max_context` is the capacity in positions (GG-7 for GGUF). `rope_theta` and `rms_norm_epsilon` are values that
-    a float32 represents exactly.
+    a float32 represents exactly; the epsilon is that of every norm, LayerNorm included. What follows `rope_scaling` is
+    neutral in llama and SLM1; which of it an architecture has is said by its description.
     """
 
     architecture: str
@@ -33,6 +36,38 @@ class Hyperparameters:
     rope_theta: float
     rms_norm_epsilon: float
     rope_scaling: RopeScaling | None = None
+
+    rotated_dim: int | None = None  # numbers of a head that are rotated; None: all
+    rope_magnitude: float = 1.0  # factor of cosines and sines
+    original_context: int = 0  # a capacity beyond this takes the long rotary factors
+    learned_positions: int = 0  # rows of the table of position embeddings
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0  # factor of what each block adds to the residual stream
+    logit_scale: float = 1.0
+    attention_scale: float = 0.0  # factor of the scores; 0: 1 / sqrt(attention_scale_dim)
+    attention_scale_dim: int = 0  # 0: head_dim
+    attention_softcap: float = 0.0  # 0: none
+    logit_softcap: float = 0.0  # 0: none
+    qkv_clamp: float = 0.0  # 0: none
+    sliding_window: int = 0  # positions that a windowed layer sees; 0: no layer is windowed
+    window_period: int = 0  # the last layer of so many has no window; 0: every layer is windowed
+    window_rope_theta: float | None = None  # rotary base of windowed layers; None: rope_theta
+    parallel: bool = False  # the feed-forward block reads the input of the layer
+    expert_count: int = 0
+    expert_used_count: int = 0
+    expert_ffn_size: int = 0
+    attention_layers: tuple[int, ...] | None = None  # the others hold a short convolution; None: all attend
+    convolution_length: int = 0  # positions that a short convolution reads, its own included
+
+    def attends(self, layer: int) -> bool:
+        """Say whether a layer mixes by attention."""
+        return self.attention_layers is None or layer in self.attention_layers
+
+    def window(self, layer: int) -> int:
+        """Return how many positions a layer sees, its own included; 0 for all."""
+        if self.window_period and layer % self.window_period == self.window_period - 1:
+            return 0
+        return self.sliding_window
 
 
 class QuantizedRows(NamedTuple):
@@ -72,9 +107,10 @@ class WeightSource(Protocol):
 class ValidatedModel:
     """A model that passed every check of its container.
 
-    `tensors` uses one set of names for all containers, those of GGUF: `token_embd.weight` [V, H], `output_norm.weight`
-    [H], `output.weight` [V, H] (absent when the embeddings are used), `rope_freqs.weight` [D / 2] (optional), and for
-    each layer `blk.N.` + `attn_norm.weight`, `attn_q.weight`, `attn_k.weight`, `attn_v.weight`, `attn_output.weight`,
+    `tensors` uses one set of names for all containers, those of GGUF; which there are, and their shapes, is what
+    `refruntime.model.expected_tensors` yields. For llama: `token_embd.weight` [V, H], `output_norm.weight` [H],
+    `output.weight` [V, H] (absent when the embeddings are used), `rope_freqs.weight` [D / 2] (optional), and for each
+    layer `blk.N.` + `attn_norm.weight`, `attn_q.weight`, `attn_k.weight`, `attn_v.weight`, `attn_output.weight`,
     `ffn_norm.weight`, `ffn_gate.weight`, `ffn_up.weight`, `ffn_down.weight`.
     """
 
@@ -83,3 +119,4 @@ class ValidatedModel:
     tensors: Mapping[str, WeightSource]
     tokenizer: Tokenizer
     quantization: str
+    architecture: Architecture = LLAMA

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.model.validated import ValidatedModel, WeightSource
+from refruntime.model.expected_tensors import is_qkv_fused
+from refruntime.model.validated import Hyperparameters, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, Seq32
 
 Array = NDArray[Any]
@@ -21,92 +22,239 @@ class Projection:
     """One or several weight matrices that share their input: [in] -> an [out] for each.
 
     Either one stored matrix holds them side by side, taken apart at `splits`, or each is stored on its own. Neither
-    changes a bit, since every output has a sum of its own.
+    changes a bit, since every output has a sum of its own. A bias is added to the finished sum.
     """
 
     matrices: tuple[Any, ...]
     splits: tuple[int, ...] = ()
+    biases: tuple[Array | None, ...] = ()
 
     def apply(self, numerics: Numerics, x: Array) -> list[Array]:
         """Multiply: [n, in] -> one [n, out] for each weight matrix."""
         products = [numerics.project(matrix, x) for matrix in self.matrices]
-        return np.split(products[0], self.splits, axis=1) if self.splits else products
+        products = np.split(products[0], self.splits, axis=1) if self.splits else products
+        for index, bias in enumerate(self.biases):
+            if bias is not None:
+                products[index] = products[index] + bias
+        return products
+
+
+class Norm(NamedTuple):
+    """The vectors of a norm, None where it has none."""
+
+    weight: Array | None
+    bias: Array | None
+
+
+@dataclass(frozen=True)
+class AttentionWeights:
+    """Weights of attention."""
+
+    qkv: Projection  # [H] -> [A * D], [K * D], [K * D]
+    query_norm: Norm | None
+    key_norm: Norm | None
+    output: Projection  # [A * D] -> [H]
+
+
+@dataclass(frozen=True)
+class ConvolutionWeights:
+    """Weights of a gated short convolution over L positions."""
+
+    gates: Projection  # [H] -> [H], [H], [H]
+    kernel: Array  # [H, L]
+    output: Projection  # [H] -> [H]
+
+
+@dataclass(frozen=True)
+class FeedForwardWeights:
+    """Weights of a feed-forward block, or of one expert; without a gate `up` has one output."""
+
+    up: Projection  # [H] -> [F], [F]: gate, up
+    down: Projection  # [F] -> [H]
+
+
+@dataclass(frozen=True)
+class ExpertsWeights:
+    """A router and the experts that it chooses from."""
+
+    router: Projection  # [H] -> [E]
+    experts: tuple[FeedForwardWeights, ...]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one transformer layer."""
+    """Weights of one transformer layer; a norm that the architecture lacks is None."""
 
-    attn_norm: Array  # [H]
-    qkv: Projection  # [H] -> [A * D], [K * D], [K * D]
-    attn_output: Projection  # [A * D] -> [H]
-    ffn_norm: Array  # [H]
-    gate_up: Projection  # [H] -> [F], [F]
-    ffn_down: Projection  # [F] -> [H]
+    attn_norm: Norm | None
+    mixer: AttentionWeights | ConvolutionWeights
+    post_attention_norm: Norm | None
+    ffn_norm: Norm | None
+    feed_forward: FeedForwardWeights | ExpertsWeights
+    post_ffw_norm: Norm | None
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights in the form of a numeric profile; `embedding` [V, H] is stored as a matrix."""
+    """All weights in the form of a numeric profile; `embedding` [V, H] and `positions` [P, H] are stored as matrices.
+
+    `window_rotary` is the rotary embedding of windowed layers.
+    """
 
     embedding: Any
+    positions: Any
     layers: tuple[Layer, ...]
-    output_norm: Array
+    output_norm: Norm
     output: Projection
     rotary: Rotary
+    window_rotary: Rotary
 
 
 def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) -> Weights:
     """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`."""
-    tensors, hyperparameters = model.tensors, model.hyperparameters
+    return _Binder(model, profile, numerics).weights()
 
-    def vector(name: str) -> Array:
-        return numerics.array(tensors[name].rows())
 
-    def projection(*names: str) -> Projection:
-        return _projection([tensors[name] for name in names], profile, numerics)
+class _Matrix:
+    """One matrix of a stack [E, out, in]."""
 
-    layers = []
-    for index in range(hyperparameters.layer_count):
-        block = f"blk.{index}."
-        layers.append(
-            Layer(
-                attn_norm=vector(block + "attn_norm.weight"),
-                qkv=projection(*(f"{block}attn_{part}.weight" for part in "qkv")),
-                attn_output=projection(block + "attn_output.weight"),
-                ffn_norm=vector(block + "ffn_norm.weight"),
-                gate_up=projection(block + "ffn_gate.weight", block + "ffn_up.weight"),
-                ffn_down=projection(block + "ffn_down.weight"),
-            )
+    def __init__(self, stack: WeightSource, index: int) -> None:
+        self._stack, self._index = stack, index
+        self.shape = stack.shape[1:]
+
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        matrix: NDArray[np.float32] = self._stack.rows(self._index, self._index + 1)[0]
+        return matrix[start:stop]
+
+
+class _Binder:
+    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
+        self.architecture, self.dimensions = model.architecture, model.hyperparameters
+        self.tensors: Mapping[str, WeightSource] = model.tensors
+        self.profile, self.numerics = profile, numerics
+
+    def weights(self) -> Weights:
+        output = self.projection("output" if "output.weight" in self.tensors else "token_embd")
+        if "output.bias" in self.tensors:
+            output = replace(output, biases=(self.vector("output.bias"),))
+        norm = self.norm(self.architecture.output_norm)
+        rotary = self.rotary(self.dimensions.rope_theta, scaled=True)
+        window_theta = self.dimensions.window_rope_theta
+        return Weights(
+            embedding=self.embedding(output),
+            positions=self.matrix("position_embd.weight") if self.architecture.positions == "learned" else None,
+            layers=tuple(self.layer(index) for index in range(self.dimensions.layer_count)),
+            output_norm=Norm(None, None) if norm is None else norm,
+            output=output,
+            rotary=rotary,
+            window_rotary=(
+                rotary if window_theta is None else self.rotary(window_theta, self.architecture.window_rope_scaled)
+            ),
         )
-    output = projection("output.weight" if "output.weight" in tensors else "token_embd.weight")
-    return Weights(
-        embedding=_embedding(tensors, output, numerics),
-        layers=tuple(layers),
-        output_norm=vector("output_norm.weight"),
-        output=output,
-        rotary=numerics.rotary(
-            hyperparameters.rope_theta,
-            hyperparameters.head_dim,
-            vector("rope_freqs.weight") if "rope_freqs.weight" in tensors else None,
-            hyperparameters.rope_scaling,
-        ),
-    )
+
+    def layer(self, index: int) -> Layer:
+        block, architecture, dimensions = f"blk.{index}.", self.architecture, self.dimensions
+        before, behind = architecture.norm_before, architecture.norm_behind
+        own_norm = before and not (dimensions.parallel and architecture.parallel_norm == "shared")
+        return Layer(
+            attn_norm=self.norm(block + "attn_norm") if before else None,
+            mixer=self.attention(block) if dimensions.attends(index) else self.convolution(block),
+            post_attention_norm=self.norm(block + "post_attention_norm") if behind else None,
+            ffn_norm=self.norm(block + "ffn_norm") if own_norm else None,
+            feed_forward=self.feed_forward(block),
+            post_ffw_norm=self.norm(block + "post_ffw_norm") if behind else None,
+        )
+
+    def attention(self, block: str) -> AttentionWeights:
+        dimensions = self.dimensions
+        queries, keys = dimensions.head_count * dimensions.head_dim, dimensions.kv_head_count * dimensions.head_dim
+        if is_qkv_fused(self.architecture, block, self.tensors):
+            qkv = self.split(block + "attn_qkv", queries, queries + keys)
+        else:
+            qkv = self.projection(*(f"{block}attn_{part}" for part in "qkv"))
+        normed = self.architecture.norm_of_queries_and_keys != "none"
+        return AttentionWeights(
+            qkv=qkv,
+            query_norm=self.norm(block + "attn_q_norm") if normed else None,
+            key_norm=self.norm(block + "attn_k_norm") if normed else None,
+            output=self.projection(block + "attn_output"),
+        )
+
+    def convolution(self, block: str) -> ConvolutionWeights:
+        hidden = self.dimensions.hidden_size
+        return ConvolutionWeights(
+            gates=self.split(block + "shortconv.in_proj", hidden, 2 * hidden),
+            kernel=self.vector(block + "shortconv.conv.weight"),
+            output=self.projection(block + "shortconv.out_proj"),
+        )
+
+    def feed_forward(self, block: str) -> FeedForwardWeights | ExpertsWeights:
+        kind = self.architecture.feed_forward
+        if kind == "experts":
+            return ExpertsWeights(
+                self.projection(block + "ffn_gate_inp"),
+                tuple(self.expert(block, index) for index in range(self.dimensions.expert_count)),
+            )
+        if kind == "gate and up fused":
+            up = self.split(block + "ffn_up", self.dimensions.ffn_size)
+        elif kind == "gated":
+            up = self.projection(block + "ffn_gate", block + "ffn_up")
+        else:
+            up = self.projection(block + "ffn_up")
+        return FeedForwardWeights(up, self.projection(block + "ffn_down"))
+
+    def expert(self, block: str, index: int) -> FeedForwardWeights:
+        gate, up, down = (_Matrix(self.tensors[f"{block}ffn_{part}_exps.weight"], index) for part in _EXPERT_PARTS)
+        matrix = self.numerics.matrix
+        return FeedForwardWeights(Projection((matrix([gate, up]),), (gate.shape[0],)), Projection((matrix([down]),)))
+
+    def rotary(self, theta: float, scaled: bool) -> Rotary:
+        dimensions: Hyperparameters = self.dimensions
+        long = dimensions.max_context > dimensions.original_context
+        names = ("rope_freqs.weight", f"rope_factors_{'long' if long else 'short'}.weight")
+        factors = next((self.vector(name) for name in names if name in self.tensors), None)
+        scaling = dimensions.rope_scaling if scaled else None
+        rotary = self.numerics.rotary(theta, dimensions.rotated_dim or dimensions.head_dim, factors, scaling)
+        if dimensions.rope_magnitude == 1.0:
+            return rotary
+        magnitude = self.numerics.dtype(dimensions.rope_magnitude)
+        return replace(rotary, magnitude=magnitude if rotary.magnitude is None else rotary.magnitude * magnitude)
+
+    def embedding(self, output: Projection) -> Any:
+        """Return the stored embedding; a tied model shares the output, unless FW-4 keeps that one quantised."""
+        if "output.weight" not in self.tensors and isinstance(output.matrices[0], np.ndarray):
+            return output.matrices[0]
+        return self.matrix("token_embd.weight")
+
+    def matrix(self, name: str) -> Any:
+        return self.numerics.matrix([self.tensors[name]])
+
+    def vector(self, name: str) -> Array:
+        return self.numerics.array(self.tensors[name].rows())
+
+    def vector_if_present(self, name: str) -> Array | None:
+        return self.vector(name) if name in self.tensors else None
+
+    def norm(self, name: str) -> Norm | None:
+        return Norm(self.vector_if_present(name + ".weight"), self.vector_if_present(name + ".bias"))
+
+    def projection(self, *names: str) -> Projection:
+        """Bind matrices that share their input, with their biases."""
+        sources = [self.tensors[name + ".weight"] for name in names]
+        biases = tuple(self.vector_if_present(name + ".bias") for name in names)
+        if self.profile.quantized_product != "(q*scale)*x" and isinstance(self.numerics, Seq32):
+            per_block = self.profile.quantized_product == "sum times scale"
+            return Projection(tuple(_scaled(source, self.numerics, per_block) for source in sources), (), biases)
+        borders = np.cumsum([source.shape[0] for source in sources])[:-1]
+        return Projection((self.numerics.matrix(sources),), tuple(int(border) for border in borders), biases)
+
+    def split(self, name: str, *borders: int) -> Projection:
+        """Bind one stored matrix whose rows belong to several outputs."""
+        bias = self.vector_if_present(name + ".bias")
+        biases: Sequence[Array | None] = () if bias is None else np.split(bias, borders)
+        return Projection((self.matrix(name + ".weight"),), borders, tuple(biases))
 
 
-def _embedding(tensors: Mapping[str, WeightSource], output: Projection, numerics: Numerics) -> Any:
-    """Return the stored embedding; a tied model shares the output projection, unless FW-4 keeps that one quantised."""
-    if "output.weight" not in tensors and isinstance(output.matrices[0], np.ndarray):
-        return output.matrices[0]
-    return numerics.matrix([tensors["token_embd.weight"]])
-
-
-def _projection(sources: list[WeightSource], profile: Profile, numerics: Numerics) -> Projection:
-    if profile.quantized_product != "(q*scale)*x" and isinstance(numerics, Seq32):
-        per_block = profile.quantized_product == "sum times scale"
-        return Projection(tuple(_scaled(source, numerics, per_block) for source in sources))
-    borders = np.cumsum([source.shape[0] for source in sources])[:-1]
-    return Projection((numerics.matrix(sources),), tuple(int(border) for border in borders))
+_EXPERT_PARTS = ("gate", "up", "down")
 
 
 def _scaled(source: WeightSource, numerics: Seq32, per_block: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refruntime.numerics.base import Attention, Numerics
+from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics
 from refruntime.numerics.f64 import F64
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import KERNELS, Seq32
@@ -27,7 +27,9 @@ __all__ = [
     "F64",
     "KERNELS",
     "NUMERICS_NAMES",
+    "PLAIN_ATTENTION",
     "Attention",
+    "AttentionVariant",
     "Numerics",
     "RopeScaling",
     "Rotary",

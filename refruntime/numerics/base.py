@@ -6,6 +6,7 @@ A attention heads, K key/value heads, G = A / K query heads per key/value head.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -39,12 +40,31 @@ def row_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, shape[0])
 
 
+def error_function(x: Array) -> NDArray[np.float64]:
+    """Return erf of every element in float64, by the function of the standard library."""
+    return np.array([math.erf(value) for value in x.ravel().tolist()], np.float64).reshape(x.shape)
+
+
 class Attention(NamedTuple):
     """Result of attention over n positions: `mixed` [n, A, D]; `scores`, `weights` [A, n, T], masked where t > pos."""
 
     mixed: Array
     scores: Array
     weights: Array
+
+
+class AttentionVariant(NamedTuple):
+    """How attention differs from FW-6: another scale, a soft cap on the scaled scores, a window of positions.
+
+    None and 0 mean that there is no such difference. With a window a row sees itself and window - 1 positions before.
+    """
+
+    scale: Any = None
+    softcap: float = 0.0
+    window: int = 0
+
+
+PLAIN_ATTENTION = AttentionVariant()
 
 
 class Numerics(ABC):
@@ -82,6 +102,14 @@ class Numerics(ABC):
     @abstractmethod
     def cos(self, x: Array) -> Array:
         """Return the cosine of x in radians."""
+
+    @abstractmethod
+    def tanh(self, x: Array) -> Array:
+        """Return the hyperbolic tangent of x."""
+
+    @abstractmethod
+    def erf(self, x: Array) -> Array:
+        """Return the error function of x."""
 
     @abstractmethod
     def power(self, base: Array, exponent: Array) -> Array:
@@ -147,11 +175,13 @@ class Numerics(ABC):
         """Rotate queries [n, A, D] and keys [n, K, D] by the angles of their positions (FW-5)."""
         return self.rope(q, cosines, sines), self.rope(k, cosines, sines)
 
-    def attention(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
-        """Attend causally (FW-6, GG-8): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
+    def attention(
+        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
+    ) -> Attention:
+        """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
 
-        Query head a uses key/value head a / G. Row r sees t = 0 .. position + r; the cells behind that hold a score of
-        -inf and a weight of 0.
+        Query head a uses key/value head a / G. Row r sees t = 0 .. position + r, or the last ones of these if there is
+        a window; the cells that it does not see hold a score of -inf and a weight of 0.
         """
         n, heads, head_dim = q.shape
         visible = keys.shape[2]
@@ -162,14 +192,14 @@ class Numerics(ABC):
         for first in range(0, n, rows):
             last = min(first + rows, n)
             sight = position + last
-            part = self._attend(q[first:last], keys[:, :, :sight], values[:sight], position + first)
+            part = self._attend(q[first:last], keys[:, :, :sight], values[:sight], position + first, variant)
             mixed[first:last] = part.mixed
             scores[:, first:last, :sight] = part.scores
             weights[:, first:last, :sight] = part.weights
         return Attention(mixed, scores, weights)
 
-    def _attend(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
-        """Attend with all n rows at once. Cells that a row does not see add an exact +0.0 at the end of its sums,
+    def _attend(self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant) -> Attention:
+        """Attend with all n rows at once. Cells that a row does not see add an exact 0.0 at either end of its sums,
 
         which changes no bit, because a sum that starts at 0.0 is never -0.0.
         """
@@ -179,7 +209,12 @@ class Numerics(ABC):
         queries = np.ascontiguousarray(q.reshape(n, kv_heads, group, head_dim).transpose(3, 1, 2, 0))  # [D, K, G, n]
         dots = self.dots(queries, keys).reshape(heads, n, visible)  # [A, n, T]
         seen = self.seen(position, n)  # [n, T]
-        scores = np.where(seen, dots * self.attention_scale(heads, head_dim), self.dtype(-np.inf))  # [A, n, T]
+        if variant.window:
+            seen &= np.arange(visible) > np.arange(position, position + n)[:, None] - variant.window
+        scaled = dots * (self.attention_scale(heads, head_dim) if variant.scale is None else variant.scale)
+        if variant.softcap:
+            scaled = self.softcap(scaled, variant.softcap)
+        scores = np.where(seen, scaled, self.dtype(-np.inf))  # [A, n, T]
         weights = np.where(seen, self.softmax(scores, seen), self.dtype(0))  # [A, n, T]
         by_time = np.ascontiguousarray(weights.transpose(2, 0, 1)).reshape(visible, kv_heads, group, n)
         products = by_time[..., None] * values[:, :, None, None, :]  # [T, K, G, n, D]
@@ -214,3 +249,46 @@ class Numerics(ABC):
         """Return x / (1 + exp(-x)), element by element (FW-7)."""
         activated: Array = x / (self.dtype(1) + self.exp(-x))
         return activated
+
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
+        """Normalise rows: [n, H] -> [n, H]; (x - mean) * inv * weight + bias, left to right (GG-11)."""
+        count = self.dtype(x.shape[1])
+        centred = x - (self.sum_rows(x.T) / count)[:, None]  # [n, H]
+        variance = self.sum_rows((centred * centred).T) / count  # [n]
+        normal: Array = centred * (self.dtype(1) / np.sqrt(variance + self.dtype(epsilon)))[:, None]  # [n, H]
+        if weight is not None:
+            normal = normal * weight
+        return normal if bias is None else normal + bias
+
+    def gelu_tanh(self, x: Array) -> Array:
+        """Return 0.5 x (1 + tanh(sqrt(2 / pi) x (1 + 0.044715 x x))), left to right (GG-11)."""
+        one = self.dtype(1)
+        inner = self.dtype(math.sqrt(2 / math.pi)) * x * (one + self.dtype(0.044715) * x * x)
+        activated: Array = self.dtype(0.5) * x * (one + self.tanh(inner))
+        return activated
+
+    def gelu_erf(self, x: Array) -> Array:
+        """Return 0.5 x (1 + erf(x / sqrt(2))), left to right (GG-12)."""
+        activated: Array = self.dtype(0.5) * x * (self.dtype(1) + self.erf(x / self.dtype(math.sqrt(2))))
+        return activated
+
+    def relu_squared(self, x: Array) -> Array:
+        """Return max(x, 0)^2 (GG-11)."""
+        positive = np.maximum(x, self.dtype(0))
+        squared: Array = positive * positive
+        return squared
+
+    def softcap(self, x: Array, cap: float) -> Array:
+        """Return cap * tanh(x / cap) (GG-11)."""
+        limit = self.dtype(cap)
+        capped: Array = limit * self.tanh(x / limit)
+        return capped
+
+    def causal_convolution(self, x: Array, kernel: Array) -> Array:
+        """Convolve each channel over positions: x [L - 1 + n, H], kernel [H, L] -> [n, H] (GG-11).
+
+        Row r is the sum over j = 0 .. L - 1, in this order, of x[r + j] * kernel[:, j]; the last is its own position.
+        """
+        length, n = kernel.shape[1], x.shape[0] - kernel.shape[1] + 1
+        terms = np.stack([x[j : j + n] * kernel[:, j] for j in range(length)])  # [L, n, H]
+        return self.sum_rows(terms.reshape(length, -1)).reshape(n, -1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import Array, Numerics, RowSource, row_ranges
+from refruntime.numerics.base import Array, Numerics, RowSource, error_function, row_ranges
 
 
 class F64(Numerics):
@@ -51,6 +51,14 @@ class F64(Numerics):
     def cos(self, x: Array) -> Array:
         """Return the cosine."""
         return np.cos(x)
+
+    def tanh(self, x: Array) -> Array:
+        """Return the hyperbolic tangent."""
+        return np.tanh(x)
+
+    def erf(self, x: Array) -> Array:
+        """Return the error function."""
+        return error_function(x)
 
     def power(self, base: Array, exponent: Array) -> Array:
         """Return base to the power of exponent."""

@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics import libm
-from refruntime.numerics.base import Array, Attention, Numerics, RowSource, row_ranges
+from refruntime.numerics.base import (
+    PLAIN_ATTENTION,
+    Array,
+    Attention,
+    AttentionVariant,
+    Numerics,
+    RowSource,
+    error_function,
+    row_ranges,
+)
 
 Float32 = NDArray[np.float32]
 
@@ -136,16 +145,21 @@ class Seq32(Numerics):
         self._compiled.rms_norm(normal.reshape(-1), _flat(x), _flat(weight), np.float32(epsilon))
         return normal
 
-    def attention(self, q: Array, keys: Array, values: Array, position: int) -> Attention:
-        """Attend causally (FW-6, GG-8): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n."""
-        if self._compiled is None:
-            return super().attention(q, keys, values, position)
+    def attention(
+        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
+    ) -> Attention:
+        """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
+
+        The compiled loops know neither windows nor soft caps.
+        """
+        if self._compiled is None or variant.softcap or 0 < variant.window < position + q.shape[0]:
+            return super().attention(q, keys, values, position, variant)
         n, heads, head_dim = q.shape
         kv_heads, visible = keys.shape[1:]
         mixed = np.empty(q.shape, np.float32)
         scores, weights = np.empty((2, heads, n, visible), np.float32)
         flat = mixed.reshape(-1), scores.reshape(-1), weights.reshape(-1), _flat(q), *_run(keys), *_run(values)
-        scale = np.float32(1) / np.sqrt(np.float32(head_dim))
+        scale = self.attention_scale(heads, head_dim) if variant.scale is None else np.float32(variant.scale)
         shape = (n, heads, head_dim, kv_heads, visible)
 
         def part(bounds: tuple[int, int]) -> None:
@@ -176,6 +190,14 @@ class Seq32(Numerics):
     def cos(self, x: Array) -> Array:
         """Return cosf (FW-8)."""
         return libm.cosf(x)
+
+    def tanh(self, x: Array) -> Array:
+        """Return tanhf (FW-8)."""
+        return libm.tanhf(x)
+
+    def erf(self, x: Array) -> Array:
+        """Return the error function, evaluated in float64 and rounded once (GG-12)."""
+        return error_function(x).astype(np.float32)
 
     def power(self, base: Array, exponent: Array) -> Array:
         """Return powf (FW-8)."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from refruntime import Profile
+from tests.contract.architecture_models import gptneox_at_two, phi3_with_window
 from tests.contract.host import Host
 from tests.contract.models import follow, quantized_model, story_model, table_model
 from tests.second_opinion.sampler_reference import f32, outputs, unit
@@ -184,6 +185,15 @@ def loads(*files: bytes) -> Callable[[Profile], tuple[int, ...]]:
     return lambda profile: tuple(Host(profile).load(file) for file in files)
 
 
+def answer_of(file: bytes) -> Callable[[Profile], bytes]:
+    def answer(profile: Profile) -> bytes:
+        host = Host(profile, model=file)
+        assert host.generate(b"hi", 1) == 0
+        return host.result
+
+    return answer
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What a host does and sees, and what it must see under each option or value."""
@@ -243,6 +253,8 @@ SWITCHES: dict[str, Scenario] = {
         loads(*(file_with_checksum(order=order) for order in ORDERS)),
         dict(zip(ORDERS, [(0, 6, 6), (6, 0, 6), (6, 6, 0)], strict=True)),
     ),
+    "GG-12.phi3-window": Scenario(answer_of(phi3_with_window()), {"ignored": b"h", "applied": b"i"}),
+    "GG-12.gptneox-gelu": Scenario(answer_of(gptneox_at_two()), {"tanh": b"h", "erf": b"i"}),
 }
 
 VALUES: dict[str, Scenario] = {
@@ -283,7 +295,7 @@ VALUE_FIELDS = {item.metadata["key"]: item.name for item in fields(Profile) if "
 
 @pytest.mark.parametrize(("key", "option"), SWITCH_CASES)
 def test_every_option_is_seen_by_a_host(key: str, option: str) -> None:
-    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2, SA-3, SA-5, SA-6, PR-1 to PR-4, FW-4, SL-5: as expected."""
+    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2 to SA-6, PR-1 to PR-4, FW-4, SL-5, GG-12: as expected."""
     (attribute,) = [switch.attribute for switch in Profile.switches() if switch.key == key]
     choice: dict[str, Any] = {attribute: option}
     scenario = SWITCHES[key]  # a new switch needs a scenario here

@@ -1,0 +1,50 @@
+"""One short description per architecture, over shared blocks; a new architecture is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from refruntime.model.architectures.base import Architecture
+from refruntime.model.architectures.command_r import COMMAND_R
+from refruntime.model.architectures.gemma import GEMMA
+from refruntime.model.architectures.gemma2 import GEMMA2
+from refruntime.model.architectures.gemma3 import GEMMA3
+from refruntime.model.architectures.gpt2 import GPT2
+from refruntime.model.architectures.gptneox import GPTNEOX
+from refruntime.model.architectures.granite import GRANITE
+from refruntime.model.architectures.lfm2 import LFM2
+from refruntime.model.architectures.llama import LLAMA
+from refruntime.model.architectures.nemotron import NEMOTRON
+from refruntime.model.architectures.olmo import OLMO
+from refruntime.model.architectures.olmo2 import OLMO2
+from refruntime.model.architectures.olmoe import OLMOE
+from refruntime.model.architectures.phi2 import PHI2
+from refruntime.model.architectures.phi3 import PHI3
+from refruntime.model.architectures.qwen2 import QWEN2
+from refruntime.model.architectures.qwen3 import QWEN3, QWEN3MOE
+from refruntime.model.architectures.smollm3 import SMOLLM3
+from refruntime.model.architectures.stablelm import STABLELM
+from refruntime.model.architectures.starcoder2 import STARCODER2
+
+ARCHITECTURES: Final[Mapping[str, Architecture]] = {
+    architecture.name: architecture
+    for architecture in (
+        LLAMA,
+        *(QWEN2, QWEN3, QWEN3MOE),
+        *(GEMMA, GEMMA2, GEMMA3),
+        *(PHI2, PHI3),
+        SMOLLM3,
+        GRANITE,
+        *(OLMO, OLMO2, OLMOE),
+        STABLELM,
+        STARCODER2,
+        *(GPT2, GPTNEOX),
+        COMMAND_R,
+        NEMOTRON,
+        LFM2,
+    )
+}
+"""Every supported architecture by its `general.architecture`."""
+
+__all__ = ["ARCHITECTURES", "Architecture"]

@@ -1,0 +1,84 @@
+"""Describe one architecture: named choices among the blocks that `refruntime.model.forward` puts together.
+
+A description also settles which tensors a file must hold (`refruntime.model.expected_tensors`) and which
+hyper-parameter keys it may hold (`refruntime.model.gguf_hyperparameters`). Names, defaults and formulas follow
+llama.cpp, whose GGUF files these are: its `src/llama-arch.cpp` and `src/models/*.cpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Presence = Literal["absent", "optional", "required"]
+
+ABSENT: Final[Presence] = "absent"
+OPTIONAL: Final[Presence] = "optional"
+REQUIRED: Final[Presence] = "required"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What one architecture is made of. Every default is the choice of llama, so a description lists differences.
+
+    A layer is `x += attention(norm(x))`, then `x += feed_forward(norm(x))`; sizes and factors are hyper-parameters.
+    """
+
+    name: str
+
+    # Embedding: rows of a table, times sqrt(H) where `embedding_times_root` says so, plus `learned` positions.
+    embedding_times_root: bool = False
+    positions: Literal["rotary", "learned"] = "rotary"
+
+    # Rotary embedding: pairs (2i, 2i + 1) or (i, i + n/2) of the n rotated numbers of a head (all of them, or as many
+    # as the key rope.dimension_count says); factors of a tensor divide the angles; every so many layers rotate nothing.
+    rope_pairs: Literal["adjacent", "halves"] = "adjacent"
+    rope_partial: bool = False
+    rope_factors: Literal["none", "one set", "long and short"] = "none"
+    rope_skipped_every: int = 0
+
+    # Norms: RMSNorm, or LayerNorm with or without its vectors; before each block, behind each block, and of queries
+    # and keys, either each head on its own or the whole row.
+    norm: Literal["rms", "layer"] = "rms"
+    norm_weight: bool = True
+    norm_bias: bool = False
+    norm_before: bool = True
+    norm_behind: bool = False
+    norm_of_queries_and_keys: Literal["none", "head", "row"] = "none"
+    output_norm: str = "output_norm"
+
+    # Attention: three matrices or a fused one; in windowed layers a position sees the last `sliding_window` ones. Of
+    # `window_period` layers the last one has no window; 0 means that the architecture knows none.
+    qkv_fused: Literal["possible", "always"] = "possible"
+    qkv_bias: Presence = OPTIONAL
+    attention_output_bias: Presence = ABSENT
+    window_period: int = 0
+    window_rope_scaled: bool = True
+    layers_scaled_by_hidden_size: int = 0  # with that many layers the scale is 1 / sqrt(H / heads), not 1 / sqrt(D)
+
+    # Feed-forward: W2(activation(W1 h) * (W3 h)), without W3, or the same for the best of several experts. In a
+    # parallel layer it reads the layer's input, by its own norm or by the one that attention reads.
+    feed_forward: Literal["gated", "gate and up fused", "plain", "experts"] = "gated"
+    feed_forward_bias: Presence = ABSENT
+    activation: Literal["silu", "gelu tanh", "gelu erf", "relu squared"] = "silu"
+    experts_renormalised: bool = False
+    parallel: Literal["never", "always", "key", "required key"] = "never"
+    parallel_norm: Literal["shared", "own"] = "shared"
+
+    # Other mixers: layers without key/value heads hold a short convolution instead of attention.
+    short_convolutions: bool = False
+
+    # Output: its own matrix or the embeddings; logits times or divided by the key logit_scale.
+    output: Presence = OPTIONAL
+    output_bias: Presence = ABSENT
+    logit_scale: Literal["none", "multiply", "divide"] = "none"
+
+    keys: frozenset[str] = frozenset()
+    """Hyper-parameter keys that this architecture understands beyond those of every one, without its name in front."""
+
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    """Values of keys that a file may leave out, where llama.cpp's is not the neutral one."""
+
+    ignored_keys: frozenset[str] = frozenset({"rope.scaling.finetuned", "tensor_data_layout"})
+    """Keys that llama.cpp does not read: they tell how a model was made."""

@@ -1,0 +1,64 @@
+"""Read the rotary embedding of a GGUF model: size, base, scaling (GG-4, section 13 "GGUF")."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from refruntime.containers.gguf import GgufMetadata
+from refruntime.containers.gguf_metadata import printable
+from refruntime.model.architectures.base import Architecture
+from refruntime.model.gguf_values import invalid, positive, size
+from refruntime.numerics.rotary import RopeScaling
+
+
+def read_rotated_dim(metadata: GgufMetadata, architecture: Architecture, head_dim: int) -> int | None:
+    """Return how many numbers of a head are rotated, None for all of them."""
+    if architecture.positions != "rotary":
+        return None
+    key = architecture.name + ".rope.dimension_count"
+    rotated = size(metadata, key, head_dim)
+    if rotated != head_dim and not architecture.rope_partial:
+        raise invalid("only a part of each head is rotated", key, head_dim, rotated)
+    if rotated > head_dim:
+        raise invalid("more is rotated than a head has", key, f"at most {head_dim}", rotated)
+    if rotated % 2:
+        named = key if rotated != head_dim else architecture.name + ".attention.key_length"
+        raise invalid("a head of odd size cannot be rotated in pairs", named, "an even number", rotated)
+    return None if rotated == head_dim else rotated
+
+
+def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> RopeScaling | None:
+    """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1."""
+    prefix = architecture.name + "."
+    scaling = prefix + "rope.scaling."
+    kind = metadata.text(scaling + "type", "linear")
+    known = ["none", "linear", "yarn"]
+    if architecture.rope_factors == "long and short":
+        known.append("longrope")  # the factors are tensors; what remains is linear
+    if kind not in known:
+        expected = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise invalid("rope scaling is not implemented", scaling + "type", expected, printable(kind))
+    new, old = scaling + "factor", prefix + "rope.scale_linear"
+    key = new if new in metadata else old
+    factor = metadata.f32(key, 1.0) or 1.0
+    if not isfinite(factor) or factor < 0:
+        raise invalid("a constant is not usable", key, "finite and not negative", factor)
+    if kind == "none" or (kind != "yarn" and factor == 1.0):
+        return None
+    if kind != "yarn":
+        return RopeScaling("linear", factor)
+    if metadata.f32(prefix + "rope.freq_base", 10000.0) == 1.0:
+        raise invalid("YaRN divides by the logarithm of the base", prefix + "rope.freq_base", "not 1", 1.0)
+    return RopeScaling(
+        kind,
+        factor,
+        read_original_context(metadata, architecture),
+        positive(metadata, scaling + "yarn_beta_fast", 32.0),
+        positive(metadata, scaling + "yarn_beta_slow", 1.0),
+    )
+
+
+def read_original_context(metadata: GgufMetadata, architecture: Architecture) -> int:
+    """Return the context in positions that the model was trained with before it was stretched."""
+    trained = architecture.name + ".rope.scaling.original_context_length"
+    return size(metadata, trained if trained in metadata else architecture.name + ".context_length")

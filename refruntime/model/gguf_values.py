@@ -1,0 +1,63 @@
+"""Read single hyper-parameters from GGUF metadata: sizes, positive constants, factors; InvalidHeader names the key."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from numpy.typing import NDArray
+
+from refruntime.containers.gguf import GgufMetadata, ValueType
+from refruntime.errors import InvalidHeader
+
+
+def size(metadata: GgufMetadata, key: str, default: int | None = None) -> int:
+    """Read a size of at least 1."""
+    value = metadata.u32(key, default)
+    if value == 0:
+        raise invalid("a dimension is zero", key, "at least 1", value)
+    return value
+
+
+def positive(metadata: GgufMetadata, key: str, default: float | None = None) -> float:
+    """Read a finite constant greater than 0."""
+    value = metadata.f32(key, default)
+    if not isfinite(value) or value <= 0:
+        raise invalid("a constant is not usable", key, "finite and greater than 0", value)
+    return value
+
+
+def factor(metadata: GgufMetadata, key: str, neutral: float, default: float = 0.0) -> float:
+    """Read a factor that is not negative; 0 means that there is none, as in llama.cpp: `neutral`."""
+    value = metadata.f32(key, default)
+    if not isfinite(value) or value < 0:
+        raise invalid("a constant is not usable", key, "finite and not negative", value)
+    return value or neutral
+
+
+def sizes_per_layer(metadata: GgufMetadata, key: str, layer_count: int) -> NDArray[Any] | None:
+    """Read one number for each layer; None where the key holds a single value or is absent."""
+    field = metadata.fields.get(key)
+    if field is None or field.type is not ValueType.ARRAY:
+        return None
+    values = metadata.numbers(key, ValueType.UINT32, ValueType.INT32)
+    if len(values) != layer_count:
+        raise invalid("an array has not one value for each layer", key, f"{layer_count} values", len(values))
+    return values
+
+
+def size_of_all_layers(metadata: GgufMetadata, key: str, layer_count: int, default: int | None = None) -> int:
+    """Read a size that llama.cpp also takes as an array of one value for each layer; the values must be equal."""
+    values = sizes_per_layer(metadata, key, layer_count)
+    if values is None:
+        return size(metadata, key, default)
+    if not (values == values[0]).all():
+        raise invalid("layers of different sizes are not supported", key, "equal values", values.tolist()[:8])
+    if values[0] <= 0:
+        raise invalid("a dimension is zero", key, "at least 1", int(values[0]))
+    return int(values[0])
+
+
+def invalid(detail: str, key: str, expected: object, found: object) -> InvalidHeader:
+    """Make the failure that names a key."""
+    return InvalidHeader(detail, rule="GG-4", field=key, expected=expected, found=found)
