@@ -76,12 +76,12 @@ def gemma2(model: Weights, tokens: Sequence[int]) -> Opinion:
 def gemma3(model: Weights, tokens: Sequence[int]) -> Opinion:
     """Gemma 3: normed heads, no soft caps; five layers with a window and their own rotary base, then one without.
 
-    Linear scaling of the rotary embedding concerns the layers without a window only.
+    Scaling of the rotary embedding concerns the layers without a window only. A soft cap on the logits is optional.
     """
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     base_in_window = model.key("rope.freq_base_swa", 10000.0)
     local_turn = turns(frequencies(model, base=base_in_window), len(tokens))
-    global_turn = turns(frequencies(model) / model.key("rope.scaling.factor", 1.0), len(tokens))
+    global_turn = rotary(model, len(tokens))
     x = scaled_embedding(model, tokens)  # [T, H]
     residuals = [x]
     for number, layer in enumerate(model.layers, start=1):
@@ -99,4 +99,6 @@ def gemma3(model: Weights, tokens: Sequence[int]) -> Opinion:
         x = x + rms_norm(geglu(layer, h), layer["post_ffw_norm.weight"], epsilon)
         residuals.append(x)
     final = rms_norm(x, model["output_norm.weight"], epsilon)
-    return Opinion(model.logits(final), residuals, final)
+    logits = model.logits(final)
+    final_cap = model.key("final_logit_softcapping", math.inf)
+    return Opinion(logits if final_cap == math.inf else soft_cap(logits, final_cap), residuals, final)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.second_opinion.float64_blocks import (
     Array,
+    Complex,
     Opinion,
     Weights,
     attend,
@@ -106,15 +107,16 @@ def normed_head_attention(model: Weights, layer: Weights, h: Array) -> Array:  #
     return layer.linear("attn_output", attend(q, k, v))
 
 
-def normed_row_attention(model: Weights, layer: Weights, h: Array) -> Array:  # [T, H] -> [T, H]
+def normed_row_attention(
+    model: Weights, layer: Weights, h: Array, turn: Complex, window: int | None = None
+) -> Array:  # [T, H] -> [T, H]
     """Attend with RMSNorm over all heads of q together, and of k, then rotation by halves (OLMo 2, OLMoE)."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
-    turn = rotary(model, len(h))
     q = rms_norm(layer.linear("attn_q", h), layer["attn_q_norm.weight"], epsilon)  # [T, N * D]
     k = rms_norm(layer.linear("attn_k", h), layer["attn_k_norm.weight"], epsilon)  # [T, K * D]
     q, k = rotate_halves(split_heads(q, model.heads), turn), rotate_halves(split_heads(k, model.kv_heads), turn)
     v = split_heads(layer.linear("attn_v", h), model.kv_heads)  # [K, T, D]
-    return layer.linear("attn_output", attend(q, k, v))
+    return layer.linear("attn_output", attend(q, k, v, window=window))
 
 
 def smollm3(model: Weights, tokens: Sequence[int]) -> Opinion:
@@ -176,12 +178,19 @@ def olmo(model: Weights, tokens: Sequence[int]) -> Opinion:
 
 
 def olmo2(model: Weights, tokens: Sequence[int]) -> Opinion:
-    """OLMo 2: the norms come after the branches instead of before; q and k are normed over the whole row."""
+    """OLMo 2: the norms come after the branches instead of before; q and k are normed over the whole row.
+
+    OLMo 3 goes by the same name: three layers with a window and plain rotation, then one that sees everything, where
+    the scaling of the rotation applies.
+    """
     epsilon = model.key("attention.layer_norm_rms_epsilon")
+    window = model.key("attention.sliding_window", 0) or None
+    plain, scaled = turns(frequencies(model), len(tokens)), rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
-    for layer in model.layers:
-        attended = normed_row_attention(model, layer, x)
+    for number, layer in enumerate(model.layers, start=1):
+        everything = window is None or number % 4 == 0
+        attended = normed_row_attention(model, layer, x, *((scaled, None) if everything else (plain, window)))
         x = x + rms_norm(attended, layer["post_attention_norm.weight"], epsilon)
         x = x + rms_norm(swiglu(layer, x), layer["post_ffw_norm.weight"], epsilon)
         residuals.append(x)
@@ -193,10 +202,11 @@ def olmoe(model: Weights, tokens: Sequence[int]) -> Opinion:
     """OLMoE: experts that keep their share among all; q and k are normed over the whole row."""
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     used = model.key("expert_used_count")
+    turn = rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for layer in model.layers:
-        x = x + normed_row_attention(model, layer, rms_norm(x, layer["attn_norm.weight"], epsilon))
+        x = x + normed_row_attention(model, layer, rms_norm(x, layer["attn_norm.weight"], epsilon), turn)
         x = x + experts(layer, rms_norm(x, layer["ffn_norm.weight"], epsilon), used, renormalise=False)
         residuals.append(x)
     final = rms_norm(x, model["output_norm.weight"], epsilon)

@@ -35,7 +35,7 @@ def gemma2(seed: int) -> Recipe:
     return model
 
 
-def gemma3(seed: int, scaled: bool = False) -> Recipe:
+def gemma3(seed: int, scaled: bool = False, capped: bool = False) -> Recipe:
     """Gemma 3; the bigger ones scale the rotary embedding of the layers without a window."""
     model = Recipe("gemma3", seed, layers=7)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, key_length=12, value_length=12)
@@ -43,6 +43,8 @@ def gemma3(seed: int, scaled: bool = False) -> Recipe:
     model.rope_keys(freq_base=300000.0, freq_base_swa=10000.0)
     if scaled:
         model.rope_keys(scaling__type="linear", scaling__factor=8.0)
+    if capped:
+        model.keys(final_logit_softcapping=4.0)
     model.embeddings(tied=True)
     for block in model.blocks:
         model.norm(f"{block}.attn_norm")

@@ -62,7 +62,7 @@ def starcoder2(seed: int, tied: bool = True) -> Recipe:
     return model
 
 
-def nemotron(seed: int) -> Recipe:
+def nemotron(seed: int, bias: bool = False) -> Recipe:
     model = Recipe("nemotron", seed, layers=3)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_epsilon=EPSILON, layer_norm_rms_epsilon=EPSILON)
     model.attention_keys(key_length=HEAD_DIM, value_length=HEAD_DIM)
@@ -70,9 +70,9 @@ def nemotron(seed: int) -> Recipe:
     model.embeddings(tied=False)
     for block in model.blocks:
         model.norm(f"{block}.attn_norm", bias=True)
-        model.attention(block)
+        model.attention(block, bias=bias, output_bias=bias)
         model.norm(f"{block}.ffn_norm", bias=True)
-        model.plain(block, bias=False)
+        model.plain(block, bias)
     model.output_norm(bias=True)
     return model
 

@@ -107,10 +107,10 @@ class Recipe:
         self.norm(f"{layer}.attn_q_norm", head_dim, gain=1.6)
         self.norm(f"{layer}.attn_k_norm", head_dim, gain=1.6)
 
-    def gated(self, layer: str) -> None:
-        self.linear(f"{layer}.ffn_gate", FEED_FORWARD, gain=1.5)
-        self.linear(f"{layer}.ffn_up", FEED_FORWARD, gain=1.5)
-        self.linear(f"{layer}.ffn_down", HIDDEN, FEED_FORWARD)
+    def gated(self, layer: str, bias: bool = False) -> None:
+        self.linear(f"{layer}.ffn_gate", FEED_FORWARD, gain=1.5, bias=bias)
+        self.linear(f"{layer}.ffn_up", FEED_FORWARD, gain=1.5, bias=bias)
+        self.linear(f"{layer}.ffn_down", HIDDEN, FEED_FORWARD, bias=bias)
 
     def plain(self, layer: str, bias: bool = True) -> None:
         self.linear(f"{layer}.ffn_up", FEED_FORWARD, gain=1.5, bias=bias)
@@ -121,6 +121,14 @@ class Recipe:
         for name, rows, columns in (("gate", feed_forward, HIDDEN), ("up", feed_forward, HIDDEN)):
             self.tensor(f"{layer}.ffn_{name}_exps.weight", count, rows, columns, size=1.5 / np.sqrt(columns))
         self.tensor(f"{layer}.ffn_down_exps.weight", count, HIDDEN, feed_forward, size=2 / np.sqrt(feed_forward))
+
+    def fuse_attention(self) -> None:
+        """Put q, k, v of every layer into one matrix, as older files have them."""
+        for block in self.blocks:
+            for kind in ("weight", "bias"):
+                if f"{block}.attn_q.{kind}" in self.tensors:
+                    parts = [self.tensors.pop(f"{block}.attn_{letter}.{kind}") for letter in "qkv"]
+                    self.tensors[f"{block}.attn_qkv.{kind}"] = np.concatenate(parts)
 
     @property
     def blocks(self) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 from tests.second_opinion.random_model import CONTEXT, EPSILON, FEED_FORWARD, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, Recipe
 
 
-def llama(seed: int, tied: bool = False, scaling: str = "none") -> Recipe:
-    """Llama with a head size of its own, and each way to scale the rotary embedding."""
+def llama(seed: int, tied: bool = False, scaling: str = "none", bias: bool = False) -> Recipe:
+    """Llama with a head size of its own, the ways to scale the rotary embedding, and the biases of some files."""
     head_dim = 12
     model = Recipe("llama", seed, layers=3)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, key_length=12, value_length=12)
@@ -24,9 +24,9 @@ def llama(seed: int, tied: bool = False, scaling: str = "none") -> Recipe:
         model.yarn(factor=2.5, trained_context=25)
     for block in model.blocks:
         model.norm(f"{block}.attn_norm")
-        model.attention(block, head_dim=head_dim)
+        model.attention(block, head_dim=head_dim, bias=bias, output_bias=bias)
         model.norm(f"{block}.ffn_norm")
-        model.gated(block)
+        model.gated(block, bias)
     model.output_norm()
     return model
 
@@ -68,14 +68,19 @@ def qwen3(seed: int, tied: bool = False, experts: bool = False) -> Recipe:
     return model
 
 
-def phi3(seed: int, trained_context: int = CONTEXT, factors: bool = False, window: int = 0) -> Recipe:
-    """Phi 3; with LongRoPE the long factors serve where the context is longer than the trained one."""
+def phi3(
+    seed: int, trained_context: int = CONTEXT, factors: bool = False, window: int = 0, rotated: int = HEAD_DIM
+) -> Recipe:
+    """Phi 3; with LongRoPE the long factors serve where the context is longer than the trained one.
+
+    Phi 4 mini rotates a part of each head only.
+    """
     model = Recipe("phi3", seed, layers=3)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, sliding_window=window)
-    model.rope_keys(freq_base=10000.0, dimension_count=HEAD_DIM, scaling__original_context_length=trained_context)
+    model.rope_keys(freq_base=10000.0, dimension_count=rotated, scaling__original_context_length=trained_context)
     if factors:
-        model.tensors["rope_factors_long.weight"] = np.array([1.1, 1.7, 3.5, 9.25], np.float32)
-        model.tensors["rope_factors_short.weight"] = np.array([1.0, 1.25, 1.4, 2.0], np.float32)
+        model.tensors["rope_factors_long.weight"] = np.array([1.1, 1.7, 3.5, 9.25][: rotated // 2], np.float32)
+        model.tensors["rope_factors_short.weight"] = np.array([1.0, 1.25, 1.4, 2.0][: rotated // 2], np.float32)
         stretch = max(CONTEXT / trained_context, 1.0)
         model.rope_keys(scaling__attn_factor=math.sqrt(1 + math.log(stretch) / math.log(trained_context)))
     model.embeddings(tied=False)
@@ -131,8 +136,12 @@ def olmo(seed: int, clip: float | None = 1.25) -> Recipe:
     return model
 
 
-def olmo2(seed: int) -> Recipe:
-    model = Recipe("olmo2", seed, layers=3)
+def olmo2(seed: int, window: int | None = None) -> Recipe:
+    """OLMo 2; OLMo 3, under the same name, has a window on three of four layers and YaRN on the fourth."""
+    model = Recipe("olmo2", seed, layers=3 if window is None else 5)
+    if window is not None:
+        model.attention_keys(sliding_window=window)
+        model.yarn(factor=4.0, trained_context=30)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON)
     model.rope_keys(freq_base=50000.0)
     model.embeddings(tied=False)

@@ -22,6 +22,7 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "gemma": gemma,
     "gemma2": gemma2,
     "gemma3": gemma3,
+    "gemma3-capped": partial(gemma3, capped=True),
     "gemma3-linear": partial(gemma3, scaled=True),
     "gpt2": gpt2,
     "gpt2-untied": partial(gpt2, tied=False),
@@ -31,18 +32,22 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "granite-tied": partial(granite, tied=True),
     "lfm2": lfm2,
     "llama": llama,
+    "llama-biased": partial(llama, bias=True),
     "llama-factors": partial(llama, scaling="factors"),
     "llama-linear": partial(llama, scaling="linear"),
     "llama-tied": partial(llama, tied=True),
     "llama-yarn": partial(llama, scaling="yarn"),
     "nemotron": nemotron,
+    "nemotron-biased": partial(nemotron, bias=True),
     "olmo": partial(olmo, clip=None),
     "olmo-clipped": olmo,
     "olmo2": olmo2,
+    "olmo2-window": partial(olmo2, window=7),
     "olmoe": olmoe,
     "phi2": phi2,
     "phi3": phi3,
     "phi3-long": partial(phi3, trained_context=100, factors=True),
+    "phi3-partial": partial(phi3, trained_context=100, factors=True, rotated=4),
     "phi3-short": partial(phi3, factors=True),
     "phi3-window": partial(phi3, window=7),
     "qwen2": qwen2,
@@ -65,4 +70,9 @@ NAMES = [name for name in RECIPES if name not in UNSUPPORTED]
 
 def make(name: str, seed: int) -> bytes:
     """Return the file of the random model `name` (one of NAMES); equal seeds give equal bytes."""
-    return RECIPES[name](zlib.crc32(f"{name} {seed}".encode())).file()
+    return recipe(name, seed).file()
+
+
+def recipe(name: str, seed: int) -> Recipe:
+    """Return the metadata and tensors that `make` writes, to be changed by a test."""
+    return RECIPES[name](zlib.crc32(f"{name} {seed}".encode()))

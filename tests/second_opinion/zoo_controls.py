@@ -6,6 +6,7 @@ describes a runtime that got this one thing wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -126,6 +127,8 @@ CONTROLS = [
     Control("llama", "key/value heads shared in turn", blocks={"attend": other_sharing}),
     Control("llama", "embeddings as head", tensors={"output.weight": None}),
     Control("llama", "gate rows one off", tensors={"blk.1.ffn_gate.weight": one_further}),
+    Control("llama-biased", "no bias in the gate", tensors={"blk.0.ffn_gate.bias": zeros}),
+    Control("llama-biased", "no bias after attention", tensors={"blk.0.attn_output.bias": zeros}),
     Control("llama-tied", "norm weight left out", tensors={"blk.2.ffn_norm.weight": ones}),
     Control("llama-factors", "factors left out", tensors={"rope_freqs.weight": None}),
     Control("llama-linear", "scaling left out", keys={"rope.scaling.type": "none"}),
@@ -165,12 +168,14 @@ CONTROLS = [
     Control("gemma3", "one rotary base", keys={"rope.freq_base_swa": 300000.0}),
     Control("gemma3", "other base where all is seen", keys={"rope.freq_base": 1000000.0}),
     Control("gemma3", "k not normed by its weight", tensors={"blk.5.attn_k_norm.weight": ones}),
+    Control("gemma3-capped", "no soft cap on logits", keys={"final_logit_softcapping": math.inf}),
     Control("gemma3-linear", "scaling left out", keys={"rope.scaling.factor": 1.0}),
     Control("phi3", "up before gate", tensors={"blk.0.ffn_up.weight": swapped_halves}),
     Control("phi3", "q, k, v in another order", tensors={"blk.0.attn_qkv.weight": swapped_halves}),
     Control("phi3", "pairs side by side", blocks=ADJACENT),
     Control("phi3-long", "short factors", keys={"context_length": 24}),
     Control("phi3-long", "attention factor left out", keys={"rope.scaling.attn_factor": 1.0}),
+    Control("phi3-partial", "other factors", tensors={"rope_factors_long.weight": one_further}),
     Control("phi3-short", "long factors", keys={"context_length": 257}),
     Control("phi3-window", "window applied", blocks={"attend": other_attention(window=7)}),
     Control("smollm3", "rotated in every layer", like="llama"),
@@ -186,6 +191,9 @@ CONTROLS = [
     Control("olmo2", "q normed by the weights of another head", tensors={"blk.0.attn_q_norm.weight": one_further}),
     Control("olmo2", "no norm after attention", tensors={"blk.1.post_attention_norm.weight": ones}),
     Control("olmo2", "epsilon a tenth too large", keys=RMS_EPSILON),
+    Control("olmo2-window", "window one longer", keys={"attention.sliding_window": 8}),
+    Control("olmo2-window", "no window", blocks={"attend": other_attention(window=None)}),
+    Control("olmo2-window", "scaling left out", keys={"rope.scaling.type": "none"}),
     Control("stablelm", "all of each head rotated", keys={"rope.dimension_count": 8}),
     Control("stablelm", "pairs side by side", blocks=ADJACENT),
     Control("stablelm", "no bias on q", tensors={"blk.0.attn_q.bias": zeros}),
@@ -214,6 +222,7 @@ CONTROLS = [
     Control("nemotron", "no bias in the norm", tensors={"blk.0.attn_norm.bias": zeros}),
     Control("nemotron", "norm weights without the 1", tensors={"blk.0.attn_norm.weight": less_one}),
     Control("nemotron", "all of each head rotated", keys={"rope.dimension_count": 8}),
+    Control("nemotron-biased", "no bias on v", tensors={"blk.0.attn_v.bias": zeros}),
     Control("command-r", "other multiplier of the logits", keys={"logit_scale": 0.2525}),
     Control("command-r", "pairs are halves apart", blocks=HALVES),
     Control("command-r", "mean not taken away", blocks={"layer_norm": not_centred}),
