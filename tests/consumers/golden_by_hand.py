@@ -11,10 +11,10 @@ from typing import Any
 from tests.unit import wat_modules
 
 STATUSES = (
-    "Ok NullPointer InvalidLength InvalidUtf8 InvalidModelMagic UnsupportedModelVersion InvalidHeader "
-    "InvalidTensorDirectory MissingTensor ShapeMismatch UnsupportedDType ContextExceeded ModelNotLoaded "
-    "GenerationFailed OutputBufferExceeded"
-).split()
+    *("Ok", "NullPointer", "InvalidLength", "InvalidUtf8", "InvalidModelMagic", "UnsupportedModelVersion"),
+    *("InvalidHeader", "InvalidTensorDirectory", "MissingTensor", "ShapeMismatch", "UnsupportedDType"),
+    *("ContextExceeded", "ModelNotLoaded", "GenerationFailed", "OutputBufferExceeded"),
+)
 
 EXPORTS = {
     "alloc": {"parameters": ["i32"], "result": "pointer"},
