@@ -12,12 +12,13 @@ from typing import Any, Final
 from refruntime.cases.golden_reading import GoldenError, Node
 from refruntime.cases.golden_values import bytes_hash, parse_integer
 from refruntime.contract.exports import EXPORTS_BY_NAME, Export, WasmType
+from refruntime.engines.interface import visible
 
 RECORDING_FORMAT: Final = "refruntime recording"
 RECORDING_VERSION: Final = 1
 MAX_RECORDING_BYTES: Final = 256 * 2**20
 MAX_EVENTS: Final = 1_000_000
-MAX_MESSAGE: Final = 400
+MAX_FLOAT_CHARACTERS: Final = 400
 
 SLICE_EXPORTS: Final = ("load_model", "generate")
 
@@ -97,11 +98,11 @@ def read_recording(data: bytes, file: str) -> Recording:
         top["events"].fail(f"at most {MAX_EVENTS} events", str(len(events)))
     truncated = top["truncated"]
     return Recording(
-        name=top["name"].string()[:MAX_MESSAGE],
+        name=visible(top["name"].string()),
         build=read_build(top["build"]),
         events=tuple(_event(index, node, blobs) for index, node in enumerate(events)),
-        unrecorded={key: node.count() for key, node in top["unrecorded"].members().items()},
-        truncated=None if truncated.value is None else truncated.string()[:MAX_MESSAGE],
+        unrecorded={visible(key): node.count() for key, node in top["unrecorded"].members().items()},
+        truncated=None if truncated.value is None else _message(truncated),
     )
 
 
@@ -112,7 +113,7 @@ def read_build(node: Node) -> Build:
     return Build(
         sha256=None if sha256.value is None else sha256.string(_SHA256, "a SHA-256 in lower-case hex, or null"),
         declaration=None if declaration.value is None else declaration.string(),
-        exports=tuple(item.string() for item in members["exports"].items()),
+        exports=tuple(visible(item.string()) for item in members["exports"].items()),
     )
 
 
@@ -189,7 +190,7 @@ def _with_texts(event: Event, members: dict[str, Node]) -> Event:
 
 
 def _message(node: Node) -> str:
-    return node.string()[:MAX_MESSAGE] or "no message"
+    return visible(node.string()) or "no message"
 
 
 def _returned(node: Node, export: Export) -> int | None:
@@ -219,7 +220,7 @@ def _argument(node: Node, kind: WasmType) -> int | float:
     if text in _NAMED_FLOATS:
         return _NAMED_FLOATS[text]
     try:
-        value = float(text) if len(text) <= MAX_MESSAGE else math.nan
+        value = float(text) if len(text) <= MAX_FLOAT_CHARACTERS else math.nan
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
