@@ -137,8 +137,9 @@ class _WithoutBytes(SpmTokenizer):
     def _byte_token(self, byte: int) -> int:
         return -1 if byte & 0xC0 == 0x80 else 0
 
-    def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
-        return [token for token in super().encode(text, add_special=add_special) if token >= 0]
+    def encode(self, text: bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        ids = super().encode(text, add_special=add_special, parse_special=parse_special)
+        return [token for token in ids if token >= 0]
 
 
 class _ControlMatched(Vocabulary):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.errors import InvalidHeader
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS, nearest_name
 from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.vocabulary import Vocabulary
 
@@ -28,19 +30,87 @@ _ROLE_KEYS: Final = {
 def read_tokenizer(metadata: GgufMetadata) -> Tokenizer:
     """Return the tokenizer; InvalidHeader for an unknown model, missing keys, wrong types and inconsistent values."""
     model = metadata.text(PREFIX + "model")
-    if model != "llama":
-        raise InvalidHeader(
-            "the tokenizer model is not supported",
-            rule="GG-4",
-            field=PREFIX + "model",
-            expected="llama",
-            found=printable(model),
-        )
+    if model == "llama":
+        return _read_spm(metadata)
+    if model in ("gpt2", "gemma4"):
+        return _read_bpe(metadata, "gemma4" if model == "gemma4" else pre_tokenizer_name(metadata))
+    raise InvalidHeader(
+        "the tokenizer model is not supported",
+        rule="GG-4",
+        field=PREFIX + "model",
+        expected="llama, gpt2 or gemma4",
+        found=printable(model),
+    )
+
+
+def pre_tokenizer_name(metadata: GgufMetadata) -> str:
+    """Return the name of the pre-tokenizer; where there is none, `default`, as in llama.cpp."""
+    return metadata.text(PREFIX + "pre", "") or "default"
+
+
+def _read_spm(metadata: GgufMetadata) -> SpmTokenizer:
     vocabulary = read_vocabulary(metadata)
     size = len(vocabulary.texts)
-    bos_id = token_id(metadata, "bos_token_id", size, default=1)
-    eos_id = token_id(metadata, "eos_token_id", size, default=2)
-    add_bos = metadata.boolean(PREFIX + "add_bos_token", True)
+    roles = _read_roles(metadata, size, bos_id=1, eos_id=2, add_bos=True)
+    return SpmTokenizer(
+        vocabulary,
+        read_scores(metadata, size),
+        add_space_prefix=metadata.boolean(PREFIX + "add_space_prefix", True),
+        **roles,
+    )
+
+
+def _read_bpe(metadata: GgufMetadata, name: str) -> BpeTokenizer:
+    pre_tokenizer = PRE_TOKENIZERS.get(name)
+    if pre_tokenizer is None:
+        raise InvalidHeader(
+            "the pre-tokenizer is unknown",
+            rule="GG-5",
+            field=PREFIX + "pre",
+            expected=f"a name that llama.cpp knows; the nearest is {nearest_name(name)}",
+            found=printable(name),
+        )
+    vocabulary = read_vocabulary(metadata)
+    default = None if metadata.text(PREFIX + "model") == "gemma4" else 11  # llama.cpp's ids for byte-pair encoding
+    roles = _read_roles(
+        metadata,
+        len(vocabulary.texts),
+        bos_id=default if pre_tokenizer.has_bos else None,
+        eos_id=default,
+        add_bos=pre_tokenizer.add_bos,
+        always_bos=pre_tokenizer.always_bos,
+    )
+    has_merges = name != "kimi-k2" or PREFIX + "merges" in metadata
+    merges = metadata.strings(PREFIX + "merges") if has_merges else []
+    return BpeTokenizer(vocabulary, [merge.partition(b"\0")[0] for merge in merges], pre_tokenizer, **roles)
+
+
+class _Roles(TypedDict):
+    """Which tokens stand around a text and end a generation."""
+
+    bos_id: int | None
+    eos_id: int | None
+    extra_stop_ids: list[int]
+    add_bos: bool
+    add_eos: bool
+
+
+def _read_roles(
+    metadata: GgufMetadata,
+    size: int,
+    *,
+    bos_id: int | None,
+    eos_id: int | None,
+    add_bos: bool,
+    always_bos: bool = False,
+) -> _Roles:
+    """Read the special ids; the arguments are the defaults. InvalidHeader if a token is to be added that is not there.
+
+    With `always_bos` BOS is added whatever the metadata says.
+    """
+    bos_id = token_id(metadata, "bos_token_id", size, default=bos_id)
+    eos_id = token_id(metadata, "eos_token_id", size, default=eos_id)
+    add_bos = metadata.boolean(PREFIX + "add_bos_token", add_bos) or always_bos
     add_eos = metadata.boolean(PREFIX + "add_eos_token", False)
     for adds, token, name in ((add_bos, bos_id, "bos"), (add_eos, eos_id, "eos")):
         if adds and token is None:
@@ -51,16 +121,8 @@ def read_tokenizer(metadata: GgufMetadata) -> Tokenizer:
                 expected=f"an id below {size}",
             )
     ends = (token_id(metadata, f"{name}_token_id", size) for name in ("eot", "eom"))
-    return SpmTokenizer(
-        vocabulary,
-        read_scores(metadata, size),
-        bos_id=bos_id,
-        eos_id=eos_id,
-        extra_stop_ids=[token for token in ends if token is not None],
-        add_bos=add_bos,
-        add_eos=add_eos,
-        add_space_prefix=metadata.boolean(PREFIX + "add_space_prefix", True),
-    )
+    stops = [token for token in ends if token is not None]
+    return _Roles(bos_id=bos_id, eos_id=eos_id, extra_stop_ids=stops, add_bos=add_bos, add_eos=add_eos)
 
 
 def read_vocabulary(metadata: GgufMetadata) -> Vocabulary:

@@ -15,7 +15,7 @@ class Tokenizer(Protocol):
 
     @property
     def kind(self) -> str:
-        """Return the short name of the tokenizer: `btok`, `bpe1`, `spm`."""
+        """Return the short name of the tokenizer: `btok`, `bpe1`, `spm`, `bpe`."""
 
     @property
     def vocab_size(self) -> int:

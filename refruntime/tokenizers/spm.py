@@ -7,17 +7,11 @@ become `▁`, so the symbols are `▁ h i`; of the two neighbours that form a to
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
-from typing import Final
 
 from refruntime.errors import GenerationFailed
-from refruntime.tokenizers.token_attributes import Attribute
+from refruntime.tokenizers.merging import merge_neighbours
+from refruntime.tokenizers.spelling import escape_spaces, unescape_spaces
 from refruntime.tokenizers.vocabulary import Vocabulary
-
-SPACE: Final = "▁".encode()
-"""U+2581, which stands for a space in token texts."""
-
-_HIDDEN: Final = Attribute.UNKNOWN | Attribute.CONTROL
 
 
 class SpmTokenizer:
@@ -54,15 +48,18 @@ class SpmTokenizer:
         """Return the number of ids."""
         return len(self.vocabulary.texts)
 
-    def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
-        """Encode UTF-8 text; GenerationFailed for a byte that the vocabulary cannot express (section 13)."""
+    def encode(self, text: bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Encode UTF-8 text; GenerationFailed for a byte that the vocabulary cannot express (section 13).
+
+        With `parse_special` the texts of control tokens in `text` are those tokens, as a chat template means them.
+        """
         ids = list(self._prefix) if add_special else []
         lead = b" " if self._add_space_prefix else b""
-        for fragment in self.vocabulary.split(text):
+        for fragment in self.vocabulary.split(text, parse_special=parse_special):
             if isinstance(fragment, int):
                 ids.append(fragment)
             else:  # raw text stands at the start or behind a token; in both places a space is put in front
-                ids += self._encode_fragment((lead + fragment).replace(b" ", SPACE))
+                ids += self._encode_fragment(escape_spaces(lead + fragment))
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int]) -> bytes:
@@ -71,15 +68,7 @@ class SpmTokenizer:
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of one token: nothing for control, unknown, unused and undefined ones (GG-6, section 13)."""
-        text, bits = self.vocabulary.texts[token], self.vocabulary.attributes[token]
-        if bits & _HIDDEN:
-            return b""
-        if bits & Attribute.USER_DEFINED:
-            return text
-        if bits & Attribute.NORMAL:
-            return text.replace(SPACE, b" ")
-        byte = self.vocabulary.byte(token) if bits & Attribute.BYTE else None
-        return b"" if byte is None else bytes([byte])
+        return self.vocabulary.piece(token, unescape_spaces)
 
     def _find_byte(self, byte: int) -> int | None:
         ids = self.vocabulary.ids
@@ -88,44 +77,18 @@ class SpmTokenizer:
     def _encode_fragment(self, text: bytes) -> list[int]:
         """Merge the characters of a text whose spaces are escaped already.
 
-        A symbol is the bytes from its start with its length; symbols form a linked list. The heap holds the pairs that
-        form a token: best score first, then leftmost. A pair is stale when one of its symbols has changed since. Every
-        symbol of more than one character is a token, so only single characters can be unknown.
+        Every symbol of more than one character is a token, so only single characters can be unknown.
         """
         ids, costs = self.vocabulary.ids, self._costs
-        starts = _character_starts(text)
-        count = len(starts)
-        lengths = [end - start for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-        following = [*range(1, count), -1]
-        preceding = list(range(-1, count - 1))
-        heap: list[tuple[float, int, int, int]] = []  # cost, left, right, length of both
-        for left in range(count - 1):
-            size = lengths[left] + lengths[left + 1]
-            token = ids.get(text[starts[left] : starts[left] + size])
-            if token is not None:
-                heap.append((costs[token], left, left + 1, size))
-        heapify(heap)
-        while heap:
-            _, left, right, size = heappop(heap)
-            if not lengths[left] or not lengths[right] or lengths[left] + lengths[right] != size:
-                continue
-            lengths[left], lengths[right] = size, 0
-            following[left] = after = following[right]
-            if after >= 0:
-                preceding[after] = left
-            for first, second in ((preceding[left], left), (left, after)):
-                if first >= 0 and second >= 0:
-                    size = lengths[first] + lengths[second]
-                    token = ids.get(text[starts[first] : starts[first] + size])
-                    if token is not None:
-                        heappush(heap, (costs[token], first, second, size))
+
+        def cost_of(start: int, _middle: int, end: int) -> float | None:
+            token = ids.get(text[start:end])
+            return None if token is None else costs[token]
+
         output: list[int] = []
-        symbol = 0 if count else -1
-        while symbol >= 0:
-            raw = text[starts[symbol] : starts[symbol] + lengths[symbol]]
-            token = ids.get(raw)
-            output += [token] if token is not None else map(self._byte_token, raw)
-            symbol = following[symbol]
+        for symbol in merge_neighbours(text, cost_of):
+            token = ids.get(symbol)
+            output += [token] if token is not None else map(self._byte_token, symbol)
         return output
 
     def _byte_token(self, byte: int) -> int:
@@ -138,8 +101,3 @@ class SpmTokenizer:
                 expected=f"<0x{byte:02X}>",
             )
         return token
-
-
-def _character_starts(text: bytes) -> list[int]:
-    """Return the offset of every UTF-8 character."""
-    return [at for at, byte in enumerate(text) if byte & 0xC0 != 0x80]

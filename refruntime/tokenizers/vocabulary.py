@@ -1,8 +1,8 @@
-"""Hold the tokens of a GGUF vocabulary, and find user-defined tokens in raw text."""
+"""Hold the tokens of a GGUF vocabulary, and find special tokens in raw text."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Self
@@ -12,6 +12,8 @@ from refruntime.tokenizers.token_attributes import SPECIAL, Attribute, derive_at
 
 WHITESPACE: Final = b" \t\n\v\f\r"
 """What C's `isspace` accepts in the C locale."""
+
+_HIDDEN: Final = Attribute.UNKNOWN | Attribute.CONTROL
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,38 @@ class Vocabulary:
 
         These are user-defined tokens; control and unknown tokens are not parsed (section 13).
         """
-        found = [token for token, bits in enumerate(self.attributes) if bits & SPECIAL == Attribute.USER_DEFINED]
+        return [token for token in self.special if self.attributes[token] & SPECIAL == Attribute.USER_DEFINED]
+
+    @cached_property
+    def special(self) -> list[int]:
+        """Return the ids of control, user-defined and unknown tokens, longest text first, then lowest id."""
+        found = [token for token, bits in enumerate(self.attributes) if bits & SPECIAL]
         return sorted(found, key=lambda token: -len(self.texts[token]))
 
-    def split(self, text: bytes) -> list[bytes | int]:
+    def piece(self, token: int, unspell: Callable[[bytes], bytes]) -> bytes:
+        """Return the bytes of one token; `unspell` gives those of a normal token's text.
+
+        Control, unknown, unused and undefined tokens give nothing, user-defined ones their text (GG-6, section 13).
+        """
+        text, bits = self.texts[token], self.attributes[token]
+        if bits & _HIDDEN:
+            return b""
+        if bits & Attribute.USER_DEFINED:
+            return text
+        if bits & Attribute.NORMAL:
+            return unspell(text)
+        byte = self.byte(token) if bits & Attribute.BYTE else None
+        return b"" if byte is None else bytes([byte])
+
+    def split(self, text: bytes, *, parse_special: bool = False) -> list[bytes | int]:
         """Split text into raw fragments and user-defined tokens, as llama.cpp's `tokenizer_st_partition`.
 
-        One token after the other takes its occurrences out of the fragments that are left, leftmost first; its strip
-        rules remove the whitespace beside them. No fragment is empty.
+        With `parse_special` control and unknown tokens are found too. One token after the other takes its occurrences
+        out of the fragments that are left, leftmost first; its strip rules remove the whitespace beside them. No
+        fragment is empty.
         """
         fragments: list[bytes | int] = [text] if text else []
-        for token in self.user_defined:
+        for token in self.special if parse_special else self.user_defined:
             if self.texts[token] in text:
                 fragments = [part for fragment in fragments for part in self._split_fragment(fragment, token)]
         return fragments

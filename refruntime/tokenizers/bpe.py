@@ -1,0 +1,132 @@
+"""Encode and decode with byte-pair merges as llama.cpp does: `tokenizer.ggml.model` = `gpt2`, `gemma4` (GG-5, GG-6).
+
+Text is cut into words by the pre-tokenizer; the characters of a word are merged pair by pair, lowest rank first.
+Example with the merges `h i` (rank 0) and `Ġ hi` (rank 1): ` hi` is one word, in the byte alphabet `Ġhi`; `h` and `i`
+merge first, then `Ġ` and `hi`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from refruntime.errors import GenerationFailed
+from refruntime.tokenizers.merging import merge_neighbours
+from refruntime.tokenizers.pre_tokenizers import PreTokenizer
+from refruntime.tokenizers.spelling import escape_spaces, from_alphabet, to_alphabet, unescape_spaces
+from refruntime.tokenizers.vocabulary import Vocabulary
+
+REMEMBERED_WORDS: Final = 1 << 16
+LONGEST_REMEMBERED_WORD: Final = 64
+"""How many words, and of how many characters, a tokenizer remembers with their ids."""
+
+
+class BpeTokenizer:
+    """Merge neighbouring symbols by rank within words.
+
+    `merges` are pairs `left right`, best first; of equal pairs the first counts. `bos_id` and `eos_id` must be given
+    where `add_bos` and `add_eos` are set.
+    """
+
+    kind = "bpe"
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        merges: Sequence[bytes],
+        pre_tokenizer: PreTokenizer,
+        *,
+        bos_id: int | None = None,
+        eos_id: int | None = None,
+        extra_stop_ids: Iterable[int] = (),
+        add_bos: bool = False,
+        add_eos: bool = False,
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.pre_tokenizer = pre_tokenizer
+        self.eos_id = eos_id
+        self.stop_ids = frozenset(extra_stop_ids) | ({eos_id} if eos_id is not None else set())
+        self._prefix = [bos_id] if add_bos and bos_id is not None else []
+        self._suffix = [eos_id] if add_eos and eos_id is not None else []
+        last = len(merges) - 1
+        self._ranks = {merge: last - index for index, merge in enumerate(reversed(merges))}
+        self._known_words: dict[str, list[int]] = {}
+
+    @property
+    def vocab_size(self) -> int:
+        """Return the number of ids."""
+        return len(self.vocabulary.texts)
+
+    def encode(self, text: bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Encode UTF-8 text; GenerationFailed for a byte that the vocabulary cannot express (section 13).
+
+        With `parse_special` the texts of control tokens in `text` are those tokens, as a chat template means them.
+        """
+        ids = list(self._prefix) if add_special else []
+        for fragment in self.vocabulary.split(text, parse_special=parse_special):
+            if isinstance(fragment, int):
+                ids.append(fragment)
+                continue
+            for word in self.words(fragment):
+                ids += self._known_words.get(word) or self._encode_word(word)
+        return ids + self._suffix if add_special else ids
+
+    def words(self, text: bytes) -> list[str]:
+        """Cut text without special tokens into the words within which symbols merge."""
+        raw = escape_spaces(text) if self.pre_tokenizer.raw_bytes else text
+        return self.pre_tokenizer.splitter.split(_characters(raw))
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """Join the bytes of the tokens (GG-6)."""
+        return b"".join(map(self.piece, ids))
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of one token: nothing for control, unknown, unused and undefined ones (GG-6, section 13)."""
+        return self.vocabulary.piece(token, unescape_spaces if self.pre_tokenizer.raw_bytes else from_alphabet)
+
+    def _encode_word(self, word: str) -> list[int]:
+        raw = word.encode()
+        text = raw if self.pre_tokenizer.raw_bytes else to_alphabet(raw)
+        token = self.vocabulary.ids.get(text)
+        if token is not None and self._stays_whole(word):
+            ids = [token]
+        else:
+            ids = []
+            for symbol in merge_neighbours(text, self._rank_in(text)):
+                token = self.vocabulary.ids.get(symbol)
+                ids += [token] if token is not None else map(self._byte_token, symbol)
+        if len(word) <= LONGEST_REMEMBERED_WORD and len(self._known_words) < REMEMBERED_WORDS:
+            self._known_words[word] = ids
+        return ids
+
+    def _stays_whole(self, word: str) -> bool:
+        """Return whether a word that is a token skips the merges."""
+        settings = self.pre_tokenizer
+        return settings.ignore_merges or (settings.whole_newlines and not word.strip("\n"))
+
+    def _rank_in(self, text: bytes) -> Callable[[int, int, int], int | None]:
+        """Return the rank of the pair of symbols that `text` holds at [start, middle) and [middle, end)."""
+        ranks = self._ranks
+        return lambda start, middle, end: ranks.get(text[start:middle] + b" " + text[middle:end])
+
+    def _byte_token(self, byte: int) -> int:
+        """Return the token for a byte of a symbol that is no token; llama.cpp leaves the byte out if there is none."""
+        spelling = b"<0x%02X>" % byte if self.pre_tokenizer.raw_bytes else bytes([byte])
+        token = self.vocabulary.ids.get(spelling)
+        if token is None:
+            raise GenerationFailed(
+                "the vocabulary has no token for a byte of the text",
+                rule="GG-5",
+                field="tokenizer.ggml.tokens",
+                expected=spelling.decode("latin-1"),
+            )
+        return token
+
+
+def _characters(text: bytes) -> str:
+    """Decode UTF-8; a byte that is none, because a user-defined token has cut a character, becomes U+FFFD."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return re.sub("[\udc80-\udcff]", "\ufffd", text.decode("utf-8", "surrogateescape"))
