@@ -7,6 +7,9 @@ definition with one thread and with N (by default all processors); the compiled 
 millions of bytes of float32 result per second, the best of the rounds, with the result allocated anew each time.
 Before that, all results are compared bit for bit.
 
+The second ratio counts processor seconds of all threads instead: it hardly depends on what else is running, and says
+nothing about threads.
+
 gguf-py has no decoder for q1_0, q2_0, f64 and the integers, and returns a view of f32 without reading it; those have
 no ratio. The geometric mean is over the other types.
 """
@@ -31,6 +34,7 @@ from refruntime.quants.ggml import GGML_TYPES, GgmlType, dequantize
 
 COLUMNS = 4096
 WITHOUT_RATIO = ("f32", "q1_0", "q2_0", "f64", "i8", "i16", "i32", "i64")
+CLOCKS = {"elapsed": time.perf_counter, "processor": time.process_time}
 WAYS = ("gguf-py", "numpy x 1", "numpy x N", "numba x N")
 
 
@@ -49,40 +53,48 @@ def ways_to_decode(kind: GgmlType, rows: int, threads: int) -> dict[str, Callabl
     return ways
 
 
-def measure(kind: GgmlType, rows: int, rounds: int, threads: int) -> dict[str, float]:
-    """Return millions of bytes per second by way; the first run of each is not timed, but compared."""
+Speeds = dict[str, dict[str, float]]  # by clock and way
+
+
+def measure(kind: GgmlType, rows: int, rounds: int, threads: int) -> Speeds:
+    """Return millions of bytes per second; the first run of each way is not timed, but compared."""
     ways = ways_to_decode(kind, rows, threads)
     reference = ways["numpy x 1"]().tobytes()
     for way, decode in ways.items():
         if decode().astype(np.float32).tobytes() != reference:
             raise SystemExit(f"{kind.name}: {way} gives other bits")
-    best = dict.fromkeys(ways, math.inf)
+    best = {clock: dict.fromkeys(ways, math.inf) for clock in CLOCKS}
     for _ in range(rounds):
         for way, decode in ways.items():
-            start = time.perf_counter()
+            start = {clock: read() for clock, read in CLOCKS.items()}
             decode()
-            best[way] = min(best[way], time.perf_counter() - start)
-    return {way: len(reference) / seconds / 1e6 for way, seconds in best.items()}
+            for clock, read in CLOCKS.items():
+                best[clock][way] = min(best[clock][way], read() - start[clock])
+    return {clock: {way: len(reference) / best[clock][way] / 1e6 for way in ways} for clock in CLOCKS}
 
 
-def ratios(figures: dict[str, dict[str, float]], way: str) -> dict[str, float]:
-    """Return how many times faster than gguf-py a way is, by type; a type without compiled loop counts as NumPy."""
+def ratios(speeds: Speeds, way: str) -> dict[str, float]:
+    """Return how many times faster than gguf-py a way is, by clock; a type without compiled loop counts as NumPy."""
     return {
-        name: speeds.get(way, speeds["numpy x N"]) / speeds["gguf-py"]
-        for name, speeds in figures.items()
-        if "gguf-py" in speeds
+        clock: by_way.get(way, by_way["numpy x N"]) / by_way["gguf-py"]
+        for clock, by_way in speeds.items()
+        if "gguf-py" in by_way
     }
 
 
-def summary(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float | str]]:
+def summary(figures: dict[str, Speeds]) -> list[dict[str, float | str]]:
     """Return geometric mean and minimum of the ratios of each way."""
-    result: dict[str, dict[str, float | str]] = {}
+    result: list[dict[str, float | str]] = []
     for way in WAYS[1:]:
-        of_type = ratios(figures, way)
-        if of_type:
-            slowest = min(of_type, key=lambda name: of_type[name])
-            mean = math.exp(math.fsum(math.log(ratio) for ratio in of_type.values()) / len(of_type))
-            result[way] = {"geometric mean": mean, "minimum": of_type[slowest], "of": slowest}
+        for clock in CLOCKS:
+            by_type = {name: ratios(speeds, way).get(clock, 0.0) for name, speeds in figures.items()}
+            compared = {name: ratio for name, ratio in by_type.items() if ratio}
+            if compared:
+                mean = math.exp(math.fsum(map(math.log, compared.values())) / len(compared))
+                slowest = min(compared, key=lambda name: compared[name])
+                result.append(
+                    {"way": way, "clock": clock, "mean": mean, "minimum": compared[slowest], "slowest": slowest}
+                )
     return result
 
 
@@ -105,20 +117,23 @@ def main() -> None:
     result = summary(figures)
     load = round(os.getloadavg()[0], 1)
     if arguments.json:
-        ended = {"threads": arguments.threads, "load average": load, "speeds": figures, "ratios": result}
-        print(json.dumps(ended))
+        print(json.dumps({"threads": arguments.threads, "load average": load, "speeds": figures, "ratios": result}))
         return
-    print(f"{arguments.threads} threads, {rows * COLUMNS:,} elements, load average {load}; MB/s of float32, x gguf-py")
-    print(f"{'':8}" + "".join(f"{way:>18}" for way in WAYS))
+    print(f"{arguments.threads} threads, {rows * COLUMNS:,} elements, load average {load}")
+    print("MB/s of float32 by the clock, times gguf-py, times gguf-py in processor seconds")
+    print(f"{'':8}{WAYS[0]:>10}" + "".join(f"{way:>26}" for way in WAYS[1:]))
     for name, speeds in figures.items():
-        cells = []
-        for way in WAYS:
-            ratio = f" {speeds[way] / speeds['gguf-py']:5.1f}x" if way in speeds and "gguf-py" in speeds else " " * 7
-            cells.append(f"{speeds[way]:11,.0f}{ratio}" if way in speeds else f"{'-':>11}" + " " * 7)
-        print(f"{name:8}" + "".join(cells))
-    for way, numbers in result.items():
-        print(f"{way}: geometric mean {numbers['geometric mean']:.1f}x, minimum {numbers['minimum']:.1f}x", end="")
-        print(f" ({numbers['of']})")
+        elapsed = speeds["elapsed"]
+        line = f"{name:8}" + (f"{elapsed['gguf-py']:10,.0f}" if "gguf-py" in elapsed else f"{'-':>10}")
+        for way in WAYS[1:]:
+            line += f"{elapsed[way]:12,.0f}" if way in elapsed else f"{'-':>12}"
+            line += "".join(f"{ratio:6.1f}x" for ratio in ratios(speeds, way).values() if way in elapsed).ljust(14)
+        print(line.rstrip())
+    for each in result:
+        print(
+            f"{each['way']}, {each['clock']:9} geometric mean {each['mean']:5.1f}x, "
+            f"minimum {each['minimum']:.1f}x ({each['slowest']})"
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.quants.fields import bit_pairs, bits, half, nibbles
+from refruntime.quants.fields import half, unpack
 
 
 def decode_q2_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
@@ -18,7 +18,7 @@ def decode_q2_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     minimum in its high one. Each 32 bytes hold four runs of 32 values.
     """
     scales = blocks[:, :16]
-    quants = bit_pairs(blocks[:, 16:80].reshape(-1, 2, 32))  # [blocks, 2, 4, 32]
+    quants = unpack(blocks[:, 16:80].reshape(-1, 2, 32), 2)  # [blocks, 2, 4, 32]
     _scale_and_shift(half(blocks, 80) * (scales & np.uint8(15)), quants, half(blocks, 82) * (scales >> 4), values)
 
 
@@ -29,10 +29,10 @@ def decode_q3_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     uses bit i of the 32 bytes. Sixteen 6-bit scales: nibbles in bytes 0..7, completed by the bit pairs of bytes 8..11.
     """
     packed = blocks[:, 96:108]
-    scales = nibbles(packed[:, :8]).reshape(-1, 16) | bit_pairs(packed[:, 8:]).reshape(-1, 16) << np.uint8(4)
-    quants = bits(blocks[:, :32])  # [blocks, 8, 32]
+    scales = unpack(packed[:, :8], 4).reshape(-1, 16) | unpack(packed[:, 8:], 2).reshape(-1, 16) << np.uint8(4)
+    quants = unpack(blocks[:, :32], 1)  # [blocks, 8, 32]
     quants <<= np.uint8(2)
-    quants |= bit_pairs(blocks[:, 32:96].reshape(-1, 2, 32)).reshape(-1, 8, 32)
+    quants |= unpack(blocks[:, 32:96].reshape(-1, 2, 32), 2).reshape(-1, 8, 32)
     values[:] = quants.reshape(-1, 256)
     values -= np.float32(4)
     factors = half(blocks, 108) * (scales.astype(np.float32) - np.float32(32))  # [blocks, 16]
@@ -47,7 +47,7 @@ def decode_q4_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     one, the high nibbles the next.
     """
     scales, minima = _scales_and_minima(blocks[:, 4:16])  # [blocks, 8] each
-    quants = nibbles(blocks[:, 16:].reshape(-1, 4, 32))  # [blocks, 4, 2, 32]
+    quants = unpack(blocks[:, 16:].reshape(-1, 4, 32), 4)  # [blocks, 4, 2, 32]
     _scale_and_shift(half(blocks, 0) * scales, quants, half(blocks, 2) * minima, values)
 
 
@@ -57,9 +57,9 @@ def decode_q5_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     As q4_k, with a fifth bit for each value: group i of 32 values uses bit i of the 32 bytes.
     """
     scales, minima = _scales_and_minima(blocks[:, 4:16])  # [blocks, 8] each
-    quants = bits(blocks[:, 16:48])  # [blocks, 8, 32]
+    quants = unpack(blocks[:, 16:48], 1)  # [blocks, 8, 32]
     quants <<= np.uint8(4)
-    quants |= nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
+    quants |= unpack(blocks[:, 48:].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
     _scale_and_shift(half(blocks, 0) * scales, quants, half(blocks, 2) * minima, values)
 
 
@@ -69,9 +69,9 @@ def decode_q6_k(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
     Two halves of 128 values; in each, four runs of 32: the low nibbles of 64 bytes, then their high nibbles, completed
     by the four bit pairs of 32 bytes. Value: (d * scale) * (q - 32), one scale for 16 values.
     """
-    quants = bit_pairs(blocks[:, 128:192].reshape(-1, 2, 32)).reshape(-1, 2, 2, 64)
+    quants = unpack(blocks[:, 128:192].reshape(-1, 2, 32), 2).reshape(-1, 2, 2, 64)
     quants <<= np.uint8(4)
-    quants |= nibbles(blocks[:, :128].reshape(-1, 2, 64))  # [blocks, 2, 2, 64]
+    quants |= unpack(blocks[:, :128].reshape(-1, 2, 64), 4)  # [blocks, 2, 2, 64]
     values[:] = quants.reshape(-1, 256)
     values -= np.float32(32)
     factors = half(blocks, 208) * blocks[:, 192:208].view(np.int8)  # [blocks, 16]
@@ -88,7 +88,8 @@ def _scale_and_shift(
     """Fill `values` with factor * q - offset. [blocks, g], [blocks, ...], [blocks, g] -> [blocks, 256]."""
     shape = (*factors.shape, values.shape[1] // factors.shape[1])
     groups = values.reshape(shape)
-    np.multiply(quants.reshape(shape), factors[:, :, np.newaxis], out=groups)
+    values[:] = quants.reshape(values.shape)
+    groups *= factors[:, :, np.newaxis]
     groups -= offsets[:, :, np.newaxis]
 
 

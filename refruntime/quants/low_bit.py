@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.quants.fields import BYTES, SIGNS, bit_pairs, half
+from refruntime.quants.fields import BYTES, SIGNS, half, unpack
 
 PAIRS_OF_BYTE: Final = (BYTES >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)).astype(np.float32) - np.float32(1)
 """The four pairs of bits of a byte, lowest first, less 1: float32 [256, 4]."""
@@ -51,6 +51,6 @@ def decode_tq2_0(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None
 
     Each 32 bytes hold four runs of 32 values: their lowest pairs, the next ones, and so on.
     """
-    values[:] = bit_pairs(blocks[:, :64].reshape(-1, 2, 32)).reshape(-1, 256)
+    values[:] = unpack(blocks[:, :64].reshape(-1, 2, 32), 2).reshape(-1, 256)
     values -= np.float32(1)
     values *= half(blocks, 64)
