@@ -33,6 +33,7 @@ COMMANDS = {
     "diff": "refruntime.commands.diff:diff_command",
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
+    "verify": "refruntime.commands.verify:verify_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""

@@ -37,12 +37,9 @@ class Corpus:
         return parse_case(identifier, self.read(f"cases/{identifier}/case.json"))
 
     def artifact(self, name: str) -> bytes:
-        """Return the bytes of a model file, by its path below the root: GoldenError."""
+        """Return the bytes of a model file, by its path below the root: OSError, GoldenError."""
         if name not in self._artifacts:
-            try:
-                self._artifacts[name] = self.read(name)
-            except OSError as error:
-                raise GoldenError(name, "", "a model that a case loads", error.strerror or str(error)) from None
+            self._artifacts[name] = self.read(name)
         return self._artifacts[name]
 
     def path(self, name: str) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from refruntime.cases.golden_case import GoldenCase
 from refruntime.cases.golden_reading import Node, check_disk_form, parse_document
 from refruntime.cases.golden_samples import read_sample
@@ -147,7 +149,8 @@ def diagnostics_value(name: str, value: Any) -> Any:
 
 
 def _float(value: float | None) -> str | None:
-    return None if value is None else hex_float(float(value) + 0.0)  # -0 is written as 0: they are equal
+    # A document holds the shortest decimal of a float32 (DG-7). -0 is written as 0: they are equal.
+    return None if value is None else hex_float(np.float32(value) + np.float32(0))
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
@@ -174,6 +177,8 @@ def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> 
         fields["steps"].fail(f"{len(golden.steps)} entries, or fewer with a trap at the end", str(len(entries)))
     if form:
         check_disk_form(data, document, file)
+        for node in fields["steps"].items():
+            _check_texts(node)
     return GoldenExpectation(
         steps=tuple(steps),
         samples=tuple(read_sample(node, len(entries)) for node in fields["samples"].items()),
@@ -183,6 +188,17 @@ def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> 
         document=document,
         hash=json_hash(document),
     )
+
+
+def _check_texts(entry: Node) -> None:
+    """Refuse a `_text` that is not the text of the result beside it."""
+    members = entry.members()
+    for answer in members["either"].items() if "either" in members else [entry]:
+        fields = answer.members()
+        text = _printable(fields["result"].hex_bytes()) if "result" in fields else ""
+        found = answer.value.get("_text")
+        if found != (text or None):
+            Node(found, answer.file, f"{answer.path}._text").fail(repr(text) if text else "none")
 
 
 def _alternatives(entry: Node, step: Step, carried: dict[str, Any]) -> tuple[tuple[Answer, ...], dict[str, Any]]:
@@ -213,9 +229,6 @@ def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> Answer:
     fields = node.object(("status", "result"), ("diagnostics",))
     status = Status[fields["status"].one_of(tuple(Status.__members__))]
     result = fields["result"].hex_bytes()
-    text = node.value.get("_text")
-    if text != (_printable(result) or None):
-        Node(text, node.file, f"{node.path}._text").fail(repr(_printable(result)) if _printable(result) else "none")
     diagnostics = None
     if "diagnostics" in fields:
         changed = fields["diagnostics"].object(optional=DIAGNOSTIC_NAMES)

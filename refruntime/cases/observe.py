@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault
 
 Diagnostics = Mapping[str, Any]
+
+MAX_DIGITS = 400
+"""Digits of an integer in a document of a build; doubles end long before."""
 
 _OF_NO_MEANING = ("get_diagnostics_len",)
 """Diagnostics are compared by meaning, so their length says nothing (DG-3)."""
@@ -94,6 +98,8 @@ class Session:
 
     def _resolve(self, name: Argument) -> int:
         base, _, offset = str(name).partition("+")
+        if base not in self.bound:
+            raise EngineError(f"{base} has no value, because the call that gives it one did not return")
         return self.bound[base] + int(offset or 0)
 
 
@@ -103,10 +109,19 @@ def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
     Fields that a build does not have are absent. None when there is no document, or none that parses.
     """
     try:
-        parsed = json.loads(document)
+        parsed = json.loads(document.decode("utf-8"), parse_int=_integer, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, dict):
         return None
     names = dict(profile.diagnostic_names)
     return {name: parsed[names.get(name, name)] for name in DIAGNOSTIC_NAMES if names.get(name, name) in parsed}
+
+
+def _integer(text: str) -> float:
+    """Return the number of a JSON integer; one with more digits than Python reads is infinite, as any double of it."""
+    return int(text) if len(text) <= MAX_DIGITS else math.copysign(math.inf, -1 if text[0] == "-" else 1)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,6 +18,9 @@ from refruntime.contract.status import Status
 NUMBER_FIELDS: Final = ("tokenizer_output", "selected_token", "top_tokens", "logits_summary")
 STATE_FIELDS: Final = tuple(name for name in DIAGNOSTIC_NAMES if name not in NUMBER_FIELDS)
 LOGIT_FIELDS: Final = frozenset({"top_tokens", "logits_summary"})
+Sameness = Callable[[Any, Any], bool]
+"""Say whether a diagnostics value of the reference and one of the build mean the same."""
+
 MISSING: Final = "nothing (the build shows this field elsewhere)"
 
 
@@ -62,19 +65,23 @@ def offered_fields(observations: Sequence[Observation]) -> frozenset[str]:
 
 
 def compare_observations(
-    reference: Sequence[Observation], build: Sequence[Observation], offered: Collection[str] | None = None
+    reference: Sequence[Observation],
+    build: Sequence[Observation],
+    offered: Collection[str] | None = None,
+    same: Sameness | None = None,
 ) -> Comparison:
     """Compare step by step in the order status, state, tokens and logits, result bytes (design: verdicts).
 
     Only the first differing step is recorded: later steps of a diverged session are no evidence. `offered` are the
     diagnostics fields that the build is known to show, by default those of its answers here: a field that a build never
-    shows is lost, one that it shows elsewhere is a difference.
+    shows is lost, one that it shows elsewhere is a difference. `same` compares diagnostics values, by default
+    `same_meaning`.
     """
     known = offered_fields(build) | frozenset(offered or ())
     comparison = Comparison()
     for index, (mine, theirs) in enumerate(zip(reference, build, strict=False)):
         comparison.steps += 1
-        found = list(_compare_step(index, mine, theirs, comparison, known))
+        found = list(_compare_step(index, mine, theirs, comparison, known, same or same_meaning))
         if found:
             comparison.differences = found
             return comparison
@@ -85,7 +92,12 @@ def compare_observations(
 
 
 def _compare_step(
-    index: int, mine: Observation, theirs: Observation, comparison: Comparison, known: Collection[str]
+    index: int,
+    mine: Observation,
+    theirs: Observation,
+    comparison: Comparison,
+    known: Collection[str],
+    same: Sameness,
 ) -> Iterator[Difference]:
     comparison.compared["status"] += 1
     if (mine.kind, mine.value) != (theirs.kind, theirs.value):
@@ -93,7 +105,7 @@ def _compare_step(
     if theirs.stopped:  # it shows nothing more
         return
     if mine.diagnostics is not None:
-        yield from _compare_diagnostics(index, mine.diagnostics, theirs.diagnostics or {}, comparison, known)
+        yield from _compare_diagnostics(index, mine.diagnostics, theirs.diagnostics or {}, comparison, known, same)
     if mine.result is not None:
         comparison.compared["result"] += 1
         if mine.result != theirs.result:
@@ -101,7 +113,12 @@ def _compare_step(
 
 
 def _compare_diagnostics(
-    index: int, mine: Diagnostics, theirs: Diagnostics, comparison: Comparison, known: Collection[str]
+    index: int,
+    mine: Diagnostics,
+    theirs: Diagnostics,
+    comparison: Comparison,
+    known: Collection[str],
+    same: Sameness,
 ) -> Iterator[Difference]:
     for name in (*STATE_FIELDS, *NUMBER_FIELDS):
         if name not in known:
@@ -110,7 +127,7 @@ def _compare_diagnostics(
         comparison.compared[name] += 1
         if name not in theirs:
             yield Difference(index, name, mine[name], MISSING)
-        elif not same_meaning(mine[name], theirs[name]):
+        elif not same(mine[name], theirs[name]):
             yield Difference(index, name, mine[name], theirs[name])
 
 
@@ -121,7 +138,7 @@ def same_meaning(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, (int, float)) and isinstance(theirs, (int, float)):
         if isinstance(mine, int) and isinstance(theirs, int):
             return mine == theirs
-        return _float32_bits(mine) == _float32_bits(theirs)
+        return float32_bits(mine) == float32_bits(theirs)
     if isinstance(mine, list) and isinstance(theirs, list):
         return len(mine) == len(theirs) and all(map(same_meaning, mine, theirs))
     if isinstance(mine, dict) and isinstance(theirs, dict):
@@ -129,7 +146,8 @@ def same_meaning(mine: Any, theirs: Any) -> bool:
     return type(mine) is type(theirs) and bool(mine == theirs)
 
 
-def _float32_bits(value: float) -> int:
+def float32_bits(value: float) -> int:
+    """Return the bits of the float32 nearest to a number; those of 0 for -0, which equals it."""
     try:
         double = float(value)
     except OverflowError:  # a build may write any number of digits

@@ -16,7 +16,6 @@ import numpy as np
 from refruntime.cases.golden_case import GoldenCase
 from refruntime.cases.golden_corpus import Corpus
 from refruntime.cases.golden_expect import expectation_document
-from refruntime.cases.golden_opinions import OPINIONS
 from refruntime.cases.golden_reading import GoldenError, parse_document, shown
 from refruntime.cases.golden_samples import SampleTrace
 from refruntime.cases.golden_values import ARRAY_TYPES, disk_json, parse_npy
@@ -27,6 +26,7 @@ from refruntime.contract.rules import load_rules
 from refruntime.differential.compare import compare_observations
 from refruntime.differential.decisions import Decision, measure_decisions
 from refruntime.differential.following import FollowingRuntime, Sample
+from refruntime.differential.golden_opinions import OPINIONS
 from refruntime.differential.run import Oracle, observe
 from refruntime.differential.verdict import Verdict, judge
 from refruntime.engines.base import Engine, EngineError
@@ -158,9 +158,9 @@ class GoldenFiller:
             if check is None:
                 text = f"expected one of {', '.join(OPINIONS)}, found {golden.opinion!r}"
                 return [Problem("", "opinion", text)], golden.opinion
-            objections = check(case, observations)
+            objections = check(case, observations, self.opinion.fresh, self.oracle.profile)
             found = [Problem(_place(item.step, observations), item.field, item.text) for item in objections]
-            return found, f"check {golden.opinion}"
+            return found, f"{golden.opinion}, {self.opinion.name}"
         try:
             theirs = observe(case, self.opinion.fresh(), self.oracle.profile)
         except EngineError as error:

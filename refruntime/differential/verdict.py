@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     MISMATCH = "MISMATCH"
     ONLY_REF_FAILED = "ONLY_REF_FAILED"
     ONLY_WASM_FAILED = "ONLY_WASM_FAILED"
+    STALE = "STALE"
     ORACLE_CRASH = "ORACLE_CRASH"
 
 
@@ -37,6 +38,7 @@ MEANINGS: Final[dict[Verdict, str]] = {
     Verdict.MISMATCH: "they differ",
     Verdict.ONLY_REF_FAILED: "the oracle answers with a failure, the build does not",
     Verdict.ONLY_WASM_FAILED: "the build answers with a failure or traps, the oracle does not",
+    Verdict.STALE: "the files of the golden do not belong together; a hash does not fit",
     Verdict.ORACLE_CRASH: "a bug in the oracle or in this tool",
 }
 

@@ -72,7 +72,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "engines": ARRAYS | {"wasmtime"},
     "client": ARRAYS,
     "cases": ARRAYS,
-    "differential": ARRAYS,
+    "differential": ARRAYS | {"gguf"},
     "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
     "commands": ARRAYS | {"click", "rich"},
     "cli": {"click", "rich"},

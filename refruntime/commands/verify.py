@@ -1,0 +1,59 @@
+"""`refruntime verify`: is a corpus of goldens what it says it is?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from refruntime.cases.golden_corpus import Corpus
+from refruntime.cases.golden_verify import Verification, verify
+from refruntime.commands.golden_folder import golden_option
+from refruntime.commands.shared import json_option, write_json
+
+SHOWN_FINDINGS = 50
+
+
+@click.command(
+    "verify",
+    epilog="""\b
+Examples:
+  refruntime verify
+  refruntime verify --golden my-goldens --partial
+  refruntime verify --json | jq .findings
+""",
+)
+@golden_option
+@click.option("--partial", is_flag=True, help="Do not ask for a case or a reason for every rule of the contract.")
+@json_option
+def verify_command(golden: Path, partial: bool, as_json: bool) -> None:
+    """Recompute every hash of the goldens, and hold them against their format and the contract.
+
+    Names what is stale, edited, missing, orphaned or too large, and rules that no case pins. It computes no answer:
+    see `refruntime fill --check`. Exit codes: 0 all is right, 1 something was found, 2 wrong usage, 3 a missing folder.
+    """
+    result = verify(Corpus(golden), partial=partial)
+    code = int(bool(result.findings) or result.cases == 0)
+    if as_json:
+        write_json({"exit_code": code, **asdict(result)})
+    else:
+        _report(result)
+    raise click.exceptions.Exit(code)
+
+
+def _report(result: Verification) -> None:
+    for finding in result.findings[:SHOWN_FINDINGS]:
+        click.echo(str(finding), err=True)
+    if len(result.findings) > SHOWN_FINDINGS:
+        click.echo(f"and {len(result.findings) - SHOWN_FINDINGS} more", err=True)
+    click.echo(
+        f"{len(result.findings)} findings in {result.cases} cases, {result.steps} steps, {result.samples} samples, "
+        f"{result.hashes} recomputed values, {result.files} files of {result.total_bytes} bytes"
+    )
+    if result.rules_pinned or result.rules_unpinned:
+        click.echo(f"{result.rules_pinned} rules are pinned by a case, {result.rules_unpinned} are not, with a reason")
+    if result.cases == 0:
+        click.echo("nothing was verified")
+    if result.root:
+        click.echo(f"root {result.root}")
