@@ -10,6 +10,7 @@ from rich.console import Console
 
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
+    NumericsChoice,
     add_row,
     contract_failures,
     ids_option,
@@ -26,7 +27,6 @@ from refruntime.fidelity.passes import Fidelity, compare_models
 from refruntime.fidelity.requantize import CannotRequantize, requantized
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import numerics_named
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.utf8 import checked_prompt
 
@@ -72,7 +72,7 @@ def compare_command(
     ids: list[int] | None,
     positions: int,
     profile: Profile,
-    numerics: str,
+    numerics: NumericsChoice,
     as_json: bool,
 ) -> None:
     """Run model A and model B over the same tokens: KL divergence, same best token, error of every layer.
@@ -84,7 +84,7 @@ def compare_command(
     if sum(each is not None for each in (text, text_file, ids)) > 1:
         raise click.UsageError("Give only one of --text, --file and --ids.")
     names = {"first": str(first), "second": str(second) if second is not None else f"{first} as {requantize}"}
-    about: dict[str, Any] = {**names, "numerics": numerics, "profile": profile.fingerprint}
+    about: dict[str, Any] = {**names, "numerics": numerics.name, "profile": profile.fingerprint}
     with contract_failures(as_json, **about):
         with progress("loading"):
             ours, tokenizer = _open(first, profile, numerics, None)
@@ -102,14 +102,17 @@ def compare_command(
         _print(fidelity, about)
 
 
-def _open(path: Path, profile: Profile, numerics: str, requantize: str | None) -> tuple[Transformer, Tokenizer]:
-    model = validate_model(map_file(path), profile)
+def _open(
+    path: Path, profile: Profile, numerics: NumericsChoice, requantize: str | None
+) -> tuple[Transformer, Tokenizer]:
+    data = map_file(path)
+    model = validate_model(data, profile)
     if requantize is not None:
         try:
             model = requantized(model, requantize)
         except CannotRequantize as error:
             raise click.BadParameter(str(error), param_hint="--requantize") from error
-    return Transformer(model, profile, numerics_named(numerics)), model.tokenizer
+    return Transformer(model, profile, numerics.make(data)), model.tokenizer
 
 
 def _check_vocabularies(first: Tokenizer, second: Tokenizer) -> None:

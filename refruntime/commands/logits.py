@@ -17,6 +17,7 @@ from refruntime.api import Model, open_model
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     MODEL,
+    NumericsChoice,
     add_row,
     contract_failures,
     ids_option,
@@ -57,7 +58,7 @@ def logits_command(
     ids: list[int] | None,
     save: Path | None,
     profile: Profile,
-    numerics: str,
+    numerics: NumericsChoice,
     as_json: bool,
 ) -> None:
     """Compute the logits of every position of PROMPT: float32 [T, V], or float64 with --numerics f64.
@@ -65,11 +66,11 @@ def logits_command(
     A prompt is encoded as for a generation (BOS, no terminal EOS). Shown are the five best tokens after the last one.
     """
     source = one_prompt(prompt, ids)
-    about = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics}
+    about = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics.name}
     data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
-            opened = open_model(data, profile, numerics)
+            opened = open_model(data, profile, numerics.make(data))
         try:
             tokens = opened.prompt_ids(source)
         except ValueError as error:

@@ -12,6 +12,7 @@ from rich.console import Console
 from refruntime.api import Generation, open_model
 from refruntime.commands.shared import (
     MODEL,
+    NumericsChoice,
     contract_failures,
     ids_option,
     json_option,
@@ -59,7 +60,7 @@ def run_command(
     top_p: float,
     seed: int,
     profile: Profile,
-    numerics: str,
+    numerics: NumericsChoice,
     as_json: bool,
 ) -> None:
     """Generate text from PROMPT with MODEL, an SLM1 or GGUF file.
@@ -70,11 +71,11 @@ def run_command(
     source = one_prompt(prompt, ids)
     sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     settings = {"max_new_tokens": max_new_tokens, **sampling}
-    about = {"model": str(model), "settings": settings, "profile": profile.fingerprint, "numerics": numerics}
+    about = {"model": str(model), "settings": settings, "profile": profile.fingerprint, "numerics": numerics.name}
     data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
-            opened = open_model(data, profile, numerics)
+            opened = open_model(data, profile, numerics.make(data))
         with progress("generating", max_new_tokens) as advance:
             try:
                 generation = opened.generate(source, max_new_tokens, **sampling, tracer=_TokenCounter(advance))
@@ -84,7 +85,7 @@ def run_command(
         write_json({**about, **_document(generation)})
     elif generation.error is None:
         click.echo(generation.result_bytes)
-        _summary(generation, profile, numerics)
+        _summary(generation, profile, numerics.name)
     else:
         print_failure(generation.error, Console(stderr=True))
         _print_generated(generation)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
+from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
 
 Command = Callable[..., Any]
 
@@ -48,14 +51,62 @@ def profile_option(command: Command) -> Command:
     )(command)
 
 
+@dataclass(frozen=True)
+class NumericsChoice:
+    """The numeric profile that `--numerics` names, and how `fast` holds weights (`--resident`)."""
+
+    name: str
+    resident: str
+
+    def make(self, data: Buffer) -> Numerics:
+        """Return the profile for an artifact; with `auto`, weights that would fill the memory stay quantised."""
+        resident = self.resident
+        if resident == "auto":
+            resident = "quantized" if self.name == "fast" and not _fits_memory(data) else "float32"
+        return numerics_named(self.name, resident=resident)
+
+
+def _fits_memory(data: Buffer) -> bool:
+    """Say whether the weights of a GGUF file take less than half of the machine's memory as float32."""
+    from refruntime.containers.gguf import read_gguf
+
+    if bytes(memoryview(data)[:4]) != b"GGUF" or not hasattr(os, "sysconf"):
+        return True
+    weights = 4 * sum(tensor.element_count for tensor in read_gguf(memoryview(data)).tensors.values())
+    return weights < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _remember_resident(context: click.Context, _parameter: click.Parameter, value: str) -> None:
+    context.meta["resident"] = value
+
+
+def _numerics(context: click.Context, _parameter: click.Parameter, value: str) -> NumericsChoice:
+    resident = context.meta.get("resident", "auto")
+    if resident == "quantized" and value != "fast":
+        raise click.BadParameter(f"only --numerics fast keeps weights quantised, not {value}", param_hint="--resident")
+    return NumericsChoice(value, resident)
+
+
 def numerics_option(command: Command) -> Command:
-    """Add `--numerics`."""
-    return click.option(
+    """Add `--numerics` and `--resident`; the command gets a NumericsChoice."""
+    command = click.option(
         "--numerics",
-        type=click.Choice(["seq32", "f64"]),
+        type=click.Choice(NUMERICS_NAMES),
         default="seq32",
         show_default=True,
-        help="seq32: the contract's float32, bit for bit; f64: the truth that says how wrong float32 is.",
+        callback=_numerics,
+        help="seq32: the contract's float32, bit for bit; f64: the truth that says how wrong float32 is; fast: float32 "
+        "through BLAS, for large models, never for goldens.",
+    )(command)
+    return click.option(
+        "--resident",
+        type=click.Choice(["auto", *RESIDENT]),
+        default="auto",
+        show_default=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_remember_resident,
+        help="How --numerics fast holds weights: float32, or quantized as in the file, decoded layer by layer.",
     )(command)
 
 

@@ -16,6 +16,7 @@ from refruntime.api import open_model
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     MODEL,
+    NumericsChoice,
     add_row,
     contract_failures,
     ids_option,
@@ -65,7 +66,7 @@ def trace_command(
     wanted: str,
     save: Path | None,
     profile: Profile,
-    numerics: str,
+    numerics: NumericsChoice,
     as_json: bool,
 ) -> None:
     """Show what MODEL computes on the way from PROMPT to the logits: shape, range and first values of each tensor.
@@ -73,10 +74,11 @@ def trace_command(
     Names are those of the GGUF tensors that a value comes from; the first axis is the position.
     """
     source = one_prompt(prompt, ids)
-    about: dict[str, Any] = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics}
+    about: dict[str, Any] = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics.name}
+    data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
-            opened = open_model(map_file(model), profile, numerics)
+            opened = open_model(data, profile, numerics.make(data))
         try:
             tokens = opened.prompt_ids(source)
         except ValueError as error:

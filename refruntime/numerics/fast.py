@@ -1,0 +1,150 @@
+"""Profile `fast`: float32 through BLAS, for large models and exploration; never for goldens.
+
+Its bits depend on the BLAS, its kernel and the number of positions in a pass. How far it lies from seq32 is measured by
+`refruntime compare --numerics` and by a test; formulas are those of every profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.numerics.base import (
+    PLAIN_ATTENTION,
+    Array,
+    Attention,
+    AttentionVariant,
+    Numerics,
+    RowSource,
+    error_function,
+    row_ranges,
+)
+
+Float32 = NDArray[np.float32]
+
+RESIDENT: Final = ("float32", "quantized")
+
+
+class QuantizedMatrix:
+    """Matrices [out, in] that share their input, decoded a part at a time whenever they are used."""
+
+    def __init__(self, sources: Sequence[RowSource]) -> None:
+        self.sources = tuple(sources)
+        self.shape = sum(source.shape[0] for source in sources), sources[0].shape[1]
+
+    def project(self, x: Float32) -> Float32:
+        """Multiply: [n, in] -> [n, out]."""
+        result = np.empty((x.shape[0], self.shape[0]), np.float32)
+        begin = 0
+        for source in self.sources:
+            for start, stop in row_ranges(source.shape):
+                result[:, begin + start : begin + stop] = _product(source.rows(start, stop), x)
+            begin += source.shape[0]
+        return result
+
+    def rows(self, ids: Sequence[int]) -> Float32:
+        """Return single rows of the only matrix, such as embeddings: ids [n] -> [n, in]."""
+        (source,) = self.sources
+        return np.concatenate([source.rows(token, token + 1) for token in ids])
+
+
+class Fast(Numerics):
+    """Float32 storage and arithmetic in whatever order is fastest.
+
+    `resident` is `float32`, every weight decoded once, or `quantized`: weights stay as the file stores them and are
+    decoded part by part for every pass, which takes the memory of the file alone.
+    """
+
+    name = "fast"
+    dtype = np.float32
+
+    def __init__(self, resident: str = "float32") -> None:
+        if resident not in RESIDENT:
+            raise ValueError(f"unknown residence {resident!r}; expected one of {', '.join(RESIDENT)}")
+        self.resident = resident
+
+    def matrix(self, sources: Sequence[RowSource]) -> Float32 | QuantizedMatrix:
+        """Stack [out, in] matrices: -> [sum of outs, in]; or keep them as they are stored."""
+        if self.resident == "quantized":
+            return QuantizedMatrix(sources)
+        stacked = np.empty((sum(source.shape[0] for source in sources), sources[0].shape[1]), np.float32)
+        begin = 0
+        for source in sources:
+            for start, stop in row_ranges(source.shape):
+                stacked[begin + start : begin + stop] = source.rows(start, stop)
+            begin += source.shape[0]
+        return stacked
+
+    def matrix_rows(self, matrix: Float32 | QuantizedMatrix, ids: Sequence[int]) -> Array:
+        """Return rows of a stored matrix: ids [n] -> [n, in]."""
+        return matrix.rows(ids) if isinstance(matrix, QuantizedMatrix) else matrix[list(ids)]
+
+    def project(self, matrix: Float32 | QuantizedMatrix, x: Array) -> Array:
+        """Multiply: [n, in] -> [n, out]."""
+        return matrix.project(x) if isinstance(matrix, QuantizedMatrix) else _product(matrix, x)
+
+    def sum_rows(self, terms: Array) -> Array:
+        """Add the rows of [k, m]: -> [m]."""
+        result: Array = terms.sum(axis=0)
+        return result
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        """Normalise rows: [n, H] -> [n, H] (FW-3)."""
+        mean = np.einsum("nh,nh->n", x, x) / np.float32(x.shape[1])  # [n]
+        normal: Array = x * (np.float32(1) / np.sqrt(mean + np.float32(epsilon)))[:, None] * weight  # [n, H]
+        return normal
+
+    def attention(
+        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
+    ) -> Attention:
+        """Attend by a matrix product for each KV head (FW-6): q [n, A, D], keys [D, K, T], values [T, K, D]."""
+        n, heads, head_dim = q.shape
+        kv_heads, visible = keys.shape[1], keys.shape[2]
+        group = heads // kv_heads
+        queries = q.reshape(n, kv_heads, group, head_dim).transpose(1, 2, 0, 3).reshape(kv_heads, group * n, head_dim)
+        scores = (queries @ keys.transpose(1, 0, 2)).reshape(heads, n, visible)  # [A, n, T]
+        scores *= self.attention_scale(heads, head_dim) if variant.scale is None else variant.scale
+        if variant.softcap:
+            scores = self.softcap(scores, variant.softcap)
+        if n > 1 or variant.window:
+            seen = self.seen(position, n)  # [n, T]
+            if variant.window:
+                seen &= np.arange(visible) > np.arange(position, position + n)[:, None] - variant.window
+            scores = np.where(seen, scores, np.float32(-np.inf))
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))  # [A, n, T]
+        weights /= weights.sum(axis=-1, keepdims=True)
+        mixed = weights.reshape(kv_heads, group * n, visible) @ values.transpose(1, 0, 2)  # [K, G * n, D]
+        return Attention(mixed.reshape(heads, n, head_dim).transpose(1, 0, 2), scores, weights)
+
+    def exp(self, x: Array) -> Array:
+        """Return e to the power of x."""
+        return np.exp(x)
+
+    def sin(self, x: Array) -> Array:
+        """Return the sine."""
+        return np.sin(x)
+
+    def cos(self, x: Array) -> Array:
+        """Return the cosine."""
+        return np.cos(x)
+
+    def tanh(self, x: Array) -> Array:
+        """Return the hyperbolic tangent."""
+        return np.tanh(x)
+
+    def erf(self, x: Array) -> Array:
+        """Return the error function."""
+        return error_function(x).astype(np.float32)
+
+    def power(self, base: Array, exponent: Array) -> Array:
+        """Return base to the power of exponent."""
+        return np.power(base, exponent)
+
+
+def _product(matrix: Float32, x: Float32) -> Float32:
+    """Multiply: [out, in], [n, in] -> [n, out]; one position takes the matrix-vector product."""
+    result: Float32 = (matrix @ x[0])[None] if x.shape[0] == 1 else x @ matrix.T
+    return result
