@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,9 @@ EVEN_SIGNS: Final = SEVEN_BITS | np.where(SIGNS[:128].prod(axis=1) < 0, np.uint8
 @lru_cache
 def grid(name: str) -> NDArray[np.float32]:
     """Return the points of the grid of a type, float32 [points, values of a point]; it is shared, do not write."""
-    kind = getattr(gguf.quants, name.upper())
+    from gguf import quants  # takes a while, and few files need it
+
+    kind = getattr(quants, name.upper())
     kind.init_grid()
     points: NDArray[np.float32] = np.array(kind.grid, np.float32).reshape(kind.grid_shape)
     points.flags.writeable = False

@@ -8,7 +8,7 @@ values [blocks, block_size] from blocks [blocks, type_size]; its further argumen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +27,8 @@ STORED_SIGNS: Final = SIGNS[EVEN_SIGNS]
 """The eight signs that seven stored bits mean, float32 [128, 8]."""
 IQ4: Final = IQ4_VALUES.astype(np.float32)
 FP4: Final = FP4_VALUES.astype(np.float32)
-KERNELS: Final[Mapping[str, tuple[Any, tuple[NDArray[Any], ...]]]] = {
+Table = NDArray[Any] | Callable[[], NDArray[Any]]
+KERNELS: Final[Mapping[str, tuple[Any, tuple[Table, ...]]]] = {
     "q4_0": (linear.q4_0, (HALVES,)),
     "q4_1": (linear.q4_1, (HALVES,)),
     "q5_0": (linear.q5_0, (HALVES,)),
@@ -46,15 +47,15 @@ KERNELS: Final[Mapping[str, tuple[Any, tuple[NDArray[Any], ...]]]] = {
     "iq4_xs": (tabled.iq4_xs, (HALVES, IQ4)),
     "mxfp4": (tabled.mxfp4, (FP4, HALF_POWERS_OF_TWO)),
     "nvfp4": (tabled.nvfp4, (FP4, HALF_SCALES)),
-    "iq2_xxs": (tabled.iq2_xxs, (HALVES, grid("iq2_xxs"), STORED_SIGNS)),
-    "iq2_xs": (tabled.iq2_xs, (HALVES, grid("iq2_xs"), STORED_SIGNS)),
-    "iq2_s": (tabled.iq2_s, (HALVES, grid("iq2_s"), SIGNS)),
-    "iq3_xxs": (tabled.iq3_xxs, (HALVES, grid("iq3_xxs"), STORED_SIGNS)),
-    "iq3_s": (tabled.iq3_s, (HALVES, grid("iq3_s"), SIGNS)),
-    "iq1_s": (tabled.iq1_s, (HALVES, grid("iq1_s"))),
-    "iq1_m": (tabled.iq1_m, (HALVES, grid("iq1_m"))),
+    "iq2_xxs": (tabled.iq2_xxs, (HALVES, partial(grid, "iq2_xxs"), STORED_SIGNS)),
+    "iq2_xs": (tabled.iq2_xs, (HALVES, partial(grid, "iq2_xs"), STORED_SIGNS)),
+    "iq2_s": (tabled.iq2_s, (HALVES, partial(grid, "iq2_s"), SIGNS)),
+    "iq3_xxs": (tabled.iq3_xxs, (HALVES, partial(grid, "iq3_xxs"), STORED_SIGNS)),
+    "iq3_s": (tabled.iq3_s, (HALVES, partial(grid, "iq3_s"), SIGNS)),
+    "iq1_s": (tabled.iq1_s, (HALVES, partial(grid, "iq1_s"))),
+    "iq1_m": (tabled.iq1_m, (HALVES, partial(grid, "iq1_m"))),
 }
-"""The kernel of every block type, and its tables."""
+"""The kernel of every block type, and its tables, the large ones as functions that make them."""
 
 
 @lru_cache
@@ -62,7 +63,8 @@ def decoder(name: str) -> Callable[[NDArray[np.uint8], NDArray[np.float32]], Non
     """Return the compiled decoder of a type, compiling it first if need be; None for a type of plain numbers."""
     if name not in KERNELS:
         return None
-    kernel, tables = KERNELS[name]
+    kernel, sources = KERNELS[name]
+    tables = [source() if callable(source) else source for source in sources]
     if not kernel.signatures:
         kernel.compile((_readable(np.uint8, 2), types.Array(types.float32, 2, "C"), *map(_type, tables)))
         kernel.disable_compile()  # arrays of another type are a mistake, not a reason to compile again
