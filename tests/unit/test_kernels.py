@@ -18,7 +18,7 @@ from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import KERNELS, Numerics, Seq32, libm, numerics_named, seq32
+from refruntime.numerics import KERNELS, AttentionVariant, Numerics, Seq32, libm, numerics_named, seq32
 from tests.unit.synthetic import SMALL, random_weights, slm1_file
 from tests.unit.test_seq32 import Source
 
@@ -159,6 +159,24 @@ def test_attention_over_scattered_arrays() -> None:
         array.flags.writeable = False
     for one, other in zip(numerics.attention(*scattered, 6), expected, strict=True):
         assert_same_bits(one, np.ascontiguousarray(other))
+
+
+@pytest.mark.parametrize(("softcap", "window"), [(0.0, 0), (1.5, 0), (0.0, 1), (0.0, 5), (0.0, 99), (2.0, 4)])
+@pytest.mark.parametrize("scale", [None, np.float32(0.35)])
+def test_attention_variants(scale: np.float32 | None, softcap: float, window: int) -> None:
+    """FW-6, GG-11: another scale, soft caps and windows give the same bits with either kind of loops."""
+    rng, variant = np.random.default_rng(window), AttentionVariant(scale, softcap, window)
+    for n, position in [(1, 0), (1, 30), (5, 7), (9, 26)]:
+        end = position + n
+        q, keys, values = (
+            rng.standard_normal(shape).astype(np.float32) for shape in ((n, 6, 8), (8, 2, 37), (37, 2, 8))
+        )
+        values[0], keys[:, :, end:] = np.inf, np.nan
+        with np.errstate(all="ignore"):
+            expected = DEFINITION.attention(q, keys[:, :, :end], values[:end], position, variant)
+            found = Seq32(2, "numba").attention(q, keys[:, :, :end], values[:end], position, variant)
+        for one, other in zip(found, expected, strict=True):
+            assert_same_bits(np.ascontiguousarray(one), np.ascontiguousarray(other))
 
 
 def test_exponential_and_silu() -> None:
