@@ -1,6 +1,8 @@
 """Decode the K types, super-blocks of 256 with a scale for each small group. Source: ggml's `ggml-quants.c`.
 
-Each operation is rounded to float32 on its own; nothing is fused (section 13).
+Each operation is rounded to float32 on its own; nothing is fused (section 13). All products are exact, since they need
+at most 23 bits (11 of d, 7 of a scale, 5 of a value); what is rounded, once, is the difference at the end of q2_k, q4_k
+and q5_k.
 """
 
 from __future__ import annotations
