@@ -1,0 +1,197 @@
+"""Measure `fast` and seq32 against transformers + torch float32 on one GGUF file, and against the memory's bandwidth.
+
+    python benchmarks/bench_fast.py [--model FILE.gguf] [--tokens 64] [--prompt 128] [--json]
+
+Without a file, a random llama of the TinyLM-16M shape is made. All runs share one process and one machine; every figure
+is also a ratio. The peers are the optional group `peers` (pip install 'refruntime[peers]'); without them the benchmark
+says so and measures the rest. The limit: weights of one token divided by the time that a large sgemv takes per byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from refruntime import open_model
+from refruntime.api import Model
+
+HIDDEN, LAYERS, HEADS, FFN, VOCABULARY, CONTEXT = 512, 4, 8, 2048, 260, 512  # TinyLM-16M
+
+
+def make_model(path: Path) -> None:
+    """Write a random llama with an SPM vocabulary of byte tokens."""
+    rng = np.random.default_rng(1)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(HIDDEN // HEADS)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([b"<unk>", b"<s>", b"</s>", b"\xe2\x96\x81", *(b"<0x%02X>" % byte for byte in range(256))])
+    writer.add_token_scores([0.0] * VOCABULARY)
+    writer.add_token_types([2, 3, 3, 1, *[6] * 256])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    shapes = {"token_embd": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,), "output": (VOCABULARY, HIDDEN)}
+    for layer in range(LAYERS):
+        shapes |= {f"blk.{layer}.{name}": (HIDDEN, HIDDEN) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        shapes |= {f"blk.{layer}.{name}": (FFN, HIDDEN) for name in ("ffn_gate", "ffn_up")}
+        shapes |= {f"blk.{layer}.{name}": (HIDDEN,) for name in ("attn_norm", "ffn_norm")}
+        shapes[f"blk.{layer}.ffn_down"] = (HIDDEN, FFN)
+    for name, shape in shapes.items():
+        scale = 1.0 if len(shape) == 1 else shape[-1] ** -0.5
+        values = rng.normal(0, scale, shape) if len(shape) > 1 else np.ones(shape)
+        writer.add_tensor(name + ".weight", values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def best(action: Callable[[], object], rounds: int = 3) -> float:
+    """Return the shortest time of several runs in seconds."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def measure_ours(path: Path, numerics: Any, ids: list[int], tokens: int) -> dict[str, float]:
+    """Return load, prefill and decode of one numeric profile."""
+    load = best(lambda: open_model(path, numerics=numerics))
+    model: Model = open_model(path, numerics=numerics)
+    transformer = model.transformer
+
+    def decode() -> None:
+        cache = transformer.new_cache()
+        for token in ids[:tokens]:
+            transformer.forward([token], cache)
+
+    transformer.forward(ids, transformer.new_cache())
+    prefill = best(lambda: transformer.forward(ids, transformer.new_cache()))
+    return {"load_seconds": load, "prefill_per_second": len(ids) / prefill, "decode_per_second": tokens / best(decode)}
+
+
+def measure_torch(path: Path, ids: list[int], tokens: int) -> dict[str, float]:
+    """Return load, prefill and decode of transformers on torch, float32, the same file. ImportError without them."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    begin = time.perf_counter()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    load = time.perf_counter() - begin
+
+    def decode() -> None:
+        cache = None
+        with torch.inference_mode():
+            for token in ids[:tokens]:
+                output = model(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+
+    def prefill() -> None:
+        with torch.inference_mode():
+            model(torch.tensor([ids]), use_cache=True)
+
+    prefill()
+    return {
+        "load_seconds": load,
+        "prefill_per_second": len(ids) / best(prefill),
+        "decode_per_second": tokens / best(decode),
+    }
+
+
+def measure_bandwidth() -> float:
+    """Return how many bytes of a matrix a large sgemv reads in a second."""
+    rng = np.random.default_rng(2)
+    matrix, vector = rng.random((16384, 4096), np.float32), rng.random(4096, np.float32)
+    return matrix.nbytes / best(lambda: matrix @ vector, 5)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.model
+        if path is None:
+            path = Path(folder) / "tinylm-16m.gguf"
+            make_model(path)
+        figures = measure(path, arguments.tokens, arguments.prompt)
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for name, row in figures.items():
+        if isinstance(row, dict):
+            print(f"{name:28}" + "  ".join(f"{key} {value:,.3f}" for key, value in row.items()))
+        else:
+            print(f"{name:28}{row:,.3f}" if isinstance(row, float) else f"{name:28}{row}")
+
+
+def measure(path: Path, tokens: int, prompt: int) -> dict[str, Any]:
+    """Return all figures."""
+    from refruntime.numerics import Fast, Seq32
+
+    model = open_model(path, numerics="fast")
+    dimensions = model.hyperparameters
+    ids = np.random.default_rng(0).integers(0, dimensions.vocab_size, prompt).tolist()
+    figures: dict[str, Any] = {"fast": measure_ours(path, Fast(), ids, tokens)}
+    figures["fast, quantized"] = measure_ours(path, Fast("quantized"), ids, tokens)
+    try:
+        figures["seq32, numba"] = measure_ours(path, Seq32(kernels="numba"), ids, tokens)
+    except ImportError as error:
+        figures["seq32, numba"] = f"not measured: {error}"
+    try:
+        figures["torch"] = measure_torch(path, ids, tokens)
+    except ImportError as error:
+        figures["torch"] = f"not measured: {error}; pip install 'refruntime[peers]'"
+    seq32 = open_model(path, numerics="seq32")
+    difference = np.abs(seq32.logits(ids) - model.logits(ids)).max()
+    figures["fast - seq32, largest logit"] = f"{difference:.3g}"
+    read = sum(weight.nbytes for weight in _matrices(model)) / measure_bandwidth()
+    figures["fast decode / bandwidth limit"] = figures["fast"]["decode_per_second"] * read
+    if isinstance(figures["torch"], dict):
+        for key in ("decode_per_second", "prefill_per_second"):
+            figures[f"fast / torch, {key}"] = figures["fast"][key] / figures["torch"][key]
+        figures["torch / fast, load_seconds"] = figures["torch"]["load_seconds"] / figures["fast"]["load_seconds"]
+    if isinstance(figures["seq32, numba"], dict):
+        ratio = figures["fast"]["decode_per_second"] / figures["seq32, numba"]["decode_per_second"]
+        figures["fast / seq32, decode"] = ratio
+    return figures
+
+
+def _matrices(model: Model) -> list[np.ndarray[Any, Any]]:
+    """Return the matrices that one token reads; the embedding gives only a row."""
+    weights = model.transformer.weights
+    projections = [weights.output]
+    for layer in weights.layers:
+        for part in (layer.mixer, layer.feed_forward):
+            projections += [value for value in vars(part).values() if hasattr(value, "matrices")]
+    return [matrix for projection in projections for matrix in projection.matrices]
+
+
+if __name__ == "__main__":
+    main()
