@@ -1,0 +1,260 @@
+"""What a GGUF file of any architecture must hold: tensors, hyper-parameters, and what is refused by name (GG-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refruntime.containers.gguf import read_gguf
+from refruntime.contract.profile import Profile
+from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
+from refruntime.model.architectures import ARCHITECTURES
+from refruntime.model.forward import Transformer
+from refruntime.model.gguf import validate_gguf
+from refruntime.model.gguf_hyperparameters import understood_keys
+from refruntime.model.validated import ValidatedModel
+from refruntime.numerics import F64
+from tests.second_opinion.random_model import HIDDEN, Recipe
+from tests.second_opinion.random_zoo import NAMES, recipe
+
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def load(made: Recipe, profile: Profile | None = None) -> ValidatedModel:
+    return validate_gguf(read_gguf(made.file()), profile or Profile())
+
+
+def logits_of(model: ValidatedModel, tokens: list[int]) -> np.ndarray:
+    transformer = Transformer(model, Profile(), F64())
+    return transformer.forward(tokens, transformer.new_cache(), first_logit=0)
+
+
+@cache
+def tensors_of(name: str) -> tuple[str, ...]:
+    """Names of the tensors of the last layer and outside layers."""
+    made = recipe(name, 1)
+    last = f"blk.{made.layers - 1}."
+    return tuple(each for each in made.tensors if each.startswith(last) or not each.startswith("blk."))
+
+
+def optional(model: ValidatedModel, tensor: str) -> bool:
+    """Say whether llama.cpp marks this tensor as not required: outputs that fall back, factors, some biases."""
+    architecture = model.architecture
+    if tensor.endswith(".bias"):
+        kinds = {"attn_output": architecture.attention_output_bias, "output": architecture.output_bias}
+        kinds |= {f"ffn_{part}": architecture.feed_forward_bias for part in ("gate", "up", "down")}
+        kinds |= {f"attn_{part}": architecture.qkv_bias for part in ("q", "k", "v", "qkv")}
+        return kinds.get(tensor.split(".")[-2]) == "optional"
+    return tensor == "rope_freqs.weight" or (tensor == "output.weight" and architecture.output == "optional")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_tensor_is_used_required_and_shaped(name: str) -> None:
+    """GG-4: each tensor that the converter writes is used; absent it gives 8, with another shape 9, by its name."""
+    whole = load(recipe(name, 1))
+    assert set(whole.tensors) == set(recipe(name, 1).tensors)
+    for tensor in tensors_of(name):
+        made = recipe(name, 1)
+        values = made.tensors.pop(tensor)
+        if optional(whole, tensor):
+            assert tensor not in load(made).tensors
+        elif ".attn_qkv." in tensor and whole.architecture.qkv_fused == "possible":
+            pass  # without the fused matrix the file is one with separate matrices that are absent
+        else:
+            with pytest.raises(MissingTensor) as absent:
+                load(made)
+            assert absent.value.tensor == tensor
+        made.tensors[tensor] = np.concatenate([values, values[:1]])
+        with pytest.raises(ShapeMismatch) as longer:
+            load(made)
+        assert longer.value.tensor == tensor
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_surplus_tensor_gives_9(name: str) -> None:
+    """GG-4: what the arithmetic would leave out is refused, in every architecture."""
+    for surplus in ("blk.0.attn_sinks.weight", "rope_factors.weight", "blk.0.ffn_gate_shexp.weight"):
+        made = recipe(name, 1)
+        made.tensors[surplus] = np.ones(HIDDEN, np.float32)
+        with pytest.raises(ShapeMismatch, match="does not use") as caught:
+            load(made)
+        assert caught.value.tensor == surplus
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_unknown_keys_are_refused(name: str) -> None:
+    """GG-4: a key that might change the arithmetic is refused in every architecture; a foreign one is not read."""
+    for key, value in (("attention.new_trick", 1), ("attention.max_alibi_bias", 8.0), ("attention.causal", False)):
+        made = recipe(name, 1)
+        made.metadata[f"{name}.{key}"] = value
+        with pytest.raises(InvalidHeader) as caught:
+            load(made)
+        assert caught.value.field == f"{name}.{key}"
+    made = recipe(name, 1)
+    made.metadata["another.attention.new_trick"] = 1
+    assert load(made).architecture.name == name
+
+
+SPECIAL_KEYS: dict[str, Any] = {
+    "attention.sliding_window": 4,
+    "attention.scale": 0.5,
+    "attention.clamp_kqv": 2.0,
+    "attn_logit_softcapping": 5.0,
+    "final_logit_softcapping": 5.0,
+    "embedding_scale": 2.0,
+    "residual_scale": 2.0,
+    "logit_scale": 2.0,
+    "rope.scaling.attn_factor": 2.0,
+    "use_parallel_residual": True,
+    "expert_count": 2,
+    "expert_used_count": 1,
+}
+
+
+FOREIGN_KEYS = [
+    (name, key) for name in ARCHITECTURES for key in SPECIAL_KEYS if key not in understood_keys(ARCHITECTURES[name])
+]
+
+
+@pytest.mark.parametrize(("name", "key"), FOREIGN_KEYS)
+def test_keys_of_other_architectures_are_refused(name: str, key: str) -> None:
+    """GG-4: a hyper-parameter counts where the architecture has it; elsewhere only its neutral value is accepted."""
+    made = recipe(name, 1)
+    made.metadata[f"{name}.{key}"] = SPECIAL_KEYS[key]
+    with pytest.raises(InvalidHeader) as caught:
+        load(made)
+    assert caught.value.field == f"{name}.{key}"
+
+
+BAD_VALUES: dict[str, tuple[str, str, Any]] = {
+    "no epsilon of LayerNorm": ("stablelm", "attention.layer_norm_epsilon", None),
+    "no epsilon of RMSNorm": ("qwen2", "attention.layer_norm_rms_epsilon", None),
+    "epsilon 0": ("gpt2", "attention.layer_norm_epsilon", 0.0),
+    "granite without its factor of the logits": ("granite", "logit_scale", None),
+    "factor of the logits 0": ("granite", "logit_scale", 0.0),
+    "negative factor": ("granite", "residual_scale", -0.5),
+    "factor NaN": ("granite", "embedding_scale", NAN),
+    "infinite scale": ("granite", "attention.scale", INFINITY),
+    "soft cap NaN": ("gemma2", "attn_logit_softcapping", NAN),
+    "soft cap negative": ("gemma2", "final_logit_softcapping", -1.0),
+    "soft cap as number of another type": ("gemma2", "final_logit_softcapping", 30),
+    "window as float": ("gemma2", "attention.sliding_window", 4.0),
+    "window pattern for each layer": ("gemma3", "attention.sliding_window_pattern", [True] * 6),
+    "ignored window as text": ("phi3", "attention.sliding_window", "no"),
+    "base of windows 0": ("gemma3", "rope.freq_base_swa", 0.0),
+    "odd part of a head": ("stablelm", "rope.dimension_count", 3),
+    "no part of a head": ("phi2", "rope.dimension_count", 0),
+    "more than a head": ("nemotron", "rope.dimension_count", 10),
+    "part of a head where all is rotated": ("qwen2", "rope.dimension_count", 2),
+    "gptneox without its kind of layers": ("gptneox", "use_parallel_residual", None),
+    "parallel as number": ("stablelm", "use_parallel_residual", 1),
+    "no experts": ("qwen3moe", "expert_count", 0),
+    "experts absent": ("olmoe", "expert_count", None),
+    "no expert used": ("olmoe", "expert_used_count", 0),
+    "more experts used than there are": ("qwen3moe", "expert_used_count", 99),
+    "clamp NaN": ("olmo-clipped", "attention.clamp_kqv", NAN),
+    "magnitude negative": ("phi3-long", "rope.scaling.attn_factor", -1.0),
+    "trained context 0": ("phi3-long", "rope.scaling.original_context_length", 0),
+    "LongRoPE where there are no factors": ("qwen2", "rope.scaling.type", "longrope"),
+    "convolution of one position": ("lfm2", "shortconv.l_cache", 1),
+    "convolution absent": ("lfm2", "shortconv.l_cache", None),
+    "heads of another number in some layers": ("lfm2", "attention.head_count_kv", [0, 2, 3]),
+    "negative heads": ("lfm2", "attention.head_count_kv", [0, -2, 0]),
+    "no layer attends": ("lfm2", "attention.head_count_kv", [0, 0, 0]),
+    "too few heads": ("lfm2", "attention.head_count_kv", [0, 2]),
+    "layers without heads elsewhere": ("qwen3", "attention.head_count_kv", [0, 2]),
+    "rotation switched off": ("granite", "rope.scaling.finetuned", False),
+    "no context for the learned positions": ("gpt2", "context_length", None),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_bad_hyperparameters_give_6_and_name_the_key(case: str) -> None:
+    """GG-4: whatever is missing, out of range, of a wrong type or not implemented gives 6 and is named."""
+    name, key, value = BAD_VALUES[case]
+    made = recipe(name, 1)
+    key = f"{made.architecture}.{key}"
+    made.metadata.pop(key, None)
+    if value is not None:
+        made.metadata[key] = value
+    with pytest.raises(InvalidHeader) as caught:
+        load(made)
+    assert caught.value.field == key
+
+
+DEFAULTS: dict[str, tuple[str, str, Callable[[ValidatedModel], object], object]] = {
+    "gemma2 window": ("gemma2", "attention.sliding_window", lambda m: m.hyperparameters.sliding_window, 4096),
+    "gemma2 cap of scores": ("gemma2", "attn_logit_softcapping", lambda m: m.hyperparameters.attention_softcap, 50),
+    "gemma2 cap of logits": ("gemma2", "final_logit_softcapping", lambda m: m.hyperparameters.logit_softcap, 30),
+    "gemma3 base of windows": ("gemma3", "rope.freq_base_swa", lambda m: m.hyperparameters.window_rope_theta, 1e4),
+    "gemma3 window": ("gemma3", "attention.sliding_window", lambda m: m.hyperparameters.sliding_window, 0),
+    "stablelm layers": ("stablelm", "use_parallel_residual", lambda m: m.hyperparameters.parallel, False),
+    "granite attention": ("granite", "attention.scale", lambda m: m.hyperparameters.attention_scale, 0),
+    "command-r logits": ("command-r", "logit_scale", lambda m: m.hyperparameters.logit_scale, 1),
+    "olmo clamp": ("olmo-clipped", "attention.clamp_kqv", lambda m: m.hyperparameters.qkv_clamp, 0),
+}
+
+
+@pytest.mark.parametrize("case", DEFAULTS)
+def test_absent_keys_have_the_defaults_of_llama_cpp(case: str) -> None:
+    """GG-4, CL-gguf: where llama.cpp defines a value for an absent key, that value counts."""
+    name, key, value_of, expected = DEFAULTS[case]
+    made = recipe(name, 1)
+    made.metadata.pop(f"{made.architecture}.{key}", None)
+    assert value_of(load(made)) == expected
+
+
+@pytest.mark.parametrize(("name", "layers"), [("gemma2", 46), ("gemma3", 62)])
+def test_the_27b_models_scale_attention_by_hidden_size(name: str, layers: int) -> None:
+    """GG-11: llama.cpp tells them by their number of layers; 48 / 6 = 8, whatever a head is long."""
+    small, made = recipe(name, 1), recipe(name, 1)
+    made.metadata[f"{name}.block_count"] = layers
+    period = small.layers
+    for layer in range(small.layers, layers):
+        copied = {each for each in small.tensors if each.startswith(f"blk.{layer % period}.")}
+        made.tensors |= {f"blk.{layer}.{each.split('.', 2)[2]}": small.tensors[each] for each in copied}
+    assert load(small).hyperparameters.attention_scale_dim == 0
+    assert load(made).hyperparameters.attention_scale_dim == 8
+
+
+def test_windows_lie_where_llama_cpp_has_them() -> None:
+    """GG-11: the last of every two (gemma2), six (gemma3) or four (olmo2 with a window) layers sees everything."""
+    windows = {
+        "gemma2": [True, False, True],
+        "gemma3": [True, True, True, True, True, False],
+        "phi3-window": [False, False],
+    }
+    for name, expected in windows.items():
+        sizes = load(recipe(name, 1)).hyperparameters
+        found = [bool(sizes.window(layer)) for layer in range(len(expected))]
+        assert found == expected, name
+    made = recipe("olmo2", 1)
+    made.metadata["olmo2.attention.sliding_window"] = 5
+    sizes = load(made).hyperparameters
+    assert [sizes.window(layer) for layer in range(8)] == [5, 5, 5, 0, 5, 5, 5, 0]
+
+
+def test_one_of_two_sets_of_factors_is_not_enough() -> None:
+    """GG-4: a file with long factors needs the short ones too, whichever the capacity chooses."""
+    for name in ("rope_factors_long.weight", "rope_factors_short.weight"):
+        made = recipe("phi3-long", 1)
+        del made.tensors[name]
+        with pytest.raises(MissingTensor) as caught:
+            load(made)
+        assert caught.value.tensor == name
+
+
+def test_long_factors_go_by_the_capacity() -> None:
+    """GG-7, GG-11: the capacity, not the length of a prompt, decides between short and long factors."""
+    made = recipe("phi3-long", 1)
+    sizes = load(made).hyperparameters
+    assert sizes.max_context > sizes.original_context == 100
+    prompt = [1, 30, 40, 50]
+    found = {limit: logits_of(load(made, Profile(gguf_context_limit=limit)), prompt) for limit in (4, 100, 101, 2048)}
+    assert np.array_equal(found[4], found[100])
+    assert np.array_equal(found[101], found[2048])
+    assert np.abs(found[100] - found[101]).max() > 1e-3
