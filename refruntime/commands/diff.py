@@ -13,6 +13,7 @@ import click
 from refruntime.cases.battery import FAMILIES, default_battery, generation_models, select
 from refruntime.cases.random_sessions import random_sessions
 from refruntime.cases.steps import Case
+from refruntime.commands.diff_golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff_recorded import compare_recorded
 from refruntime.commands.diff_report import Output, conditions, make_numerics, refuse, resolved_contract, write_file
 from refruntime.commands.files import read_profile
@@ -43,9 +44,17 @@ Examples:
   refruntime diff build.wasm --random 10000 --seed 7
   refruntime diff --recorded chat
   refruntime diff build.wasm --json | jq .summary
+  refruntime diff build.wasm --golden --filter sampling
 """,
 )
 @click.argument("build", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--golden",
+    metavar="[DIR]",
+    is_flag=False,
+    flag_value="",
+    help="Hold the build against frozen answers instead of the battery; by default those beside the package.",
+)
 @click.option(
     "--recorded",
     metavar="DIR",
@@ -122,6 +131,7 @@ Examples:
 @json_option
 def diff_command(
     build: Path | None,
+    golden: str | None,
     recorded: Path | None,
     patterns: tuple[str, ...],
     models: tuple[Path, ...],
@@ -144,6 +154,14 @@ def diff_command(
     every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
     the oracle.
     """
+    if golden is not None:
+        unfit = {"--model": models, "--profile": profile_path, "--random": sessions, "--write-profile": new_profile}
+        unfit["--recorded"] = recorded
+        _refuse_with_goldens([name for name, value in unfit.items() if value])
+        folder, build = golden_folder(golden, build)
+        options = GoldenOptions(folder, build, patterns, timeout, only_list, fail_fast, junit_path, github, as_json)
+        diff_goldens(options)
+        return
     given = read_profile(profile_path) if profile_path is not None else None
     repeated = [] if profile_path is None else ["--profile", str(profile_path)]
     output = Output(junit_path, github, as_json)
@@ -178,6 +196,11 @@ def diff_command(
             gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
         write_file(new_profile, write_profile(gaps).encode())
     output.show(result, about, gaps, new_profile)
+
+
+def _refuse_with_goldens(names: Sequence[str]) -> None:
+    if names:
+        raise click.UsageError(f"{names[0]} cannot be used with --golden: the answers are frozen")
 
 
 # What to compare -----------------------------------------------------------------------------------------------------

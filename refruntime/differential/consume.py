@@ -15,16 +15,24 @@ from typing import Any, Final
 
 from refruntime.cases.golden_case import parse_case
 from refruntime.cases.golden_corpus import Corpus, select_ids
-from refruntime.cases.golden_expect import Answer, GoldenExpectation, inputs_hash, parse_expectation
+from refruntime.cases.golden_expect import (
+    NON_ZERO,
+    Answer,
+    GoldenExpectation,
+    inputs_hash,
+    known_as_zero_or_not,
+    parse_expectation,
+)
 from refruntime.cases.golden_index import INDEX, parse_index, profile_of
 from refruntime.cases.golden_reading import GoldenError
 from refruntime.cases.golden_values import bytes_hash
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import CONTRACT_VERSION, Profile
+from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, compare_observations, float32_bits, offered_fields
 from refruntime.differential.run import PairRun, observe
-from refruntime.differential.suite import MOST_LIMITS, CaseResult, SuiteResult
+from refruntime.differential.suite import MOST_LIMITS, CaseResult
 from refruntime.differential.verdict import FINE, Verdict, is_failure, judge
 from refruntime.engines.base import Engine, EngineError
 
@@ -57,11 +65,6 @@ class GoldenRun:
     index: Mapping[str, Any]
     offered: frozenset[str]
     results: tuple[GoldenResult, ...]
-
-    @property
-    def suite(self) -> SuiteResult:
-        """Return the results in the form of the reports for people."""
-        return SuiteResult(tuple(golden.result for golden in self.results), self.offered)
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,9 @@ class Consumer:
         verdict, reason = judge(case, reference, seen, comparison)
         if verdict is Verdict.BOTH_FAILED and not all(map(_fails, expected[-1])):
             verdict = Verdict.MATCH
+        if verdict in (Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED):
+            mine, theirs = reference[-1], seen[len(reference) - 1]
+            reason = f"expected {golden_outcome(mine)}, the build: {golden_outcome(theirs)}"
         result = CaseResult(case, verdict, reason, PairRun(case, reference, seen, comparison))
         sample = first_differing_sample(opened.expectation, comparison) if verdict not in FINE else None
         return GoldenResult(result, sample)
@@ -228,6 +234,17 @@ def same_as_golden(mine: Any, theirs: Any) -> bool:
         same_keys = isinstance(theirs, dict) and mine.keys() == theirs.keys()
         return same_keys and all(same_as_golden(mine[key], theirs[key]) for key in mine)
     return type(mine) is type(theirs) and bool(mine == theirs)
+
+
+def golden_outcome(observation: Observation) -> int | str:
+    """Return how a step ended, as the golden format names it."""
+    if observation.kind == "status":
+        code = observation.value or 0
+        return next((status.name for status in Status if status == code), f"unknown status {code}")
+    if observation.kind == "value":
+        value = observation.value or 0
+        return NON_ZERO if value and known_as_zero_or_not(observation.step) else value
+    return f"{observation.kind}: {observation.detail}" if observation.detail else observation.kind
 
 
 def first_differing_sample(expectation: GoldenExpectation, comparison: Comparison) -> Mapping[str, Any] | None:

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from refruntime.cases.golden_expect import NON_ZERO, diagnostics_value, known_as_zero_or_not
+from refruntime.cases.golden_expect import diagnostics_value
 from refruntime.cases.observe import Observation
-from refruntime.cases.steps import describe
-from refruntime.contract.status import Status
+from refruntime.cases.steps import Generate, Step, describe
 from refruntime.differential.compare import Difference
-from refruntime.differential.consume import GoldenResult, GoldenRun
+from refruntime.differential.consume import GoldenResult, GoldenRun, golden_outcome
+from refruntime.differential.report import visible
 from refruntime.differential.suite import Family, SuiteResult
 from refruntime.engines.base import InterfaceProblem
 
 REPORT_VERSION: Final = 1
+SHOWN_BYTES: Final = 60
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,16 @@ class SampleLines:
         return dict(self.sample)
 
 
-def suite_with_samples(run: GoldenRun) -> SuiteResult:
-    """Return the results in the form of the reports for people, the sampler trace with every differing token."""
+def suite_with_samples(run: GoldenRun, skipped: int = 0) -> SuiteResult:
+    """Return the results in the form of the reports for people, the sampler trace with every differing token.
+
+    `skipped` cases did not run.
+    """
     results = [
         golden.result if golden.sample is None else replace(golden.result, explanation=SampleLines(golden.sample))
         for golden in run.results
     ]
-    return SuiteResult(tuple(results), run.offered)
+    return SuiteResult(tuple(results), run.offered, skipped)
 
 
 def golden_document(
@@ -96,7 +100,7 @@ def _case(golden: GoldenResult) -> dict[str, Any]:
         theirs = result.run.build[index] if index < len(result.run.build) else None
         first = {
             "step": index,
-            "call": describe(result.case.steps[index]),
+            "call": _call(result.case.steps[index]),
             "fields": [_difference(item, mine, theirs) for item in comparison.differences],
         }
     return {
@@ -111,23 +115,20 @@ def _case(golden: GoldenResult) -> dict[str, Any]:
     }
 
 
+def _call(step: Step) -> str:
+    """Describe a step in one line that is the same in every consumer."""
+    if not isinstance(step, Generate):
+        return describe(step)
+    prompt = visible(step.prompt[:SHOWN_BYTES]) + ("..." if len(step.prompt) > SHOWN_BYTES else "")
+    return f"generate({prompt}, {step.max_new_tokens})"
+
+
 def _difference(difference: Difference, mine: Observation, theirs: Observation | None) -> dict[str, Any]:
     """Return a differing field: what is expected as in `expect.json`, what was found as the build wrote it."""
     name, expected, found = difference.field, difference.reference, difference.build
     if name == "status":
-        shown = f"error: {found}" if theirs is None else _outcome(theirs)
-        return {"field": mine.kind, "expected": _outcome(mine), "found": shown}
+        shown = f"error: {found}" if theirs is None else golden_outcome(theirs)
+        return {"field": mine.kind, "expected": golden_outcome(mine), "found": shown}
     if name == "result":
         return {"field": name, "expected": expected.hex(), "found": None if found is None else found.hex()}
     return {"field": name, "expected": diagnostics_value(name, expected), "found": found}
-
-
-def _outcome(observation: Observation) -> int | str:
-    """Return how a step ended, as the golden format names it."""
-    if observation.kind == "status":
-        code = observation.value or 0
-        return next((status.name for status in Status if status == code), f"unknown status {code}")
-    if observation.kind == "value":
-        value = observation.value or 0
-        return NON_ZERO if value and known_as_zero_or_not(observation.step) else value
-    return f"{observation.kind}: {observation.detail}" if observation.detail else observation.kind
