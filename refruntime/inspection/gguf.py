@@ -11,7 +11,7 @@ from refruntime.containers.gguf_metadata import GgufField, GgufMetadata, ValueTy
 from refruntime.containers.gguf_reader import MetadataReader
 from refruntime.errors import ContractError
 from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf_tokenizer import pre_tokenizer_name, read_tokenizer
 
 SHOWN_ELEMENTS = 8
 
@@ -35,7 +35,10 @@ def read_gguf_leniently(view: memoryview) -> Inspection:
         report.notes.append(f"{keys} of {key_count} keys could be read; the next one is broken")
         return report
     try:
-        report.tokenizer = TokenizerLine.of(read_tokenizer(metadata))
+        tokenizer = read_tokenizer(metadata)
+        report.tokenizer = TokenizerLine.of(tokenizer)
+        if tokenizer.kind == "bpe" and not pre_tokenizer_name(metadata):
+            report.notes.append("tokenizer.ggml.pre is absent, so text is cut into words as llama.cpp's default does")
     except ContractError as error:
         report.notes.append(f"tokenizer: {error}")
     entries, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))

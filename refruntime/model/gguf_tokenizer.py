@@ -33,7 +33,7 @@ def read_tokenizer(metadata: GgufMetadata) -> Tokenizer:
     if model == "llama":
         return _read_spm(metadata)
     if model in ("gpt2", "gemma4"):
-        return _read_bpe(metadata, "gemma4" if model == "gemma4" else pre_tokenizer_name(metadata))
+        return _read_bpe(metadata, pre_tokenizer_name(metadata) or "default")
     raise InvalidHeader(
         "the tokenizer model is not supported",
         rule="GG-4",
@@ -44,8 +44,9 @@ def read_tokenizer(metadata: GgufMetadata) -> Tokenizer:
 
 
 def pre_tokenizer_name(metadata: GgufMetadata) -> str:
-    """Return the name of the pre-tokenizer; where there is none, `default`, as in llama.cpp."""
-    return metadata.text(PREFIX + "pre", "") or "default"
+    """Return the name of the pre-tokenizer of a byte-pair vocabulary; empty where llama.cpp takes its default one."""
+    is_gemma = metadata.text(PREFIX + "model") == "gemma4"
+    return "gemma4" if is_gemma else metadata.text(PREFIX + "pre", "")
 
 
 def _read_spm(metadata: GgufMetadata) -> SpmTokenizer:

@@ -1,0 +1,143 @@
+"""What the metadata of a GGUF file says about a byte-pair tokenizer: defaults and refusals (GG-4, GG-5, section 13)."""
+
+from __future__ import annotations
+
+import pytest
+
+from refruntime.containers.gguf import read_gguf
+from refruntime.contract.profile import Profile
+from refruntime.errors import InvalidHeader
+from refruntime.inspection import inspect_artifact
+from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.tokenizers.bpe import BpeTokenizer
+from tests.unit.gguf_by_hand import BOOL, I32, STRING, U32, array, gguf_file, key, scalar
+
+# 14 tokens, because llama.cpp's default BOS and EOS of byte-pair vocabularies are 11
+TOKENS = [*"abcdefgh", "ab", "abc", "Ġ", "<|endoftext|>", "<s>", "<x>"]
+MERGES = ["a b", "ab c"]
+
+
+def vocabulary(**changes: bytes | None) -> bytes:
+    """A file of a tokenizer and nothing else; None leaves a key out."""
+    values: dict[str, bytes | None] = {
+        "model": scalar(STRING, "gpt2"),
+        "pre": scalar(STRING, "gpt-2"),
+        "tokens": array(STRING, TOKENS),
+        "merges": array(STRING, MERGES),
+    }
+    values |= changes
+    return gguf_file([key(f"tokenizer.ggml.{name}", value) for name, value in values.items() if value is not None])
+
+
+def read(**changes: bytes | None) -> BpeTokenizer:
+    tokenizer = read_tokenizer(read_gguf(vocabulary(**changes)).metadata)
+    assert isinstance(tokenizer, BpeTokenizer)
+    return tokenizer
+
+
+def refusal(**changes: bytes | None) -> InvalidHeader:
+    with pytest.raises(InvalidHeader) as caught:
+        read(**changes)
+    return caught.value
+
+
+def test_defaults_of_byte_pair_vocabularies() -> None:
+    """Section 13 GGUF: no BOS and no EOS are added, token types are normal; EOS is id 11 as in llama.cpp."""
+    tokenizer = read()
+    assert tokenizer.encode(b"abcab") == [9, 8]
+    assert (tokenizer.eos_id, tokenizer.stop_ids) == (11, frozenset({11}))
+    assert read(tokens=array(STRING, TOKENS[:11])).eos_id is None
+
+
+@pytest.mark.parametrize(
+    ("pre", "around"),
+    [
+        ("gpt-2", []),
+        ("llama-bpe", [11]),
+        ("smaug-bpe", []),
+        ("tekken", [11]),
+        ("chameleon", [11]),
+        ("qwen2", []),
+        ("granite-embed-multi-311m", [11]),
+    ],
+)
+def test_some_pre_tokenizers_add_bos(pre: str, around: list[int]) -> None:
+    """Section 13 GGUF: BOS is added as the group of the pre-tokenizer says, unless the file says otherwise."""
+    name = scalar(STRING, pre)
+    assert read(pre=name).encode(b"") == around
+    assert read(pre=name, bos_token_id=scalar(U32, 12), add_bos_token=scalar(BOOL, True)).encode(b"") == [12]
+    always = [12] if pre == "granite-embed-multi-311m" else []  # llama.cpp overrides the file for Gemma 4
+    assert read(pre=name, bos_token_id=scalar(U32, 12), add_bos_token=scalar(BOOL, False)).encode(b"") == always
+
+
+def test_eos_is_added_when_the_file_says_so() -> None:
+    """Section 13 GGUF: add_eos is false unless the key is there."""
+    assert read(add_eos_token=scalar(BOOL, True), eos_token_id=scalar(U32, 13)).encode(b"a") == [0, 13]
+
+
+@pytest.mark.parametrize("pre", ["chatglm-bpe", "glm4"])
+def test_pre_tokenizers_without_a_bos(pre: str) -> None:
+    """GG-4: where llama.cpp knows no BOS, a file that wants one must name it."""
+    name = scalar(STRING, pre)
+    assert read(pre=name).encode(b"a") == [0]
+    assert refusal(pre=name, add_bos_token=scalar(BOOL, True)).field == "tokenizer.ggml.bos_token_id"
+    assert read(pre=name, add_bos_token=scalar(BOOL, True), bos_token_id=scalar(U32, 12)).encode(b"a") == [12, 0]
+
+
+def test_gemma_4_ignores_pre_and_needs_its_bos() -> None:
+    """GG-5: the model `gemma4` is its own pre-tokenizer, adds BOS always and has no default ids."""
+    model = scalar(STRING, "gemma4")
+    assert refusal(model=model).field == "tokenizer.ggml.bos_token_id"
+    tokenizer = read(model=model, pre=scalar(STRING, "no such"), bos_token_id=scalar(U32, 12))
+    assert (tokenizer.encode(b"ab"), tokenizer.eos_id, tokenizer.stop_ids) == ([12, 8], None, frozenset())
+
+
+def test_stop_tokens() -> None:
+    """GG-6: EOS, end of turn and end of message where the file names them; nothing is guessed from texts."""
+    ends = {"eos_token_id": scalar(U32, 1), "eot_token_id": scalar(U32, 2), "eom_token_id": scalar(U32, 3)}
+    assert read(**ends).stop_ids == frozenset({1, 2, 3})
+
+
+def test_an_unknown_pre_tokenizer_is_refused_with_the_nearest_name() -> None:
+    """GG-4, GG-5: 6, with what was found and what was probably meant."""
+    error = refusal(pre=scalar(STRING, "qwen-2"))
+    assert (error.rule, error.field, error.found) == ("GG-5", "tokenizer.ggml.pre", "qwen-2")
+    assert str(error.expected).endswith("the nearest is qwen2")
+    assert refusal(pre=scalar(STRING, "x\n" * 500)).found.startswith("x\\nx")  # type: ignore[attr-defined]
+    assert refusal(pre=scalar(U32, 1)).field == "tokenizer.ggml.pre"
+
+
+@pytest.mark.parametrize("pre", [None, scalar(STRING, "")])
+def test_an_absent_pre_tokenizer_is_the_default_and_inspection_says_so(pre: bytes | None) -> None:
+    """GG-5: llama.cpp takes its `default`, which cuts digits by three."""
+    assert read(pre=pre).words(b"12345") == ["123", "45"]
+    assert read(pre=scalar(STRING, "default")).words(b"12345") == ["123", "45"]
+    note = "tokenizer.ggml.pre is absent, so text is cut into words as llama.cpp's default does"
+    assert note in inspect_artifact(vocabulary(pre=pre), Profile()).notes
+    assert note not in inspect_artifact(vocabulary(), Profile()).notes
+
+
+def test_merges_are_required_except_for_kimi() -> None:
+    """GG-4: without merges 6; llama.cpp lets `kimi-k2` do without."""
+    assert refusal(merges=None).field == "tokenizer.ggml.merges"
+    assert refusal(merges=array(I32, [1])).field == "tokenizer.ggml.merges"
+    assert read(merges=None, pre=scalar(STRING, "kimi-k2")).encode(b"ab") == [0, 1]
+    assert read(pre=scalar(STRING, "kimi-k2")).encode(b"ab") == [8]
+
+
+def test_merges_are_taken_as_c_strings() -> None:
+    """GG-5: llama.cpp cuts an entry at NUL; an entry without two parts is no merge."""
+    assert read(merges=array(STRING, [b"a b\0 junk", b"nothing", b"", b" "])).encode(b"abc") == [8, 2]
+
+
+def test_tokens_are_required_and_distinct() -> None:
+    """GG-4: as for every vocabulary."""
+    assert refusal(tokens=None).field == "tokenizer.ggml.tokens"
+    assert refusal(tokens=array(STRING, ["a", "a"])).field == "tokenizer.ggml.tokens"
+    assert refusal(token_type=array(I32, [1])).field == "tokenizer.ggml.token_type"
+
+
+def test_an_unknown_model_is_refused() -> None:
+    """GG-4: 6 for tokenizers that are not there, such as WordPiece and Unigram."""
+    error = refusal(model=scalar(STRING, "bert"))
+    assert (error.expected, error.found) == ("llama, gpt2 or gemma4", "bert")
