@@ -23,6 +23,7 @@ from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
 from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
+from refruntime.repl.visible import visible as visible
 
 Command = Callable[..., Any]
 
@@ -209,26 +210,6 @@ def plain_table(*headings: str, right: tuple[str, ...] = ()) -> Table:
 def add_row(table: Table, *cells: object) -> None:
     """Add a row of literal cells."""
     table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-
-
-def visible(raw: bytes) -> str:
-    """Return bytes as text in which everything shows.
-
-    Spaces are `␣`, control characters their pictures (`␊`), other unprintable characters `\\u{..}`, and bytes that are
-    not UTF-8 `\\x..`.
-    """
-    return "".join(_visible_character(character) for character in raw.decode("utf-8", "surrogateescape"))
-
-
-def _visible_character(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code <= 0x20:
-        return chr(0x2423) if code == 0x20 else chr(0x2400 + code)
-    if code == 0x7F:
-        return chr(0x2421)
-    return character if character.isprintable() else f"\\u{{{code:x}}}"
 
 
 # Progress ------------------------------------------------------------------------------------------------------------
