@@ -34,6 +34,7 @@ COMMANDS = {
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
     "verify": "refruntime.commands.verify:verify_command",
+    "golden": "refruntime.commands.golden:golden_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""
