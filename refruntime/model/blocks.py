@@ -107,6 +107,8 @@ def _rotate(run: Pass, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple
     """Rotate queries [n, A, D] and keys [n, K, D]: all of a head or its first numbers, in pairs as they lie (FW-5)."""
     size = 2 * angles[0].shape[1]
     halves = run.architecture.rope_pairs == "halves"
+    if size == q.shape[-1] and not halves:
+        return run.numerics.rotate(q, k, *angles)
     order = np.arange(size).reshape(2, -1).T.reshape(-1) if halves else np.arange(size)  # pairs side by side
     rotated = run.numerics.rotate(q[..., order], k[..., order], *angles)
     results = q.copy(), k.copy()

@@ -76,9 +76,8 @@ class Transformer:
         window_angles = angles
         if weights.window_rotary is not weights.rotary:
             window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
-        run = Pass(
-            numerics, self.architecture, self.hyperparameters, cache, start, angles, window_angles, tracer
-        )  # fmt: skip
+        dimensions, architecture = self.hyperparameters, self.architecture
+        run = Pass(numerics, architecture, dimensions, cache, start, angles, window_angles, tracer)
         for index, layer in enumerate(weights.layers):
             x = self._layer(run, index, layer, x)
         return x

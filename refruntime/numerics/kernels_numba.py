@@ -25,15 +25,25 @@ from refruntime.numerics.libm.exponential import (
     EXP_P1,
     EXP_P2,
     EXP_UNDERFLOW,
+    EXPM1_LN2_HIGH,
+    EXPM1_LN2_LOW,
+    EXPM1_Q1,
+    EXPM1_Q2,
     HALF,
     INVERSE_LN2,
     ONE,
+    QUARTER,
+    TANH_HALF_LN_3,
+    TANH_HALF_LN_5_3,
+    TANH_SATURATION,
     TWO,
 )
 
 TILE_WIDTH: Final = 2048  # outputs of one tile: its running sums stay in the first-level cache
 TILE_COLUMNS: Final = 16  # columns of one tile: its weights stay in the second-level cache for all positions
 ZERO: Final = np.float32(0)
+THREE: Final = np.float32(3)
+SIX: Final = np.float32(6)
 INFINITY: Final = np.float32(np.inf)
 
 
@@ -153,6 +163,58 @@ def _power_of_two(exponent):  # type: ignore[no-untyped-def]
     return np.int32((exponent + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
+@_inlined
+def _expm1f(x):  # type: ignore[no-untyped-def]
+    """Return e**x - 1 for the arguments that tanhf has: the operations of `libm.exponential`, one number at a time."""
+    power = np.int32(INVERSE_LN2 * x + (HALF if x >= ZERO else -HALF))
+    power_float = np.float32(power)
+    high = x - power_float * EXPM1_LN2_HIGH
+    low = power_float * EXPM1_LN2_LOW
+    reduced = high - low
+    correction = (high - reduced) - low
+    half = HALF * reduced
+    half_square = reduced * half
+    r1 = ONE + half_square * (EXPM1_Q1 + half_square * EXPM1_Q2)
+    t = THREE - r1 * half
+    error = half_square * ((r1 - t) / (SIX - reduced * t))
+    if power == 0:
+        return reduced - (reduced * error - half_square)
+    error = reduced * (error - correction) - correction
+    error = error - half_square
+    if power == -1:
+        return HALF * (reduced - error) - HALF
+    if power == 1:
+        return -TWO * (error - (reduced + HALF)) if reduced < -QUARTER else ONE + TWO * (reduced - error)
+    inverse_scale = _power_of_two(-power)
+    if power < 23:
+        return ((reduced - error) + (ONE - inverse_scale)) * _power_of_two(power)
+    return (reduced - (error + inverse_scale) + ONE) * _power_of_two(power)
+
+
+@_inlined
+def _tanhf(x):  # type: ignore[no-untyped-def]
+    """Return tanhf: the operations of `libm.tanhf`, one number at a time (FW-8)."""
+    magnitude = np.abs(x)
+    if not magnitude <= TANH_SATURATION:
+        result = ONE + ZERO / magnitude  # not a number stays one
+    elif magnitude > TANH_HALF_LN_3:
+        result = ONE - TWO / (_expm1f(TWO * magnitude) + TWO)
+    elif magnitude > TANH_HALF_LN_5_3:
+        t = _expm1f(TWO * magnitude)
+        result = t / (t + TWO)
+    else:
+        t = _expm1f(-TWO * magnitude)
+        result = -t / (t + TWO)
+    return np.copysign(result, x)
+
+
+@_kernel
+def hyperbolic_tangent(y, x):  # type: ignore[no-untyped-def]
+    """Fill y [n] with tanhf(x)."""
+    for i in range(x.size):
+        y[i] = _tanhf(x[i])
+
+
 @_kernel
 def exponential(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with expf(x)."""
@@ -182,12 +244,13 @@ def rms_norm(y, x, weight, epsilon):  # type: ignore[no-untyped-def]
 
 @_kernel
 def attention(  # type: ignore[no-untyped-def]
-    mixed, scores, weights, queries, keys, key_strides, values, value_strides, scale, shape, begin, end
+    mixed, scores, weights, queries, keys, key_strides, values, value_strides, scale, cap, window, shape, begin, end
 ):
-    """Attend causally with the query heads begin .. end - 1 (FW-6, GG-8).
+    """Attend causally with the query heads begin .. end - 1 (FW-6, GG-8, GG-11).
 
     mixed, queries [n, A, D]; scores, weights [A, n, T]; keys [D, K, T] and values [T, K, D] with the strides of their
-    first two axes in elements; shape = (n, A, D, K, T). Row r sees t = 0 .. T - n + r.
+    first two axes in elements; shape = (n, A, D, K, T). Row r sees t = 0 .. T - n + r, the last `window` of these; with
+    a window of T it sees all. A cap of 0 is none.
     """
     n, heads, head_dim, kv_heads, visible = shape
     group = heads // kv_heads
@@ -201,47 +264,68 @@ def attention(  # type: ignore[no-untyped-def]
             first = (head * n + row) * visible
             query = row * stride + head * head_dim
             sight = position + row + rows
+            oldest = max(0, position + row + 1 - window)  # what the first row sees begins here
             scores[first : first + rows * visible] = ZERO
             _accumulate(
-                scores, first, visible, keys, keys_at, key_strides[0],
-                queries, query, stride, rows, head_dim, sight,
+                scores, first + oldest, visible, keys, keys_at + oldest, key_strides[0],
+                queries, query, stride, rows, head_dim, sight - oldest,
             )  # fmt: skip
             for other in range(rows):
-                at = first + other * visible
-                _softmax(scores[at : at + visible], weights[at : at + visible], position + row + other + 1, scale)
-            # Each row sees one position more than the row before: what the first one sees is added for all at once.
-            common = position + row + 1
+                at, own = first + other * visible, position + row + other
+                begin_of_row = max(0, own + 1 - window)
+                _softmax(scores[at : at + visible], weights[at : at + visible], begin_of_row, own + 1, scale, cap)
+            # A row sees one position more than the row before and, with a window, one less at the other end: what all
+            # rows see is added for all at once, what lies before and behind that for each row alone, in this order.
+            shared = max(0, position + row + rows - window)
+            behind = max(shared, position + row + 1)
             for other in range(rows):
+                at, own = first + other * visible, position + row + other
+                begin_of_row = max(0, own + 1 - window)
                 mixed[query + other * stride : query + other * stride + head_dim] = ZERO
-            _accumulate(
-                mixed, query, stride, values, values_at, value_strides[0],
-                weights, first, visible, rows, common, head_dim,
-            )  # fmt: skip
-            rest = values_at + common * value_strides[0]
-            for other in range(1, rows):
                 _accumulate(
-                    mixed, query + other * stride, stride, values, rest, value_strides[0],
-                    weights, first + other * visible + common, visible, 1, other, head_dim,
+                    mixed, query + other * stride, stride,
+                    values, values_at + begin_of_row * value_strides[0], value_strides[0],
+                    weights, at + begin_of_row, visible, 1, min(shared, own + 1) - begin_of_row, head_dim,
+                )  # fmt: skip
+            if behind > shared:
+                _accumulate(
+                    mixed, query, stride, values, values_at + shared * value_strides[0], value_strides[0],
+                    weights, first + shared, visible, rows, behind - shared, head_dim,
+                )  # fmt: skip
+            for other in range(rows):
+                at, left = first + other * visible, position + row + other + 1 - behind
+                _accumulate(
+                    mixed, query + other * stride, stride,
+                    values, values_at + behind * value_strides[0], value_strides[0],
+                    weights, at + behind, visible, 1, left, head_dim,
                 )  # fmt: skip
 
 
 @_inlined
-def _softmax(scores, weights, seen, scale):  # type: ignore[no-untyped-def]
-    """Scale the scores [T] and normalise them: subtract maximum, expf, sum in order, divide; mask what is not seen."""
+def _softmax(scores, weights, first, end, scale, cap):  # type: ignore[no-untyped-def]
+    """Scale and cap the scores [T] and normalise them: subtract maximum, expf, sum in order, divide.
+
+    Seen is first .. end - 1; the rest is masked.
+    """
     maximum = -INFINITY
-    for t in range(seen):
+    for t in range(first, end):
         scores[t] = scores[t] * scale
-    for t in range(seen):
+    if cap != ZERO:
+        for t in range(first, end):
+            scores[t] = cap * _tanhf(scores[t] / cap)
+    for t in range(first, end):
         maximum = scores[t] if scores[t] > maximum else maximum
-    for t in range(seen):
+    for t in range(first, end):
         weights[t] = _expf(scores[t] - maximum)
     total = ZERO
-    for t in range(seen):
+    for t in range(first, end):
         total += weights[t]
-    for t in range(seen):
+    for t in range(first, end):
         weights[t] = weights[t] / total
-    scores[seen:] = -INFINITY
-    weights[seen:] = ZERO
+    scores[:first] = -INFINITY
+    weights[:first] = ZERO
+    scores[end:] = -INFINITY
+    weights[end:] = ZERO
 
 
 _IN: Final = types.Array(types.float32, 1, "C", readonly=True)
@@ -251,11 +335,13 @@ SIGNATURES: Final = {
     project: (_OUT, _IN, _IN, *[_INDEX] * 5),
     exponential: (_OUT, _IN),
     silu: (_OUT, _IN),
+    hyperbolic_tangent: (_OUT, _IN),
     rms_norm: (_OUT, _IN, _IN, types.float32),
     attention: (
         *(_OUT, _OUT, _OUT, _IN),  # mixed, scores, weights, queries
         *(_IN, types.UniTuple(_INDEX, 2), _IN, types.UniTuple(_INDEX, 2)),  # keys and values with their strides
-        *(types.float32, types.UniTuple(_INDEX, 5), _INDEX, _INDEX),
+        *(types.float32, types.float32, _INDEX),  # scale, cap, window
+        *(types.UniTuple(_INDEX, 5), _INDEX, _INDEX),
     ),
 }
 

@@ -148,11 +148,8 @@ class Seq32(Numerics):
     def attention(
         self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
     ) -> Attention:
-        """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n.
-
-        The compiled loops know neither windows nor soft caps.
-        """
-        if self._compiled is None or variant.softcap or 0 < variant.window < position + q.shape[0]:
+        """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n."""
+        if self._compiled is None:
             return super().attention(q, keys, values, position, variant)
         n, heads, head_dim = q.shape
         kv_heads, visible = keys.shape[1:]
@@ -160,10 +157,11 @@ class Seq32(Numerics):
         scores, weights = np.empty((2, heads, n, visible), np.float32)
         flat = mixed.reshape(-1), scores.reshape(-1), weights.reshape(-1), _flat(q), *_run(keys), *_run(values)
         scale = self.attention_scale(heads, head_dim) if variant.scale is None else np.float32(variant.scale)
+        choices = scale, np.float32(variant.softcap), min(variant.window or visible, visible)
         shape = (n, heads, head_dim, kv_heads, visible)
 
         def part(bounds: tuple[int, int]) -> None:
-            self._compiled.attention(*flat, scale, shape, *bounds)
+            self._compiled.attention(*flat, *choices, shape, *bounds)
 
         parts = self._parts(2 * n * heads * head_dim * visible, COMPILED_THREAD_WORK)
         self._each(part, _ranges(heads, min(parts, heads)))
@@ -193,7 +191,7 @@ class Seq32(Numerics):
 
     def tanh(self, x: Array) -> Array:
         """Return tanhf (FW-8)."""
-        return libm.tanhf(x)
+        return libm.tanhf(x) if self._compiled is None else self._elementwise(self._compiled.hyperbolic_tangent, x)
 
     def erf(self, x: Array) -> Array:
         """Return the error function, evaluated in float64 and rounded once (GG-12)."""

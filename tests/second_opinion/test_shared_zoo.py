@@ -14,7 +14,7 @@ from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, Numerics, Seq32
+from refruntime.numerics import F64, Fast, Numerics, Seq32
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion.package_controls import CONTROLS, PackageControl
 
@@ -70,7 +70,7 @@ def logits_of(model: ValidatedModel, tokens: np.ndarray, numerics: Numerics, tra
 
 
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("numerics", [Seq32(), F64()], ids=["seq32", "f64"])
+@pytest.mark.parametrize("numerics", [Seq32(), F64(), Fast()], ids=["seq32", "f64", "fast"])
 def test_logits_equal_llama_cpp(name: str, numerics: Numerics, shared_data: Path) -> None:
     """FW-2, GG-8, GG-11: every position of three sequences, against llama.cpp."""
     expected = arrays_of(shared_data / "zoo" / f"{name}.expected.npz")

@@ -166,7 +166,7 @@ def test_attention_over_scattered_arrays() -> None:
 def test_attention_variants(scale: np.float32 | None, softcap: float, window: int) -> None:
     """FW-6, GG-11: another scale, soft caps and windows give the same bits with either kind of loops."""
     rng, variant = np.random.default_rng(window), AttentionVariant(scale, softcap, window)
-    for n, position in [(1, 0), (1, 30), (5, 7), (9, 26)]:
+    for n, position in [(1, 0), (1, 30), (2, 3), (5, 7), (8, 0), (9, 26)]:
         end = position + n
         q, keys, values = (
             rng.standard_normal(shape).astype(np.float32) for shape in ((n, 6, 8), (8, 2, 37), (37, 2, 8))
@@ -179,15 +179,17 @@ def test_attention_variants(scale: np.float32 | None, softcap: float, window: in
             assert_same_bits(np.ascontiguousarray(one), np.ascontiguousarray(other))
 
 
-def test_exponential_and_silu() -> None:
+def test_elementary_functions() -> None:
     """FW-7, FW-8: random bits, every exponent, the limits of the ranges and their neighbours."""
     rng, numerics = np.random.default_rng(2), Seq32(1, "numba")
     limits = np.array([88.72284, 87.33655, -87.33655, -103.97208, 2**-13, -(2**-13), 0.34657359], np.float32)
+    limits = np.append(limits, np.array([0.54930615, 0.25541282, 10.0, -10.0, 0.17328680, 7.9711924], np.float32))
     near = (limits.view(np.int32)[:, None] + np.arange(-500, 501, dtype=np.int32)).view(np.float32).reshape(-1)
     anything = rng.integers(0, 2**32, 500_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
     usual = np.concatenate([rng.standard_normal(100_000).astype(np.float32) * scale for scale in (1, 10, 40)])
     for x in (near, anything, usual.reshape(3, -1), usual[::3], SPECIAL, usual[:0]):
         assert_same_bits(numerics.exp(x), libm.expf(x))
+        assert_same_bits(numerics.tanh(x), libm.tanhf(x))
         with np.errstate(all="ignore"):
             assert_same_bits(numerics.silu(x), DEFINITION.silu(x))
 
