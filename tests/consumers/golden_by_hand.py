@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,22 @@ def answering(document: str | Mapping[str, Any] = FRESH_DOCUMENT, text: bytes = 
             "get_diagnostics_len": f"(i32.const {len(data)})",
             **bodies,
         },
+    )
+
+
+def showing(documents: Sequence[str]) -> bytes:
+    """Return a build that shows documents[n] after `alloc(n)`, and documents[0] before."""
+    data = [document.encode() for document in documents]
+    places = [DOCUMENT_AT + sum(map(len, data[:number])) for number in range(len(data))]
+    table = b"".join(struct.pack("<II", place, len(document)) for place, document in zip(places, data, strict=True))
+    escaped = ["".join(f"\\{byte:02x}" for byte in part) for part in (table, b"".join(data))]
+    entry = f"(i32.add (i32.const {TEXT_AT}) (i32.shl (global.get $shown) (i32.const 3)))"
+    return wat_modules.build(
+        memory=f'(memory (export "memory") {3 + sum(map(len, data)) // 65536}) (global $shown (mut i32) (i32.const 0))',
+        more=f'(data (i32.const {TEXT_AT}) "{escaped[0]}") (data (i32.const {DOCUMENT_AT}) "{escaped[1]}")',
+        alloc="(global.set $shown (local.get 0)) (i32.const 1024)",
+        get_diagnostics_ptr=f"(i32.load {entry})",
+        get_diagnostics_len=f"(i32.load offset=4 {entry})",
     )
 
 
