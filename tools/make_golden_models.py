@@ -20,14 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from refruntime.cases.battery_text import merge_section
 from refruntime.cases.gguf_models import BOOL, F32, STRING, U32, LlamaShape, llama_model, value
-from refruntime.cases.models import Logits, Shape, Table, btok_section, random_model, table_model
+from refruntime.cases.models import Logits, Numbers, Shape, Table, btok_section, random_model, table_model
 from refruntime.containers.slm1_format import HEADER_OFFSETS, DType
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
 from refruntime.contract.profile import Profile
@@ -226,16 +227,71 @@ def quantized(kind: int) -> bytes:
     ).data
 
 
-def quantized_wide(kind: int) -> bytes:
-    """The same for types with blocks of 256."""
-    shape = LlamaShape(hidden=256, layers=1, heads=4, kv_heads=1, head_dim=8, ffn=8, context=48, tied=True)
-    types = {"attn_output": 0, "ffn_down": 0}  # their rows are shorter than a block
-    return llama_model(
-        520 + kind,
-        replace(shape, type=kind, types=types, byte_tokens=128),
-        llama__attention__key_length=value(U32, 8),
-        llama__attention__value_length=value(U32, 8),
-    ).data
+class BlockType(NamedTuple):
+    """A ggml type: number, values and bytes of a block, offsets of its half-precision scales, their size."""
+
+    number: int
+    values: int
+    bytes: int
+    scales: tuple[int, ...]
+    scale: float
+
+
+BLOCK_TYPES: Final[Mapping[str, BlockType]] = {
+    "q2_k": BlockType(10, 256, 84, (80, 82), 0.005),
+    "q3_k": BlockType(11, 256, 110, (108,), 0.002),
+    "q4_k": BlockType(12, 256, 144, (0, 2), 0.0003),
+    "q5_k": BlockType(13, 256, 176, (0, 2), 0.00015),
+    "q6_k": BlockType(14, 256, 210, (208,), 5e-05),
+    "iq2_xxs": BlockType(16, 256, 66, (0,), 0.002),
+    "iq2_xs": BlockType(17, 256, 74, (0,), 0.002),
+    "iq3_xxs": BlockType(18, 256, 98, (0,), 0.001),
+    "iq1_s": BlockType(19, 256, 50, (0,), 0.02),
+    "iq4_nl": BlockType(20, 32, 18, (0,), 0.002),
+    "iq3_s": BlockType(21, 256, 110, (0,), 0.001),
+    "iq2_s": BlockType(22, 256, 82, (0,), 0.002),
+    "iq4_xs": BlockType(23, 256, 136, (0,), 0.0001),
+    "tq1_0": BlockType(34, 256, 54, (52,), 0.3),
+    "tq2_0": BlockType(35, 256, 66, (64,), 0.3),
+    "iq1_m": BlockType(29, 256, 56, (), 0.025),
+    "mxfp4": BlockType(39, 32, 17, (), 0.125),
+    "nvfp4": BlockType(40, 64, 36, (), 0.125),
+}
+"""Sizes and offsets are those of the block structures of ggml. The last three have no half-precision field."""
+
+
+def blocks(numbers: Numbers, name: str, count: int) -> bytes:
+    """Return `count` blocks of random bits in which only the scales are chosen."""
+    kind = BLOCK_TYPES[name]
+    words = numbers.integers(count * kind.bytes // 8 + 1).astype("<u8")
+    raw = np.frombuffer(words.tobytes(), np.uint8)[: count * kind.bytes].reshape(count, kind.bytes).copy()
+    for place in kind.scales:
+        halves = (np.float32(kind.scale) * (1 + numbers.uniform(count, scale=0.5))).astype("<f2")  # [count]
+        raw[:, place : place + 2] = halves.view(np.uint8).reshape(count, 2)
+    if name == "iq1_m":  # the high nibbles of the last four u16 make the half-precision scale 0.025
+        last = raw[:, 48:].copy().view("<u2")  # [count, 4]
+        raw[:, 48:] = (last & 0x0FFF | (0x2666 >> np.array([0, 4, 8, 12]) & 15) << 12).astype("<u2").view(np.uint8)
+    elif name == "mxfp4":  # a power of two: 2^(121 - 128)
+        raw[:, 0] = 121
+    elif name == "nvfp4":  # four scales of 4 exponent and 3 fraction bits
+        raw[:, :4] = 0x18 | raw[:, :4] & 7
+    return raw.tobytes()
+
+
+def quantized_wide(name: str) -> bytes:
+    """Embeddings (also the output), queries, keys, values, gate and up in one type of large blocks; the rest is f32."""
+    kind = BLOCK_TYPES[name]
+    shape = LlamaShape(
+        hidden=max(kind.values, 64), layers=1, heads=2, kv_heads=1, head_dim=2, ffn=2, context=48, tied=True
+    )
+    size = {"llama__attention__key_length": value(U32, 2), "llama__attention__value_length": value(U32, 2)}
+    file = llama_model(600, replace(shape, byte_tokens=128), **size)
+    numbers = Numbers(600 + kind.number)
+    for tensor in file.tensors:
+        if tensor.dimensions[0] == shape.hidden and len(tensor.dimensions) == 2:
+            payload = blocks(numbers, name, prod(tensor.dimensions) // kind.values)
+            file = file.with_tensor(tensor.name.decode(), type=kind.number, payload=payload)
+    return file.data
 
 
 MODELS: Final[Mapping[str, Callable[[], bytes]]] = {
@@ -261,7 +317,7 @@ MODELS: Final[Mapping[str, Callable[[], bytes]]] = {
         f"small.{name}.gguf": partial(quantized, kind)
         for name, kind in {"f16": 1, "bf16": 30, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8}.items()
     },
-    **{f"wide.{name}.gguf": partial(quantized_wide, kind) for name, kind in {"q4_k": 12, "q6_k": 14}.items()},
+    **{f"wide.{name}.gguf": partial(quantized_wide, name) for name in BLOCK_TYPES},
 }
 """File name -> recipe."""
 
