@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import Generation, open_model
+from refruntime.commands.chat import chat_prompt
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -37,11 +39,21 @@ Examples:
   refruntime run model.gguf "Once upon a time" -n 32
   refruntime run model.slm1 "The fox" -n 32 --temperature 0.8 --top-k 40 --top-p 0.9 --seed 7
   refruntime run model.gguf --ids 1,403,407 -n 8 --json
+  refruntime run model.gguf --chat "Why is the sky blue?" --system "Answer in one sentence."
 """,
 )
 @MODEL
 @click.argument("prompt", required=False)
 @ids_option
+@click.option(
+    "--chat", metavar="TEXT", help="What a user says: the prompt is what the model's chat template makes of it."
+)
+@click.option("--system", metavar="TEXT", help="System message before it.")
+@click.option(
+    "--date",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Date that a chat template sees.  [default: today]",
+)
 @click.option("-n", "--max-new-tokens", type=int, default=64, show_default=True, help="Most tokens to generate.")
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
 @click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
@@ -54,6 +66,9 @@ def run_command(
     model: Path,
     prompt: str | None,
     ids: list[int] | None,
+    chat: str | None,
+    system: str | None,
+    date: datetime | None,
     max_new_tokens: int,
     temperature: float,
     top_k: int,
@@ -65,17 +80,32 @@ def run_command(
 ) -> None:
     """Generate text from PROMPT with MODEL, an SLM1 or GGUF file.
 
+    With --chat the prompt is what the chat template in a GGUF file makes of TEXT; this needs the extra `chat`. Texts of
+    control tokens are then these tokens, also in TEXT, while PROMPT is plain text.
+
     The text goes to standard output once it is complete, because the ABI does not stream. The defaults are those of
     the contract: greedy. Exit code 1: the contract defines a failure for this, and standard error says which.
     """
-    source = one_prompt(prompt, ids)
+    if chat is None and (system is not None or date is not None):
+        raise click.UsageError("--system and --date go with --chat.")
+    if chat is not None and (prompt is not None or ids is not None):
+        raise click.UsageError("Give only one of PROMPT, --ids and --chat.")
+    source = one_prompt(prompt, ids) if chat is None else ""
     sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     settings = {"max_new_tokens": max_new_tokens, **sampling}
-    about = {"model": str(model), "settings": settings, "profile": profile.fingerprint, "numerics": numerics.name}
+    about: dict[str, Any] = {
+        "model": str(model),
+        "settings": settings,
+        "profile": profile.fingerprint,
+        "numerics": numerics.name,
+    }
     data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
             opened = open_model(data, profile, numerics.make(data))
+        if chat is not None:
+            rendered = chat_prompt(data, opened.tokenizer, chat, system, date or datetime.now())
+            source, about["chat"] = rendered.ids, rendered.text
         with progress("generating", max_new_tokens) as advance:
             try:
                 generation = opened.generate(source, max_new_tokens, **sampling, tracer=_TokenCounter(advance))

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from refruntime.api import open_tokenizer, raw_bytes
 from refruntime.commands.files import UnreadableFile
@@ -27,6 +28,8 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.vocabulary import Vocabulary
 from refruntime.utf8 import checked_prompt
 
@@ -48,15 +51,23 @@ Examples:
     default=None,
     help="Add BOS and EOS as the model says.  [default: yes for TEXT, no for --jsonl]",
 )
+@click.option("--parse-special", is_flag=True, help="Take the texts of control tokens as these tokens (GGUF).")
 @profile_option
 @json_option
 def tokenize_command(
-    model: Path, text: str | None, jsonl: str | None, add_special: bool | None, profile: Profile, as_json: bool
+    model: Path,
+    text: str | None,
+    jsonl: str | None,
+    add_special: bool | None,
+    parse_special: bool,
+    profile: Profile,
+    as_json: bool,
 ) -> None:
     """Encode TEXT with the tokenizer of MODEL, an SLM1 or GGUF file; a GGUF file needs no tensors for that.
 
     Shown are ids and pieces: ␣ is a space, ␊ a line feed, \\xff a byte that is not UTF-8. A terminal EOS, which
-    a generation removes from its prompt, is still there.
+    a generation removes from its prompt, is still there. A prompt is plain text: what spells a control token is not
+    one, unless --parse-special says so. For byte-pair vocabularies the words are shown too, within which pieces merge.
     """
     if (text is None) == (jsonl is None):
         raise click.UsageError("Give either TEXT or --jsonl.")
@@ -64,19 +75,41 @@ def tokenize_command(
     with contract_failures(as_json, model=str(model)):
         tokenizer = open_tokenizer(data, profile)
         if jsonl is not None:
-            _encode_lines(tokenizer, jsonl, bool(add_special))
+            _encode_lines(tokenizer, jsonl, bool(add_special), parse_special)
             return
-        ids = tokenizer.encode(checked_prompt(raw_bytes(text or "")), add_special=add_special is not False)
+        raw = checked_prompt(raw_bytes(text or ""))
+        ids = _encode(tokenizer, raw, add_special is not False, parse_special)
+    words = _words(tokenizer, raw, parse_special)
     if as_json:
-        write_json({"model": str(model), "tokenizer": tokenizer.kind, "ids": ids, "tokens": _tokens(tokenizer, ids)})
+        document = {"model": str(model), "tokenizer": tokenizer.kind, "ids": ids, "tokens": _tokens(tokenizer, ids)}
+        write_json(document if words is None else {**document, "words": words})
     else:
-        _print_tokens(tokenizer, ids)
+        _print_tokens(tokenizer, ids, words)
 
 
-def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool) -> None:
+def _encode(tokenizer: Tokenizer, text: bytes, add_special: bool, parse_special: bool) -> list[int]:
+    if isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
+        return tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+    return tokenizer.encode(text, add_special=add_special)  # no text spells a special token of SLM1
+
+
+def _words(tokenizer: Tokenizer, text: bytes, parse_special: bool) -> list[str] | None:
+    """Return the special tokens and the words of a text, made visible; None if the tokenizer knows no words."""
+    if not isinstance(tokenizer, BpeTokenizer):
+        return None
+    words = []
+    for fragment in tokenizer.vocabulary.split(text, parse_special=parse_special):
+        if isinstance(fragment, int):
+            words.append(visible(tokenizer.vocabulary.texts[fragment]))
+        else:
+            words += [visible(word.encode()) for word in tokenizer.words(fragment)]
+    return words
+
+
+def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool, parse_special: bool) -> None:
     for number, text in _json_strings(source):
         try:
-            ids = tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
+            ids = _encode(tokenizer, checked_prompt(raw_bytes(text)), add_special, parse_special)
         except ContractError as error:
             error.detail = f"{error.detail} (line {number})"
             raise
@@ -124,7 +157,7 @@ def _vocabulary_entry(tokenizer: Tokenizer, token: int) -> str | None:
 _SPECIALS = {256: "BOS", 257: "EOS", 258: "PAD", 259: "UNK"}
 
 
-def _print_tokens(tokenizer: Tokenizer, ids: list[int]) -> None:
+def _print_tokens(tokenizer: Tokenizer, ids: list[int], words: list[str] | None) -> None:
     table = plain_table("#", "id", "bytes", "piece", "vocabulary entry", right=("#", "id"))
     for index, token in enumerate(_tokens(tokenizer, ids)):
         entry = "" if token["entry"] is None else token["entry"]
@@ -132,4 +165,6 @@ def _print_tokens(tokenizer: Tokenizer, ids: list[int]) -> None:
     console = Console()
     console.print(table)
     console.print(f"{len(ids)} tokens, tokenizer {tokenizer.kind} with {tokenizer.vocab_size} ids", highlight=False)
+    if words is not None:
+        console.print(Text("words: " + " ".join(words)), soft_wrap=True)
     console.print(",".join(map(str, ids)), highlight=False, soft_wrap=True)

@@ -45,6 +45,7 @@ class BpeTokenizer:
     ) -> None:
         self.vocabulary = vocabulary
         self.pre_tokenizer = pre_tokenizer
+        self.bos_id = bos_id
         self.eos_id = eos_id
         self.stop_ids = frozenset(extra_stop_ids) | ({eos_id} if eos_id is not None else set())
         self._prefix = [bos_id] if add_bos and bos_id is not None else []
@@ -52,6 +53,11 @@ class BpeTokenizer:
         last = len(merges) - 1
         self._ranks = {merge: last - index for index, merge in enumerate(reversed(merges))}
         self._known_words: dict[str, list[int]] = {}
+
+    @property
+    def adds_bos(self) -> bool:
+        """Return whether `encode` puts BOS before a text."""
+        return bool(self._prefix)
 
     @property
     def vocab_size(self) -> int:

@@ -35,6 +35,7 @@ class SpmTokenizer:
         add_space_prefix: bool = True,
     ) -> None:
         self.vocabulary = vocabulary
+        self.bos_id = bos_id
         self.eos_id = eos_id
         self.stop_ids = frozenset(extra_stop_ids) | ({eos_id} if eos_id is not None else set())
         self._prefix = [bos_id] if add_bos and bos_id is not None else []
@@ -42,6 +43,11 @@ class SpmTokenizer:
         self._add_space_prefix = add_space_prefix
         self._costs = [-score for score in scores]
         self._of_byte = [self._find_byte(byte) for byte in range(256)]
+
+    @property
+    def adds_bos(self) -> bool:
+        """Return whether `encode` puts BOS before a text."""
+        return bool(self._prefix)
 
     @property
     def vocab_size(self) -> int:

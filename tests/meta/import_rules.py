@@ -74,7 +74,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cases": ARRAYS,
     "differential": ARRAYS | {"gguf"},
     "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
-    "commands": ARRAYS | {"click", "rich"},
+    "commands": ARRAYS | {"click", "rich", "jinja2"},
     "cli": {"click", "rich"},
     "pytest_plugin": {"pytest"},
 }

@@ -9,6 +9,7 @@ import gguf
 import pytest
 
 from refruntime.commands.shared import visible
+from refruntime.tokenizers.spelling import to_alphabet
 from tests.unit.command_line import command
 from tests.unit.lookup_model import BOS, EOS, lookup_model, spelling
 
@@ -67,6 +68,41 @@ def test_vocabulary_without_tensors(vocabulary: Path) -> None:
     bare = command("tokenize", vocabulary, "hi é", "--no-add-special", "--json").json
     assert bare["ids"] == document["ids"][1:]
     assert command("run", vocabulary, "hi").code == 1
+
+
+@pytest.fixture
+def byte_pairs(tmp_path: Path) -> Path:
+    """Write a byte-pair vocabulary: bytes in the alphabet of GPT-2, one merge, a control token."""
+    path = tmp_path / "pairs.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([*(to_alphabet(bytes([byte])) for byte in range(256)), b"hi", b"<end>"])
+    writer.add_token_types([1] * 257 + [3])
+    writer.add_token_merges(["h i"])
+    writer.add_eos_token_id(257)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def test_words_of_byte_pair_vocabularies(byte_pairs: Path) -> None:
+    """GG-5: the words within which pieces merge are shown; a text spells a control token only when asked."""
+    document = command("tokenize", byte_pairs, "hi hi's<end>", "--json").json
+    assert (document["tokenizer"], document["words"]) == ("bpe", ["hi", "␣hi", "'s", "<", "end", ">"])
+    assert document["ids"] == [256, 32, 256, *b"'s<end>"]
+    parsed = command("tokenize", byte_pairs, "hi<end>", "--json", "--parse-special").json
+    assert (parsed["words"], parsed["ids"]) == (["hi", "<end>"], [256, 257])
+    assert "words: hi ␣hi 's" in command("tokenize", byte_pairs, "hi hi's").stdout.splitlines()
+    lines = command("tokenize", byte_pairs, "--jsonl", "-", "--parse-special", stdin=b'"hi<end>"\n').stdout
+    assert lines == "[256,257]\n"
+
+
+def test_byte_tokenizers_know_neither_words_nor_special_texts(model: Path) -> None:
+    """SL-8: --parse-special changes nothing where no text spells a special token."""
+    document = command("tokenize", model, "<s>", "--json", "--parse-special").json
+    assert (document["ids"], "words" in document) == ([BOS, *b"<s>", EOS], False)
 
 
 def test_table_for_people(model: Path) -> None:

@@ -1,0 +1,185 @@
+"""Chat templates: `refruntime run --chat` and what a template may and may not do."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from refruntime.commands.chat_template import ChatTemplateError, render_chat
+from refruntime.tokenizers.spelling import to_alphabet
+from tests.unit.command_line import command
+from tests.unit.gguf_by_hand import BOOL, HIDDEN, I32, STRING, U32, array, llama_file, llama_shapes, scalar
+from tests.unit.lookup_model import lookup_model, spelling
+
+CHATML = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+SPECIAL = ["<|im_start|>", "<|im_end|>", "<s>"]
+START, END, BOS = 256, 257, 258
+DAY = datetime(2024, 2, 29)
+
+
+def render(template: str, *contents: str, **special: str) -> str:
+    return render_chat(template, [{"role": "user", "content": each} for each in contents], special, DAY)
+
+
+def model_file(template: str | None, **keys: bytes) -> bytes:
+    """A byte-pair model whose weights are zeros, so that the greedy token is always id 0, which is the byte 0."""
+    tokens = [to_alphabet(bytes([byte])) for byte in range(256)] + [each.encode() for each in SPECIAL]
+    values: dict[str, bytes | None] = {
+        "model": scalar(STRING, "gpt2"),
+        "pre": scalar(STRING, "qwen2"),
+        "tokens": array(STRING, tokens),
+        "token_type": array(I32, [1] * 256 + [3] * 3),
+        "merges": array(STRING, ["a b"]),
+        "scores": None,
+        "eos_token_id": scalar(U32, END),
+        "bos_token_id": scalar(U32, BOS),
+        **keys,
+    }
+    shapes = {"token_embd.weight": (HIDDEN, len(tokens))}
+    size = sum(
+        -(-4 * each[0] * (each[1] if len(each) > 1 else 1) // 32) * 32 for each in {**llama_shapes(), **shapes}.values()
+    )
+    named = {f"tokenizer.ggml.{name}": value for name, value in values.items()}
+    named["tokenizer.chat_template"] = None if template is None else scalar(STRING, template)
+    whole = llama_file(named, dict(shapes))
+    return whole[:-size] + bytes(size)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Write a model with the ChatML template."""
+    path = tmp_path / "chat.gguf"
+    path.write_bytes(model_file(CHATML))
+    return path
+
+
+def test_a_chat_becomes_prompt_ids(model: Path) -> None:
+    """GG-5: what the template spells as control tokens are control tokens; the rest is text; the answer follows."""
+    document = command("run", model, "--chat", "hi", "--system", "be", "-n", 1, "--json").json
+    text = "<|im_start|>system\nbe<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert document["chat"] == text
+    expected = [START, *b"system\nbe", END, 10, START, *b"user\nhi", END, 10, START, *b"assistant\n"]
+    assert document["prompt_ids"] == expected
+    assert document["generated_ids"] == [0]
+    plain = command("run", model, "<|im_end|>", "-n", 1, "--json").json
+    assert (plain["prompt_ids"], "chat" in plain) == (list(b"<|im_end|>"), False)
+
+
+@pytest.mark.parametrize("template", ["{{ bos_token }}x", "x"])
+def test_bos_is_not_doubled(tmp_path: Path, template: str) -> None:
+    """GG-5: a model that adds BOS gets one, whether or not its template spells it too."""
+    path = tmp_path / "bos.gguf"
+    path.write_bytes(model_file(template, add_bos_token=scalar(BOOL, True), add_eos_token=scalar(BOOL, True)))
+    document = command("run", path, "--chat", "", "-n", 1, "--json").json
+    assert (document["prompt_ids"], document["chat"]) == ([BOS, ord("x")], template.replace("{{ bos_token }}", "<s>"))
+    path.write_bytes(model_file(template, add_bos_token=scalar(BOOL, False)))
+    spelt = [BOS] if "bos" in template else []
+    assert command("run", path, "--chat", "", "-n", 1, "--json").json["prompt_ids"] == [*spelt, ord("x")]
+
+
+def test_special_tokens_have_their_names(tmp_path: Path) -> None:
+    """GG-5: bos_token, eos_token and the others that the file names; a model without BOS has an empty one."""
+    path = tmp_path / "names.gguf"
+    template = "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ unk_token is defined }}"
+    path.write_bytes(model_file(template, padding_token_id=scalar(U32, START)))
+    document = command("run", path, "--chat", "", "-n", 1, "--json").json
+    assert document["chat"] == "<s>|<|im_end|>|<|im_start|>|False"
+
+
+def test_the_date_can_be_fixed(tmp_path: Path) -> None:
+    """GG-5: templates that write today's date are reproducible."""
+    path = tmp_path / "date.gguf"
+    path.write_bytes(model_file("{{ strftime_now('%d %b %Y') }}"))
+    assert command("run", path, "--chat", "", "--date", "2024-02-29", "-n", 1, "--json").json["chat"] == "29 Feb 2024"
+    assert command("run", path, "--chat", "", "--date", "tomorrow").code == 2
+
+
+def test_a_model_without_template(tmp_path: Path) -> None:
+    """GG-1: an SLM1 file has none, and a GGUF file may have none; that is wrong usage, as are two prompts."""
+    for name, data in (("a.slm1", lookup_model(spelling(b"Helo!"))), ("b.gguf", model_file(None))):
+        (tmp_path / name).write_bytes(data)
+        outcome = command("run", tmp_path / name, "--chat", "hi")
+        assert (outcome.code, outcome.stdout) == (2, "")
+        assert "MODEL has no chat template (tokenizer.chat_template)" in outcome.stderr
+    for arguments in (["hi", "--chat", "hi"], ["--ids", "1", "--chat", "hi"], ["hi", "--system", "x"]):
+        assert command("run", tmp_path / "b.gguf", *arguments).code == 2
+
+
+def test_without_jinja2_the_command_says_what_to_install(model: Path) -> None:
+    """GG-5: only --chat needs the package; exit code 3."""
+    absent = {"jinja2": None, "refruntime.commands.chat_template": None}
+    with mock.patch.dict(sys.modules, absent):
+        sys.modules.pop("refruntime.commands.chat_template")
+        outcome = command("run", model, "--chat", "hi")
+        assert (outcome.code, outcome.stdout) == (3, "")
+        assert "pip install 'refruntime[chat]'" in outcome.stderr
+        assert command("run", model, "hi", "-n", 1).code == 0
+
+
+def test_templates_render_as_in_transformers() -> None:
+    """GG-5: blocks trim their line, loops have controls, JSON is neither ASCII nor HTML, generation marks nothing."""
+    assert render("a\n  {% if true %}\nb\n  {% endif %}\nc", "x") == "a\nb\nc"
+    loop = "{% for m in messages %}{% if loop.index == 2 %}{% break %}{% endif %}{{ m.content }}{% endfor %}"
+    assert render(loop, "x", "y") == "x"
+    assert render("{{ messages | tojson }}", "<é'>") == '[{"role": "user", "content": "<é\'>"}]'
+    assert render("{{ {'b': 1, 'a': [2]} | tojson(indent=1) }}") == '{\n "b": 1,\n "a": [\n  2\n ]\n}'
+    assert render("{% generation %}x{% set y = 1 %}{% endgeneration %}{{ y is defined }}") == "xFalse"
+    assert render("{{ tools is none }}{{ documents is none }}{{ '<b>' }}{{ undefined_name }}") == "TrueTrue<b>"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("a\n{% if %}", "the chat template is broken: line 2: Expected an expression"),
+        ("{{ raise_exception('roles must alternate') }}", "the chat template refuses: roles must alternate"),
+        (
+            "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+            "the chat template refuses: access to attribute '__class__'",
+        ),
+        ("{{ strftime_now.__self__.year }}", "the chat template refuses: access to attribute '__self__'"),
+        ("{{ raise_exception.__globals__.json }}", "the chat template refuses: access to attribute '__globals__'"),
+        ("{{ lipsum.__globals__['os'] }}", "the chat template refuses: access to attribute '__globals__'"),
+        ("{{ messages.append(1) }}", "the chat template refuses: access to attribute 'append'"),
+        ("{{ messages[0].update({'a': 1}) }}", "the chat template refuses: access to attribute 'update'"),
+        ("{{ 1 / 0 }}", "the chat template fails: ZeroDivisionError"),
+        ("{{ range(10 ** 9) | list }}", "the chat template fails: OverflowError"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "the chat template fails: RecursionError"),
+        ("{{ nothing.at.all }}", "the chat template refuses: 'nothing' is undefined"),
+    ],
+)
+def test_what_a_template_must_not_do(template: str, message: str) -> None:
+    """GG-5: a template is a program from a file: the sandbox holds it, and its failures are readable."""
+    with pytest.raises(ChatTemplateError) as caught:
+        render(template, "x")
+    assert caught.value.message.startswith(message)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "unsafe", ["''.__class__", "'{0.__class__}'.format(1)", "'' | attr('__class__')", "strftime_now.__self__"]
+)
+def test_unsafe_attributes_show_nothing(unsafe: str) -> None:
+    """GG-5: an attribute that the sandbox withholds is undefined, however it is reached."""
+    assert render("{{ " + unsafe + " }}") == ""
+
+
+def test_failures_reach_the_command_line(tmp_path: Path) -> None:
+    """GG-5: exit code 1 and one line; text that is not UTF-8 is the contract's failure 3."""
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(model_file("{{ raise_exception('no') }}"))
+    outcome = command("run", path, "--chat", "hi")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "the chat template refuses: no" in outcome.stderr
+    path.write_bytes(model_file("{{ messages[0].content }}"))
+    assert command("run", path, "--chat", "\udcff", "--json").json["status"]["name"] == "InvalidUtf8"
