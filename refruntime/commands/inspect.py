@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from refruntime.commands.shared import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.inspection import Inspection, MetadataLine, inspect_artifact
+from refruntime.model.validated import Hyperparameters
 
 SHOWN_TEXT = 100
 SHOWN_TENSORS = 400
@@ -85,13 +86,19 @@ def print_inspection(report: Inspection, name: str, console: Console) -> None:
     if report.tokenizer is not None:
         _print_pairs("tokenizer", asdict(report.tokenizer), console)
     if report.hyperparameters is not None:
-        _print_pairs("model", {**asdict(report.hyperparameters), "quantization": report.quantization}, console)
+        _print_pairs("model", {**_told(report.hyperparameters), "quantization": report.quantization}, console)
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if report.error is None:
         console.print(Text(f"valid: {len(report.tensors)} tensors, every check of loading passed", style="green"))
     else:
         print_failure(report.error, console)
+
+
+def _told(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Return the hyper-parameters but for those that have their neutral value."""
+    neutral = {item.name: item.default for item in fields(Hyperparameters)}
+    return {name: value for name, value in asdict(hyperparameters).items() if value != neutral[name]}
 
 
 def _print_tensors(report: Inspection, console: Console) -> None:
