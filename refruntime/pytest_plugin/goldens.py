@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from refruntime.differential.consume import GoldenResult
 from refruntime.differential.golden_report import SampleLines
 from refruntime.differential.report import About, case_lines
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import MOST_LIMITS, CaseResult, Suite
+from refruntime.differential.suite import MOST_LIMITS, Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch
 from refruntime.pytest_plugin.settings import PREFIX, VERIFY, Settings
@@ -152,15 +153,16 @@ class GoldenPlugin:
     def report(self, golden: GoldenResult) -> str:
         """Return what happened, as `refruntime diff` says it."""
         settings = self.settings
-        words = f"refruntime diff {settings.build} --golden {settings.consumer.corpus.root}"
+        root = settings.consumer.corpus.root
+        words = shlex.join(["refruntime", "diff", str(settings.build), "--golden", str(root)])
         about = About(settings.build.name, settings.sha256, settings.profile, command=words)
-        result: CaseResult = golden.result
-        lines = case_lines(result, about)
+        lines = case_lines(golden.result, about)
+        last = lines.pop()
         if golden.sample is not None:
-            last = lines.pop()
             lines += [f"  {label:<9} {text}" for label, text in SampleLines(golden.sample).lines]
-            lines.append(last)
-        return "\n".join(lines)
+        if settings.live:  # the frozen answers are those of another profile
+            last = last.replace(f"{words} --filter {golden.id}", f"the same options and {PREFIX}{golden.id}")
+        return "\n".join([*lines, last])
 
 
 class _Item(pytest.Item):

@@ -146,7 +146,7 @@ def _take_nodes(config: pytest.Config, known: Collection[str]) -> set[str]:
 
     They are kept as an option, which worker processes get too; with nothing but goldens named nothing else is run.
     """
-    nodes: list[str] = config.option.refruntime_nodes
+    nodes = list(config.getoption("refruntime_nodes"))
     by_argument = {VERIFY: [VERIFY]}
     for identifier in known:
         by_argument.setdefault(PREFIX + identifier, []).append(PREFIX + identifier)
@@ -154,6 +154,7 @@ def _take_nodes(config: pytest.Config, known: Collection[str]) -> set[str]:
     mine = [argument for argument in config.args if argument in by_argument and not Path(argument).exists()]
     nodes += [node for argument in mine for node in by_argument[argument]]
     config.args = [argument for argument in config.args if argument not in mine]
+    config.option.refruntime_nodes = nodes
     if mine and not config.args:
         config.option.refruntime_only = True
     if getattr(config.option, "refruntime_only", False):

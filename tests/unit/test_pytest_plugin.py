@@ -232,7 +232,7 @@ def test_changed_goldens(run: Run, goldens: Path, tmp_path: Path) -> None:
 
 
 def test_another_profile(run: Run, tmp_path: Path) -> None:
-    """PR-3: answers for another option are computed by the oracle; the same profile in a file changes nothing."""
+    """PR-3, ABI-5: answers for another option, given or declared by the build, are computed by the oracle."""
     profile = tmp_path / "other.toml"
     profile.write_text(Profile(unit_conversion="53 high bits").to_toml())
     draw = "golden/sampling/draw"
@@ -242,7 +242,13 @@ def test_another_profile(run: Run, tmp_path: Path) -> None:
     result.stdout.fnmatch_lines(["*(of *other.toml; the oracle computes the answers)", "1 cases*1 MATCH"])
     result = run(GUEST, draw, f"--refruntime-profile={profile}")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["MISMATCH sampling/draw*"])
+    result.stdout.fnmatch_lines(["MISMATCH sampling/draw*", "  repro     the same options and golden/sampling/draw*"])
+    section = b"tinyrustlm.abi" + json.dumps({"contract": "0.1.0", "profile": {"PR-3": "53 high bits"}}).encode()
+    declaring = tmp_path / "declaring.wasm"
+    declaring.write_bytes(OTHER_DRAW.read_bytes() + bytes([0, len(section) + 1, 14]) + section)
+    result = run(declaring, draw)
+    assert result.ret == 0, result.stdout.str()
+    result.stdout.fnmatch_lines(["*(that the build declares; the oracle computes the answers)", "1 cases*1 MATCH"])
 
 
 def test_selection(run: Run) -> None:
