@@ -1,9 +1,10 @@
-"""Turn a case into a session: the oracle runs its steps, and every token that it samples becomes a state."""
+"""Turn calls into a session: the oracle answers them, and every token that it samples becomes a state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from refruntime.cases.observe import Observation
@@ -13,14 +14,16 @@ from refruntime.client import Client
 from refruntime.contract.profile import Profile
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
+from refruntime.model.bound import Binder, bind_model
+from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
 from refruntime.repl.generator import Generator
 from refruntime.repl.session import Session
 from refruntime.repl.state import Owner, State, Subject, Taken
-from refruntime.repl.workbench import Workbench
+from refruntime.repl.workbench import Float32, Workbench
 from refruntime.runtime import DEFAULT_GENERATOR_SEED, Runtime
 from refruntime.sampling import Choice
-from refruntime.trace import ChoiceEvent, Event, TokensEvent
+from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
 
 
 @dataclass(frozen=True)
@@ -41,88 +44,120 @@ def replay(
     last = len(case.steps) - 1 if until is None else until
     if not 0 <= last < len(case.steps):
         raise ValueError(f"{case.name} has no step {last}; expected 0 .. {len(case.steps) - 1}")
-    writer = _Writer(case, profile if profile is not None else Profile(), numerics)
-    observations = tuple(writer.run(index) for index in range(last + 1))
-    return Replay(observations, writer.session)
+    calls = Calls(case.models, profile, numerics)
+    observations = tuple(calls.run(step) for step in case.steps[: last + 1])
+    return Replay(observations, calls.session)
 
 
-class _Writer:
-    """Run steps one by one and write the states down."""
+class Calls:
+    """A fresh oracle that answers calls one by one; the states behind them are written down.
 
-    def __init__(self, case: Case, profile: Profile, numerics: Numerics | None) -> None:
+    `steps` are the calls so far, `session` is the state behind the last one, None without a model, and `new_sessions`
+    are the states that the last call went through, in order. `bind` may remember models between oracles, and `bench`
+    the workbench of a model.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, bytes],
+        profile: Profile | None = None,
+        numerics: Numerics | None = None,
+        *,
+        bind: Binder = bind_model,
+        bench: Callable[[Transformer], Workbench] = Workbench,
+    ) -> None:
+        self.steps: tuple[Step, ...] = ()
         self.session: Session | None = None
-        self._events: list[Event] = []
-        self._case, self._profile = case, profile
-        self._abi = ExportedABI(profile, numerics=numerics, tracer=self)
-        self._run = CaseRun(Client(ReferenceEngine(self._abi)), profile, case.models)
-        self._runtime_generator = Generator.fresh(DEFAULT_GENERATOR_SEED, profile)
+        self.new_sessions: tuple[Session, ...] = ()
+        self._models, self._bench = models, bench
+        self._profile = profile if profile is not None else Profile()
+        self._events: list[tuple[Event, Float32 | None]] = []
+
+        def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
+            return Runtime(profile, numerics, tracer, bind=bind)
+
+        self._abi = ExportedABI(self._profile, numerics=numerics, tracer=self, runtime_type=runtime)
+        self._run = CaseRun(Client(ReferenceEngine(self._abi)), self._profile, models)
+        self._runtime_generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self._profile)
 
     def event(self, event: Event) -> None:
-        self._events.append(event)
+        """Remember an event, a choice together with the logits that it was made from."""
+        if isinstance(event, ChoiceEvent) and self._abi.runtime is not None:
+            self._events.append((event, self._abi.runtime.context.sampled_logits))
+        elif isinstance(event, TokensEvent):
+            self._events.append((event, None))
 
-    def run(self, index: int) -> Observation:
+    def run(self, step: Step) -> Observation:
+        """Make one call. HostMisuse where the contract leaves undefined what happens; no call goes on after it."""
         self._events.clear()
-        step = self._case.steps[index]
+        before = self.session
         observation = self._run.run(step)
+        self.steps = (*self.steps, step)
         runtime = self._abi.runtime
         if runtime is None or runtime.model is None:
-            self.session = None
+            self.session, self.new_sessions = None, ()
             return observation
-        script = self._case.steps[: index + 1]
-        if self.session is None or self.session.subject.bench.transformer is not runtime.model.transformer:
+        loaded = isinstance(step, Load) and observation.value == 0
+        if self.session is None or loaded or self._is_other(self.session, runtime):
             self.session = self._loaded(step, runtime)
-        self._write_events(step, script, runtime)
+        self._write_events(step, runtime)
         self._runtime_generator = self._runtime_generator_now(runtime)
-        self._close(script, runtime)
+        self._close(runtime)
+        newer = takewhile(lambda session: session is not before, self._present.history())
+        self.new_sessions = tuple(newer)[::-1]
         return observation
+
+    @staticmethod
+    def _is_other(session: Session, runtime: Runtime) -> bool:
+        return session.subject.bench.transformer is not runtime.resident().transformer
 
     def _loaded(self, step: Step, runtime: Runtime) -> Session:
         model = runtime.resident()
         name = step.model if isinstance(step, Load) else "model"
-        artifact = self._case.models.get(name)
-        subject = Subject(Workbench(model.transformer), model.tokenizer, self._profile, name, artifact)
+        artifact = self._models.get(name)
+        subject = Subject(self._bench(model.transformer), model.tokenizer, self._profile, name, artifact)
         return Session.of(subject, State(sampling=runtime.sampling))
 
-    def _write_events(self, step: Step, script: tuple[Step, ...], runtime: Runtime) -> None:
+    def _write_events(self, step: Step, runtime: Runtime) -> None:
         """Write a state for the prompt and one for each token that this step sampled."""
         owner: Owner = "runtime"
         generator = self._runtime_generator
-        for event in self._events:
+        for event, logits in self._events:
             if isinstance(event, TokensEvent):
                 owner, generator = "generate", Generator.fresh(runtime.sampling.seed, self._profile)  # GEN-7
-                spoken = script[:-1] if isinstance(step, Generate) else script
+                if self._profile.generator_on_generate == "reseeded":
+                    self._runtime_generator = generator
                 self._then(
                     sampling=runtime.sampling,
+                    runtime_generator=self._runtime_generator,
                     prompt_ids=event.ids,
                     taken=(),
                     owner=owner,
                     generate_generator=generator,
-                    script=self._part(spoken, step, 0),
+                    script=self._part(step, 0),
                 )
-            elif isinstance(event, ChoiceEvent):
-                generator = self._take(event.choice, generator, owner, script, step, runtime)
+            elif isinstance(event, ChoiceEvent) and logits is not None:
+                generator = self._take(event.choice, logits, generator, owner, step, runtime)
 
     def _take(
-        self, choice: Choice, generator: Generator, owner: Owner, script: tuple[Step, ...], step: Step, runtime: Runtime
+        self, choice: Choice, logits: Float32, generator: Generator, owner: Owner, step: Step, runtime: Runtime
     ) -> Generator:
         session = self._present
-        logits, taken = session.next_logits, session.state.taken
+        taken = session.state.taken
         made = Taken(choice.token, choice, logits, runtime.sampling, generator, owner, len(session.ids))
         after = generator.after(choice.generator_state, choice.draw is not None)
-        spoken = script[:-1] if isinstance(step, Generate) else script
         self._then(
             sampling=runtime.sampling,
             taken=(*taken, made),
             owner=owner,
-            script=self._part(spoken, step, len(taken) + 1),
+            script=self._part(step, len(taken) + 1),
             **{f"{owner}_generator": after},
         )
         return after
 
-    @staticmethod
-    def _part(script: Sequence[Step], step: Step, tokens: int) -> tuple[Step, ...]:
+    def _part(self, step: Step, tokens: int) -> tuple[Step, ...]:
         """Return the calls that lead to the first tokens of a generation."""
-        return (*script, Generate(step.prompt, tokens)) if isinstance(step, Generate) else tuple(script)
+        return (*self.steps[:-1], Generate(step.prompt, tokens)) if isinstance(step, Generate) else self.steps
 
     def _runtime_generator_now(self, runtime: Runtime) -> Generator:
         """Return the runtime-owned generator, whose seed is the configured one where it was reseeded (SC-3, PR-4)."""
@@ -132,10 +167,10 @@ class _Writer:
         fresh = Generator.fresh(runtime.sampling.seed, self._profile)
         if state == fresh.state:
             return fresh
-        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.draw is not None for event in self._events)
+        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.draw is not None for event, _ in self._events)
         return Generator(known.seed, known.draws + drawn, state)
 
-    def _close(self, script: tuple[Step, ...], runtime: Runtime) -> None:
+    def _close(self, runtime: Runtime) -> None:
         """Make the last state that of the runtime after the step: a failure or a reset cleared the context."""
         state = self._present.state
         cleared = runtime.resident().cache.length == 0
@@ -144,12 +179,12 @@ class _Writer:
             sampling=runtime.sampling,
             prompt_ids=() if cleared else state.prompt_ids,
             taken=() if cleared else state.taken,
-            owner="runtime" if state.taken and not cleared else state.owner,
+            owner="generate" if cleared else "runtime" if state.taken else state.owner,
             generate_generator=None if cleared else state.generate_generator,
             runtime_generator=self._runtime_generator,
-            script=script,
+            script=self.steps,
         )
-        wrote_the_end = any(isinstance(event, ChoiceEvent | TokensEvent) for event in self._events)
+        wrote_the_end = any(isinstance(event, ChoiceEvent | TokensEvent) for event, _ in self._events)
         replaces = not state.script or (wrote_the_end and not (cleared and state.prompt_ids))
         before = self._present.before if replaces else self._present
         self.session = Session.of(self._present.subject, closed, before)

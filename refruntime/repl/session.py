@@ -7,7 +7,8 @@
 
 A session says what a host could have done: `prompt` and `step` are the export `generate` one token at a time, with its
 fresh generator (GEN-7); after `set` in the middle, or after the generation ended, `step` is `generate_next_token` with
-the runtime-owned generator (NT-4). Only `force` is beyond any export.
+the runtime-owned generator (NT-4). What no export can do, such as `force`, goes on as if one could; `state.unspeakable`
+then says what it was.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ from refruntime.repl.state import (
     State,
     Subject,
     Taken,
+    anew,
     called,
+    check_prompt_length,
     encode_prompt,
     finished,
     generated_ids,
+    is_prompt,
     tokens_of,
+    unspeakable_text,
+    unspeakable_token,
 )
 from refruntime.repl.what_if import WhatIf, what_if
 from refruntime.repl.why import Why
@@ -98,33 +104,49 @@ class Session:
         step = Configure(float(sampling.temperature), sampling.top_k, float(sampling.top_p), sampling.seed)
         if self.state.taken:
             return self._then(
-                sampling=sampling, runtime_generator=runtime, owner="runtime", script=(*self.state.script, step)
+                sampling=sampling,
+                runtime_generator=runtime,
+                owner="runtime",
+                script=(*self.state.script, step),
+                unspeakable=self._unspeakable_continuation(),
             )
-        generator = fresh if self.state.prompt_ids else None
+        begun = bool(self.state.prompt_ids)
+        if begun and profile.generator_on_generate == "reseeded":
+            runtime = fresh
         script = list(self.state.script)
-        place = len(script) - 1 if script and isinstance(script[-1], Generate) else len(script)
-        script.insert(place, step)
+        script.insert(len(script) - 1 if script and is_prompt(script[-1]) else len(script), step)
         return self._then(
-            sampling=sampling, runtime_generator=runtime, generate_generator=generator, script=tuple(script)
+            sampling=sampling,
+            runtime_generator=runtime,
+            generate_generator=fresh if begun else None,
+            script=tuple(script),
         )
 
     def prompt(self, prompt: Prompt) -> Self:
-        """Begin a generation: text (BOS as the model says, GEN-2) or ids. Statuses 2, 3, 11, 13 are raised by name."""
-        subject = self.subject
+        """Begin a generation: text (BOS as the model says, GEN-2) or ids, which no export takes.
+
+        Statuses 2, 3, 11, 13 are raised by name (GEN-1 .. GEN-3).
+        """
+        subject, state = self.subject, self.state
+        fresh = Generator.fresh(state.sampling.seed, subject.profile)
+        runtime = fresh if subject.profile.generator_on_generate == "reseeded" else state.runtime_generator
+        script, unspeakable = called(state.script), state.unspeakable
+        if unspeakable and (again := anew(subject, state)):
+            script, unspeakable = again, ""
         if isinstance(prompt, str | bytes):
             raw = raw_bytes(prompt)
-            ids, unspeakable = encode_prompt(subject, raw), ""
-            script: tuple[Step, ...] = (*called(self.state.script), Generate(raw, 0))
+            ids = encode_prompt(subject, raw)
+            script = (*script, Generate(raw, 0))
         else:
             ids = checked_ids(prompt, subject.tokenizer.vocab_size)
-            script, unspeakable = called(self.state.script), "the prompt was given as ids, which no export takes"
-        if not 0 < len(ids) < subject.bench.capacity:
-            raise SessionError(f"the prompt has {len(ids)} ids; expected 1 .. {subject.bench.capacity - 1} (GEN-3)")
+            unspeakable = "the prompt was given as ids, which no export takes"
+        check_prompt_length(subject, ids)
         return self._then(
             prompt_ids=tuple(ids),
             taken=(),
             owner="generate",
-            generate_generator=Generator.fresh(self.state.sampling.seed, subject.profile),
+            generate_generator=fresh,
+            runtime_generator=runtime,
             script=script,
             unspeakable=unspeakable,
         )
@@ -167,17 +189,33 @@ class Session:
             len(self.ids),
             forced is not None,
         )
-        changes: dict[str, Any] = {f"{owner}_generator": after, "owner": owner}
-        if taken.forced:
-            changes["unspeakable"] = "a token was forced, which no export does"
-        return self._then(taken=(*state.taken, taken), script=self._script_after_token(owner), **changes)
+        unspeakable = "a token was forced, which no export does"
+        if not taken.forced:
+            unspeakable = self._unspeakable_continuation() if owner == "runtime" else state.unspeakable
+        if owner == "runtime" and not unspeakable:
+            unspeakable = unspeakable_token(subject, (*state.taken, taken))
+        return self._then(
+            taken=(*state.taken, taken),
+            owner=owner,
+            script=self._script_after_token(owner),
+            unspeakable=unspeakable,
+            **{f"{owner}_generator": after},
+        )
 
     def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
+        """Return the calls with one more token; what no export can do does not get into them."""
         script = self.state.script
-        if owner == "generate" and script and isinstance(script[-1], Generate):
-            last = script[-1]
+        if self.state.unspeakable:
+            return script
+        last = script[-1]
+        if owner == "generate" and isinstance(last, Generate):
             return (*script[:-1], Generate(last.prompt, last.max_new_tokens + 1))
         return (*script, NEXT_TOKEN)
+
+    def _unspeakable_continuation(self) -> str:
+        """Say why no call goes on behind the last token of a `generate`, empty if one does or none has to."""
+        state = self.state
+        return state.unspeakable or (unspeakable_text(self.subject, state) if state.owner == "generate" else "")
 
     def next(self, count: int = 1) -> Self:
         """Call `generate_next_token`: from now on the runtime-owned generator draws (NT-4), also after a stop token."""
@@ -190,8 +228,16 @@ class Session:
 
     def reset(self) -> Self:
         """Clear the context as `reset_context` does; model and sampling configuration stay (ST-5)."""
-        script = (*called(self.state.script), RESET)
-        return self._then(prompt_ids=(), taken=(), owner="generate", generate_generator=None, script=script)
+        state, profile = self.state, self.subject.profile
+        reseeded = Generator.fresh(state.sampling.seed, profile)
+        return self._then(
+            prompt_ids=(),
+            taken=(),
+            owner="generate",
+            generate_generator=None,
+            runtime_generator=reseeded if profile.generator_on_reset == "reseeded" else state.runtime_generator,
+            script=(*called(state.script), RESET),
+        )
 
     def back(self, count: int = 1) -> Session:
         """Return the session as it was `count` words or tokens ago."""

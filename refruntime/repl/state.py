@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from refruntime.cases.steps import Generate, Step
+from refruntime.cases.steps import Configure, Generate, Load, Step
 from refruntime.contract.profile import Profile
+from refruntime.errors import ContextExceeded, ContractError, InvalidLength
 from refruntime.repl.generator import Generator
 from refruntime.repl.workbench import Float32, Workbench
+from refruntime.runtime import DEFAULT_GENERATOR_SEED
 from refruntime.sampling import Choice, SamplingConfig
 from refruntime.tokenizers.base import Tokenizer
-from refruntime.utf8 import checked_prompt
+from refruntime.utf8 import checked_prompt, result_text
 
 Owner = Literal["generate", "runtime"]
 """Whose generator draws: that of one `generate`, or the one that the runtime owns."""
@@ -41,7 +43,11 @@ class Taken:
 
 @dataclass(frozen=True)
 class State:
-    """Everything that decides what comes next. `script` are the calls of a host that lead here, if calls can."""
+    """Everything that decides what comes next.
+
+    `script` are the calls of a host that lead here; where no calls can, `unspeakable` says what no export does, and the
+    script is that of the moment before.
+    """
 
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     prompt_ids: tuple[int, ...] = ()
@@ -79,16 +85,86 @@ def finished(subject: Subject, state: State, owner: Owner) -> str:
     return ""
 
 
+def is_prompt(step: Step) -> bool:
+    """Say whether a step is a prompt from which no token was sampled yet, which no export can call."""
+    return isinstance(step, Generate) and step.max_new_tokens == 0
+
+
 def called(script: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return a script without a last prompt from which no token was sampled: no call of an export does that."""
-    last = script[-1] if script else None
-    return script[:-1] if isinstance(last, Generate) and last.max_new_tokens == 0 else script
+    return script[:-1] if script and is_prompt(script[-1]) else script
+
+
+def anew(subject: Subject, state: State) -> tuple[Step, ...]:
+    """Return the calls that bring a fresh runtime to where a next prompt finds this one; none if no calls do.
+
+    A new generation owes nothing to the one before but the configuration and the runtime-owned generator.
+    """
+    sampling, profile = state.sampling, subject.profile
+    configured = sampling != SamplingConfig()
+    reseeded = configured and profile.sampling_config_reseeds == "yes"
+    if subject.artifact is None or state.runtime_generator != Generator.fresh(
+        sampling.seed if reseeded else DEFAULT_GENERATOR_SEED, profile
+    ):
+        return ()
+    load = Load(subject.name)
+    if not configured:
+        return (load,)
+    return load, Configure(float(sampling.temperature), sampling.top_k, float(sampling.top_p), sampling.seed)
+
+
+def unspeakable_text(subject: Subject, state: State) -> str:
+    """Say why the text of a generation makes `generate` fail, which clears the context (GEN-9, GEN-10, ST-7)."""
+    text = subject.tokenizer.decode(generated_ids(subject, state))
+    failure = _refused(text, subject.profile)
+    return f"`generate` fails with the text so far and clears the context ({failure})" if failure else ""
+
+
+def unspeakable_token(subject: Subject, taken: tuple[Taken, ...]) -> str:
+    """Say why the last token makes `generate_next_token` fail, which clears the context (NT-6, NT-7)."""
+    if taken[-1].token in subject.tokenizer.stop_ids:
+        return ""
+    ids = [taken[-1].token]
+    if subject.profile.continuation_result == "all generated text":
+        ids = [each.token for each in taken if each.token not in subject.tokenizer.stop_ids]
+    failure = _refused(subject.tokenizer.decode(ids), subject.profile)
+    return (
+        f"`generate_next_token` fails with token {taken[-1].token} and clears the context ({failure})"
+        if failure
+        else ""
+    )
+
+
+def _refused(text: bytes, profile: Profile) -> str:
+    try:
+        result_text(text, profile)
+    except ContractError as error:
+        return f"{error.status.name}, {error.rule}"
+    return ""
 
 
 def encode_prompt(subject: Subject, raw: bytes) -> list[int]:
-    """Encode a prompt as `generate` does: one terminal EOS is removed (GEN-2)."""
+    """Encode a prompt as `generate` does: one terminal EOS is removed (GEN-2). Statuses 2, 3, 13."""
+    if not raw:
+        raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
     ids = subject.tokenizer.encode(checked_prompt(raw))
     return ids[:-1] if ids and ids[-1] == subject.tokenizer.eos_id else ids
+
+
+def check_prompt_length(subject: Subject, ids: Sequence[int]) -> None:
+    """Refuse a prompt without ids, or one that leaves no room in the context (GEN-3): statuses 2, 11."""
+    if not ids:
+        raise InvalidLength(
+            "the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1", found=0
+        )
+    if len(ids) >= subject.bench.capacity:
+        raise ContextExceeded(
+            "the encoded prompt does not leave room in the context",
+            rule="GEN-3",
+            field="prompt_tokens",
+            expected=f"< {subject.bench.capacity}",
+            found=len(ids),
+        )
 
 
 def tokens_of(tokenizer: Tokenizer, wanted: bytes) -> Sequence[int]:

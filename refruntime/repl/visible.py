@@ -44,7 +44,8 @@ def cell(raw: bytes, width: int = 24) -> str:
     A combining mark without a base gets a dotted circle, emoji parts whose width depends on the terminal are escaped,
     and text that runs from right to left is closed in marks (U+200E), so that the columns beside it stay in place.
     """
-    text, marks, wide = [], MOST_MARKS, 0
+    text: list[str] = []
+    marks = wide = 0
     for character in visible(raw):
         shown = character
         if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Mc"):

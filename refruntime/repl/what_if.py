@@ -33,13 +33,28 @@ class Alternative:
 class WhatIf:
     """What was chosen beside what would have been; `changed` are the alternatives with another token."""
 
+    taken: Taken
     chosen: Alternative
     alternatives: tuple[Alternative, ...]
+
+    def __str__(self) -> str:
+        """Show the alternatives side by side in plain text."""
+        from refruntime.repl.text import as_string, what_if_shown
+
+        return as_string(what_if_shown(self))
 
     @property
     def changed(self) -> tuple[Alternative, ...]:
         """Return the alternatives that give another token than the sampler's."""
         return tuple(each for each in self.alternatives if each.choice.token != self.chosen.choice.token)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return the tokens as plain values."""
+        rows = [
+            {"with": each.label, "token": each.choice.token, "bytes": each.raw.hex(), "changed": each in self.changed}
+            for each in self.alternatives
+        ]
+        return {"token": self.chosen.choice.token, "bytes": self.chosen.raw.hex(), "alternatives": rows}
 
 
 def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mapping[str, Any]) -> WhatIf:
@@ -58,12 +73,15 @@ def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mappi
 
     chosen = Alternative("as it was", taken.choice, tokenizer.decode([taken.choice.token]))
     if not changes:
-        return WhatIf(chosen, tuple(alternative(label, taken.sampling, other) for label, other in _options(profile)))
+        return WhatIf(
+            taken, chosen, tuple(alternative(label, taken.sampling, other) for label, other in _options(profile))
+        )
     values = {name: changes[name] for name in SAMPLING if name in changes}
     options = {_rule_key(name): str(value) for name, value in changes.items() if name not in SAMPLING}
-    sampling, other = _sampling(taken.sampling, values), _profile(profile, options)
-    label = ", ".join(f"{name} = {value}" for name, value in {**values, **options}.items())
-    return WhatIf(chosen, (alternative(label, sampling, other, values.get("seed")),))
+    sampling, chosen_options = _sampling(taken.sampling, values), _full_options(options)
+    other = Profile.from_choices({**profile.choices(), **chosen_options})
+    label = ", ".join(f"{name} = {value}" for name, value in {**values, **chosen_options}.items())
+    return WhatIf(taken, chosen, (alternative(label, sampling, other, values.get("seed")),))
 
 
 def _sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:
@@ -90,9 +108,10 @@ def _rule_key(name: str) -> str:
     return name.replace("_", "-", 1) if name[:2].isupper() else name
 
 
-def _profile(profile: Profile, options: Mapping[str, str]) -> Profile:
+def _full_options(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of profile keys in full; the beginning of one is enough, such as `53`. ProfileError."""
     switches = {switch.key: switch for switch in Profile.switches()}
-    choices = profile.choices()
+    full = {}
     for key, option in options.items():
         switch = switches.get(key)
         if switch is None:
@@ -102,5 +121,5 @@ def _profile(profile: Profile, options: Mapping[str, str]) -> Profile:
         ]
         if len(fits) != 1:
             raise ProfileError(f"{key}: expected one of {', '.join(map(repr, switch.options))}; found {option!r}")
-        choices[key] = fits[0]
-    return Profile.from_choices(choices)
+        full[key] = fits[0]
+    return full

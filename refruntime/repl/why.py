@@ -39,7 +39,7 @@ class Candidate:
 
 
 class Why:
-    """The explanation of one sampled token; prints itself, in notebooks too, and gives plain values."""
+    """The explanation of one sampled token; `print` shows it, and `to_dict` gives plain values."""
 
     def __init__(self, taken: Taken, tokenizer: Tokenizer, profile: Profile) -> None:
         self.taken = taken
@@ -87,6 +87,21 @@ class Why:
             if rank is not None and rank - 1 not in places:
                 places.append(rank - 1)
         return [self.candidate(place) for place in places]
+
+    def telling(self, count: int) -> list[Candidate]:
+        """Return the first candidates and those at every edge, by rank: winner, neighbours, crossing, the cuts."""
+        edges = [*self.neighbours, *(self.edge_of_top_k or ()), self.crossing]
+        candidates = {each.rank: each for each in (*self.candidates(count), *edges) if each is not None}
+        cut = self.choice.cut
+        if cut is not None and cut.kept < self.order.size:
+            candidates |= {each.rank: each for each in (self.candidate(cut.kept - 1), self.candidate(cut.kept))}
+        return [candidates[rank] for rank in sorted(candidates)]
+
+    def __str__(self) -> str:
+        """Explain the choice in plain text."""
+        from refruntime.repl.text import as_string, why_shown
+
+        return as_string(why_shown(self))
 
     @property
     def edge_of_top_k(self) -> tuple[Candidate, Candidate] | None:

@@ -1,0 +1,153 @@
+"""What the words work with and never change: the models by name, the contract, the build, the goldens, progress."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from refruntime.api import Artifact, artifact_bytes
+from refruntime.cases.golden_corpus import Corpus
+from refruntime.cases.steps import Case, Load, Step, describe
+from refruntime.contract.limits import MAX_TRANSFER_BYTES
+from refruntime.contract.profile import Profile
+from refruntime.differential.compare import outcome
+from refruntime.differential.verdict import is_failure
+from refruntime.engines.base import Engine
+from refruntime.model.bound import BoundModels, bind_model
+from refruntime.model.forward import Transformer
+from refruntime.numerics import Numerics, Seq32
+from refruntime.repl.from_case import Calls
+from refruntime.repl.generator import Generator
+from refruntime.repl.session import Session
+from refruntime.repl.state import SessionError, State, Subject, called
+from refruntime.repl.words import Place
+from refruntime.repl.workbench import Workbench
+from refruntime.runtime import DEFAULT_GENERATOR_SEED
+
+MODEL_SUFFIXES: Final = (".slm1", ".slm", ".gguf")
+"""File names that completion offers as models."""
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
+
+
+def no_progress(_description: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
+    """Show nothing."""
+    return nullcontext(lambda _steps: None)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build to compare with: its name and SHA-256, and a function that makes a fresh instance."""
+
+    name: str
+    sha256: str
+    fresh: Callable[[], Engine]
+
+
+@dataclass
+class Desk:
+    """Everything around a session. `specs` are models as a golden case writes them, by name, where they came from one.
+
+    What is kept here saves time and changes no answer: bound models, workbenches, the oracle that stands where the last
+    call left it.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    numerics: Numerics = field(default_factory=Seq32)
+    models: dict[str, Artifact] = field(default_factory=dict)
+    specs: Mapping[str, Any] = field(default_factory=dict)
+    build: Build | None = None
+    golden: Corpus = field(default_factory=lambda: Corpus(Path("golden")))
+    progress: Progress = no_progress
+    _bind: BoundModels = field(default_factory=BoundModels)
+    _benches: dict[int, Workbench] = field(default_factory=dict)
+    _contents: dict[str, bytes] = field(default_factory=dict)
+    _calls: Calls | None = None
+
+    # Models --------------------------------------------------------------------------------------------------------
+
+    def add_model(self, path: Path) -> str:
+        """Take a file as a model and return the name that stands for it in calls: OSError."""
+        for name, known in self.models.items():
+            if known == path:
+                return name
+        artifact_bytes(path)  # whether it can be read is said now, not at the first call
+        base = re.sub(r"[^a-z0-9._-]+", "-", path.name.lower()).lstrip("._-") or "model"
+        base = re.sub(r"\.(slm1|slm|gguf)$", "", base) or "model"
+        name, number = base, 2
+        while name in self.models:
+            name, number = f"{base}-{number}", number + 1
+        self.models[name] = path
+        return name
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a model for a transfer. SessionError where no transfer takes so many (MEM-2); OSError."""
+        if name not in self._contents:
+            data = artifact_bytes(self.models[name])
+            size = memoryview(data).nbytes
+            if size > MAX_TRANSFER_BYTES:
+                raise SessionError(
+                    f"model {name} has {size} bytes and a transfer takes at most {MAX_TRANSFER_BYTES} (MEM-2), "
+                    "so that no call loads it; words such as `prompt` and `step` work without calls"
+                )
+            self._contents[name] = bytes(data)
+        return self._contents[name]
+
+    def opened(self, name: str) -> Place:
+        """Return a fresh session with a model, as if a host had loaded it: statuses 4 to 10; OSError."""
+        data = artifact_bytes(self.models[name])
+        bind = self._bind if memoryview(data).nbytes <= MAX_TRANSFER_BYTES else bind_model
+        with self.progress("loading", None):
+            bound = bind(data, self.profile, self.numerics)
+        subject = Subject(self._bench(bound.transformer), bound.tokenizer, self.profile, name, self.models[name])
+        generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
+        return Place.of(Session.of(subject, State(runtime_generator=generator, script=(Load(name),))), None)
+
+    def _bench(self, transformer: Transformer) -> Workbench:
+        return self._benches.setdefault(id(transformer), Workbench(transformer))
+
+    # Calls ---------------------------------------------------------------------------------------------------------
+
+    def case(self, name: str, script: tuple[Step, ...]) -> Case:
+        """Return calls as a case with the models that they load."""
+        loaded = dict.fromkeys(step.model for step in script if isinstance(step, Load))
+        return Case(name, script, {each: self.content(each) for each in loaded})
+
+    def call(self, place: Place, step: Step) -> tuple[Place, list[str]]:
+        """Let the oracle answer one more call; returns the place behind it, and which earlier calls failed on the way.
+
+        SessionError where something led here that no export does. HostMisuse where the contract leaves undefined what
+        happens.
+        """
+        if place.unspeakable:
+            raise SessionError(f"no call leads on from here, because {place.unspeakable}; `back` and `prompt` help")
+        script = called(place.script)
+        calls, notes = self._standing_at(script, step)
+        observation = calls.run(step)
+        self._calls = calls
+        if not calls.new_sessions:
+            return Place(calls.steps, None, place, observation), notes
+        for session in calls.new_sessions:
+            place = Place.of(session, place)
+        return Place(place.script, place.session, place.before, observation), notes
+
+    def _standing_at(self, script: tuple[Step, ...], step: Step) -> tuple[Calls, list[str]]:
+        """Return an oracle that answered `script`: the one of the last call if it stands there, else a fresh one."""
+        calls, self._calls = self._calls, None  # an interrupted call leaves none behind
+        self.case("models", (*script, step))  # brings the models into memory that the calls load
+        if calls is not None and calls.steps == script:
+            return calls, []
+        calls = Calls(self._contents, self.profile, self.numerics, bind=self._bind, bench=self._bench)
+        notes = []
+        with self.progress("replaying the calls so far", len(script)) as advance:
+            for index, each in enumerate(script):
+                observation = calls.run(each)
+                if is_failure(observation):
+                    notes.append(f"call {index} {describe(each)} gave {outcome(observation)}")
+                advance(1)
+        return calls, notes

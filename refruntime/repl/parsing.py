@@ -1,0 +1,151 @@
+"""Read a line: a word and its arguments, with quotes and escapes.
+
+    prompt "Once upon\\n a time"      force 'x'      set temperature=0.8 top_k=40      # a comment
+
+Arguments are separated by white space, which inside quotes belongs to the argument. Escapes: `\\n \\t \\r \\0`, a
+backslash before a backslash, a quote or a space, `\\xHH` for a byte, `\\u{H..}` for a character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+SIMPLE_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", '"': '"', "'": "'", " ": " "}
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u\{([0-9a-fA-F]{1,6})\}|(.))", re.DOTALL)
+
+
+class WrongWord(ValueError):
+    """The line is no word, or its arguments are not those of the word; the message says what was expected."""
+
+
+class OpenQuote(WrongWord):
+    """A quote is not closed: a terminal asks for the rest."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument: `raw` bytes after escapes; `quoted` tells text that is not to be read as a number or an option."""
+
+    raw: bytes
+    quoted: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the text; bytes that are no UTF-8 become surrogates, as Python reads a command line."""
+        return self.raw.decode("utf-8", "surrogateescape")
+
+
+def split_line(line: str) -> list[Argument]:
+    """Split a line into its word and arguments; none for an empty line or a comment. WrongWord, OpenQuote."""
+    arguments = []
+    at = 0
+    while at < len(line):
+        if line[at].isspace():
+            at += 1
+        elif line[at] == "#":
+            break
+        else:
+            argument, at = _argument(line, at)
+            arguments.append(argument)
+    return arguments
+
+
+def _argument(line: str, at: int) -> tuple[Argument, int]:
+    raw, quoted = b"", False
+    while at < len(line) and not line[at].isspace():
+        character = line[at]
+        if character in "\"'":
+            part, at = _until_quote(line, at + 1, character)
+            raw, quoted = raw + part, True
+        elif character == "\\":
+            part, at = _escape(line, at)
+            raw += part
+        else:
+            raw, at = raw + _bytes(character), at + 1
+    return Argument(raw, quoted), at
+
+
+def _until_quote(line: str, at: int, quote: str) -> tuple[bytes, int]:
+    raw = b""
+    while at < len(line):
+        if line[at] == quote:
+            return raw, at + 1
+        if line[at] == "\\":
+            part, at = _escape(line, at)
+        else:
+            part, at = _bytes(line[at]), at + 1
+        raw += part
+    raise OpenQuote(f"the quote {quote} is not closed")
+
+
+def _escape(line: str, at: int) -> tuple[bytes, int]:
+    match = _ESCAPE.match(line, at)
+    if match is None and at + 1 == len(line):
+        raise OpenQuote("a backslash at the end escapes nothing")
+    byte, code, simple = match.groups() if match is not None else (None, None, None)
+    if match is not None and byte is not None:
+        return bytes.fromhex(byte), match.end()
+    if match is not None and code is not None and int(code, 16) <= 0x10FFFF:
+        return chr(int(code, 16)).encode("utf-8", "surrogatepass"), match.end()
+    if match is not None and simple in SIMPLE_ESCAPES:
+        return _bytes(SIMPLE_ESCAPES[simple]), match.end()
+    raise WrongWord(f"unknown escape {line[at : at + 2]!r}; expected \\n \\t \\r \\0 \\\\ \\\" \\' \\xHH or \\u{{H..}}")
+
+
+def _bytes(character: str) -> bytes:
+    try:
+        return character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return character.encode("utf-8", "surrogatepass")
+
+
+# What words expect of their arguments --------------------------------------------------------------------------------
+
+
+def named_values(arguments: Sequence[Argument]) -> dict[str, str]:
+    """Return `key=value` arguments as they are written. WrongWord for another form or a repeated key."""
+    values: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.text.partition("=")
+        if not equals or not name:
+            raise WrongWord(f"expected NAME=VALUE, found {argument.text!r}")
+        if name in values:
+            raise WrongWord(f"{name} is there twice")
+        values[name] = value
+    return values
+
+
+def integer(text: str, what: str, low: int | None = None, high: int | None = None) -> int:
+    """Read an integer, decimal or 0x. WrongWord says what was expected."""
+    try:
+        number = int(text, 0) if text.lower().lstrip("-").startswith("0x") else int(text)
+    except ValueError:
+        raise WrongWord(f"{what}: expected an integer, found {text!r}") from None
+    if (low is not None and number < low) or (high is not None and number > high):
+        span = f"{low} or more" if high is None else f"{low} .. {high}"
+        raise WrongWord(f"{what}: expected {span}, found {number}")
+    return number
+
+
+def number(text: str, what: str) -> float:
+    """Read a decimal or hexadecimal float. WrongWord says what was expected."""
+    try:
+        return float.fromhex(text) if "0x" in text.lower() else float(text)
+    except (ValueError, OverflowError):
+        raise WrongWord(f"{what}: expected a number, found {text!r}") from None
+
+
+def optional_count(arguments: Sequence[Argument], what: str, default: int, most: int = 1_000_000) -> int:
+    """Return the only argument as a count of at least 1, the default without arguments. WrongWord."""
+    if len(arguments) > 1:
+        raise WrongWord(f"expected at most one argument, {what}; found {len(arguments)}")
+    return integer(arguments[0].text, what, 1, most) if arguments else default
+
+
+def no_arguments(arguments: Sequence[Argument]) -> None:
+    """Refuse arguments. WrongWord."""
+    if arguments:
+        raise WrongWord(f"expected no arguments, found {arguments[0].text!r}")

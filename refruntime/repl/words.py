@@ -1,0 +1,118 @@
+"""The words of the REPL: one table from which help, completion and the documentation come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import RenderableType
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Step
+from refruntime.repl.parsing import Argument, WrongWord
+from refruntime.repl.session import Session
+from refruntime.repl.state import SessionError
+
+if TYPE_CHECKING:
+    from refruntime.repl.desk import Desk
+
+Completes = Literal["nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "file"]
+"""What the arguments of a word can be completed with."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a person stands: the calls so far, the session behind them (None without a model), and the way here.
+
+    `observation` is what the last call answered, if the word was a call.
+    """
+
+    script: tuple[Step, ...] = ()
+    session: Session | None = None
+    before: Place | None = None
+    observation: Observation | None = None
+
+    @classmethod
+    def of(cls, session: Session, before: Place | None) -> Place:
+        """Return the place behind a session."""
+        return cls(session.state.script, session, before)
+
+    @property
+    def unspeakable(self) -> str:
+        """Say what led here that no export does, empty if calls alone lead here."""
+        return self.session.state.unspeakable if self.session is not None else ""
+
+    @property
+    def present(self) -> Session:
+        """Return the session. SessionError without a model."""
+        if self.session is None:
+            raise SessionError("no model is resident; `load` loads one")
+        return self.session
+
+
+@dataclass(frozen=True)
+class Position:
+    """Everything that words change, as a value: the place on each branch, and which branch one is on."""
+
+    place: Place
+    branch: str = "main"
+    branches: Mapping[str, Place] = field(default_factory=dict)
+
+    def at(self, place: Place) -> Position:
+        """Return the position with another place on this branch."""
+        return replace(self, place=place)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a word gives: the position afterwards, a document for machines, what people see, and why it failed if so."""
+
+    position: Position
+    document: Mapping[str, Any] = field(default_factory=dict)
+    shown: Sequence[RenderableType] = ()
+    failed: str = ""
+    leaves: bool = False
+
+
+Function = Callable[["Desk", Position, Sequence[Argument]], Answer]
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word: how its arguments are written, what it does in one line, an example, and the function."""
+
+    name: str
+    arguments: str
+    help: str
+    example: str
+    function: Function
+    completes: Completes = "nothing"
+
+    @property
+    def usage(self) -> str:
+        """Return the word with its arguments."""
+        return f"{self.name} {self.arguments}".strip()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Words that belong together, under a heading."""
+
+    title: str
+    words: tuple[Word, ...]
+
+
+class Words:
+    """All words by name."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self.families = tuple(families)
+        self.by_name = {word.name: word for family in self.families for word in family.words}
+
+    def find(self, name: str) -> Word:
+        """Return a word. WrongWord for an unknown one, with those that are meant perhaps."""
+        if name in self.by_name:
+            return self.by_name[name]
+        near = [known for known in self.by_name if known.startswith(name[:2])] or list(self.by_name)
+        raise WrongWord(f"unknown word {name!r}; perhaps {', '.join(near)}? `help` lists all")
