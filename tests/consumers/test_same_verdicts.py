@@ -1,0 +1,54 @@
+"""The goldens on the independent build and its mutants: Node and Python come to the same verdicts, case by case."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refruntime.cases.golden_corpus import Corpus
+from refruntime.differential.consume import Consumer
+from refruntime.differential.golden_report import golden_document
+from refruntime.differential.verdict import FINE
+from tests.consumers.node import GOLDEN, run_node
+from tests.differential.builds import GUEST, MUTANTS, wasm_build
+
+BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
+
+
+def python_report(build: Path) -> dict[str, Any]:
+    """Return the report of the Python consumer."""
+    consumer = Consumer(Corpus(GOLDEN), wasm_build(build))
+    run = consumer.run(consumer.ids())
+    return golden_document(run, build.name, hashlib.sha256(build.read_bytes()).hexdigest())
+
+
+def comparable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two consumers must agree on: not the words of reasons, not times, not a found value's spelling."""
+    first = entry["first_difference"]
+    difference = None if first is None else (first["step"], [item["field"] for item in first["fields"]])
+    return {key: entry[key] for key in ("id", "verdict", "steps", "fields", "sample")} | {"first": difference}
+
+
+def test_mutants_are_there() -> None:
+    """ABI-1: at least twelve seeded bugs stand for what a build may do wrong."""
+    assert len(MUTANTS) >= 12
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_same_verdicts(name: str) -> None:
+    """ABI-1, ABI-5: on the clean build every case is fine in both consumers, on a mutant the same cases fail alike."""
+    done = run_node(BUILDS[name], "--json")
+    node, python = done.report, python_report(BUILDS[name])
+    assert list(map(comparable, node["cases"])) == list(map(comparable, python["cases"]))
+    for key in ("version", "golden", "build", "problems", "exit_code", "summary", "lost"):
+        assert node[key] == python[key], key
+    assert {family["name"]: family for family in node["families"]} == {
+        family["name"]: family for family in python["families"]
+    }
+    failing = [entry["id"] for entry in node["cases"] if entry["verdict"] not in FINE]
+    assert (failing == []) == (name == "guest")
+    assert done.code == (0 if name == "guest" else 1)
