@@ -87,6 +87,13 @@ def case_entry(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
     }
 
 
+def _entry_or_none(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
+    try:
+        return case_entry(corpus, identifier)
+    except GoldenError:  # whoever reads the case is told
+        return None
+
+
 def model_entries(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """Return the entry of every artifact below `models/`."""
     names = sorted(path.name for path in (corpus.root / "models").iterdir() if path.is_file())
@@ -102,8 +109,8 @@ def with_root(index: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_index(corpus: Corpus, profile: Profile) -> dict[str, Any]:
-    """Return the index of a corpus as its files are now; cases that are not filled yet are left out. GoldenError."""
-    entries = {identifier: case_entry(corpus, identifier) for identifier in corpus.ids()}
+    """Return the index of a corpus as its files are now; cases that are broken or not filled yet are left out."""
+    entries = {identifier: _entry_or_none(corpus, identifier) for identifier in corpus.ids()}
     cases = {identifier: entry for identifier, entry in entries.items() if entry is not None}
     return with_root({**contract_tables(profile), "cases": cases, "models": model_entries(corpus)})
 
