@@ -140,7 +140,8 @@ def _refuse_unknown(metadata: GgufMetadata, architecture: Architecture) -> None:
 def understood_keys(architecture: Architecture) -> frozenset[str]:
     """Return the keys whose value counts, without the name of the architecture in front."""
     windows = _WINDOW_KEYS if architecture.window_period else frozenset()
-    parallel = {"use_parallel_residual"} if "key" in architecture.parallel else frozenset()
+    by_key = architecture.parallel in ("key", "required key")
+    parallel = {"use_parallel_residual"} if by_key else frozenset()
     return _USED | architecture.keys | windows | parallel | {_EPSILON_KEYS[architecture.norm]}
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
+from refruntime.contract.rules import rule
+from refruntime.errors import ContractError, InvalidHeader, MissingTensor, ShapeMismatch
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.gguf import validate_gguf
 from refruntime.model.gguf_hyperparameters import understood_keys
+from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import F64
 from tests.second_opinion.random_model import HIDDEN, Recipe
@@ -258,3 +263,42 @@ def test_long_factors_go_by_the_capacity() -> None:
     assert np.array_equal(found[4], found[100])
     assert np.array_equal(found[101], found[2048])
     assert np.abs(found[100] - found[101]).max() > 1e-3
+
+
+def test_the_contract_names_every_architecture() -> None:
+    """GG-11: the rule lists exactly the architectures that are there."""
+    listed = re.search(r"Architectures: ([\w, -]+)\.", rule("GG-11").text)
+    assert listed is not None
+    assert set(listed[1].split(", ")) == set(ARCHITECTURES)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(NAMES),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_changed_bytes_give_a_model_that_runs_or_an_expected_failure(name: str, changes: list[Any]) -> None:
+    """GG-3, GG-4: whatever the metadata says, a file is refused as expected, or its model can be forwarded."""
+    data = bytearray(whole_file(name))
+    metadata_end = data.index(b"token_embd.weight")
+    for place, value in changes:
+        data[24 + int(place * (metadata_end - 24))] = value
+    found = model_or_failure(bytes(data))
+    if isinstance(found, ContractError):
+        assert found.status
+        assert str(found).isprintable()
+        return
+    capacity = found.hyperparameters.max_context
+    assert logits_of(found, [1, 5, 6][:capacity]).shape == (min(3, capacity), found.hyperparameters.vocab_size)
+
+
+@cache
+def whole_file(name: str) -> bytes:
+    return recipe(name, 1).file()
+
+
+def model_or_failure(data: bytes) -> ValidatedModel | ContractError:
+    try:
+        return validate_model(data, Profile())
+    except ContractError as failure:
+        return failure

@@ -1,4 +1,10 @@
-"""One short description per architecture, over shared blocks; a new architecture is one file and one line here."""
+"""One short description per architecture, over shared blocks.
+
+A new architecture is one file with one `Architecture` and its line below. Where a block is missing, it becomes a choice
+of `base.Architecture`, a formula of `refruntime.numerics`, a step in `refruntime.model.blocks` or `forward`, and its
+tensors in `expected_tensors` and `weights`. It is done when a random model, a second opinion and a negative control
+exist (`tests/second_opinion`), and rule GG-11 names it.
+"""
 
 from __future__ import annotations
 
