@@ -27,7 +27,17 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from refruntime.cases.battery_text import merge_section
-from refruntime.cases.gguf_models import BOOL, F32, STRING, U32, LlamaShape, llama_model, value
+from refruntime.cases.gguf_models import (
+    ALIGNMENT,
+    BOOL,
+    F32,
+    STRING,
+    U32,
+    LlamaShape,
+    llama_model,
+    spm_vocabulary,
+    value,
+)
 from refruntime.cases.models import Logits, Numbers, Shape, Table, btok_section, random_model, table_model
 from refruntime.containers.slm1_format import HEADER_OFFSETS, DType
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
@@ -199,7 +209,10 @@ SPM_SWITCHES: Final = {
     "tokenizer__ggml__add_bos_token": value(BOOL, True),
     "tokenizer__ggml__add_eos_token": value(BOOL, False),
     "tokenizer__ggml__add_space_prefix": value(BOOL, True),
+    "tokenizer__ggml__eot_token_id": value(U32, len(spm_vocabulary().tokens) - 3),
+    "general__alignment": value(U32, ALIGNMENT),
 }
+"""The end of a turn is the control token `<|end|>`."""
 
 
 def spm() -> bytes:
