@@ -1,0 +1,36 @@
+"""Bit for bit: the package's seq32 against a separately written float32 pass, one position and one sum at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from refruntime.contract.profile import Profile
+from refruntime.model.architectures import ARCHITECTURES
+from refruntime.model.forward import Transformer
+from refruntime.model.load import validate_model
+from refruntime.numerics import Seq32, libm
+from tests.second_opinion.random_zoo import NAMES, recipe
+from tests.second_opinion.scalar_architectures import Functions, Model
+
+ORDERED = [name for name in NAMES if not name.endswith("-yarn") and name != "olmo2-window"]
+"""YaRN is not ordered by the contract; the float64 comparison holds it."""
+TOKENS = [1, 270, 281, 33, 270, 3, 40, 41, 42, 43]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_bits_of_every_architecture(name: str) -> None:
+    """FW-2, GG-11: the logits of ten positions have the bits that the contract's order gives."""
+    made = recipe(name, 3)
+    functions = Functions(libm.expf, libm.sinf, libm.cosf, libm.tanhf, libm.powf)
+    scalar = Model(made.architecture, made.metadata, made.tensors, functions)
+    expected = np.array([scalar.forward(token) for token in TOKENS])
+    assert expected.dtype == np.float32
+    model = Transformer(validate_model(made.file(), Profile()), Profile(), Seq32())
+    found = model.forward(TOKENS, model.new_cache(), first_logit=0)
+    assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+def test_every_architecture_is_ordered() -> None:
+    """GG-11: no architecture escapes the comparison of bits."""
+    assert {recipe(name, 3).architecture for name in ORDERED} == set(ARCHITECTURES)
