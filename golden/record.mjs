@@ -5,6 +5,8 @@
 //   useAsBefore(recorded.exports);            // same names, same memory, same numbers, same exceptions
 //   recorded.download();                      // or: JSON.stringify(recorded.recording())
 //
+// Where the page's own code cannot be changed, `recordEvery()` before it runs does the same for every build.
+//
 // Then: refruntime record RECORDING.json -o DIR, and refruntime diff --recorded DIR.
 // The document is described in docs/testing-a-build.md. Nothing here is specific to a browser but `download`.
 
@@ -73,7 +75,7 @@ export function record(instance, options = {}) {
     ...log.document(),
   });
   const download = (file = "recording.json") => {
-    if (typeof document === "undefined") throw new Error("download() needs a page; elsewhere write recording() to a file");
+    if (typeof document === "undefined") throw new Error("download() needs a page; elsewhere save recording()");
     const address = URL.createObjectURL(new Blob([JSON.stringify(recording())], { type: "application/json" }));
     const link = document.createElement("a");
     link.href = address;
@@ -89,6 +91,35 @@ export function record(instance, options = {}) {
   });
 }
 
+/**
+ * Wrap every build that is instantiated from now on, for pages whose own code cannot be changed: call this before it
+ * runs. Options as for `record`. `instances` are the wrapped ones in order; `stop()` makes WebAssembly its own again.
+ */
+export function recordEvery(options = {}) {
+  const { Instance, instantiate, instantiateStreaming } = WebAssembly;
+  const instances = [];
+  const wrapped = (instance, module) => {
+    if (typeof instance.exports.generate_next_token !== "function") return instance; // some other module of the page
+    const recorded = record(instance, { ...options, module });
+    instances.push(recorded);
+    return recorded;
+  };
+  const pair = ({ module, instance }) => ({ module, instance: wrapped(instance, module) });
+  WebAssembly.instantiate = async (source, ...imports) => {
+    const made = await instantiate.call(WebAssembly, source, ...imports);
+    return source instanceof WebAssembly.Module ? wrapped(made, source) : pair(made);
+  };
+  if (typeof instantiateStreaming === "function") {
+    WebAssembly.instantiateStreaming = async (...given) => pair(await instantiateStreaming.apply(WebAssembly, given));
+  }
+  WebAssembly.Instance = new Proxy(Instance, {
+    construct: (target, given, newTarget) => wrapped(Reflect.construct(target, given, newTarget), given[0]),
+  });
+  const own = { Instance, instantiate, ...(instantiateStreaming && { instantiateStreaming }) };
+  const stop = () => void Object.assign(WebAssembly, own);
+  return { instances, stop };
+}
+
 /** Return a function that does what `call` does and writes it down. */
 function wrap(key, call, native, log) {
   const known = Object.hasOwn(PARAMETERS, key);
@@ -100,7 +131,7 @@ function wrap(key, call, native, log) {
     }
     const event = { call: key, arguments: null };
     const isUnderstood = noteArguments(event, PARAMETERS[key], given);
-    if (isUnderstood && SLICE_EXPORTS.has(key)) noteSlice(event, native, log); // before the call, which may overwrite it
+    if (isUnderstood && SLICE_EXPORTS.has(key)) noteSlice(event, native, log); // now: the call may overwrite it
     let returned;
     try {
       returned = call(...given); // what the page gave, so that the engine converts and refuses as without this wrapper
@@ -244,7 +275,8 @@ function bytesValue(bytes) {
 }
 
 function bytesOf(source) {
-  return ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+  if (!ArrayBuffer.isView(source)) return new Uint8Array(source);
+  return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
 }
 
 function base64(bytes) {
@@ -288,7 +320,7 @@ function hashBlocks(state, words, bytes, end) {
       const second = ((b >>> 17) | (b << 15)) ^ ((b >>> 19) | (b << 13)) ^ (b >>> 10);
       words[n] = (words[n - 16] + first + words[n - 7] + second) | 0;
     }
-    let [a, b, c, d, e, f, g, h] = state;
+    let a = state[0], b = state[1], c = state[2], d = state[3], e = state[4], f = state[5], g = state[6], h = state[7];
     for (let n = 0; n < 64; n += 1) {
       const sum1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
       const one = (h + sum1 + ((e & f) ^ (~e & g)) + ROUND[n] + words[n]) | 0;
@@ -296,6 +328,7 @@ function hashBlocks(state, words, bytes, end) {
       const two = (sum0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
       h = g; g = f; f = e; e = (d + one) | 0; d = c; c = b; b = a; a = (one + two) | 0;
     }
-    state[0] += a; state[1] += b; state[2] += c; state[3] += d; state[4] += e; state[5] += f; state[6] += g; state[7] += h;
+    state[0] += a; state[1] += b; state[2] += c; state[3] += d;
+    state[4] += e; state[5] += f; state[6] += g; state[7] += h;
   }
 }
