@@ -52,6 +52,7 @@ Examples:
 @click.option(
     "--date",
     type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
     help="Date that a chat template sees.  [default: today]",
 )
 @click.option("-n", "--max-new-tokens", type=int, default=64, show_default=True, help="Most tokens to generate.")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidHeader
+from refruntime.errors import ContractError, InvalidHeader
 from refruntime.inspection import inspect_artifact
 from refruntime.model.gguf_tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from tests.unit.gguf_by_hand import BOOL, I32, STRING, U32, array, gguf_file, key, scalar
 
 # 14 tokens, because llama.cpp's default BOS and EOS of byte-pair vocabularies are 11
@@ -141,3 +146,37 @@ def test_an_unknown_model_is_refused() -> None:
     """GG-4: 6 for tokenizers that are not there, such as WordPiece and Unigram."""
     error = refusal(model=scalar(STRING, "bert"))
     assert (error.expected, error.found) == ("llama, gpt2 or gemma4", "bert")
+
+
+RAW = st.binary(max_size=4) | st.sampled_from([b"a b", b" a", b"\xc4\xa0 a", b"<0x41>", b"<0xZZ>", b"a\0b", b"<s>"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tokens=st.lists(RAW, max_size=20, unique=True),
+    merges=st.lists(RAW, max_size=10),
+    types=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(1, 6), min_size=20, max_size=20),
+    model=st.sampled_from(["gpt2", "gemma4"]),
+    pre=st.sampled_from([*PRE_TOKENIZERS, "?"]),
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    numbers=st.lists(st.integers(0, 21), min_size=2, max_size=2),
+)
+def test_hostile_vocabularies_are_refused_or_work(
+    tokens: list[bytes], merges: list[bytes], types: list[int], model: str, pre: str, text: str, numbers: list[int]
+) -> None:
+    """GG-4, GG-5: any bytes as tokens and merges, any types and ids: a contract failure or a tokenizer that works."""
+    changes = {
+        "model": scalar(STRING, model),
+        "pre": scalar(STRING, pre),
+        "tokens": array(STRING, tokens),
+        "merges": array(STRING, merges),
+        "token_type": array(I32, types),
+        "bos_token_id": scalar(U32, numbers[0]),
+        "eos_token_id": scalar(U32, numbers[1]),
+    }
+    with suppress(ContractError):
+        tokenizer = read(**changes)
+        assert isinstance(tokenizer.decode(range(tokenizer.vocab_size)), bytes)
+        for parse_special in (False, True):
+            ids = tokenizer.encode(text.encode(), parse_special=parse_special)
+            assert all(0 <= token < tokenizer.vocab_size for token in ids)

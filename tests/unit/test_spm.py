@@ -119,6 +119,16 @@ def test_user_defined_tokens_are_found_in_raw_text_and_control_tokens_are_not() 
     ]
 
 
+def test_control_tokens_are_parsed_when_asked() -> None:
+    """GG-5: the text of a chat template spells control and unknown tokens (parse_special on); a space follows each."""
+    spm = tokenizer(*BYTES, *LETTERS, ("<x>", USER_DEFINED, 0.0), ("<c>", CONTROL, 0.0), ("<-->", UNUSED, 0.0))
+    ids = spm.encode(b"<s>a<c><x><unk>b", parse_special=True, add_special=False)
+    expected = ["<s>", "▁", "a", "<c>", "<x>", "<unk>", "▁", "b"]
+    assert [spm.vocabulary.texts[token].decode() for token in ids] == expected
+    assert spm.encode(b"<-->", parse_special=True) == spm.encode(b"<-->")
+    assert (spm.bos_id, spm.adds_bos, tokenizer(add_bos=False).adds_bos) == (1, True, False)
+
+
 def test_longer_user_defined_tokens_come_first() -> None:
     """GG-5: of overlapping user-defined tokens the longest text is cut out first, then leftmost first."""
     spm = tokenizer(*BYTES, *LETTERS, ("ab", USER_DEFINED, 0.0), ("bcd", USER_DEFINED, 0.0))
