@@ -1,8 +1,7 @@
 """Every architecture in float32 as section 11 and GG-11 order it: one position at a time, every sum in index order.
 
 It shares no code with the package except that the elementary functions are handed in. What a model has is told by its
-tensors and keys: a bias if there is one, a norm where there is one; only what files do not tell goes by name. YaRN is
-left out, because the contract does not order its blending.
+tensors and keys: a bias if there is one, a norm where there is one; only what files do not tell goes by name.
 """
 
 from __future__ import annotations
@@ -110,10 +109,14 @@ class Model:
         for name in ("rope_freqs", f"rope_factors_{'long' if long else 'short'}"):
             if f"{name}.weight" in self.tensors:
                 angles = angles / self.tensors[f"{name}.weight"]
-        if stretch != 1:
+        magnitude = f(self.key("rope.scaling.attn_factor", 1.0))
+        if self.key("rope.scaling.type", "none") == "yarn" and not (self.window(layer) and self.name == "olmo2"):
+            factor = float(self.key("rope.scaling.factor"))
+            ramp, magnitude = self.yarn_ramp(count, float(base)), f(1 + 0.1 * math.log(factor))
+            angles = f(1) / f(factor) * angles * (f(1) - ramp) + angles * ramp
+        elif stretch != 1:
             angles = stretch * angles
         cosines, sines = self.functions.cos(angles), self.functions.sin(angles)
-        magnitude = f(self.key("rope.scaling.attn_factor", 1.0))
         if magnitude != 1:
             cosines, sines = cosines * magnitude, sines * magnitude
         first = np.arange(0, count, 2) if self.name in SIDE_BY_SIDE else np.arange(count // 2)
@@ -122,6 +125,17 @@ class Model:
         turned[first] = head[first] * cosines - head[second] * sines
         turned[second] = head[first] * sines + head[second] * cosines
         return turned
+
+    def yarn_ramp(self, count: int, base: float) -> Vector:
+        """Say how far each pair keeps its own angle: 1 if it turns more than 32 times in the trained context."""
+        trained = int(self.key("rope.scaling.original_context_length"))
+
+        def pair_with(turns: float) -> float:  # base^(-2 pair / count) * trained = 2 pi turns
+            return count / 2 * math.log(trained / (2 * math.pi * turns)) / math.log(base)
+
+        low, high = max(0, math.floor(pair_with(32))), min(count - 1, math.ceil(pair_with(1)))
+        width = max(0.001, high - low)
+        return np.array([1 - min(1.0, max(0.0, (pair - low) / width)) for pair in range(count // 2)], f)
 
     def heads_of(self, name: str, row: Vector, position: int, layer: int) -> Vector:
         """Normalise, by head or by row as the length of the weight tells, and rotate: -> [heads, D]."""
