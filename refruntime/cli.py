@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "refruntime.commands.demo:demo_command",
     "run": "refruntime.commands.run:run_command",
     "logits": "refruntime.commands.logits:logits_command",
+    "repl": "refruntime.commands.repl:repl_command",
     "trace": "refruntime.commands.trace:trace_command",
     "compare": "refruntime.commands.compare:compare_command",
     "inspect": "refruntime.commands.inspect:inspect_command",

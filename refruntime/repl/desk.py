@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,21 +23,13 @@ from refruntime.numerics import Numerics, Seq32
 from refruntime.repl.from_case import Calls
 from refruntime.repl.generator import Generator
 from refruntime.repl.session import Session
-from refruntime.repl.state import SessionError, State, Subject, called
-from refruntime.repl.words import Place
+from refruntime.repl.state import SessionError, State, Subject
+from refruntime.repl.words import Place, Progress, no_progress
 from refruntime.repl.workbench import Workbench
 from refruntime.runtime import DEFAULT_GENERATOR_SEED
 
 MODEL_SUFFIXES: Final = (".slm1", ".slm", ".gguf")
 """File names that completion offers as models."""
-
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
-
-
-def no_progress(_description: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
-    """Show nothing."""
-    return nullcontext(lambda _steps: None)
 
 
 @dataclass(frozen=True)
@@ -63,11 +55,25 @@ class Desk:
     specs: Mapping[str, Any] = field(default_factory=dict)
     build: Build | None = None
     golden: Corpus = field(default_factory=lambda: Corpus(Path("golden")))
-    progress: Progress = no_progress
+    show_progress: Progress = no_progress
+    _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)
     _benches: dict[int, Workbench] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
     _calls: Calls | None = None
+
+    @contextmanager
+    def progress(self, description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show progress on something long; within something that shows its own, nothing."""
+        if self._busy:
+            yield lambda _steps: None
+            return
+        self._busy = True
+        try:
+            with self.show_progress(description, total) as advance:
+                yield advance
+        finally:
+            self._busy = False
 
     # Models --------------------------------------------------------------------------------------------------------
 
@@ -126,7 +132,7 @@ class Desk:
         """
         if place.unspeakable:
             raise SessionError(f"no call leads on from here, because {place.unspeakable}; `back` and `prompt` help")
-        script = called(place.script)
+        script = place.calls
         calls, notes = self._standing_at(script, step)
         observation = calls.run(step)
         self._calls = calls

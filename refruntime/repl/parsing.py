@@ -149,3 +149,40 @@ def no_arguments(arguments: Sequence[Argument]) -> None:
     """Refuse arguments. WrongWord."""
     if arguments:
         raise WrongWord(f"expected no arguments, found {arguments[0].text!r}")
+
+
+# The other way -------------------------------------------------------------------------------------------------------
+
+
+def written(raw: bytes) -> str:
+    """Return bytes as an argument in quotes, all in printable characters; reading it gives the bytes again."""
+    return '"' + "".join(_written(character) for character in raw.decode("utf-8", "surrogateescape")) + '"'
+
+
+def _written(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if character in '"\\':
+        return "\\" + character
+    if character == "\n":
+        return "\\n"
+    return character if character.isprintable() else f"\\u{{{code:x}}}"
+
+
+def fragment(line: str) -> tuple[int, str]:
+    """Return how many arguments stand before the one at the end of an unfinished line, and that one as written."""
+    begun: int | None = None
+    quote, number_of, at = "", 0, 0
+    while at < len(line):
+        character = line[at]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character.isspace():
+            number_of += begun is not None
+            begun = None
+        else:
+            begun = at if begun is None else begun
+            quote = character if character in "\"'" else ""
+        at += 2 if character == "\\" else 1
+    return number_of, "" if begun is None else line[begun:]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
-from refruntime.cases.steps import NEXT_TOKEN, RESET, Configure, Generate, Load, Step
+from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Load, Step
 from refruntime.contract.profile import Profile
 from refruntime.numerics import Numerics
 from refruntime.repl.generator import Generator
@@ -35,13 +35,14 @@ from refruntime.repl.state import (
     anew,
     called,
     check_prompt_length,
+    configured,
     encode_prompt,
     finished,
     generated_ids,
-    is_prompt,
     tokens_of,
     unspeakable_text,
     unspeakable_token,
+    waits,
 )
 from refruntime.repl.what_if import WhatIf, what_if
 from refruntime.repl.why import Why
@@ -101,20 +102,22 @@ class Session:
         )
         fresh = Generator.fresh(sampling.seed, profile)
         runtime = fresh if profile.sampling_config_reseeds == "yes" else self.state.runtime_generator
-        step = Configure(float(sampling.temperature), sampling.top_k, float(sampling.top_p), sampling.seed)
+        step = configured(sampling)
         if self.state.taken:
+            unspeakable = self._unspeakable_continuation()
             return self._then(
                 sampling=sampling,
                 runtime_generator=runtime,
                 owner="runtime",
-                script=(*self.state.script, step),
-                unspeakable=self._unspeakable_continuation(),
+                script=self.state.script if unspeakable else (*self.state.script, step),
+                unspeakable=unspeakable,
             )
         begun = bool(self.state.prompt_ids)
         if begun and profile.generator_on_generate == "reseeded":
             runtime = fresh
         script = list(self.state.script)
-        script.insert(len(script) - 1 if script and is_prompt(script[-1]) else len(script), step)
+        if not self.state.unspeakable:
+            script.insert(len(script) - waits(self.state), step)
         return self._then(
             sampling=sampling,
             runtime_generator=runtime,
@@ -130,7 +133,7 @@ class Session:
         subject, state = self.subject, self.state
         fresh = Generator.fresh(state.sampling.seed, subject.profile)
         runtime = fresh if subject.profile.generator_on_generate == "reseeded" else state.runtime_generator
-        script, unspeakable = called(state.script), state.unspeakable
+        script, unspeakable = called(state), state.unspeakable
         if unspeakable and (again := anew(subject, state)):
             script, unspeakable = again, ""
         if isinstance(prompt, str | bytes):
@@ -236,7 +239,7 @@ class Session:
             owner="generate",
             generate_generator=None,
             runtime_generator=reseeded if profile.generator_on_reset == "reseeded" else state.runtime_generator,
-            script=(*called(state.script), RESET),
+            script=state.script if state.unspeakable else (*called(state), RESET),
         )
 
     def back(self, count: int = 1) -> Session:

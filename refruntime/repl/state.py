@@ -85,14 +85,15 @@ def finished(subject: Subject, state: State, owner: Owner) -> str:
     return ""
 
 
-def is_prompt(step: Step) -> bool:
-    """Say whether a step is a prompt from which no token was sampled yet, which no export can call."""
-    return isinstance(step, Generate) and step.max_new_tokens == 0
+def waits(state: State) -> bool:
+    """Say whether the last of the calls is a prompt from which no token was sampled yet, which no export can call."""
+    last = state.script[-1] if state.script else None
+    return bool(state.prompt_ids) and not state.taken and isinstance(last, Generate) and last.max_new_tokens == 0
 
 
-def called(script: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Return a script without a last prompt from which no token was sampled: no call of an export does that."""
-    return script[:-1] if script and is_prompt(script[-1]) else script
+def called(state: State) -> tuple[Step, ...]:
+    """Return the calls without a prompt that waits for its first token."""
+    return state.script[:-1] if waits(state) else state.script
 
 
 def anew(subject: Subject, state: State) -> tuple[Step, ...]:
@@ -101,16 +102,19 @@ def anew(subject: Subject, state: State) -> tuple[Step, ...]:
     A new generation owes nothing to the one before but the configuration and the runtime-owned generator.
     """
     sampling, profile = state.sampling, subject.profile
-    configured = sampling != SamplingConfig()
-    reseeded = configured and profile.sampling_config_reseeds == "yes"
+    changed = sampling != SamplingConfig()
+    reseeded = changed and profile.sampling_config_reseeds == "yes"
     if subject.artifact is None or state.runtime_generator != Generator.fresh(
         sampling.seed if reseeded else DEFAULT_GENERATOR_SEED, profile
     ):
         return ()
     load = Load(subject.name)
-    if not configured:
-        return (load,)
-    return load, Configure(float(sampling.temperature), sampling.top_k, float(sampling.top_p), sampling.seed)
+    return (load, configured(sampling)) if changed else (load,)
+
+
+def configured(sampling: SamplingConfig) -> Configure:
+    """Return the call that sets a configuration, with the shortest decimals that a host rounds to its float32."""
+    return Configure(float(str(sampling.temperature)), sampling.top_k, float(str(sampling.top_p)), sampling.seed)
 
 
 def unspeakable_text(subject: Subject, state: State) -> str:

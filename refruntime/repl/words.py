@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +13,22 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Step
 from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.session import Session
-from refruntime.repl.state import SessionError
+from refruntime.repl.state import SessionError, called
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Desk
 
 Completes = Literal["nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "file"]
 """What the arguments of a word can be completed with."""
+
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
+
+
+def no_progress(_description: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
+    """Show nothing."""
+    return nullcontext(lambda _steps: None)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,11 @@ class Place:
     def unspeakable(self) -> str:
         """Say what led here that no export does, empty if calls alone lead here."""
         return self.session.state.unspeakable if self.session is not None else ""
+
+    @property
+    def calls(self) -> tuple[Step, ...]:
+        """Return the calls that lead here, without a prompt that waits for its first token."""
+        return called(self.session.state) if self.session is not None else self.script
 
     @property
     def present(self) -> Session:

@@ -1,0 +1,141 @@
+"""The REPL in a terminal: history, completion, several lines, key hints. The only module that needs prompt-toolkit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from rich.console import Console
+
+from refruntime.repl.completion import Suggestions
+from refruntime.repl.parsing import OpenQuote, WrongWord, split_line
+from refruntime.repl.shell import Shell, show
+from refruntime.repl.visible import visible
+
+KEYS = "Tab completes  Up history  Alt-Enter new line  Ctrl-C stops  Ctrl-D leaves"
+
+
+def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
+    """Read lines from a person until they leave; returns the exit code 0."""
+    session: PromptSession[str] = PromptSession(
+        history=_history(),
+        completer=_Completer(Suggestions(shell)),
+        complete_while_typing=False,
+        complete_in_thread=True,
+        multiline=Condition(lambda: _is_open(get_app().current_buffer.text)),
+        key_bindings=_keys(),
+        bottom_toolbar=lambda: _toolbar(shell),
+        reserve_space_for_menu=6,
+    )
+    while True:
+        try:
+            line = session.prompt("> " if shell.position.branch == "main" else f"{shell.position.branch}> ")
+            outcome = shell.obey(line)
+            show(outcome, console, errors)
+            if outcome.answer is not None and outcome.answer.leaves:
+                return 0
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return 0
+
+
+def _is_open(text: str) -> bool:
+    """Say whether a quote is open, so that Enter begins a new line instead of ending the input."""
+    try:
+        split_line(text)
+    except OpenQuote:
+        return True
+    except WrongWord:
+        return False
+    return False
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("escape", "enter")
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys
+
+
+class _Completer(Completer):
+    """Suggestions in the form that prompt-toolkit asks for."""
+
+    def __init__(self, suggestions: Suggestions) -> None:
+        self._suggestions = suggestions
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Yield what could stand in place of the argument before the cursor."""
+        begun, found = self._suggestions.of(document.text_before_cursor)
+        for text in found:
+            yield Completion(text, start_position=-len(begun))
+
+
+# What stands around the input ----------------------------------------------------------------------------------------
+
+
+def _toolbar(shell: Shell) -> str:
+    """Return where one stands, as much of it as fits, and the keys."""
+    session = shell.position.place.session
+    parts = [shell.position.branch]
+    if session is None:
+        parts.append("no model")
+    else:
+        sampling = session.state.sampling
+        parts.append(f"{visible(session.subject.name.encode())} {len(session.ids)}/{session.subject.bench.capacity}")
+        parts.append(f"t {sampling.temperature} k {sampling.top_k} p {sampling.top_p} seed {sampling.seed}")
+        if session.finished:
+            parts.append("finished")
+        if session.state.unspeakable:
+            parts.append("by hand")
+    width = get_app().output.get_size().columns
+    text = ""
+    for part in (*parts, KEYS):
+        longer = f"{text} | {part}" if text else f" {part}"
+        if len(longer) > width:
+            break
+        text = longer
+    return text
+
+
+def _history() -> History:
+    """Return the history in the user's state folder; in memory where that cannot be written."""
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        folder = Path(base).expanduser() / "refruntime"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "repl-history"
+        with path.open("ab"):
+            pass
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+        return InMemoryHistory()
+    return _HarmlessHistory(str(path))
+
+
+class _HarmlessHistory(FileHistory):
+    """A history in a file; what cannot be read or written is forgotten."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Return what was entered before, the newest first."""
+        try:
+            return list(super().load_history_strings())
+        except OSError:
+            return []
+
+    def store_string(self, string: str) -> None:
+        """Add an entry to the file."""
+        try:
+            super().store_string(string)
+        except (OSError, UnicodeError):
+            return
