@@ -22,6 +22,7 @@ const page = Object.fromEntries(
     .map((id) => [id, element(id)]),
 );
 
+const files = new Map(); // path -> promise of its bytes
 let chosen = null; // { name, bytes } of the build
 let running = null; // { build, isStopped, done } of the run that goes on
 let report = null;
@@ -36,7 +37,17 @@ function make(tag, text = "", attributes = {}) {
 
 // The run ----------------------------------------------------------------------------------------------------------------
 
-async function read(path) {
+/** Read a golden file, once for as long as the page is open: a second build is judged by the same goldens. */
+function read(path) {
+  if (!files.has(path)) {
+    const reading = download(path);
+    reading.catch(() => files.delete(path));
+    files.set(path, reading);
+  }
+  return files.get(path);
+}
+
+async function download(path) {
   const response = await fetch(new URL(path, import.meta.url), { cache: "no-cache" });
   if (!response.ok) throw new ConsumeError(`${path}: the server answers ${response.status}`, 3);
   return new Uint8Array(await response.arrayBuffer());
@@ -238,18 +249,24 @@ async function chooseByAddress(address) {
   await run();
 }
 
-page.file.onchange = () => page.file.files.length && choose(page.file.files[0]);
+page.file.onchange = () => {
+  if (page.file.files.length) choose(page.file.files[0]);
+};
 page.run.onclick = run;
 page.stop.onclick = stop;
 page.save.onclick = save;
-page.filter.onkeydown = (event) => event.key === "Enter" && chosen && run();
+page.filter.onkeydown = (event) => {
+  if (event.key === "Enter" && chosen) run();
+};
 for (const id of ["by-family", "by-verdict", "by-text"]) page[id].oninput = filterCases;
 
 document.ondragover = (event) => {
   event.preventDefault();
   page.drop.classList.add("over");
 };
-document.ondragleave = (event) => event.relatedTarget ?? page.drop.classList.remove("over");
+document.ondragleave = (event) => {
+  if (!event.relatedTarget) page.drop.classList.remove("over");
+};
 document.ondrop = (event) => {
   event.preventDefault();
   page.drop.classList.remove("over");

@@ -1,0 +1,413 @@
+"""The page golden/consume.html in headless Chromium, from the file picker to the saved report.
+
+Opt-in: `make test-browser`. With SAVE_SCREENSHOT=1 in the environment docs/browser.png is written anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refruntime.differential.verdict import FINE
+from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
+from tests.consumers.node import GOLDEN, PROJECT, run_node
+from tests.differential.builds import GUEST, MUTANTS
+from tests.unit import wat_modules
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+)
+expect = playwright.expect
+
+pytestmark = pytest.mark.browser
+
+BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
+MUTANT = MUTANTS["top_p_strictly_greater"]
+SUB_PATH = "some/where/golden"
+DONE = re.compile(r"(^|; )(fine|NOT FINE): ")
+PATIENCE = 90_000  # milliseconds, for a whole run on a busy machine
+SCREENSHOT = PROJECT / "docs" / "browser.png"
+
+SLOWEST_ANSWER = """
+() => new Promise((resolve) => {
+  let slowest = 0, before = performance.now();
+  const tick = () => {
+    const now = performance.now();
+    slowest = Math.max(slowest, now - before);
+    before = now;
+    if (now - start < 600) setTimeout(tick, 10); else resolve(slowest);
+  };
+  const start = before;
+  tick();
+})
+"""
+
+CONTRAST = """
+(element) => {
+  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => {
+    const [r, g, b] = color.map((x) => x / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  let behind = element;
+  while (behind && (parse(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+  const colors = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
+  const [one, other] = colors.map((color) => light(parse(color)));
+  return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+}
+"""
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve files without a log, on connections that stay open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser of the system; skips where there is none."""
+    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if command is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=command, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def serve(folder: Path) -> http.server.ThreadingHTTPServer:
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the goldens, which nobody edits meanwhile."""
+    copy = tmp_path_factory.mktemp("site") / SUB_PATH
+    shutil.copytree(GOLDEN, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def site(folder: Path) -> Iterator[str]:
+    """Address of a plain static server that has the goldens below a sub-path, and the builds beside them."""
+    root = folder.parents[SUB_PATH.count("/")]
+    shutil.copytree(GUEST.parent, root / "builds")
+    server = serve(root)
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+@contextmanager
+def fresh_page(chromium: Any) -> Iterator[Any]:
+    """Open a page. Afterwards: no error was logged, and nothing was asked of any other server."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    page = context.new_page()
+    errors: list[str] = []
+    addresses: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: addresses.append(request.url))
+    yield page
+    context.close()
+    assert errors == []
+    assert [url for url in addresses if not re.match(r"http://127\.0\.0\.1:|blob:|data:", url)] == []
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    """A page that no other test has used."""
+    with fresh_page(chromium) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def used_page(chromium: Any, site: str) -> Iterator[Any]:
+    """A page that one build after the other is given to, as a person does who tries changes."""
+    with fresh_page(chromium) as page:
+        open_page(page, site)
+        yield page
+
+
+def open_page(page: Any, site: str, query: str = "") -> None:
+    page.goto(f"{site}{SUB_PATH}/consume.html{query}")
+    expect(page.get_by_label("Build: pick")).to_be_visible()
+
+
+def pick(page: Any, build: Path) -> None:
+    page.get_by_label("Build: pick").set_input_files(build)
+    expect(page.locator("#facts")).to_contain_text(build.name, timeout=PATIENCE)
+    expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
+
+
+def saved_report(page: Any) -> dict[str, Any]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save report as JSON").click()
+    report: dict[str, Any] = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    return report
+
+
+def without_times(report: Mapping[str, Any]) -> dict[str, Any]:
+    cases = [{key: value for key, value in entry.items() if key != "seconds"} for entry in report["cases"]]
+    return {**report, "cases": cases}
+
+
+def shown_ids(page: Any) -> list[str]:
+    found: list[str] = page.locator("#cases li:visible .id").all_inner_texts()
+    return found
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_same_report_as_node(used_page: Any, folder: Path, name: str) -> None:
+    """ABI-1, ABI-5: the saved report of the page is that of Node on every case, down to the last field."""
+    pick(used_page, BUILDS[name])
+    report = saved_report(used_page)
+    assert without_times(report) == without_times(run_node(BUILDS[name], "--golden", folder, "--json").report)
+    assert report["exit_code"] == (0 if name == "guest" else 1)
+    assert shown_ids(used_page) == [
+        entry["id"] for entry in report["cases"] if name == "guest" or entry["verdict"] not in FINE
+    ]
+
+
+def test_filters(page: Any, site: str, folder: Path) -> None:
+    """DG-3: cases are filtered by family, verdict and text; a count in the table shows its cases."""
+    open_page(page, site)
+    pick(page, MUTANT)
+    report = run_node(MUTANT, "--golden", folder, "--json").report
+    failing = [entry["id"] for entry in report["cases"] if entry["verdict"] not in FINE]
+    assert shown_ids(page) == failing
+    page.get_by_label("Verdict").select_option("all")
+    page.get_by_label("Family").select_option("memory")
+    memory = [entry["id"] for entry in report["cases"] if entry["id"].startswith("memory/")]
+    assert shown_ids(page) == memory
+    page.get_by_label("Text").fill("TRAP")
+    assert shown_ids(page) == [identifier for identifier in memory if identifier in shown_ids(page)] != memory
+    expect(page.locator("#count")).to_have_text(f"{len(shown_ids(page))} of {len(report['cases'])} shown")
+    verdict = next(entry["verdict"] for entry in report["cases"] if entry["id"] == failing[0])
+    page.get_by_role("button", name=re.compile(f"show .* {verdict} of all")).click()
+    assert shown_ids(page) == failing
+
+
+def test_first_divergence_in_full(page: Any, site: str, folder: Path) -> None:
+    """SA-5, SA-6: an opened case tells step, call, both texts and the sampler's stages, as the report of Node does."""
+    open_page(page, site, "?filter=sampling/top-p-reached-at-0.5")
+    pick(page, MUTANT)
+    page.locator("summary").click()
+    text = page.locator("#cases pre").inner_text()
+    told = run_node(MUTANT, "--golden", folder, "--filter", "sampling/top-p-reached-at-0.5").out.splitlines()
+    lines = [line[2:] for line in told if line.startswith("  ")]
+    assert len(lines) > 10
+    assert [line.rstrip() for line in text.splitlines()][: len(lines)] == [line.rstrip() for line in lines]
+    assert {"sampler", "SA-5"} <= set(text.split())
+
+
+def test_query_runs_by_itself(page: Any, site: str, folder: Path) -> None:
+    """ABI-5: `?build=&filter=` runs without a hand, from below a sub-path."""
+    open_page(page, site, "?build=/builds/guest.wasm&filter=abi&filter=MEM-1")
+    expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
+    filtered = run_node(GUEST, "--golden", folder, "--json", "--filter", "abi", "--filter", "MEM-1").report
+    assert without_times(saved_report(page)) == without_times(filtered)
+
+
+def test_dropped_file(page: Any, site: str) -> None:
+    """ABI-1: a build that is dropped on the page runs like one that was picked."""
+    open_page(page, site, "?filter=abi")
+    page.evaluate(
+        """async (address) => {
+          const bytes = await (await fetch(address)).arrayBuffer();
+          const data = new DataTransfer();
+          data.items.add(new File([bytes], "dropped.wasm"));
+          for (const type of ["dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+          }
+        }""",
+        f"{site}builds/guest.wasm",
+    )
+    expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
+    assert saved_report(page)["build"]["name"] == "dropped.wasm"
+
+
+def test_keyboard_only(page: Any, site: str) -> None:
+    """DG-3: picking, filtering, running, reading and saving need no mouse, and focus is always visible."""
+    open_page(page, site)
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(MUTANT)
+    expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
+    expect(page.locator("#file")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.type("SA-5 memory")
+    page.keyboard.press("Enter")
+    expect(page.locator("#bar")).to_be_hidden(timeout=PATIENCE)
+    expect(page.locator("#outcome")).to_have_text(re.compile("NOT FINE"), timeout=PATIENCE)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.tagName + ' ' + (document.activeElement.id || '')")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", focused
+        if focused.startswith("SUMMARY"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#cases details[open] pre")).to_be_visible()
+    assert "sampler" in page.locator("#cases details[open] pre").inner_text()
+    for _ in range(60):
+        page.keyboard.press("Shift+Tab")
+        if page.evaluate("document.activeElement.id") == "save":
+            break
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert json.loads(Path(download.value.path()).read_text())["exit_code"] == 1
+
+
+def test_everything_has_a_name(page: Any, site: str) -> None:
+    """DG-3: every control has an accessible name, and what happens is announced."""
+    open_page(page, site, "?filter=abi")
+    pick(page, GUEST)
+    nameless = page.evaluate(
+        """() => Array.from(document.querySelectorAll("input, select, button, progress"), (element) => [
+          element.outerHTML, element.labels?.length || element.ariaLabel || element.textContent.trim(),
+        ]).filter(([, name]) => !name)"""
+    )
+    assert nameless == []
+    expect(page.get_by_role("status").first).to_have_text(DONE)
+    assert page.locator("html").get_attribute("lang") == "en"
+
+
+@pytest.fixture
+def looping_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Address of goldens of 40 cases, and a build that loops in those that call `generate`."""
+    golden = write_goldens(
+        tmp_path / SUB_PATH,
+        {
+            **{f"abi/quick-{number}": (case(INIT), [OK]) for number in range(10, 40)},
+            **{
+                f"loop/case-{number}": (
+                    case({"generate": {"prompt": {"text": "a"}, "max_new_tokens": 1}}),
+                    [{"status": "Ok", "result": ""}],
+                )
+                for number in range(10)
+            },
+        },
+    )
+    for name in ("consume.html", "consume.mjs", "consume-page.mjs"):
+        shutil.copy(GOLDEN / name, golden / name)
+    build = tmp_path / "loop.wasm"
+    build.write_bytes(answering(generate=wat_modules.FOREVER))
+    server = serve(tmp_path)
+    yield f"http://127.0.0.1:{server.server_address[1]}/", build
+    server.shutdown()
+    server.server_close()
+
+
+def test_stop_while_the_build_loops(page: Any, looping_site: tuple[str, Path]) -> None:
+    """ABI-4: while a build loops the page answers; Stop ends it at once, and what ran stays shown."""
+    site, build = looping_site
+    open_page(page, site, "?timeout=600")
+    page.get_by_label("Build: pick").set_input_files(build)
+    expect(page.locator("#current")).to_have_text(re.compile("^30 of 40"), timeout=PATIENCE)
+    assert page.evaluate(SLOWEST_ANSWER) < 500
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#outcome")).to_have_text(re.compile("^stopped after 31 of 40 cases; NOT FINE"), timeout=5000)
+    page.get_by_label("Verdict").select_option("all")
+    assert len(shown_ids(page)) == 31
+    report = saved_report(page)
+    assert [entry["verdict"] for entry in report["cases"]] == ["MATCH"] * 30 + ["POISONED"]
+    assert report["cases"][-1]["reason"] == "stopped by hand"
+    assert report["exit_code"] == 1
+    expect(page.get_by_role("button", name="Stop")).to_be_disabled()
+    page.get_by_label("Only cases that fit").fill("abi")
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#outcome")).to_have_text(re.compile("^fine: 30 cases"), timeout=PATIENCE)
+
+
+def test_limits(page: Any, looping_site: tuple[str, Path], tmp_path: Path) -> None:
+    """ABI-4: the page stops looping calls by itself, and gives a build up that always loops, as Node does."""
+    site, build = looping_site
+    open_page(page, site, "?timeout=0.3")
+    pick(page, build)
+    node = run_node(build, "--golden", tmp_path / SUB_PATH, "--timeout", "0.3", "--json").report
+    assert without_times(saved_report(page)) == without_times(node)
+    assert node["summary"]["verdicts"] == {"MATCH": 30, "POISONED": 10}
+
+
+def test_a_new_file_takes_over(page: Any, looping_site: tuple[str, Path], tmp_path: Path) -> None:
+    """ABI-4: picking another build ends the run that goes on."""
+    site, build = looping_site
+    open_page(page, site, "?timeout=600&filter=abi&filter=loop/case-1")
+    page.get_by_label("Build: pick").set_input_files(build)
+    expect(page.locator("#current")).to_have_text(re.compile("^30 of 31"), timeout=PATIENCE)
+    (tmp_path / "other.wasm").write_bytes(answering())
+    page.get_by_label("Build: pick").set_input_files(tmp_path / "other.wasm")
+    expect(page.locator("#outcome")).to_have_text(re.compile("^fine: 31 cases"), timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"no module", "not a WebAssembly module"),
+        (wat_modules.build(without="generate"), "does not have the surface"),
+    ],
+)
+def test_unfit_builds(page: Any, site: str, tmp_path: Path, data: bytes, message: str) -> None:
+    """ABI-1: what is no module, or no build, is said in plain words."""
+    (tmp_path / "unfit.wasm").write_bytes(data)
+    open_page(page, site)
+    page.get_by_label("Build: pick").set_input_files(tmp_path / "unfit.wasm")
+    expect(page.locator("#outcome")).to_have_text(re.compile(message), timeout=PATIENCE)
+
+
+def test_nothing_fits(page: Any, site: str) -> None:
+    """ABI-5: a filter that fits no case is said."""
+    open_page(page, site, "?build=/builds/guest.wasm&filter=nonsense")
+    expect(page.locator("#outcome")).to_have_text("no case fits nonsense", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> None:
+    """DG-3: text has a contrast of 4.5 or more in both color schemes, and the page follows the user's choice."""
+    page.emulate_media(color_scheme=scheme)
+    open_page(page, site)
+    pick(page, MUTANT)
+    page.get_by_label("Verdict").select_option("all")
+    for selector in (
+        "h1",
+        ".quiet",
+        "#outcome",
+        "th",
+        "td button",
+        ".verdict",
+        ".first",
+        "#run",
+        "#file",
+        "label span",
+    ):
+        for element in page.locator(f"{selector}:visible").all()[:300:25]:
+            assert element.evaluate(CONTRAST) >= 4.5, (selector, element.inner_text())
+    is_dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 64)")
+    assert is_dark == (scheme == "dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_label("Verdict").select_option("not fine")
+    page.locator("summary:visible").first.click()
+    wanted = scheme == "light" and os.environ.get("SAVE_SCREENSHOT")
+    picture = SCREENSHOT if wanted else tmp_path / f"{scheme}.png"
+    page.mouse.move(0, 0)
+    page.screenshot(path=picture, full_page=True)
+    assert picture.read_bytes().startswith(b"\x89PNG")
