@@ -88,6 +88,15 @@ def test_bos_is_not_doubled(tmp_path: Path, template: str) -> None:
     assert command("run", path, "--chat", "", "-n", 1, "--json").json["prompt_ids"] == [*spelt, ord("x")]
 
 
+def test_chat_with_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
+    """GG-5: the tiny llama adds BOS by default; raw text behind a special token gets its space; EOS is as spelt."""
+    path = tmp_path / "spm.gguf"
+    template = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}hi"
+    path.write_bytes(llama_file({"tokenizer.chat_template": scalar(STRING, template)}))
+    document = command("run", path, "--chat", "hi", "-n", 1, "--json").json
+    assert (document["chat"], document["prompt_ids"]) == ("<s>hi</s>hi", [1, 7, 2, 7])  # 7 is the token `▁hi`
+
+
 def test_special_tokens_have_their_names(tmp_path: Path) -> None:
     """GG-5: bos_token, eos_token and the others that the file names; a model without BOS has an empty one."""
     path = tmp_path / "names.gguf"
