@@ -147,7 +147,7 @@ def _take_nodes(config: pytest.Config, known: Collection[str]) -> set[str]:
     They are kept as an option, which worker processes get too; with nothing but goldens named nothing else is run.
     """
     nodes = list(config.getoption("refruntime_nodes"))
-    by_argument = {VERIFY: [VERIFY]}
+    by_argument = {VERIFY: [VERIFY], "golden": [VERIFY, *(PREFIX + identifier for identifier in known)]}
     for identifier in known:
         by_argument.setdefault(PREFIX + identifier, []).append(PREFIX + identifier)
         by_argument.setdefault(PREFIX + identifier.partition("/")[0], []).append(PREFIX + identifier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -261,6 +262,7 @@ def test_selection(run: Run) -> None:
         (ties, draw): [draw, ties],
         ("golden::verify",): ["golden::verify"],
         ("golden/load",): ["golden/load/reset"],
+        ("golden",): NODES,
         ("--refruntime-filter=load", "--refruntime-filter=PR-3"): ["golden::verify", "golden/load/reset", draw],
         (): NODES,
     }
@@ -358,3 +360,14 @@ def test_entry_point() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["pytest_addoption"]
+
+
+def test_documented_options(pytester: pytest.Pytester) -> None:
+    """The how-to names every option and no other, and shows a file of known failures that is TOML."""
+    text = (PROJECT / "docs" / "testing-a-build.md").read_text()
+    shown = pytester.runpytest_subprocess(*_loading(), "--help", timeout=60).stdout.str()
+    options = set(re.findall(r"--refruntime-[a-z]+", shown))
+    assert len(options) == 6
+    assert set(re.findall(r"^\| `(--refruntime-[a-z]+)=", text, re.MULTILINE)) == options
+    (known,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert all(isinstance(reason, str) for reason in tomllib.loads(known).values())

@@ -6,6 +6,7 @@ import base64
 import copy
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,15 @@ def test_nothing_to_repeat() -> None:
     for made in (document(), document(event("dealloc", 1, 1))):
         with pytest.raises(GoldenError, match="a call that can be repeated"):
             converted(made)
+
+
+def test_documented_keys() -> None:
+    """The how-to describes every key of the document and of an event."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "testing-a-build.md").read_text()
+    described = text[text.index("### The document") :]
+    events = {key for item in USUAL["events"] for key in item} | {"refused", "outside", "error", "hex"}
+    for key in (*USUAL, *USUAL["build"], *events):
+        assert re.search(rf"[`\"{{]{key}[`\":]", described), key
 
 
 JSON = st.recursive(
