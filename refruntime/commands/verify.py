@@ -36,7 +36,9 @@ def verify_command(golden: Path, partial: bool, as_json: bool) -> None:
     result = verify(Corpus(golden), partial=partial)
     code = int(bool(result.findings) or result.cases == 0)
     if as_json:
-        write_json({"exit_code": code, **asdict(result)})
+        document = asdict(result)
+        del document["contract"]
+        write_json({"exit_code": code, **document})
     else:
         _report(result)
     raise click.exceptions.Exit(code)

@@ -105,6 +105,7 @@ class GoldenFiller:
     oracle: Oracle
     opinion: SecondOpinion
     info: Mapping[str, str]
+    rules: frozenset[str] = field(default_factory=lambda: frozenset(load_rules()))
 
     def compute(self, identifier: str) -> Computed:
         """Return what would be written for a case; whatever is wrong with it is a problem, not an exception."""
@@ -117,7 +118,7 @@ class GoldenFiller:
             return Computed(identifier, problems=(Problem("", "", f"{error.filename}: {error.strerror}"),))
 
     def _compute(self, golden: GoldenCase, case: Case) -> Computed:
-        unknown = [rule for rule in golden.rules if rule not in load_rules()]
+        unknown = [rule for rule in golden.rules if rule not in self.rules]
         problems = [Problem("", "rules", f"the contract has no rule {rule}") for rule in unknown]
         try:
             recording = self._record(case)
