@@ -123,5 +123,5 @@ def test_a_seeded_bug_fails_a_case_of_the_rule_that_it_breaks(corpus: Corpus, mo
 
 def test_mutants_are_found() -> None:
     """The test above looks at the mutants that are committed."""
-    assert len(MUTANTS) == 12
+    assert len(MUTANTS) >= 12
     assert {bug_of(module) for module in MUTANTS} <= BUGS.keys()
