@@ -131,18 +131,20 @@ function wrap(key, call, native, log) {
     }
     const event = { call: key, arguments: null };
     const isUnderstood = noteArguments(event, PARAMETERS[key], given);
-    if (isUnderstood && SLICE_EXPORTS.has(key)) noteSlice(event, native, log); // now: the call may overwrite it
+    if (isUnderstood && SLICE_EXPORTS.has(key)) log.attempt(() => noteSlice(event, native, log)); // before it changes
     let returned;
     try {
       returned = call(...given); // what the page gave, so that the engine converts and refuses as without this wrapper
     } catch (error) {
       event[isUnderstood ? "trap" : "refused"] = `${error?.name}: ${error?.message}`;
-      log.add(event);
+      log.attempt(() => log.add(event));
       throw error;
     }
-    event.returned = returned === undefined ? null : returned >>> 0;
-    if (STATUS_EXPORTS.has(key)) noteAnswer(event, native);
-    log.add(event);
+    log.attempt(() => {
+      event.returned = returned === undefined ? null : returned >>> 0;
+      if (STATUS_EXPORTS.has(key)) noteAnswer(event, native);
+      log.add(event);
+    });
     return returned;
   };
   Object.defineProperty(wrapper, "name", { value: call.name });
@@ -234,6 +236,16 @@ class Log {
     }
   }
 
+  /** Do something for the recording; whatever goes wrong with it ends the recording, never the page. */
+  attempt(action) {
+    if (!this.open) return;
+    try {
+      action();
+    } catch (error) {
+      this.truncated = `the recorder failed: ${error?.name}: ${error?.message}`;
+    }
+  }
+
   foreign(key) {
     this.unrecorded[key] = (this.unrecorded[key] ?? 0) + 1;
   }
@@ -263,6 +275,7 @@ function declaration(module) {
   return sections.length === 0 ? null : new TextDecoder().decode(sections[0]);
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes as golden files write them: text if they are UTF-8, else hexadecimal. */
@@ -270,7 +283,9 @@ function bytesValue(bytes) {
   try {
     return { text: strictUtf8.decode(bytes.slice()) }; // a copy: decoders refuse shared memory
   } catch {
-    return { hex: Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("") };
+    let hex = "";
+    for (const byte of bytes) hex += HEX[byte];
+    return { hex };
   }
 }
 

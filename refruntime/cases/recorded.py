@@ -26,6 +26,8 @@ GETTERS: Final = ("last_result_ptr", "last_result_len", "get_diagnostics_ptr", "
 BEYOND_MEMORY: Final = 2**32 - 1
 SOMEWHERE: Final = 1
 SHOWN_NOTES: Final = 20
+MAX_HELD_BYTES: Final = 2**30
+"""Most bytes in regions that a case holds at a time: the oracle sets them aside too."""
 
 RULES_OF: Final = {
     "alloc": "MEM-1",
@@ -122,6 +124,7 @@ class _Conversion:
     live: dict[int, tuple[int, str]] = field(default_factory=dict)
     starts: list[int] = field(default_factory=list)
     bound: int = 0
+    held: int = 0
 
     def run(self) -> None:
         """Convert every event up to the first that ends the session."""
@@ -162,7 +165,13 @@ class _Conversion:
         length, pointer = int(event.arguments[0]), event.returned or 0
         if not pointer:
             return Call("alloc", event.arguments)
+        if length == 0 or length > MAX_TRANSFER_BYTES:  # no right runtime gives a region: there is nothing to name
+            return Call("alloc", event.arguments)
+        if not is_folded and self.held + length > MAX_HELD_BYTES:
+            self._note(event, f"{self.held} bytes are allocated already; beyond {MAX_HELD_BYTES} alloc is left out")
+            return None
         bound = "" if is_folded else self._next_name()
+        self.held += 0 if is_folded else length
         if pointer not in self.live:
             insort(self.starts, pointer)
         self.live[pointer] = length, bound
@@ -184,6 +193,7 @@ class _Conversion:
             return None
         del self.live[pointer]
         self.starts.remove(pointer)
+        self.held -= allocated if bound else 0
         if allocated != length:
             self._note(event, f"{length} bytes, where {allocated} were allocated (MEM-3); left out")
             return None

@@ -103,7 +103,7 @@ def run(pytester: pytest.Pytester, goldens: Path) -> Run:
 
     def run_pytest(build: Path, *arguments: object, golden: Path | None = None) -> pytest.RunResult:
         words = [f"--refruntime-wasm={build}", f"--refruntime-golden={golden or goldens}", *map(str, arguments)]
-        return pytester.runpytest_subprocess(*_loading(), "-p", "no:cacheprovider", *words, timeout=120)
+        return pytester.runpytest_subprocess(*_loading(), "-p", "no:cacheprovider", *words, timeout=300)
 
     return run_pytest
 

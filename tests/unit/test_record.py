@@ -282,6 +282,30 @@ console.log("done");
     assert shown.stdout == "done\n", shown.stderr
 
 
+def test_a_failing_recorder_is_no_failure_of_the_page(tmp_path: Path) -> None:
+    """A module without the memory that the recorder expects works on, and the recording says why it ends."""
+    module = tmp_path / "build.wasm"
+    module.write_bytes(build_module(memory='(memory (export "ram") 2)', generate="(i32.const 9)"))
+    script = f"""
+import {{ record }} from {json.dumps(RECORDER.as_uri())};
+import {{ readFileSync }} from "node:fs";
+import assert from "node:assert/strict";
+const {{ instance }} = await WebAssembly.instantiate(readFileSync({json.dumps(str(module))}));
+const wrapped = record(instance);
+assert.equal(wrapped.exports.alloc(5), 1024);
+assert.equal(wrapped.exports.generate(1024, 5, 1), 9);
+assert.equal(wrapped.exports.alloc(5), 1024);
+const {{ events, truncated }} = wrapped.recording();
+assert.equal(events.length, 1);
+assert.match(truncated, /recorder failed/);
+console.log("done");
+"""
+    path = tmp_path / "script.mjs"
+    path.write_text(script)
+    shown = subprocess.run([node_program(), str(path)], capture_output=True, text=True, timeout=60)
+    assert shown.stdout == "done\n", shown.stderr
+
+
 def test_every_build_of_a_page(tmp_path: Path) -> None:
     """ABI-1: each of the four ways to instantiate gives a recorded build, other modules and a stopped page do not."""
     other = tmp_path / "other.wasm"

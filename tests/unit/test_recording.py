@@ -140,6 +140,29 @@ def test_undefined_calls_are_left_out() -> None:
     assert "\x07" not in "".join(session.notes)
 
 
+def test_regions_that_no_runtime_may_give(tmp_path: Path) -> None:
+    """MEM-1: what a build gives for a length beyond the limit is a difference, and freeing it is left out."""
+    made = document(event("alloc", 134217729, returned=4096), event("dealloc", 4096, 134217729))
+    assert [step.export for step in converted(made).case.steps if isinstance(step, Call)] == ["alloc"]
+    (tmp_path / "recording.json").write_text(json.dumps(made))
+    assert command("record", tmp_path / "recording.json", "-o", tmp_path / "odd").code == 0
+    shown = command("diff", "--recorded", tmp_path / "odd", "--no-explain")
+    assert shown.code == 1
+    assert "oracle value 0    build value 1" in shown.stdout
+
+
+def test_regions_are_bounded() -> None:
+    """MEM-1: a page that never frees does not make the oracle set aside more than a gibibyte."""
+    leaks = [event("alloc", 2**27, returned=2**27 * number) for number in range(1, 20)]
+    session = converted(document(*leaks, event("dealloc", 2**27, 2**27), event("alloc", 2**27, returned=2**27)))
+    assert [step.export for step in session.case.steps if isinstance(step, Call)] == [
+        *["alloc"] * 8,
+        "dealloc",
+        "alloc",
+    ]
+    assert len(session.notes) == 11
+
+
 def test_an_unreadable_answer_ends_the_session() -> None:
     """MEM-7: after a result outside of memory nothing that follows can be compared, as with a build that runs here."""
     broken = event("init_runtime", returned=0, result={"error": "range 1 + 2 lies outside memory"})
