@@ -28,11 +28,15 @@ demo: $(VENV)/.installed-core ## run the demonstration
 
 .PHONY: test
 test: $(VENV)/.installed-test ## run the tests, in parallel
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test ## run the tests that take minutes, such as every seeded bug (needs Rust for wasm32)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: test-browser
+test-browser: $(VENV)/.installed-test $(VENV)/.installed-browser ## run the tests of the page in headless Chromium, if it is there
+	@$(BIN)/python -m pytest -m browser tests/consumers $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-lint ## check style, format and types

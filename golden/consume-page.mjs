@@ -249,6 +249,9 @@ async function chooseByAddress(address) {
   await run();
 }
 
+page.file.onclick = () => {
+  page.file.value = ""; // so that picking the same file again, built anew, is a change too
+};
 page.file.onchange = () => {
   if (page.file.files.length) choose(page.file.files[0]);
 };

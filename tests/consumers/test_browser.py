@@ -189,9 +189,9 @@ def test_same_report_as_node(used_page: Any, folder: Path, name: str) -> None:
 
 def test_filters(page: Any, site: str, folder: Path) -> None:
     """DG-3: cases are filtered by family, verdict and text; a count in the table shows its cases."""
-    open_page(page, site)
+    open_page(page, site, "?filter=memory&filter=sampling")
     pick(page, MUTANT)
-    report = run_node(MUTANT, "--golden", folder, "--json").report
+    report = run_node(MUTANT, "--golden", folder, "--json", "--filter", "memory", "--filter", "sampling").report
     failing = [entry["id"] for entry in report["cases"] if entry["verdict"] not in FINE]
     assert shown_ids(page) == failing
     page.get_by_label("Verdict").select_option("all")
@@ -247,7 +247,7 @@ def test_dropped_file(page: Any, site: str) -> None:
 
 def test_keyboard_only(page: Any, site: str) -> None:
     """DG-3: picking, filtering, running, reading and saving need no mouse, and focus is always visible."""
-    open_page(page, site)
+    open_page(page, site, "?filter=abi")
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
@@ -255,7 +255,7 @@ def test_keyboard_only(page: Any, site: str) -> None:
     expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
     expect(page.locator("#file")).to_be_focused()
     page.keyboard.press("Tab")
-    page.keyboard.type("SA-5 memory")
+    page.keyboard.type("SA-5 memory")  # what is there is selected, so this replaces it
     page.keyboard.press("Enter")
     expect(page.locator("#bar")).to_be_hidden(timeout=PATIENCE)
     expect(page.locator("#outcome")).to_have_text(re.compile("NOT FINE"), timeout=PATIENCE)
@@ -384,7 +384,7 @@ def test_nothing_fits(page: Any, site: str) -> None:
 def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> None:
     """DG-3: text has a contrast of 4.5 or more in both color schemes, and the page follows the user's choice."""
     page.emulate_media(color_scheme=scheme)
-    open_page(page, site)
+    open_page(page, site, "?filter=sampling&filter=memory")
     pick(page, MUTANT)
     page.get_by_label("Verdict").select_option("all")
     for selector in (
