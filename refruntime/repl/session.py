@@ -200,16 +200,13 @@ class Session:
         return self._then(
             taken=(*state.taken, taken),
             owner=owner,
-            script=self._script_after_token(owner),
+            script=state.script if unspeakable else self._script_after_token(owner),
             unspeakable=unspeakable,
             **{f"{owner}_generator": after},
         )
 
     def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
-        """Return the calls with one more token; what no export can do does not get into them."""
         script = self.state.script
-        if self.state.unspeakable:
-            return script
         last = script[-1]
         if owner == "generate" and isinstance(last, Generate):
             return (*script[:-1], Generate(last.prompt, last.max_new_tokens + 1))

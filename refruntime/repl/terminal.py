@@ -20,7 +20,7 @@ from refruntime.repl.parsing import OpenQuote, WrongWord, split_line
 from refruntime.repl.shell import Shell, show
 from refruntime.repl.visible import visible
 
-KEYS = "Tab completes  Up history  Alt-Enter new line  Ctrl-C stops  Ctrl-D leaves"
+KEYS = ("Tab completes", "Up history", "Alt-Enter line", "Ctrl-C stops", "Ctrl-D leaves")
 
 
 def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
@@ -29,7 +29,6 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
         history=_history(),
         completer=_Completer(Suggestions(shell)),
         complete_while_typing=False,
-        complete_in_thread=True,
         multiline=Condition(lambda: _is_open(get_app().current_buffer.text)),
         key_bindings=_keys(),
         bottom_toolbar=lambda: _toolbar(shell),
@@ -101,9 +100,9 @@ def _toolbar(shell: Shell) -> str:
             parts.append("by hand")
     width = get_app().output.get_size().columns
     text = ""
-    for part in (*parts, KEYS):
+    for part in (*parts, *KEYS):
         longer = f"{text} | {part}" if text else f" {part}"
-        if len(longer) > width:
+        if len(longer) >= width:
             break
         text = longer
     return text

@@ -140,8 +140,8 @@ def _logits(why: Why, hexes: bool) -> str:
     rank = why.rank(why.choice.token)
     text += f"; the chosen one has rank {rank}" if rank is not None else "; none can win, so id 0 is taken (SA-1)"
     if order.size > 1:
-        first, second = logits[order[0]], logits[order[1]]
-        text += f"; the greatest leads by {decimal(first - second)}"
+        first, second = float(logits[order[0]]), float(logits[order[1]])
+        text += f"; the greatest leads by {first - second:.7g}" if first > second else ""
         tied = int(np.count_nonzero(logits == first))
         if tied > 1:
             text += f"; {tied} are equally great"

@@ -110,9 +110,9 @@ def top(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer
     order = _ordered(session)[:most]
     table = plain_table(("rank", True), ("id", True), ("token", False), ("logit", True), ("behind the first", True))
     for rank, token in enumerate(order, start=1):
-        behind = logits[order[0]] - logits[token]
+        behind = 0.0 if logits[token] == logits[order[0]] else float(logits[order[0]]) - float(logits[token])
         cells = [str(rank), str(token), token_cell(tokenizer, int(token)), exact(logits[token], hexes)]
-        table.add_row(*map(Text, [*cells, exact(behind, False)]))
+        table.add_row(*map(Text, [*cells, f"{behind:.7g}"]))
     best = [{"id": int(token), "logit": float(logits[token])} for token in order]
     return Answer(position, {"position": len(session.ids), "top": best}, [table])
 

@@ -1,0 +1,79 @@
+"""Desks and shells for tests: small models, the guest as a build, words run one after the other."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from refruntime.cases.golden_corpus import Corpus
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import Engine
+from refruntime.engines.wasm import WasmEngine, WasmModule
+from refruntime.repl.desk import Build, Desk
+from refruntime.repl.session import Session
+from refruntime.repl.shell import Outcome, Shell
+from refruntime.repl.table import all_words
+from refruntime.repl.words import Position
+from tests.unit.synthetic import SMALL, random_weights, slm1_file
+
+PROJECT = Path(__file__).resolve().parents[2]
+GUEST = PROJECT / "tests" / "guest" / "guest.wasm"
+MUTANTS = PROJECT / "tests" / "guest" / "mutants"
+STORIES = PROJECT / "golden" / "models" / "stories.q8_0.slm1"
+TINY = {**SMALL, "hidden_size": 16, "layer_count": 1, "head_count": 2, "ffn_size": 24, "max_context": 24}
+
+
+@functools.cache
+def tiny_model(seed: int = 5) -> bytes:
+    """Return a small model whose logits spread widely, so that sampling says every byte, also what is no UTF-8."""
+    weights = random_weights(seed, **TINY)
+    weights["output.weight"] = (weights["output.weight"] / np.float32(2)).astype(np.float32)
+    return slm1_file(weights, **TINY)
+
+
+@functools.cache
+def module(path: Path) -> WasmModule:
+    return WasmModule(path.read_bytes())
+
+
+def build(path: Path = GUEST) -> Build:
+    return Build(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), lambda: fresh(path))
+
+
+def fresh(path: Path = GUEST) -> Engine:
+    return WasmEngine(module(path))
+
+
+def shell(
+    model: bytes | Path, profile: Profile | None = None, golden: Path = PROJECT / "golden", **rest: object
+) -> Shell:
+    """Return a shell behind `load` of a model."""
+    name = model.stem if isinstance(model, Path) else "tiny"
+    desk = Desk(profile if profile is not None else Profile(), models={name: model}, golden=Corpus(golden), **rest)
+    return Shell(desk, all_words(), Position(desk.opened(name)))
+
+
+def say(talk: Shell, *lines: str) -> Outcome:
+    """Run lines that must all be obeyed; returns what became of the last one."""
+    outcome = Outcome(0)
+    for line in lines:
+        outcome = talk.obey(line)
+        assert outcome.code == 0, (line, outcome.error, outcome.traceback)
+    return outcome
+
+
+def bits(session: Session | None) -> object:
+    """Return everything that a state decides, bit for bit: ids, calls, generators, configuration, next logits."""
+    if session is None:
+        return None
+    state = session.state
+    logits = session.next_logits.tobytes() if state.prompt_ids and len(session.ids) else b""
+    taken = tuple(
+        (each.token, each.choice.token, each.generator, each.owner, each.position, each.forced, each.logits.tobytes())
+        for each in state.taken
+    )
+    generators = state.generate_generator, state.runtime_generator
+    return session.ids, state.script, generators, state.owner, state.sampling, taken, state.unspeakable, logits
