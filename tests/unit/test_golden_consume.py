@@ -15,7 +15,7 @@ from refruntime.cases.golden_expect import Answer
 from refruntime.cases.golden_index import build_index
 from refruntime.cases.golden_reading import GoldenError
 from refruntime.cases.golden_values import disk_json
-from refruntime.cases.observe import Observation
+from refruntime.cases.observe import Observation, read_diagnostics
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.consume import Consumer, GoldenResult, compare_with_golden, same_as_golden
@@ -185,3 +185,14 @@ def test_the_command_reports(corpus: Path) -> None:
     assert command("diff", "--golden", corpus, GUEST, "--random", "3").code == 2
     assert command("diff", "--golden").code == 2
     assert "generate/story" in command("diff", "--golden", corpus, GUEST, "--list").stdout
+
+
+@pytest.mark.parametrize(
+    ("document", "fields"),
+    [(b'{"top_k":1}', {"top_k": 1}), (b'{"top_k":NaN}', None), (b'{"top_k":Infinity}', None),
+     (b'\xef\xbb\xbf{"top_k":1}', None), ('{"top_k":1}'.encode("utf-16"), None), (b'{"seed":"\xed\xa0\x80"}', None),
+     (b'{"top_k":' + b"9" * 5000 + b"}", {"top_k": float("inf")}), (b"[1]", None), (b'{"other":1}', {})],
+)  # fmt: skip
+def test_documents_are_read_as_every_host_reads_them(document: bytes, fields: Any) -> None:
+    """DG-1: JSON in UTF-8 and nothing that only Python takes for JSON, so that all consumers see the same fields."""
+    assert read_diagnostics(document, Profile()) == fields
