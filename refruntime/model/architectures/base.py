@@ -20,7 +20,7 @@ REQUIRED: Final[Presence] = "required"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What one architecture is made of. Every default is the choice of llama, so a description lists differences.
+    """What one architecture is made of. The defaults make a plain llama, so a description lists its differences.
 
     A layer is `x += attention(norm(x))`, then `x += feed_forward(norm(x))`; sizes and factors are hyper-parameters.
     """

@@ -1,7 +1,7 @@
-"""llama: RMSNorm, rotary pairs that lie side by side, SwiGLU. All other descriptions are differences to this one.
+"""llama: RMSNorm, rotary pairs that lie side by side, SwiGLU: what the defaults of a description say.
 
 Source: llama.cpp `src/models/llama.cpp` (without experts). Its converter permutes the rows of Wq and Wk, so that the
-halves of the original become adjacent pairs. The biases are those of relatives that are stored under this name.
+halves of the original become adjacent pairs. Factors and biases are those of relatives stored under this name.
 """
 
 from __future__ import annotations
