@@ -37,8 +37,10 @@ class BuildFailure(GoldenFailure):
 
 
 class GoldenPlugin:
-    """The hooks. The build is compiled when the first golden runs: never while modules are imported, and not before
-    pytest has put its fault handler in place, which would otherwise take the build's traps for crashes.
+    """The hooks of pytest, and what the items share.
+
+    The build is compiled when the first golden runs, never while modules are imported: pytest must have put its fault
+    handler in place before, which would otherwise take the build's traps for crashes.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -103,7 +105,7 @@ class GoldenPlugin:
 
     @cached_property
     def suite(self) -> Suite:
-        """Return the build against the oracle, for answers that are computed: BuildFailure."""
+        """Return the build against the oracle, for answers that are computed."""
         return Suite(self._fresh, Oracle(self.settings.profile))
 
     @cached_property
