@@ -308,9 +308,10 @@ class Trap extends Error {}
 class BuildError extends Error {}
 
 class Session {
-  constructor(module, settings, announce) {
+  constructor(module, settings, steps, announce) {
     this.settings = settings;
     this.announce = announce;
+    this.names = new Set(steps.map((step) => step.bind).filter(Boolean));
     this.bound = {};
     announce("instantiation");
     this.exports = new WebAssembly.Instance(module, {}).exports;
@@ -369,16 +370,15 @@ class Session {
 
   /** Convert an argument of a case to a wasm parameter (ABI-3). */
   number(argument, type) {
-    const isPlace = typeof argument === "string" && /^[a-z]/.test(argument) && argument !== "inf" && argument !== "nan";
-    const given = isPlace ? this.place(argument) : argument;
-    if (type === "f32") return floatOf(given);
+    if (type === "f32") return floatOf(argument);
+    const given = /^[a-z]/.test(argument) ? this.place(argument) : argument;
     if (!/^-?\d+$/.test(String(given))) throw new GoldenError(`no integer: ${inShort(argument)}`);
     return type === "i64" ? BigInt.asIntN(64, BigInt(given)) : Number(BigInt.asIntN(32, BigInt(given)));
   }
 
   place(text) {
     const [, name, offset = "0"] = /^([a-z][a-z_]*)(?:\+(\d+))?$/.exec(text) ?? [];
-    if (name === undefined) throw new GoldenError(`no place: ${inShort(text)}`);
+    if (!this.names.has(name)) throw new GoldenError(`no place: ${inShort(text)}`);
     if (!Object.hasOwn(this.bound, name)) throw new BuildError(`${name} has no value: the call that gives it one did not return`);
     return this.bound[name] + Number(offset);
   }
@@ -448,7 +448,7 @@ function serve(port) {
   const run = ({ steps, models }) => {
     let session;
     try {
-      session = new Session(module, settings, announce);
+      session = new Session(module, settings, steps, announce);
     } catch (error) {
       port.postMessage({ kind: "observed", shown: { kind: "error", detail: `instantiation failed: ${error.message}` } });
       return { kind: "done" };
@@ -464,7 +464,8 @@ function serve(port) {
     try {
       port.postMessage(data.bytes ? compile(data) : run(data));
     } catch (error) {
-      port.postMessage({ kind: "crash", detail: error.stack ?? String(error) });
+      const isGolden = error instanceof GoldenError;
+      port.postMessage({ kind: isGolden ? "golden" : "crash", detail: isGolden ? error.message : String(error.stack) });
     }
   };
 }
@@ -493,10 +494,14 @@ export class Build {
     if (kind !== "done") throw new ConsumeError(detail, kind === "crash" ? 4 : 1);
   }
 
-  /** Run steps on a fresh instance: what every step showed, up to one that ended the case; `crash` is a bug here. */
+  /**
+   * Run steps on a fresh instance and return what every step showed, up to one that ended the case: GoldenError.
+   * `crash` tells a bug of this file.
+   */
   async run(steps, models) {
     if (!this.worker) await this.compile();
     const { kind, detail, seen } = await this.exchange({ steps, models });
+    if (kind === "golden") throw new GoldenError(detail);
     if (kind === "limit") seen.push({ kind: "limit", detail });
     return { seen, crash: kind === "crash" ? detail : "" };
   }
@@ -587,6 +592,7 @@ export class Golden {
     if ((await hashOf(expect)) !== entry.expect) {
       return { ...found, stale: "the hash of expect.json does not fit INDEX.json" };
     }
+    checkShape(session, expect, id);
     for (const [name, hash] of Object.entries(entry.arrays)) {
       if ((await sha256(await this.read(`cases/${id}/${name}`))) !== hash) {
         return { ...found, stale: `the hash of ${name} does not fit INDEX.json` };
@@ -626,6 +632,23 @@ export class Golden {
     }
     return columns[0].map((token, place) => [token, columns[1][place]]);
   }
+}
+
+/** Check as much of a case as running it needs: GoldenError. */
+function checkShape(session, expect, id) {
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  const areSteps = (value) => Array.isArray(value) && value.length > 0 && value.every(isObject);
+  const checks = {
+    "case.json: format": session.format === FORMAT,
+    "case.json: models": Object.values(session.models ?? {}).every((recipe) => typeof recipe?.file === "string"),
+    "case.json: steps": areSteps(session.steps),
+    "expect.json: format": expect.format === FORMAT,
+    "expect.json: case": expect.case === id,
+    "expect.json: samples": Array.isArray(expect.samples) && expect.samples.every(isObject),
+    "expect.json: steps": areSteps(expect.steps) && expect.steps.length <= session.steps.length,
+  };
+  const wrong = Object.keys(checks).find((name) => !checks[name]);
+  if (wrong) throw new GoldenError(`${wrong} is not as FORMAT.md says`);
 }
 
 function parseJson(bytes, path) {

@@ -42,6 +42,7 @@ class Consumed:
     @property
     def report(self) -> dict[str, Any]:
         """Return the report of `--json`."""
+        assert self.out, self.err
         document: dict[str, Any] = json.loads(self.out)
         return document
 

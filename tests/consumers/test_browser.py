@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from refruntime.differential.verdict import FINE
+from tests.consumers.conftest import SUB_PATH
 from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
 from tests.consumers.node import GOLDEN, PROJECT, run_node
 from tests.differential.builds import GUEST, MUTANTS
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.browser
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
 MUTANT = MUTANTS["top_p_strictly_greater"]
-SUB_PATH = "some/where/golden"
 DONE = re.compile(r"(^|; )(fine|NOT FINE): ")
 PATIENCE = 90_000  # milliseconds, for a whole run on a busy machine
 SCREENSHOT = PROJECT / "docs" / "browser.png"
@@ -98,17 +98,9 @@ def serve(folder: Path) -> http.server.ThreadingHTTPServer:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the goldens, which nobody edits meanwhile."""
-    copy = tmp_path_factory.mktemp("site") / SUB_PATH
-    shutil.copytree(GOLDEN, copy)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def site(folder: Path) -> Iterator[str]:
+def site(goldens: Path) -> Iterator[str]:
     """Address of a plain static server that has the goldens below a sub-path, and the builds beside them."""
-    root = folder.parents[SUB_PATH.count("/")]
+    root = goldens.parents[SUB_PATH.count("/")]
     shutil.copytree(GUEST.parent, root / "builds")
     server = serve(root)
     yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -176,22 +168,22 @@ def shown_ids(page: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_same_report_as_node(used_page: Any, folder: Path, name: str) -> None:
+def test_same_report_as_node(used_page: Any, goldens: Path, name: str) -> None:
     """ABI-1, ABI-5: the saved report of the page is that of Node on every case, down to the last field."""
     pick(used_page, BUILDS[name])
     report = saved_report(used_page)
-    assert without_times(report) == without_times(run_node(BUILDS[name], "--golden", folder, "--json").report)
+    assert without_times(report) == without_times(run_node(BUILDS[name], "--golden", goldens, "--json").report)
     assert report["exit_code"] == (0 if name == "guest" else 1)
     assert shown_ids(used_page) == [
         entry["id"] for entry in report["cases"] if name == "guest" or entry["verdict"] not in FINE
     ]
 
 
-def test_filters(page: Any, site: str, folder: Path) -> None:
+def test_filters(page: Any, site: str, goldens: Path) -> None:
     """DG-3: cases are filtered by family, verdict and text; a count in the table shows its cases."""
     open_page(page, site, "?filter=memory&filter=sampling")
     pick(page, MUTANT)
-    report = run_node(MUTANT, "--golden", folder, "--json", "--filter", "memory", "--filter", "sampling").report
+    report = run_node(MUTANT, "--golden", goldens, "--json", "--filter", "memory", "--filter", "sampling").report
     failing = [entry["id"] for entry in report["cases"] if entry["verdict"] not in FINE]
     assert shown_ids(page) == failing
     page.get_by_label("Verdict").select_option("all")
@@ -206,24 +198,24 @@ def test_filters(page: Any, site: str, folder: Path) -> None:
     assert shown_ids(page) == failing
 
 
-def test_first_divergence_in_full(page: Any, site: str, folder: Path) -> None:
+def test_first_divergence_in_full(page: Any, site: str, goldens: Path) -> None:
     """SA-5, SA-6: an opened case tells step, call, both texts and the sampler's stages, as the report of Node does."""
     open_page(page, site, "?filter=sampling/top-p-reached-at-0.5")
     pick(page, MUTANT)
     page.locator("summary").click()
     text = page.locator("#cases pre").inner_text()
-    told = run_node(MUTANT, "--golden", folder, "--filter", "sampling/top-p-reached-at-0.5").out.splitlines()
+    told = run_node(MUTANT, "--golden", goldens, "--filter", "sampling/top-p-reached-at-0.5").out.splitlines()
     lines = [line[2:] for line in told if line.startswith("  ")]
     assert len(lines) > 10
     assert [line.rstrip() for line in text.splitlines()][: len(lines)] == [line.rstrip() for line in lines]
     assert {"sampler", "SA-5"} <= set(text.split())
 
 
-def test_query_runs_by_itself(page: Any, site: str, folder: Path) -> None:
+def test_query_runs_by_itself(page: Any, site: str, goldens: Path) -> None:
     """ABI-5: `?build=&filter=` runs without a hand, from below a sub-path."""
     open_page(page, site, "?build=/builds/guest.wasm&filter=abi&filter=MEM-1")
     expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
-    filtered = run_node(GUEST, "--golden", folder, "--json", "--filter", "abi", "--filter", "MEM-1").report
+    filtered = run_node(GUEST, "--golden", goldens, "--json", "--filter", "abi", "--filter", "MEM-1").report
     assert without_times(saved_report(page)) == without_times(filtered)
 
 
@@ -383,8 +375,9 @@ def test_nothing_fits(page: Any, site: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> None:
     """DG-3: text has a contrast of 4.5 or more in both color schemes, and the page follows the user's choice."""
+    wanted = scheme == "light" and os.environ.get("SAVE_SCREENSHOT")
     page.emulate_media(color_scheme=scheme)
-    open_page(page, site, "?filter=sampling&filter=memory")
+    open_page(page, site, "" if wanted else "?filter=sampling&filter=memory")
     pick(page, MUTANT)
     page.get_by_label("Verdict").select_option("all")
     for selector in (
@@ -406,7 +399,6 @@ def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> No
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_label("Verdict").select_option("not fine")
     page.locator("summary:visible").first.click()
-    wanted = scheme == "light" and os.environ.get("SAVE_SCREENSHOT")
     picture = SCREENSHOT if wanted else tmp_path / f"{scheme}.png"
     page.mouse.move(0, 0)
     page.screenshot(path=picture, full_page=True)

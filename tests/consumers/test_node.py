@@ -520,6 +520,32 @@ def test_stale(tmp_path: Path, file: str) -> None:
     assert "expect.json was made from" in done.out if file == "inputs" else "does not fit INDEX.json" in done.out
 
 
+@pytest.mark.parametrize(
+    ("session", "answers", "reason"),
+    [
+        (case({"call": ["version"]}), [OK], "no export takes version()"),
+        (case({"call": ["alloc"]}), [{"value": 0}], "no export takes alloc()"),
+        (case({"call": ["alloc", "0.5"]}), [{"value": 0}], "no integer"),
+        (case({"call": ["alloc", "A"]}), [{"value": 0}], "no integer"),
+        (case({"call": ["alloc", "buffer"]}), [{"value": 0}], "no place"),
+        (case({"write": "8", "bytes": ""}), [{"none": True}], "no place"),
+        (case({"generate": {"prompt": "FF", "max_new_tokens": 1}}), [OK], "no bytes"),
+        (case({"configure": {"temperature": "hot", "top_k": 1, "top_p": 1, "seed": 1}}), [OK], "no float"),
+        (case(INIT), [{"state": "Ok"}], "no answer"),
+        (case(INIT), [OK, OK], "expect.json: steps"),
+        (case(INIT), [], "expect.json: steps"),
+        (case(), [], "case.json: steps"),
+        ({**case(INIT), "format": 2}, [OK], "case.json: format"),
+        ({**case(INIT), "number": 0.5}, [OK], "0.5 is no integer"),
+    ],
+)
+def test_malformed_goldens(tmp_path: Path, session: Any, answers: Sequence[Any], reason: str) -> None:
+    """ABI-5: a case that is not as the format says is STALE with the reason, also where its hashes fit."""
+    done = consume(tmp_path, answering(), {"abi/case": (session, answers), "abi/other": (case(INIT), [OK])})
+    assert done.verdicts == {"abi/case": "STALE", "abi/other": "MATCH"}
+    assert reason in done.report["cases"][0]["reason"]
+
+
 def test_comments_and_layout_do_not_matter(tmp_path: Path) -> None:
     """ABI-5: hashes are those of the values: other layout and comments leave a case as it was."""
     golden = write_goldens(tmp_path / "golden", {"abi/case": (case(INIT), [OK])})

@@ -13,15 +13,15 @@ from refruntime.cases.golden_corpus import Corpus
 from refruntime.differential.consume import Consumer
 from refruntime.differential.golden_report import golden_document
 from refruntime.differential.verdict import FINE
-from tests.consumers.node import GOLDEN, run_node
+from tests.consumers.node import run_node
 from tests.differential.builds import GUEST, MUTANTS, wasm_build
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
 
 
-def python_report(build: Path) -> dict[str, Any]:
+def python_report(build: Path, goldens: Path) -> dict[str, Any]:
     """Return the report of the Python consumer."""
-    consumer = Consumer(Corpus(GOLDEN), wasm_build(build))
+    consumer = Consumer(Corpus(goldens), wasm_build(build))
     run = consumer.run(consumer.ids())
     return golden_document(run, build.name, hashlib.sha256(build.read_bytes()).hexdigest())
 
@@ -39,10 +39,10 @@ def test_mutants_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_same_verdicts(name: str) -> None:
+def test_same_verdicts(name: str, goldens: Path) -> None:
     """ABI-1, ABI-5: on the clean build every case is fine in both consumers, on a mutant the same cases fail alike."""
-    done = run_node(BUILDS[name], "--json")
-    node, python = done.report, python_report(BUILDS[name])
+    done = run_node(BUILDS[name], "--golden", goldens, "--json")
+    node, python = done.report, python_report(BUILDS[name], goldens)
     assert list(map(comparable, node["cases"])) == list(map(comparable, python["cases"]))
     for key in ("version", "golden", "build", "problems", "exit_code", "summary", "lost"):
         assert node[key] == python[key], key
