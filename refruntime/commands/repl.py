@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -188,6 +189,8 @@ def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal
         console.print(Text(_greeting(place)))
         return run_terminal(shell, console, errors)
     write = _json_line if as_json else None
+    if isinstance(sys.stdin, TextIOWrapper):  # bytes that are no text are a word's to refuse
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     return run_script(shell, sys.stdin, ScriptOutput(console, errors, write_json=write), keep_going)
 
 

@@ -19,7 +19,7 @@ from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
 from refruntime.repl.generator import Generator
 from refruntime.repl.session import Session
-from refruntime.repl.state import Owner, State, Subject, Taken
+from refruntime.repl.state import Owner, State, Subject, Taken, begins_call
 from refruntime.repl.workbench import Float32, Workbench
 from refruntime.runtime import DEFAULT_GENERATOR_SEED, Runtime
 from refruntime.sampling import Choice
@@ -125,11 +125,8 @@ class Calls:
         for event, logits in self._events:
             if isinstance(event, TokensEvent):
                 owner, generator = "generate", Generator.fresh(runtime.sampling.seed, self._profile)  # GEN-7
-                if self._profile.generator_on_generate == "reseeded":
-                    self._runtime_generator = generator
                 self._then(
                     sampling=runtime.sampling,
-                    runtime_generator=self._runtime_generator,
                     prompt_ids=event.ids,
                     taken=(),
                     owner=owner,
@@ -146,12 +143,16 @@ class Calls:
         taken = session.state.taken
         made = Taken(choice.token, choice, logits, runtime.sampling, generator, owner, len(session.ids))
         after = generator.after(choice.generator_state, choice.draw is not None)
+        generators = {f"{owner}_generator": after}
+        if begins_call(session.subject, session.state, owner):
+            self._runtime_generator = Generator.fresh(runtime.sampling.seed, self._profile)
+            generators["runtime_generator"] = self._runtime_generator
         self._then(
             sampling=runtime.sampling,
             taken=(*taken, made),
             owner=owner,
             script=self._part(step, len(taken) + 1),
-            **{f"{owner}_generator": after},
+            **generators,
         )
         return after
 

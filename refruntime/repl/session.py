@@ -33,6 +33,7 @@ from refruntime.repl.state import (
     Subject,
     Taken,
     anew,
+    begins_call,
     called,
     check_prompt_length,
     configured,
@@ -44,6 +45,7 @@ from refruntime.repl.state import (
     unspeakable_token,
     waits,
 )
+from refruntime.repl.visible import quoted
 from refruntime.repl.what_if import WhatIf, what_if
 from refruntime.repl.why import Why
 from refruntime.repl.workbench import Float32, Workbench
@@ -113,8 +115,6 @@ class Session:
                 unspeakable=unspeakable,
             )
         begun = bool(self.state.prompt_ids)
-        if begun and profile.generator_on_generate == "reseeded":
-            runtime = fresh
         script = list(self.state.script)
         if not self.state.unspeakable:
             script.insert(len(script) - waits(self.state), step)
@@ -132,7 +132,6 @@ class Session:
         """
         subject, state = self.subject, self.state
         fresh = Generator.fresh(state.sampling.seed, subject.profile)
-        runtime = fresh if subject.profile.generator_on_generate == "reseeded" else state.runtime_generator
         script, unspeakable = called(state), state.unspeakable
         if unspeakable and (again := anew(subject, state)):
             script, unspeakable = again, ""
@@ -149,7 +148,6 @@ class Session:
             taken=(),
             owner="generate",
             generate_generator=fresh,
-            runtime_generator=runtime,
             script=script,
             unspeakable=unspeakable,
         )
@@ -197,12 +195,15 @@ class Session:
             unspeakable = self._unspeakable_continuation() if owner == "runtime" else state.unspeakable
         if owner == "runtime" and not unspeakable:
             unspeakable = unspeakable_token(subject, (*state.taken, taken))
+        generators = {f"{owner}_generator": after}
+        if begins_call(subject, state, owner):
+            generators["runtime_generator"] = Generator.fresh(state.sampling.seed, subject.profile)
         return self._then(
             taken=(*state.taken, taken),
             owner=owner,
             script=state.script if unspeakable else self._script_after_token(owner),
             unspeakable=unspeakable,
-            **{f"{owner}_generator": after},
+            **generators,
         )
 
     def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
@@ -327,7 +328,8 @@ class Session:
         wanted = raw_bytes(token)
         found = tokens_of(tokenizer, wanted)
         if len(found) != 1:
-            raise SessionError(f"{token!r} is {'no token' if not found else f'the tokens {found}'}; give an id")
+            what = f"several tokens, {', '.join(map(str, found))}" if found else "not exactly one token"
+            raise SessionError(f"{quoted(wanted)} is {what}; give an id")
         return found[0]
 
     def history(self) -> Iterator[Session]:

@@ -96,6 +96,11 @@ def called(state: State) -> tuple[Step, ...]:
     return state.script[:-1] if waits(state) else state.script
 
 
+def begins_call(subject: Subject, state: State, owner: Owner) -> bool:
+    """Say whether the next token is the first of a `generate` that reseeds the runtime-owned generator (PR-4)."""
+    return owner == "generate" and not state.taken and subject.profile.generator_on_generate == "reseeded"
+
+
 def anew(subject: Subject, state: State) -> tuple[Step, ...]:
     """Return the calls that bring a fresh runtime to where a next prompt finds this one; none if no calls do.
 

@@ -16,6 +16,7 @@ from refruntime.repl.desk import Build, Desk
 from refruntime.repl.session import Session
 from refruntime.repl.shell import Outcome, Shell
 from refruntime.repl.table import all_words
+from refruntime.repl.text import as_string
 from refruntime.repl.words import Position
 from tests.unit.synthetic import SMALL, random_weights, slm1_file
 
@@ -77,3 +78,18 @@ def bits(session: Session | None) -> object:
     )
     generators = state.generate_generator, state.runtime_generator
     return session.ids, state.script, generators, state.owner, state.sampling, taken, state.unspeakable, logits
+
+
+DRAWN = ("set temperature=1 top_k=260 seed=3", 'prompt "Once upon"')
+
+
+def shown(outcome: Outcome) -> str:
+    """Return what people see of an answer."""
+    assert outcome.answer is not None
+    return as_string(outcome.answer.shown, 160)
+
+
+def golden_folder(folder: Path) -> Path:
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / STORIES.name).write_bytes(STORIES.read_bytes())
+    return folder

@@ -96,7 +96,8 @@ def test_generator_options(options: dict[str, str], reseeded: tuple[str, ...]) -
     moved = drawn.state.runtime_generator
     assert moved is not None
     assert moved.draws == 3
-    after = {"prompt": drawn.prompt("Once"), "reset": drawn.reset()}
+    assert drawn.prompt("Once").state.runtime_generator == moved  # the call begins with its first token
+    after = {"prompt": drawn.prompt("Once").step(), "reset": drawn.reset()}
     for word, session in after.items():
         generator = session.state.runtime_generator
         assert generator is not None

@@ -1,0 +1,79 @@
+"""`diff` and `save`: the calls so far beside a build, and as a golden case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from refruntime.cases.golden_case import parse_case
+from refruntime.cases.steps import Generate
+from refruntime.repl.shell import FAILED, WRONG
+from tests.repl.desks import (
+    DRAWN,
+    MUTANTS,
+    STORIES,
+    build,
+    golden_folder,
+    say,
+    shell,
+    shown,
+    tiny_model,
+)
+from tests.unit.command_line import command
+
+
+def test_diff_with_the_guest_and_with_a_mutant() -> None:
+    """FW-5, GEN-5: the calls so far agree with the guest; a mutant is caught at the first call that differs."""
+    lines = (*DRAWN, "step 12", "next 2", "reset", "generate The 4", "diff")
+    outcome = say(shell(STORIES, build=build()), *lines)
+    assert outcome.answer is not None
+    assert outcome.answer.document["verdict"] == "MATCH"
+    assert outcome.answer.document["tokens"] >= 12
+    assert "7 calls" in shown(outcome)
+    mutant = MUTANTS / "guest-bug-rope_split_halves.wasm"
+    talk = shell(STORIES, build=build(mutant))
+    say(talk, *lines[:-1])
+    caught = talk.obey("diff")
+    assert caught.code == FAILED
+    assert caught.answer is not None
+    assert caught.answer.document["differences"][0]["step"] == 2
+    assert "MISMATCH" in shown(caught) or "CONTRACT_GAP" in shown(caught)
+
+
+def test_saved_cases_are_read_back(tmp_path: Path) -> None:
+    """GEN-5: the calls become a golden case that any consumer can run, and no case is overwritten."""
+    golden = golden_folder(tmp_path / "golden")
+    talk = shell(STORIES, golden=golden)
+    say(talk, *DRAWN, "step 4", "next", 'save sampling/mine about="A coin falls." rules=SA-6,PR-3')
+    case = parse_case("sampling/mine", (golden / "cases/sampling/mine/case.json").read_bytes())
+    assert case.steps == talk.position.place.calls
+    assert case.steps[2] == Generate(b"Once upon", 4)
+    assert (case.about, case.rules) == ("A coin falls.", ("SA-6", "PR-3"))
+    assert case.case(lambda name: (golden / name).read_bytes()).models["stories.q8_0"] == STORIES.read_bytes()
+    assert talk.obey("save sampling/mine").code == FAILED
+    say(talk, "save sampling/other")
+    again = command("repl", "--case", "sampling/mine", "--golden", golden, "--json", stdin=b"text\n")
+    assert json.loads(again.stdout)["answer"]["ids"] == list(talk.position.place.present.generated_ids)
+
+
+def test_save_refuses_what_no_case_can_hold(tmp_path: Path) -> None:
+    """A forced token, a model outside of the goldens, a bad id or rule: refused with the reason, nothing written."""
+    golden = golden_folder(tmp_path / "golden")
+    talk = shell(STORIES, golden=golden)
+    say(talk, *DRAWN, "step")
+    for line, code, reason in (
+        ("save Mine", WRONG, "FAMILY/NAME"),
+        ("save a/b rules=XX-1", WRONG, "no rule"),
+        ("save a/b colour=red", WRONG, "about="),
+    ):
+        outcome = talk.obey(line)
+        assert (outcome.code, reason in outcome.error) == (code, True), outcome.error
+    say(talk, "force x")
+    assert "forced" in talk.obey("save a/b").error
+    other = shell(tiny_model(), golden=golden)
+    say(other, "prompt a", "step")
+    assert "no file in" in other.obey("save a/b").error
+    nowhere = shell(STORIES, golden=tmp_path / "nothing")
+    say(nowhere, *DRAWN, "step")
+    assert "holds no goldens" in nowhere.obey("save a/b").error
+    assert not (golden / "cases").exists()
