@@ -27,6 +27,7 @@ COMMANDS = {
     "logits": "refruntime.commands.logits:logits_command",
     "repl": "refruntime.commands.repl:repl_command",
     "trace": "refruntime.commands.trace:trace_command",
+    "plot": "refruntime.commands.plot:plot_command",
     "compare": "refruntime.commands.compare:compare_command",
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",

@@ -73,7 +73,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "client": ARRAYS,
     "cases": ARRAYS,
     "differential": ARRAYS | {"gguf"},
-    "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
+    "repl": ARRAYS | {"click", "rich", "prompt_toolkit", "matplotlib"},
     "commands": ARRAYS | {"click", "rich", "jinja2"},
     "cli": {"click", "rich"},
     "pytest_plugin": {"pytest"},

@@ -1,0 +1,188 @@
+"""`refruntime plot`: a generation as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from refruntime.commands.files import UnreadableFile
+from refruntime.commands.shared import (
+    MODEL,
+    NumericsChoice,
+    contract_failures,
+    ids_option,
+    json_option,
+    map_file,
+    numerics_option,
+    one_prompt,
+    profile_option,
+    progress,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.repl.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.repl.session import Session
+from refruntime.repl.state import SessionError
+
+SUFFIXES: Final = (".png", ".svg")
+KINDS: Final = ("probabilities", "entropy", "attention", "error")
+NEEDS_STEPS: Final = ("probabilities", "entropy")
+STEPS: Final = 32
+MOST_POSITIONS: Final = 512
+"""Positions of an attention map or an error at most; both keep every intermediate of a pass."""
+
+
+class MissingMatplotlib(click.ClickException):
+    """The extra `plot` is not installed: exit code 3."""
+
+    exit_code = 3
+
+    def __init__(self) -> None:
+        super().__init__("plots need matplotlib; install it with `pip install 'refruntime[plot]'`, or ask for --json")
+
+
+@click.command(
+    "plot",
+    epilog="""\b
+Examples:
+  refruntime plot stories.slm1 "Once upon a time" --temperature 1 --top-k 40 --top-p 0.9 -o steps.svg
+  refruntime plot stories.slm1 "Once upon a time" --kind entropy -n 64 -o entropy.png
+  refruntime plot stories.slm1 "Once upon a time" --kind attention --layer 2 --head 1 -o head.svg
+  refruntime plot stories.slm1 "Once upon a time" --kind error -o error.svg
+""",
+)
+@MODEL
+@click.argument("prompt", required=False)
+@ids_option
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="probabilities",
+    show_default=True,
+    help="probabilities: candidates of each step, chosen and cut; entropy: with the margin, along the generation; "
+    "attention: one head; error: distance from float64 layer by layer.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture, .png or .svg.")
+@click.option(
+    "-n",
+    "--max-new-tokens",
+    "steps",
+    type=click.IntRange(min=0),
+    help=f"Tokens to generate.  [default: {STEPS}; 0 for attention and error]",
+)
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
+@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
+@click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
+@click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="Candidates of a step.")
+@click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Layer of an attention map.")
+@click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Head of an attention map.")
+@profile_option
+@numerics_option
+@json_option
+def plot_command(
+    model: Path,
+    prompt: str | None,
+    ids: list[int] | None,
+    kind: str,
+    output: Path | None,
+    steps: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    count: int,
+    layer: int,
+    head: int,
+    profile: Profile,
+    numerics: NumericsChoice,
+    as_json: bool,
+) -> None:
+    """Draw what MODEL does behind PROMPT: its candidates, its entropy, where a head looks, how exact its numbers are.
+
+    Needs the extra `plot`; --json without -o writes the numbers alone and needs nothing. The same numbers give the same
+    file under one version of matplotlib.
+    """
+    source = one_prompt(prompt, ids)
+    if output is None and not as_json:
+        raise click.UsageError("Say where the picture goes: -o FILE.png or -o FILE.svg; or ask for --json.")
+    if output is not None:
+        if output.suffix.lower() not in SUFFIXES:
+            raise click.BadParameter(f"{output}: expected a name that ends in .png or .svg", param_hint="-o")
+        if find_spec("matplotlib") is None:
+            raise MissingMatplotlib
+    wanted = steps if steps is not None else STEPS if kind in NEEDS_STEPS else 0
+    if wanted == 0 and kind in NEEDS_STEPS:
+        raise click.BadParameter(f"expected at least 1 for --kind {kind}", param_hint="-n")
+    data = map_file(model)
+    about = {"model": str(model), "kind": kind, "profile": profile.fingerprint, "numerics": numerics.name}
+    try:
+        with contract_failures(as_json, **about):
+            with progress("loading"):
+                session = Session(data, profile, numerics.make(data), model.name)
+            session = session.set(temperature, top_k, top_p, seed).prompt(source)
+            session = _stepped(session, wanted)
+            with progress("computing"):
+                series, draw = _series(session, kind, count, layer, head)
+    except SessionError as error:
+        raise click.UsageError(str(error)) from error
+    except ValueError as error:  # an id that the vocabulary does not have
+        raise click.BadParameter(str(error), param_hint="--ids") from error
+    if output is not None:
+        _write(draw(), output)
+    if as_json:
+        write_json({**about, "ids": list(session.ids), "saved": None if output is None else str(output), **series})
+    else:
+        click.echo(f"wrote {output}: {_said(session, kind, layer, head)}")
+
+
+def _stepped(session: Session, steps: int) -> Session:
+    with progress("generating", steps) as advance:
+        for _ in range(steps):
+            if session.finished:
+                break
+            session = session.step()
+            advance(1)
+    return session
+
+
+def _series(
+    session: Session, kind: str, count: int, layer: int, head: int
+) -> tuple[Mapping[str, Any], Callable[[], Any]]:
+    """Return the numbers as plain values, and a function that draws them."""
+    if kind not in NEEDS_STEPS and len(session.ids) > MOST_POSITIONS:
+        raise SessionError(f"{len(session.ids)} positions; --kind {kind} takes at most {MOST_POSITIONS}")
+    if kind == "probabilities":
+        steps: Sequence[Any] = candidates_of(session, count)
+        return {"steps": [step.to_dict() for step in steps]}, lambda: _plots().probabilities_plot(steps)
+    if kind == "entropy":
+        along = steps_of(session)
+        return along.to_dict(), lambda: _plots().entropy_plot(along)
+    if kind == "attention":
+        grid = attention_of(session, layer, head)
+        return grid.to_dict(), lambda: _plots().attention_plot(grid)
+    error = error_by_layer(session)
+    return error.to_dict(), lambda: _plots().error_plot(error)
+
+
+def _plots() -> Any:
+    from refruntime.repl import plots
+
+    return plots
+
+
+def _write(figure: Any, path: Path) -> None:
+    try:
+        _plots().write_plot(figure, path)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def _said(session: Session, kind: str, layer: int, head: int) -> str:
+    positions, taken = len(session.ids), len(session.state.taken)
+    what = {"attention": f"attention of layer {layer}, head {head}", "error": "distance from float64"}.get(kind, kind)
+    return f"{what}, {positions} positions, {taken} of them sampled"

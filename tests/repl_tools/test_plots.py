@@ -1,0 +1,199 @@
+"""Pictures: valid, not blank, the same bytes again; and the command that writes them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from refruntime import Session
+from refruntime.cli import main
+from refruntime.commands import plot as plot_module
+from refruntime.repl.imported import ImportedSession
+from refruntime.repl.series import attention_of, candidates_of, error_by_layer, steps_of
+
+pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+
+from matplotlib import image, rc_context
+
+from refruntime.repl import plots
+
+MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
+KINDS = ("probabilities", "entropy", "attention", "error")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    sampled = Session(MODEL).set(temperature=1.1, top_k=30, top_p=0.9, seed=7).prompt("Once")
+    return sampled.step(5).force("$").step(2)
+
+
+def draw(session: Session, kind: str) -> Any:
+    figures: dict[str, Callable[[], Any]] = {
+        "probabilities": lambda: plots.probabilities_plot(candidates_of(session)),
+        "entropy": lambda: plots.entropy_plot(steps_of(session)),
+        "attention": lambda: plots.attention_plot(attention_of(session, 0, 1)),
+        "error": lambda: plots.error_plot(error_by_layer(session)),
+    }
+    return figures[kind]()
+
+
+def assert_svg(data: bytes) -> None:
+    """Check that a document is drawn on, and asks for nothing from outside."""
+    tree = ElementTree.fromstring(data)
+    assert tree.tag == f"{SVG}svg"
+    drawn = [each for each in tree.iter() if each.tag in (f"{SVG}path", f"{SVG}use", f"{SVG}image")]
+    assert len(drawn) > 30
+    assert not list(tree.iter(f"{SVG}script"))
+    links = [value for each in tree.iter() for key, value in each.attrib.items() if key.endswith("href")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert b"<dc:date>" not in data
+
+
+def colours(data: bytes) -> int:
+    pixels = image.imread(io.BytesIO(data), format="png")
+    return len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures(session: Session, kind: str) -> None:
+    """Each kind gives a valid SVG and a PNG that is not blank; again, and under other defaults, the same bytes."""
+    svg = plots.figure_bytes(draw(session, kind), ".svg")
+    assert_svg(svg)
+    assert colours(plots.figure_bytes(draw(session, kind), ".png")) > 20
+    with rc_context({"font.size": 30.0, "svg.hashsalt": "other", "axes.grid": True, "lines.linewidth": 9.0}):
+        assert plots.figure_bytes(draw(session, kind), ".svg") == svg
+
+
+def test_bars_have_the_heights_of_the_probabilities(session: Session) -> None:
+    """The rectangles of a picture are the numbers of its series, stacked."""
+    bars = [bar for bar in draw(session, "probabilities").axes[0].patches if bar.get_height() > 0]
+    steps = list(enumerate(candidates_of(session)))
+    assert [round(bar.get_x() + 0.43) for bar in bars] == [place for place, step in steps for _ in step.probability]
+    expected = [float(share) for _, step in steps for share in step.probability]
+    assert [float(bar.get_height()) for bar in bars] == pytest.approx(expected, abs=1e-12)
+
+
+def test_curves_are_the_series(session: Session) -> None:
+    """The lines of the entropy picture hold the entropies."""
+    steps = steps_of(session)
+    above, below = draw(session, "entropy").axes
+    assert above.lines[0].get_ydata().tolist() == steps.entropy.tolist()
+    assert above.lines[1].get_ydata().tolist() == steps.drawn_entropy.tolist()
+    assert [bar.get_height() for bar in below.patches] == steps.margin.tolist()
+
+
+def test_another_process_writes_the_same_file(tmp_path: Path, session: Session) -> None:
+    """Hash seeds, processes and dates leave no trace in a file."""
+    lines = (
+        "import sys; from pathlib import Path; from refruntime import Session\n"
+        "from refruntime.repl.plots import *; from refruntime.repl.series import *\n"
+        "session = Session(sys.argv[1]).set(temperature=1.1, top_k=30, top_p=0.9, seed=7).prompt('Once')\n"
+        "session = session.step(5).force('$').step(2)\n"
+        "write_plot(probabilities_plot(candidates_of(session)), Path(sys.argv[2]))\n"
+    )
+    path = tmp_path / "other.svg"
+    environment = {**os.environ, "PYTHONHASHSEED": "77", "SOURCE_DATE_EPOCH": "1", "TZ": "Asia/Tokyo"}
+    subprocess.run([sys.executable, "-c", lines, str(MODEL), str(path)], check=True, env=environment)
+    assert path.read_bytes() == plots.figure_bytes(draw(session, "probabilities"), ".svg")
+
+
+@pytest.mark.parametrize(
+    ("raw", "label"),
+    [
+        (b" $x$", "␣$x$"),
+        (b"", "(no text)"),
+        ("日".encode(), "\\u{65e5}"),
+        (b"\n\xff", "\\u{a}\\xff"),
+        (b"abcdefghijklmnop", "abcdefghijk…"),
+    ],
+)
+def test_labels(raw: bytes, label: str) -> None:
+    """Everything shows: spaces, controls, bytes that are no text, and characters that the font does not have."""
+    assert plots.label_of(raw) == label
+
+
+def test_texts_that_look_like_formulas_or_markup() -> None:
+    """Dollars, ampersands, angles, right-to-left text and missing glyphs are drawn without a warning."""
+
+    class Texts:
+        kind, vocab_size, eos_id, stop_ids = "none", 4, None, frozenset[int]()
+
+        def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
+            raise NotImplementedError
+
+        def decode(self, ids: Any) -> bytes:
+            return b"".join([b"$\\frac", b"<&>", "\u05d0\u0301".encode(), "\U0001f600".encode()][each] for each in ids)
+
+    rows = np.eye(4, dtype=np.float32)
+    imported = ImportedSession(rows, Texts()).set(temperature=1.0, top_k=4, top_p=0.9).step(4)
+    for figure in (plots.probabilities_plot(candidates_of(imported)), plots.entropy_plot(steps_of(imported))):
+        assert_svg(plots.figure_bytes(figure, ".svg"))
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`plot` writes the picture that the functions give and, with --json, the numbers of the series."""
+    path = tmp_path / "out.SVG"
+    options = ["--temperature", "1.1", "--top-k", "30", "--top-p", "0.9", "--seed", "7", "-n", "4", "--json"]
+    assert main(["plot", str(MODEL), "Once", "--kind", kind, "--head", "1", *options, "-o", str(path)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    session = Session(MODEL).set(temperature=1.1, top_k=30, top_p=0.9, seed=7).prompt("Once").step(4)
+    assert path.read_bytes() == plots.figure_bytes(draw(session, kind), ".svg")
+    series: dict[str, Callable[[], Any]] = {
+        "probabilities": lambda: {"steps": [step.to_dict() for step in candidates_of(session)]},
+        "entropy": lambda: steps_of(session).to_dict(),
+        "attention": lambda: attention_of(session, 0, 1).to_dict(),
+        "error": lambda: error_by_layer(session).to_dict(),
+    }
+    expected = json.loads(json.dumps(series[kind]()))
+    assert {key: document[key] for key in expected} == expected
+    assert document["ids"] == list(session.ids)
+
+
+def test_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the extra the command says what to install, exit code 3; the numbers need nothing."""
+    monkeypatch.setattr(plot_module, "find_spec", lambda name: None)
+    assert main(["plot", str(MODEL), "Once", "-o", str(tmp_path / "a.svg")]) == 3
+    assert "pip install 'refruntime[plot]'" in capsys.readouterr().err
+    assert main(["plot", str(MODEL), "Once", "-n", "1", "--json"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["Once"], 2),
+        (["Once", "-o", "a.pdf"], 2),
+        (["Once", "-o", "a.svg", "-n", "0"], 2),
+        (["Once", "-o", "a.svg", "--kind", "attention", "--layer", "99"], 2),
+        (["Once", "-o", "a.svg", "--kind", "attention", "--head", "99"], 2),
+        (["--ids", "1,999999", "-o", "a.svg"], 2),
+        (["Once", "-o", "a.svg", "--temperature", "nan"], 1),
+        (["", "-o", "a.svg"], 1),
+        (["Once", "-o", "no/such/folder/a.svg", "-n", "1"], 3),
+    ],
+    ids=str,
+)
+def test_wrong_usage(
+    arguments: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each mistake has its exit code and a message, and writes nothing."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", str(MODEL), *arguments]) == code
+    assert capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
