@@ -117,6 +117,16 @@ class Explanation:
 
         return as_string(explanation_shown(self))
 
+    def __repr__(self) -> str:
+        """Show the chains in plain text, as an interactive Python shows them."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Show the chains in a notebook."""
+        from refruntime.repl.html import explanation_html
+
+        return explanation_html(self)
+
 
 def chains_of(names: Sequence[str] | None = None, profile: Profile | None = None) -> tuple[Chain, ...]:
     """Return chains by name, all of them without names. SessionError for an unknown one."""

@@ -366,5 +366,12 @@ class Session:
         sampling = self.state.sampling
         return (
             f"<Session {self.subject.name}: {len(self.state.prompt_ids)} prompt ids, {len(self.generated_ids)} taken, "
-            f"temperature {sampling.temperature}, top_k {sampling.top_k}, top_p {sampling.top_p}, seed {sampling.seed}>"
+            f"temperature {sampling.temperature!s}, top_k {sampling.top_k}, top_p {sampling.top_p!s}, "
+            f"seed {sampling.seed}>"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the tokens and their entropy in a notebook."""
+        from refruntime.repl.html import session_html
+
+        return session_html(self)

@@ -43,6 +43,16 @@ class WhatIf:
 
         return as_string(what_if_shown(self))
 
+    def __repr__(self) -> str:
+        """Show the alternatives in plain text, as an interactive Python shows them."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Show the alternatives in a notebook."""
+        from refruntime.repl.html import what_if_html
+
+        return what_if_html(self)
+
     @property
     def changed(self) -> tuple[Alternative, ...]:
         """Return the alternatives that give another token than the sampler's."""

@@ -103,6 +103,16 @@ class Why:
 
         return as_string(why_shown(self))
 
+    def __repr__(self) -> str:
+        """Explain the choice in plain text, as an interactive Python shows it."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Explain the choice in a notebook."""
+        from refruntime.repl.html import why_html
+
+        return why_html(self)
+
     @property
     def edge_of_top_k(self) -> tuple[Candidate, Candidate] | None:
         """Return the last retained and the first cut candidate, None if nothing was cut (SA-2)."""
