@@ -1,4 +1,4 @@
-// The page consume.html: what a person sees and does. All that judges a build is in consume.mjs, also in the page's worker.
+// The page consume.html: what a person sees and does. All that judges a build is in consume.mjs.
 
 import {
   ConsumeError,
@@ -17,7 +17,21 @@ const ALL = "all";
 const NOT_FINE = "not fine";
 const element = (id) => document.getElementById(id);
 const page = Object.fromEntries(
-  ["drop", "file", "filter", "seconds", "run", "stop", "save", "progress", "bar", "current", "outcome", "results", "facts"]
+  [
+    "drop",
+    "file",
+    "filter",
+    "seconds",
+    "run",
+    "stop",
+    "save",
+    "progress",
+    "bar",
+    "current",
+    "outcome",
+    "results",
+    "facts",
+  ]
     .concat(["families", "lost", "by-family", "by-verdict", "by-text", "count", "cases"])
     .map((id) => [id, element(id)]),
 );
@@ -35,7 +49,7 @@ function make(tag, text = "", attributes = {}) {
   return made;
 }
 
-// The run ----------------------------------------------------------------------------------------------------------------
+// The run -------------------------------------------------------------------------------------------------------------
 
 /** Read a golden file, once for as long as the page is open: a second build is judged by the same goldens. */
 function read(path) {
@@ -126,12 +140,15 @@ function say(text, kind = "") {
   page.outcome.className = kind;
 }
 
-// The results ------------------------------------------------------------------------------------------------------------
+// The results ---------------------------------------------------------------------------------------------------------
 
 function finish(prefix) {
   const { build, golden, problems, exit_code: code } = report;
   const facts = [
-    ...[["build", `${build.name}   sha256 ${build.sha256}`], ["contract", `${golden.contract}, profile ${golden.profile}`]],
+    ...[
+      ["build", `${build.name}   sha256 ${build.sha256}`],
+      ["contract", `${golden.contract}, profile ${golden.profile}`],
+    ],
     ["goldens", `format ${golden.format}, root ${golden.root}`],
   ];
   page.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
@@ -144,12 +161,16 @@ function finish(prefix) {
   page["by-verdict"].value = report.cases.some(({ verdict }) => !FINE.includes(verdict)) ? NOT_FINE : ALL;
   filterCases();
   if (problems.length) {
-    page.cases.replaceChildren(...problems.map(({ name, expected, found }) => make("li", `${name}: expected ${expected}, found ${found}`)));
+    page.cases.replaceChildren(
+      ...problems.map(({ name, expected, found }) => make("li", `${name}: expected ${expected}, found ${found}`)),
+    );
     page.count.textContent = "";
   }
   page.results.hidden = false;
   page.save.disabled = false;
-  const outcome = problems.length ? "NOT FINE: the module does not have the surface of the contract, so nothing was run" : lastLine(report);
+  const outcome = problems.length
+    ? "NOT FINE: the module does not have the surface of the contract, so nothing was run"
+    : lastLine(report);
   say(prefix + outcome, code === 0 ? "fine" : "wrong");
 }
 
@@ -193,17 +214,26 @@ function caseRow(result) {
   const row = make("li");
   const details = make("details");
   const summary = make("summary");
-  const difference = first ? `step ${first.step} ${first.call}: ${first.fields.map(({ field }) => field).join(", ")}` : result.reason;
+  const difference = first
+    ? `step ${first.step} ${first.call}: ${first.fields.map(({ field }) => field).join(", ")}`
+    : result.reason;
   summary.append(
     make("span", result.verdict, { class: `mono verdict ${result.verdict}` }),
     make("span", result.id, { class: "mono id" }),
     make("span", difference.split("\n")[0], { class: "first" }),
     make("span", `${(result.seconds * 1000).toFixed(0)} ms`, { class: "mono time" }),
   );
-  const more = [`  compared            ${result.steps} steps, ${result.fields} fields`, `  rules               ${result.rules.join(", ")}`];
+  const more = [
+    `  compared            ${result.steps} steps, ${result.fields} fields`,
+    `  rules               ${result.rules.join(", ")}`,
+  ];
   details.append(summary, make("pre", [...lines.slice(1), ...more].map((line) => line.slice(2)).join("\n")));
   row.append(details);
-  Object.assign(row.dataset, { family: result.id.split("/")[0], verdict: result.verdict, text: lines.join("\n").toLowerCase() });
+  Object.assign(row.dataset, {
+    family: result.id.split("/")[0],
+    verdict: result.verdict,
+    text: lines.join("\n").toLowerCase(),
+  });
   return row;
 }
 
@@ -231,7 +261,7 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// What a person does -----------------------------------------------------------------------------------------------------
+// What a person does --------------------------------------------------------------------------------------------------
 
 async function choose(file) {
   chosen = { name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) };

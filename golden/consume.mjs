@@ -4,8 +4,8 @@
 //   golden/consume.html                    the same in a browser
 //
 // The build runs in a worker, which imports this file too: a build that loops is ended with its worker.
-// Order of this file: values, the build's documents, the module's surface, a session in the worker, the worker seen from
-// outside, goldens, comparison, verdicts and the report, words for people, the command line of Node.
+// Order of this file: values, the build's documents, the module's surface, a session in the worker, the worker seen
+// from outside, goldens, comparison, verdicts and the report, words for people, the command line of Node.
 
 export const FORMAT = 1;
 export const REPORT_VERSION = 1;
@@ -29,16 +29,20 @@ export class ConsumeError extends Error {
 /** A golden that does not follow FORMAT.md, although its hashes may fit. */
 export class GoldenError extends Error {}
 
-// Values (section 2) ---------------------------------------------------------------------------------------------------
+// Values (section 2) --------------------------------------------------------------------------------------------------
 
 /** Return the canonical JSON of a value: no comments, keys by code point, ASCII. */
 export function canonicalJson(value) {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   if (typeof value === "string") return quoted(value);
-  if (typeof value === "number" && !Number.isSafeInteger(value)) throw new GoldenError(`${value} is no integer below 2^53`);
+  if (typeof value === "number" && !Number.isSafeInteger(value))
+    throw new GoldenError(`${value} is no integer below 2^53`);
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   const keys = Object.keys(value).filter((key) => !key.startsWith("_"));
-  return `{${keys.sort(byCodePoint).map((key) => `${quoted(key)}:${canonicalJson(value[key])}`).join(",")}}`;
+  return `{${keys
+    .sort(byCodePoint)
+    .map((key) => `${quoted(key)}:${canonicalJson(value[key])}`)
+    .join(",")}}`;
 }
 
 const quoted = (text) =>
@@ -67,9 +71,11 @@ const hex = (bytes) => bytes.reduce((text, byte) => text + DIGITS[byte], "");
 export function bytesOf(value) {
   if (typeof value?.text === "string") return new TextEncoder().encode(value.text);
   const digits = typeof value === "string" ? value : value?.hex;
-  if (typeof digits !== "string" || !/^(?:[0-9a-f]{2})*$/.test(digits)) throw new GoldenError(`no bytes: ${inShort(value)}`);
+  if (typeof digits !== "string" || !/^(?:[0-9a-f]{2})*$/.test(digits))
+    throw new GoldenError(`no bytes: ${inShort(value)}`);
   const once = new Uint8Array(digits.length / 2);
-  for (let place = 0; place < once.length; place += 1) once[place] = Number.parseInt(digits.slice(2 * place, 2 * place + 2), 16);
+  for (let place = 0; place < once.length; place += 1)
+    once[place] = Number.parseInt(digits.slice(2 * place, 2 * place + 2), 16);
   const repeat = typeof value === "string" ? 1 : (value.repeat ?? 1);
   const whole = new Uint8Array(once.length * repeat);
   for (let turn = 0; turn < repeat; turn += 1) whole.set(once, turn * once.length);
@@ -98,7 +104,8 @@ export function readNpy(bytes) {
   const start = 10 + view.getUint16(8, true);
   const header = String.fromCharCode(...bytes.subarray(10, start));
   const kind = /'descr': '<(i4|f4)'/.exec(header)?.[1];
-  if (hex(bytes.subarray(0, 8)) !== "934e554d50590100" || !kind) throw new GoldenError("no .npy file of int32 or float32");
+  if (hex(bytes.subarray(0, 8)) !== "934e554d50590100" || !kind)
+    throw new GoldenError("no .npy file of int32 or float32");
   const read = kind === "i4" ? view.getInt32 : view.getFloat32;
   return Array.from({ length: (bytes.length - start) / 4 }, (_, place) => read.call(view, start + 4 * place, true));
 }
@@ -108,7 +115,7 @@ const inShort = (value) => {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 };
 
-// Documents of the build: JSON.parse would lose `1.0` against `1`, and digits beyond 2^53 -------------------------------
+// Documents of the build: JSON.parse would lose `1.0` against `1`, and digits beyond 2^53 -----------------------------
 
 /** A number as the build wrote it. Plain, because it travels between threads. */
 const isNumber = (value) => typeof value === "object" && value !== null && "number" in value;
@@ -192,9 +199,17 @@ export function readDiagnostics(bytes, names) {
   }
 }
 
-// Surface of the module (ABI-1, ABI-2): hosts do not tell the types of functions, so they are read from the bytes --------
+// Surface of the module (ABI-1, ABI-2): hosts do not tell the types of functions, so they are read from the bytes -----
 
-const VALUE_TYPES = { 0x7f: "i32", 0x7e: "i64", 0x7d: "f32", 0x7c: "f64", 0x7b: "v128", 0x70: "funcref", 0x6f: "externref" };
+const VALUE_TYPES = {
+  0x7f: "i32",
+  0x7e: "i64",
+  0x7d: "f32",
+  0x7c: "f64",
+  0x7b: "v128",
+  0x70: "funcref",
+  0x6f: "externref",
+};
 
 class ModuleReader {
   constructor(bytes) {
@@ -232,7 +247,10 @@ class ModuleReader {
 
   functionType() {
     if (this.byte() !== 0x60) throw new ConsumeError("the module has a type that is no function type", 2);
-    return functionText(this.many(() => this.valueType()), this.many(() => this.valueType()));
+    return functionText(
+      this.many(() => this.valueType()),
+      this.many(() => this.valueType()),
+    );
   }
 
   limits(what) {
@@ -258,9 +276,9 @@ export function readSurface(bytes) {
     let found = kinds[kind] ?? `kind ${kind}`;
     if (kind === 0) functions.push((found = types[reader.number()]));
     else if (kind === 2) memories.push((found = reader.limits("memory")));
-    else if (kind === 1) reader.valueType(), reader.limits("table");
-    else if (kind === 3) reader.valueType(), reader.byte();
-    else reader.byte(), reader.number();
+    else if (kind === 1) (reader.valueType(), reader.limits("table"));
+    else if (kind === 3) (reader.valueType(), reader.byte());
+    else (reader.byte(), reader.number());
     imports.push({ name, found });
   };
   const readExport = () => {
@@ -297,12 +315,16 @@ export function interfaceProblems(surface, exports) {
   for (const item of surface.exports) {
     if (!wanted.has(item.name) && item.found !== "global") problems.push({ ...item, expected: "no other export" });
   }
-  return problems.map(({ name, expected, found: description }) => ({ name: inOneLine(name), expected, found: description }));
+  return problems.map(({ name, expected, found: description }) => ({
+    name: inOneLine(name),
+    expected,
+    found: description,
+  }));
 }
 
 const inOneLine = (text) => shown(text.length > 120 ? `${text.slice(0, 117)}...` : text);
 
-// A session with the build, in the worker (section 7, step 5) ------------------------------------------------------------
+// A session with the build, in the worker (section 7, step 5) ---------------------------------------------------------
 
 class Trap extends Error {}
 class BuildError extends Error {}
@@ -344,7 +366,9 @@ class Session {
     if ("generate" in step) {
       const prompt = bytesOf(step.generate.prompt);
       const count = step.generate.max_new_tokens;
-      return this.afterStatus(this.transfer(prompt, (pointer) => this.call("generate", [pointer, prompt.length, count])));
+      return this.afterStatus(
+        this.transfer(prompt, (pointer) => this.call("generate", [pointer, prompt.length, count])),
+      );
     }
     const [name, ...given] = step.call;
     const value = this.call(name, given);
@@ -379,7 +403,8 @@ class Session {
   place(text) {
     const [, name, offset = "0"] = /^([a-z][a-z_]*)(?:\+(\d+))?$/.exec(text) ?? [];
     if (!this.names.has(name)) throw new GoldenError(`no place: ${inShort(text)}`);
-    if (!Object.hasOwn(this.bound, name)) throw new BuildError(`${name} has no value: the call that gives it one did not return`);
+    if (!Object.hasOwn(this.bound, name))
+      throw new BuildError(`${name} has no value: the call that gives it one did not return`);
     return this.bound[name] + Number(offset);
   }
 
@@ -413,7 +438,8 @@ class Session {
   text(pointerExport, lengthExport) {
     const [pointer, length] = [this.call(pointerExport, []), this.call(lengthExport, [])];
     if (pointer === 0) return new Uint8Array();
-    if (length > MOST_TEXT_BYTES) throw new BuildError(`${lengthExport} returned ${length}; at most ${MOST_TEXT_BYTES} are read`);
+    if (length > MOST_TEXT_BYTES)
+      throw new BuildError(`${lengthExport} returned ${length}; at most ${MOST_TEXT_BYTES} are read`);
     return this.memory(pointer, length).slice();
   }
 
@@ -430,7 +456,7 @@ class Session {
   }
 }
 
-/** Compile a build and run cases for the thread on the other side of `port`; every call is announced before it begins. */
+/** Compile a build and run cases for the thread behind `port`; every call is announced before it begins. */
 function serve(port) {
   let module;
   let settings;
@@ -450,7 +476,10 @@ function serve(port) {
     try {
       session = new Session(module, settings, steps, announce);
     } catch (error) {
-      port.postMessage({ kind: "observed", shown: { kind: "error", detail: `instantiation failed: ${error.message}` } });
+      port.postMessage({
+        kind: "observed",
+        shown: { kind: "error", detail: `instantiation failed: ${error.message}` },
+      });
       return { kind: "done" };
     }
     for (const step of steps) {
@@ -470,7 +499,7 @@ function serve(port) {
   };
 }
 
-// The worker seen from outside -------------------------------------------------------------------------------------------
+// The worker seen from outside ----------------------------------------------------------------------------------------
 
 /**
  * A build that answers cases. `startWorker(onMessage, onEnd)` starts a worker of this file and returns an object with
@@ -544,9 +573,9 @@ export class Build {
   }
 }
 
-// Goldens (sections 3 to 5) ----------------------------------------------------------------------------------------------
+// Goldens (sections 3 to 5) -------------------------------------------------------------------------------------------
 
-/** The goldens below a place; `read(path)` returns the bytes of a file there, or throws ConsumeError with exit code 3. */
+/** The goldens below a place; `read(path)` gives the bytes of a file there, or ConsumeError with exit code 3. */
 export class Golden {
   static async open(read) {
     const index = parseJson(await read("INDEX.json"), "INDEX.json");
@@ -681,7 +710,7 @@ function shellPattern(pattern) {
   return new RegExp(`^${source}$`, "s");
 }
 
-// Comparison (section 7, step 6) -----------------------------------------------------------------------------------------
+// Comparison (section 7, step 6) --------------------------------------------------------------------------------------
 
 // In the order of DG-3, those of the model's numbers last.
 const FIELDS = [
@@ -691,8 +720,8 @@ const FIELDS = [
 ];
 
 /**
- * Compare what a build showed with what is expected: how many steps and fields were compared, how often a field was lost,
- * and the first differing step, if any.
+ * Compare what a build showed with what is expected: how many steps and fields were compared, how often a field was
+ * lost, and the first differing step, if any.
  */
 export function compare(expected, seen, offered, index) {
   const known = new Set([...offered, ...seen.flatMap((step) => Object.keys(step.diagnostics ?? {}))]);
@@ -769,7 +798,10 @@ function same(expected, found, path) {
   if (expected !== null && typeof expected === "object") {
     const keys = Object.keys(expected).filter((key) => !key.startsWith("_"));
     const isSet = found?.members instanceof Map && found.members.size === keys.length;
-    return isSet && keys.every((key) => found.members.has(key) && same(expected[key], found.members.get(key), [...path, key]));
+    return (
+      isSet &&
+      keys.every((key) => found.members.has(key) && same(expected[key], found.members.get(key), [...path, key]))
+    );
   }
   if (expected !== null && isFloatPlace(path)) {
     if (!isNumber(found)) return false;
@@ -786,19 +818,22 @@ function plain(value) {
   if (value === null || typeof value !== "object") return value;
   if (isNumber(value)) {
     const number = Number(value.number);
-    return Number.isFinite(number) && (!Number.isInteger(number) || Number.isSafeInteger(number)) ? number : value.number;
+    return Number.isFinite(number) && (!Number.isInteger(number) || Number.isSafeInteger(number))
+      ? number
+      : value.number;
   }
   if (value.members) return Object.fromEntries(Array.from(value.members, ([key, item]) => [key, plain(item)]));
   return `a value of ${value.characters} characters`;
 }
 
 function outcome({ kind, value, detail }, statuses) {
-  if (kind === "status") return Object.keys(statuses).find((name) => statuses[name] === value) ?? `unknown status ${value}`;
+  if (kind === "status")
+    return Object.keys(statuses).find((name) => statuses[name] === value) ?? `unknown status ${value}`;
   if (kind === "value") return value;
   return kind === "none" ? kind : `${kind}: ${detail}`;
 }
 
-// Verdicts and the report (section 7, steps 7 to 9) ----------------------------------------------------------------------
+// Verdicts and the report (section 7, steps 7 to 9) -------------------------------------------------------------------
 
 const isFailure = ({ kind, value }) => (kind === "status" ? value !== 0 : kind !== "value" && kind !== "none");
 const isExpectedFailure = (entry) => "trap" in entry || ("status" in entry && entry.status !== "Ok");
@@ -813,7 +848,11 @@ function judge({ session, expect, models }, seen, { first }, statuses) {
   const step = session.steps[first.step];
   const refused = outcome(found, statuses);
   const answers = alternatives(expect.steps[first.step]);
-  if ("load" in step && new TextDecoder().decode(models[step.load].subarray(0, 4)) === "GGUF" && found.kind === "status") {
+  if (
+    "load" in step &&
+    new TextDecoder().decode(models[step.load].subarray(0, 4)) === "GGUF" &&
+    found.kind === "status"
+  ) {
     if (refused === "InvalidModelMagic") return ["UNSUPPORTED", "the build does not accept GGUF (GG-1)"];
     if (refused === "UnsupportedDType" && answers.some(({ status }) => status === "Ok")) {
       return ["UNSUPPORTED", "the build does not support a tensor type of this GGUF file (GG-3)"];
@@ -836,8 +875,8 @@ function firstDifferentSample({ expect }, { step, differences }) {
   let equal = 0;
   while (equal < text.length && text[equal] === result.found[equal]) equal += 1;
   const offset = equal >> 1;
-  // A token below 256 is one byte of the text in every byte vocabulary. Otherwise the trace does not say where a token's
-  // text begins, and its place among the tokens is estimated from the place in the text.
+  // A token below 256 is one byte of the text in every byte vocabulary. Otherwise the trace does not say where the text
+  // of a token begins, and its place among the tokens is estimated from the place in the text.
   const written = samples.filter(({ token }) => token < 256 || token > 259);
   const isExact = written.length === text.length / 2;
   const place = isExact ? offset : Math.floor((offset * 2 * written.length) / text.length);
@@ -853,7 +892,8 @@ function firstDifferentSample({ expect }, { step, differences }) {
 export async function consume({ read, startWorker, bytes, name, filters = [], seconds = DEFAULT_SECONDS, ...hooks }) {
   const golden = await Golden.open(read);
   const ids = golden.select(filters);
-  if (ids.length === 0) throw new ConsumeError(`no case fits ${filters.join(", ") || "the goldens: there are none"}`, 1);
+  if (ids.length === 0)
+    throw new ConsumeError(`no case fits ${filters.join(", ") || "the goldens: there are none"}`, 1);
   const { index } = golden;
   const report = {
     version: REPORT_VERSION,
@@ -967,7 +1007,7 @@ export function reportDocument(report) {
   return { ...report, cases };
 }
 
-// Words for people -------------------------------------------------------------------------------------------------------
+// Words for people ----------------------------------------------------------------------------------------------------
 
 export const MEANINGS = {
   MATCH: "every compared field of every step agrees",
@@ -1040,7 +1080,9 @@ const readable = (value) => {
   if (Array.isArray(value)) return `[${value.map(readable).join(", ")}]`;
   if (isEither(value)) return value.either.map(readable).join(" or ");
   if (value === null || typeof value !== "object") return String(value);
-  return `{${Object.entries(value).map(([key, item]) => `${shown(key)}: ${readable(item)}`).join(", ")}}`;
+  return `{${Object.entries(value)
+    .map(([key, item]) => `${shown(key)}: ${readable(item)}`)
+    .join(", ")}}`;
 };
 
 const label = (name, text) => `${name.padEnd(20)}${text}`;
@@ -1080,12 +1122,15 @@ export function sampleLines(sample, candidates) {
     sum = Math.fround(sum + weight);
     if (Math.abs(place - sample.index) > 2) continue;
     const mark = place === sample.index ? ">" : " ";
-    lines.push(`  ${mark} ${String(place).padStart(4)}  ${tokenText(token).padEnd(12)} weight ${decimal(weight)}, sum ${decimal(sum)}`);
+    lines.push(
+      `  ${mark} ${String(place).padStart(4)}  ${tokenText(token).padEnd(12)} weight ${decimal(weight)}, sum ${decimal(sum)}`,
+    );
   }
   return lines;
 }
 
-const tokenText = (token) => (token > 32 && token < 127 ? `${token} "${shown(String.fromCharCode(token))}"` : `${token}`);
+const tokenText = (token) =>
+  token > 32 && token < 127 ? `${token} "${shown(String.fromCharCode(token))}"` : `${token}`;
 
 /** Return everything about one case that is not fine, line by line. */
 export function caseLines(result) {
@@ -1093,7 +1138,8 @@ export function caseLines(result) {
   const lines = [label("meaning", MEANINGS[verdict])];
   if (reason) lines.push(...reason.split("\n").map((line, place) => label(place ? "" : "reason", shown(line))));
   if (first) {
-    const before = first.step < 2 ? ["no step before it", "step 0 agrees"][first.step] : `steps 0-${first.step - 1} agree`;
+    const before =
+      first.step < 2 ? ["no step before it", "step 0 agrees"][first.step] : `steps 0-${first.step - 1} agree`;
     lines.push(label(`step ${first.step}`, `${first.call}   (${before})`), ...first.fields.flatMap(differenceLines));
   }
   if (result.sample) lines.push("sampler", ...sampleLines(result.sample, result.candidates).map((line) => `  ${line}`));
@@ -1112,7 +1158,13 @@ export function headerLines({ build, golden }) {
 /** Return the sums by family as a table: a list of rows, the first being the heads. */
 export function familyTable({ families, summary }) {
   const verdicts = Object.keys(MEANINGS).filter((verdict) => summary.verdicts[verdict]);
-  const row = (sum) => [sum.name, sum.cases, sum.steps, sum.fields, ...verdicts.map((verdict) => sum.verdicts[verdict] ?? 0)];
+  const row = (sum) => [
+    sum.name,
+    sum.cases,
+    sum.steps,
+    sum.fields,
+    ...verdicts.map((verdict) => sum.verdicts[verdict] ?? 0),
+  ];
   const heads = ["family", "cases", "steps", "fields", ...verdicts];
   return [heads, ...families.map(row), row({ name: "all", ...summary })].map((cells) => cells.map(String));
 }
@@ -1128,7 +1180,8 @@ export function reportLines(report) {
   const lines = headerLines(report);
   if (report.problems.length) {
     lines.push("", "The module does not have the surface of the contract (ABI-1, ABI-2), so nothing was run:");
-    for (const { name, expected, found } of report.problems) lines.push(`  ${name}: expected ${expected}, found ${found}`);
+    for (const { name, expected, found } of report.problems)
+      lines.push(`  ${name}: expected ${expected}, found ${found}`);
     return lines;
   }
   for (const result of report.cases) {
@@ -1152,7 +1205,7 @@ export function lastLine({ summary, exit_code: code }) {
   return `${code === 0 ? "fine" : "NOT FINE"}: ${compared}${outcomes ? `; ${outcomes}` : ""}`;
 }
 
-// Worker entry and command line ------------------------------------------------------------------------------------------
+// Worker entry and command line ---------------------------------------------------------------------------------------
 
 const HELP = `Run the goldens on a WebAssembly build of the runtime.
 
@@ -1171,7 +1224,9 @@ Exit codes: 0 fine, 1 a difference or nothing compared, 2 wrong usage or no modu
 
 function parseArguments(given) {
   const options = { build: "", filters: [], golden: "", seconds: DEFAULT_SECONDS, json: false, help: false };
-  const rest = given.flatMap((text) => (/^--[a-z]+=/.test(text) ? [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)] : [text]));
+  const rest = given.flatMap((text) =>
+    /^--[a-z]+=/.test(text) ? [text.slice(0, text.indexOf("=")), text.slice(text.indexOf("=") + 1)] : [text],
+  );
   const valueOf = (option) => {
     if (rest.length === 0) throw new ConsumeError(`${option} needs a value`, 2);
     return rest.shift();
@@ -1188,7 +1243,8 @@ function parseArguments(given) {
     else options.build = text;
   }
   if (!(options.seconds > 0 && options.seconds <= 86400)) throw new ConsumeError("--timeout needs seconds above 0", 2);
-  if (!options.build && !options.help) throw new ConsumeError("name a build: node consume.mjs build.wasm; --help says more", 2);
+  if (!options.build && !options.help)
+    throw new ConsumeError("name a build: node consume.mjs build.wasm; --help says more", 2);
   return options;
 }
 
@@ -1197,7 +1253,7 @@ async function main(given) {
     ["node:fs/promises", "node:path", "node:url", "node:worker_threads"].map((name) => import(name)),
   );
   const options = parseArguments(given);
-  if (options.help) return console.log(HELP), 0;
+  if (options.help) return (console.log(HELP), 0);
   const readBytes = async (file) => {
     try {
       return new Uint8Array(await readFile(file));
@@ -1207,7 +1263,10 @@ async function main(given) {
   };
   const folder = options.golden || path.dirname(fileURLToPath(import.meta.url));
   const startWorker = (onMessage, onEnd) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: WORKER, resourceLimits: { maxOldGenerationSizeMb: 2048 } });
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: WORKER,
+      resourceLimits: { maxOldGenerationSizeMb: 2048 },
+    });
     worker.on("message", onMessage);
     worker.on("error", (error) => onEnd(error.message));
     worker.on("exit", (code) => onEnd(`exit code ${code}`));
@@ -1242,11 +1301,17 @@ if (typeof process === "object" && process.versions?.node) {
       setFlagsFromString("--no-wasm-dynamic-tiering"); // with it, no thread can end a loop that grows its memory
       process.stdout.on("error", (error) => process.exit(error.code === "EPIPE" ? 1 : 4)); // a pager that was closed
       process.exitCode = await main(process.argv.slice(2)).catch((error) => {
-        process.stderr.write(error instanceof ConsumeError ? `${error.message}\n` : `a bug in this consumer: ${error.stack}\n`);
+        process.stderr.write(
+          error instanceof ConsumeError ? `${error.message}\n` : `a bug in this consumer: ${error.stack}\n`,
+        );
         return error.exitCode ?? 4;
       });
     }
   }
-} else if (typeof WorkerGlobalScope === "function" && globalThis instanceof WorkerGlobalScope && globalThis.name === WORKER) {
+} else if (
+  typeof WorkerGlobalScope === "function" &&
+  globalThis instanceof WorkerGlobalScope &&
+  globalThis.name === WORKER
+) {
   serve(globalThis);
 }

@@ -5,13 +5,10 @@ Opt-in: `make test-browser`. With SAVE_SCREENSHOT=1 in the environment docs/brow
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +20,7 @@ from refruntime.differential.verdict import FINE
 from tests.consumers.conftest import SUB_PATH
 from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
 from tests.consumers.node import GOLDEN, PROJECT, run_node
+from tests.consumers.static_site import serve
 from tests.differential.builds import GUEST, MUTANTS
 from tests.unit import wat_modules
 
@@ -69,15 +67,6 @@ CONTRAST = """
 """
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serve files without a log, on connections that stay open."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A headless browser of the system; skips where there is none."""
@@ -88,13 +77,6 @@ def chromium() -> Iterator[Any]:
         browser = tools.chromium.launch(executable_path=command, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
-
-
-def serve(folder: Path) -> http.server.ThreadingHTTPServer:
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
 
 
 @pytest.fixture(scope="module")
@@ -239,11 +221,11 @@ def test_dropped_file(page: Any, site: str) -> None:
 
 def test_keyboard_only(page: Any, site: str) -> None:
     """DG-3: picking, filtering, running, reading and saving need no mouse, and focus is always visible."""
+    page.on("filechooser", lambda chooser: chooser.set_files(MUTANT))  # from the beginning: no dialog may escape it
     open_page(page, site, "?filter=abi")
     page.keyboard.press("Tab")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(MUTANT)
+    expect(page.locator("#file")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
     expect(page.locator("#file")).to_be_focused()
     page.keyboard.press("Tab")
