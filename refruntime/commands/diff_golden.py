@@ -91,7 +91,8 @@ def _open(folder: Path, fresh: Any) -> Consumer:
     try:
         return Consumer(Corpus(folder), fresh)
     except GoldenError as error:
-        raise click.UsageError(str(error)) from error
+        click.echo(f"refruntime diff: {error}", err=True)
+        raise click.exceptions.Exit(EXIT_MISMATCH) from error
 
 
 def _run(consumer: Consumer, ids: Sequence[str], fail_fast: bool) -> tuple[GoldenRun, int]:

@@ -23,7 +23,7 @@ from refruntime.cases.golden_expect import (
     known_as_zero_or_not,
     parse_expectation,
 )
-from refruntime.cases.golden_index import INDEX, parse_index, profile_of
+from refruntime.cases.golden_index import INDEX, parse_index, profile_of, with_root
 from refruntime.cases.golden_reading import GoldenError
 from refruntime.cases.golden_values import bytes_hash
 from refruntime.cases.observe import Observation
@@ -91,6 +91,7 @@ class Consumer:
         self.index = parse_index(self.corpus.read(INDEX), form=False)
         if self.index["contract"] != CONTRACT_VERSION:
             raise GoldenError(INDEX, "$.contract", CONTRACT_VERSION, repr(self.index["contract"]))
+        _check_hash(INDEX, "$.root", self.index["root"], with_root(self.index)["root"])
         self.profile = profile_of(self.index)
 
     @cached_property

@@ -110,6 +110,23 @@ def test_laundered_inputs_are_stale(tmp_path: Path, corpus: Path) -> None:
     assert verdicts(run(root, changed_build()))["generate/story"] == "STALE"
 
 
+@pytest.mark.parametrize("what", ["a case fewer", "another status", "another root", "no JSON"])
+def test_an_index_that_does_not_fit_its_root_is_refused(tmp_path: Path, corpus: Path, what: str) -> None:
+    """FORMAT section 7, step 1: a case that was taken out of the index would not be missed otherwise."""
+    root = Path(shutil.copytree(corpus, tmp_path / "golden"))
+    index = json.loads((root / "INDEX.json").read_bytes())
+    if what == "a case fewer":
+        del index["cases"]["generate/story"]
+    elif what == "another status":
+        index["statuses"]["Ok"] = 1
+    elif what == "another root":
+        index["root"] = "0" * 64
+    (root / "INDEX.json").write_bytes(disk_json(index)[: -9 if what == "no JSON" else None])
+    shown = command("diff", "--golden", root, GUEST)
+    assert (shown.code, shown.stdout) == (1, "")
+    assert "INDEX.json: expected JSON" in shown.stderr or "INDEX.json: $.root: expected the hash" in shown.stderr
+
+
 def test_another_format_or_contract_is_refused(tmp_path: Path, corpus: Path) -> None:
     """FORMAT section 7, step 1: an index of another format is not read."""
     for key, value in (("format", 2), ("contract", "9.9")):
