@@ -23,7 +23,7 @@ from refruntime.cases.golden_expect import (
     known_as_zero_or_not,
     parse_expectation,
 )
-from refruntime.cases.golden_index import INDEX, parse_index, profile_of, with_root
+from refruntime.cases.golden_index import INDEX, contract_tables, parse_index, profile_of, with_root
 from refruntime.cases.golden_reading import GoldenError
 from refruntime.cases.golden_values import bytes_hash
 from refruntime.cases.observe import Observation
@@ -35,6 +35,9 @@ from refruntime.differential.run import PairRun, observe
 from refruntime.differential.suite import MOST_LIMITS, CaseResult
 from refruntime.differential.verdict import FINE, Verdict, is_failure, judge
 from refruntime.engines.base import Engine, EngineError
+
+TABLES: Final = ("profile", "statuses", "exports", "diagnostics")
+"""Tables of the index that this consumer takes from the package, so they must be the same."""
 
 FIRST_TEXT_TOKEN: Final = 256
 """In every byte vocabulary the tokens below are one byte of text, and the next four are specials."""
@@ -93,6 +96,10 @@ class Consumer:
             raise GoldenError(INDEX, "$.contract", CONTRACT_VERSION, repr(self.index["contract"]))
         _check_hash(INDEX, "$.root", self.index["root"], with_root(self.index)["root"])
         self.profile = profile_of(self.index)
+        tables = contract_tables(self.profile)
+        for key in TABLES:
+            if self.index[key] != tables[key]:
+                raise GoldenError(INDEX, f"$.{key}", f"the {key} of contract {CONTRACT_VERSION}", "others")
 
     @cached_property
     def offered(self) -> frozenset[str]:
@@ -141,6 +148,8 @@ class Consumer:
         _check_hash(folder + "case.json", "", entry["case"], golden.hash)
         expectation = parse_expectation(golden, self.corpus.read(folder + "expect.json"), form=False)
         _check_hash(folder + "expect.json", "", entry["expect"], expectation.hash)
+        _check_belonging(folder + "expect.json", "$.contract", self.index["contract"], expectation.contract)
+        _check_belonging(folder + "expect.json", "$.profile", self.index["profile"]["fingerprint"], expectation.profile)
         for name, wanted in entry["arrays"].items():
             _check_hash(folder + name, "", wanted, bytes_hash(self.corpus.read(folder + name)))
         for spec in golden.models.values():
@@ -182,6 +191,11 @@ class Consumer:
 def _check_hash(file: str, path: str, expected: str, found: str) -> None:
     if expected != found:
         raise GoldenError(file, path, f"the hash {expected}", found)
+
+
+def _check_belonging(file: str, path: str, expected: str, found: str) -> None:
+    if expected != found:
+        raise GoldenError(file, path, f"{expected!r}, as {INDEX} says", repr(found))
 
 
 def _fails(answer: Answer) -> bool:

@@ -12,9 +12,9 @@ import pytest
 
 from refruntime.cases.golden_corpus import Corpus
 from refruntime.cases.golden_expect import Answer
-from refruntime.cases.golden_index import build_index
+from refruntime.cases.golden_index import build_index, with_root
 from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_values import disk_json
+from refruntime.cases.golden_values import disk_json, json_hash
 from refruntime.cases.observe import Observation, read_diagnostics
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
@@ -125,6 +125,42 @@ def test_an_index_that_does_not_fit_its_root_is_refused(tmp_path: Path, corpus: 
     shown = command("diff", "--golden", root, GUEST)
     assert (shown.code, shown.stdout) == (1, "")
     assert "INDEX.json: expected JSON" in shown.stderr or "INDEX.json: $.root: expected the hash" in shown.stderr
+
+
+def _launder(root: Path, change: Callable[[Any], Any], file: str = "INDEX.json") -> None:
+    """Change a JSON file and recompute every hash that covers it, as somebody would who wants it to pass."""
+    document = json.loads((root / file).read_bytes())
+    change(document)
+    (root / file).write_bytes(disk_json(document))
+    index = json.loads((root / "INDEX.json").read_bytes())
+    if file != "INDEX.json":
+        index["cases"][file.removeprefix("cases/").rpartition("/")[0]]["expect"] = json_hash(document)
+    (root / "INDEX.json").write_bytes(disk_json(with_root(index)))
+
+
+@pytest.mark.parametrize("key", ["contract", "profile"])
+def test_answers_of_another_contract_or_profile_are_stale(tmp_path: Path, corpus: Path, key: str) -> None:
+    """FORMAT section 7, step 4: answers that hold for something else than the index are not compared."""
+    root = Path(shutil.copytree(corpus, tmp_path / "golden"))
+    value = {"contract": "9.9", "profile": "0" * 16}[key]
+    _launder(root, lambda document: document.update({key: value}), "cases/generate/story/expect.json")
+    golden = run(root, changed_build())["generate/story"]
+    assert golden.verdict is Verdict.STALE
+    assert f"$.{key}" in golden.result.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "value"),
+    [("statuses", "Ok", 1), ("diagnostics", "seed", "s"), ("profile", "fingerprint", "0" * 16)],
+)
+def test_another_table_of_the_contract_is_refused(
+    tmp_path: Path, corpus: Path, key: str, entry: str, value: Any
+) -> None:
+    """ERR-1, DG-3: the package has statuses, exports and names of its own, so an index with others is not used."""
+    root = Path(shutil.copytree(corpus, tmp_path / "golden"))
+    _launder(root, lambda index: index[key].update({entry: value}))
+    with pytest.raises(GoldenError, match=key):
+        Consumer(Corpus(root), changed_build())
 
 
 def test_another_format_or_contract_is_refused(tmp_path: Path, corpus: Path) -> None:
