@@ -1,0 +1,53 @@
+"""The tutorial: its commands are typed as they stand there, and every line that they show is compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refruntime import Session
+from tests.repl_tools import transcripts
+
+pytest.importorskip("wasmtime", reason="the tutorial runs a build; the extra `wasm` is not installed")
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+PAGE = PROJECT / "docs" / "find-a-sampler-bug.md"
+
+
+def test_the_page_shows_what_its_commands_show() -> None:
+    """SA-5: run again, the page is the page; `python -m tests.repl_tools.transcripts PAGE` writes it anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert transcripts.run(page).splitlines() == page.splitlines()
+
+
+def test_the_bug_is_found_in_ten_commands() -> None:
+    """SA-5: the page keeps its promise of ten words, on a build that the comparison knows as buggy."""
+    page = PAGE.read_text(encoding="utf-8")
+    blocks = [body for kind, body in transcripts.BLOCK.findall(page) if kind == "console"]
+    assert sum(len(transcripts.commands(body, "> ")) for body in blocks) == 10
+    assert "MISMATCH session/repl" in "".join(blocks)
+    assert "MATCH every compared field" in blocks[-1]
+
+
+def test_a_page_that_says_something_else_is_noticed() -> None:
+    """A changed number in the page does not survive a run."""
+    page = PAGE.read_text(encoding="utf-8")
+    wrong = page.replace("missed by   0.188", "missed by   0.189")
+    assert wrong != page
+    assert transcripts.run(wrong) == page
+
+
+def test_the_last_question_tells_the_two_causes_apart() -> None:
+    """SA-2, SA-5: with one candidate too many, top_p 0.5 gives the build's text, and 0.7 a wrong one.
+
+    That is what the page concludes from: equal weights, so that five candidates stand for a top_k of 5.
+    """
+    even = Session(PROJECT / "golden" / "models" / "table-even.f32.slm1")
+
+    def text(top_k: int, top_p: float) -> bytes:
+        return even.set(temperature=1, top_k=top_k, top_p=top_p, seed=11).prompt("-").step(12).text
+
+    assert text(5, 0.5) == b"021111001010"
+    assert text(4, 0.7) == b"021111001010"
+    assert text(5, 0.7) != text(4, 0.7)
