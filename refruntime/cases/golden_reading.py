@@ -218,12 +218,12 @@ class Node:
         return bytes.fromhex(self.value)
 
     def bytes(self) -> bytes:
-        """Return bytes of a case: hex, or an object with `text` or with `hex`, and `repeat`."""
+        """Return bytes of a case: hex, or an object with `text`, or with `hex` and perhaps `repeat`."""
         if isinstance(self.value, str):
             return self.hex_bytes()
         members = self.object(optional=("text", "hex", "repeat"))
-        if ("text" in members) == ("hex" in members):
-            self.fail("bytes as hex, or an object with either `text` or `hex`")
+        if ("text" in members) == ("hex" in members) or {"text", "repeat"} <= members.keys():
+            self.fail("bytes as hex, or an object with either `text` or `hex`, `repeat` only beside `hex`")
         if "hex" in members:
             once = members["hex"].hex_bytes()
         else:
