@@ -58,7 +58,7 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
     """
     with file.metadata.located():
         architecture = read_architecture(file.metadata, profile)
-        hyperparameters = read_hyperparameters(file.metadata, architecture, profile)
+        hyperparameters = read_hyperparameters(file.metadata, architecture, profile, file.tensors)
         _refuse_splits(file)
         tokenizer = read_tokenizer(file.metadata)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []

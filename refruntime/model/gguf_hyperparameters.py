@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from refruntime.model.architectures import ARCHITECTURES, Architecture
 from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.architectures.phi3 import PHI3
 from refruntime.model.gguf_rotary import read_original_context, read_rope_scaling, read_rotated_dim
-from refruntime.model.gguf_values import factor, invalid, positive, size, size_of_all_layers, sizes_per_layer
+from refruntime.model.gguf_values import factor, invalid, positive, size, size_of_all_layers, values_per_layer
 from refruntime.model.validated import Hyperparameters
 
 _USED: Final = frozenset(
@@ -33,6 +34,7 @@ _USED: Final = frozenset(
         "rope.scaling.original_context_length",
         "rope.scaling.yarn_beta_fast",
         "rope.scaling.yarn_beta_slow",
+        "rope.scaling.yarn_attn_factor",
         "rope.scale_linear",
     }
 )
@@ -75,8 +77,10 @@ def read_architecture(metadata: GgufMetadata, profile: Profile) -> Architecture:
     return architecture
 
 
-def read_hyperparameters(metadata: GgufMetadata, architecture: Architecture, profile: Profile) -> Hyperparameters:
-    """Read the hyper-parameters of an architecture.
+def read_hyperparameters(
+    metadata: GgufMetadata, architecture: Architecture, profile: Profile, tensors: Container[str]
+) -> Hyperparameters:
+    """Read the hyper-parameters of an architecture; `tensors` are the names of those in the file.
 
     `vocab_size` is the number of tokens (0 when there is no token list, which the tokenizer refuses). InvalidHeader for
     what is missing, inconsistent or not implemented.
@@ -113,9 +117,9 @@ def read_hyperparameters(metadata: GgufMetadata, architecture: Architecture, pro
             hidden_size // head_count if layer_count == architecture.layers_scaled_by_hidden_size else 0
         ),
         attention_layers=attention_layers,
-        parallel=_parallel(metadata, architecture),
+        parallel=_parallel(metadata, architecture, tensors),
         **_factors(metadata, architecture),
-        **_window(metadata, architecture, profile),
+        **_window(metadata, architecture, profile, layer_count),
         **_experts(metadata, architecture, ffn_size),
     )
 
@@ -140,8 +144,7 @@ def _refuse_unknown(metadata: GgufMetadata, architecture: Architecture) -> None:
 def understood_keys(architecture: Architecture) -> frozenset[str]:
     """Return the keys whose value counts, without the name of the architecture in front."""
     windows = _WINDOW_KEYS if architecture.window_period else frozenset()
-    by_key = architecture.parallel in ("key", "required key")
-    parallel = {"use_parallel_residual"} if by_key else frozenset()
+    parallel = {"use_parallel_residual"} if architecture.parallel == "key" else frozenset()
     return _USED | architecture.keys | windows | parallel | {_EPSILON_KEYS[architecture.norm]}
 
 
@@ -150,7 +153,7 @@ def _kv_heads(
 ) -> tuple[int, tuple[int, ...] | None]:
     """Return the key/value heads and, where some layers have none, which layers attend."""
     key, layers = architecture.name + ".attention.head_count_kv", None
-    counts = sizes_per_layer(metadata, key, layer_count) if architecture.short_convolutions else None
+    counts = values_per_layer(metadata, key, layer_count) if architecture.short_convolutions else None
     if counts is None:
         kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
     else:
@@ -183,11 +186,12 @@ def _head_dim(metadata: GgufMetadata, architecture: Architecture, hidden_size: i
     return head_dim
 
 
-def _parallel(metadata: GgufMetadata, architecture: Architecture) -> bool:
-    if architecture.parallel in ("never", "always"):
-        return architecture.parallel == "always"
-    default = None if architecture.parallel == "required key" else False
-    return metadata.boolean(architecture.name + ".use_parallel_residual", default)
+def _parallel(metadata: GgufMetadata, architecture: Architecture, tensors: Container[str]) -> bool:
+    if architecture.parallel == "key":
+        return metadata.boolean(architecture.name + ".use_parallel_residual")
+    if architecture.parallel == "without ffn_norm":
+        return "blk.0.ffn_norm.weight" not in tensors
+    return architecture.parallel == "always"
 
 
 def _factors(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
@@ -219,7 +223,7 @@ def _factors(metadata: GgufMetadata, architecture: Architecture) -> dict[str, An
     return values
 
 
-def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile) -> dict[str, Any]:
+def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile, layer_count: int) -> dict[str, Any]:
     prefix = architecture.name + "."
     key = prefix + "attention.sliding_window"
     if architecture is PHI3:
@@ -234,11 +238,13 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
     if "rope.freq_base_swa" in architecture.keys:
         own = architecture.defaults.get("rope.freq_base_swa", theta)
         theta = positive(metadata, prefix + "rope.freq_base_swa", own)
-    return {
-        "sliding_window": window,
-        "window_period": metadata.u32(prefix + "attention.sliding_window_pattern", architecture.window_period),
-        "window_rope_theta": theta,
-    }
+    pattern = prefix + "attention.sliding_window_pattern"
+    windowed = values_per_layer(metadata, pattern, layer_count, ValueType.BOOL)
+    if windowed is None:
+        layers: dict[str, Any] = {"window_period": metadata.u32(pattern, architecture.window_period)}
+    else:
+        layers = {"windowed_layers": tuple(int(layer) for layer in windowed.nonzero()[0])}
+    return {"sliding_window": window, "window_rope_theta": theta} | layers
 
 
 def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isclose, isfinite
+from typing import Final
 
 from refruntime.containers.gguf import GgufMetadata
 from refruntime.containers.gguf_metadata import printable
 from refruntime.model.architectures.base import Architecture
 from refruntime.model.gguf_values import invalid, positive, size
 from refruntime.numerics.rotary import RopeScaling
+
+ROUNDED_TO_FLOAT32: Final = 2.0**-23
+"""How far a number of the converter may be from ours when both mean the same."""
 
 
 def read_rotated_dim(metadata: GgufMetadata, architecture: Architecture, head_dim: int) -> int | None:
@@ -28,7 +32,10 @@ def read_rotated_dim(metadata: GgufMetadata, architecture: Architecture, head_di
 
 
 def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> RopeScaling | None:
-    """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1."""
+    """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1.
+
+    The magnitude of YaRN follows from its factor; a file may repeat it (OLMo 3), but not say another.
+    """
     prefix = architecture.name + "."
     scaling = prefix + "rope.scaling."
     kind = metadata.text(scaling + "type", "linear")
@@ -49,13 +56,17 @@ def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> Rop
         return RopeScaling("linear", factor)
     if metadata.f32(prefix + "rope.freq_base", 10000.0) == 1.0:
         raise invalid("YaRN divides by the logarithm of the base", prefix + "rope.freq_base", "not 1", 1.0)
-    return RopeScaling(
+    yarn = RopeScaling(
         kind,
         factor,
         read_original_context(metadata, architecture),
         positive(metadata, scaling + "yarn_beta_fast", 32.0),
         positive(metadata, scaling + "yarn_beta_slow", 1.0),
     )
+    magnitude = metadata.f32(scaling + "yarn_attn_factor", yarn.magnitude)
+    if not isclose(magnitude, yarn.magnitude, rel_tol=ROUNDED_TO_FLOAT32):
+        raise invalid("YaRN has a magnitude of its own", scaling + "yarn_attn_factor", yarn.magnitude, magnitude)
+    return yarn
 
 
 def read_original_context(metadata: GgufMetadata, architecture: Architecture) -> int:

@@ -35,12 +35,12 @@ def factor(metadata: GgufMetadata, key: str, neutral: float, default: float = 0.
     return value or neutral
 
 
-def sizes_per_layer(metadata: GgufMetadata, key: str, layer_count: int) -> NDArray[Any] | None:
-    """Read one number for each layer; None where the key holds a single value or is absent."""
+def values_per_layer(metadata: GgufMetadata, key: str, layer_count: int, *others: ValueType) -> NDArray[Any] | None:
+    """Read one 32-bit integer, or value of the `others`, for each layer; None for a single value or none."""
     field = metadata.fields.get(key)
     if field is None or field.type is not ValueType.ARRAY:
         return None
-    values = metadata.numbers(key, ValueType.UINT32, ValueType.INT32)
+    values = metadata.numbers(key, ValueType.UINT32, ValueType.INT32, *others)
     if len(values) != layer_count:
         raise invalid("an array has not one value for each layer", key, f"{layer_count} values", len(values))
     return values
@@ -48,7 +48,7 @@ def sizes_per_layer(metadata: GgufMetadata, key: str, layer_count: int) -> NDArr
 
 def size_of_all_layers(metadata: GgufMetadata, key: str, layer_count: int, default: int | None = None) -> int:
     """Read a size that llama.cpp also takes as an array of one value for each layer; the values must be equal."""
-    values = sizes_per_layer(metadata, key, layer_count)
+    values = values_per_layer(metadata, key, layer_count)
     if values is None:
         return size(metadata, key, default)
     if not (values == values[0]).all():

@@ -51,6 +51,7 @@ class Hyperparameters:
     qkv_clamp: float = 0.0  # 0: none
     sliding_window: int = 0  # positions that a windowed layer sees; 0: no layer is windowed
     window_period: int = 0  # the last layer of so many has no window; 0: every layer is windowed
+    windowed_layers: tuple[int, ...] | None = None  # where the file lists them; None: `window_period` decides
     window_rope_theta: float | None = None  # rotary base of windowed layers; None: rope_theta
     parallel: bool = False  # the feed-forward block reads the input of the layer
     expert_count: int = 0
@@ -65,6 +66,8 @@ class Hyperparameters:
 
     def window(self, layer: int) -> int:
         """Return how many positions a layer sees, its own included; 0 for all."""
+        if self.windowed_layers is not None:
+            return self.sliding_window if layer in self.windowed_layers else 0
         if self.window_period and layer % self.window_period == self.window_period - 1:
             return 0
         return self.sliding_window

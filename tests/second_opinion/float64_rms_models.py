@@ -180,16 +180,16 @@ def olmo(model: Weights, tokens: Sequence[int]) -> Opinion:
 def olmo2(model: Weights, tokens: Sequence[int]) -> Opinion:
     """OLMo 2: the norms come after the branches instead of before; q and k are normed over the whole row.
 
-    OLMo 3 goes by the same name: three layers with a window and plain rotation, then one that sees everything, where
-    the scaling of the rotation applies.
+    OLMo 3 goes by the same name: the file lists layers with a window and plain rotation; the others see everything,
+    and there the scaling of the rotation applies.
     """
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     window = model.key("attention.sliding_window", 0) or None
     plain, scaled = turns(frequencies(model), len(tokens)), rotary(model, len(tokens))
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
-    for number, layer in enumerate(model.layers, start=1):
-        everything = window is None or number % 4 == 0
+    for number, layer in enumerate(model.layers):
+        everything = window is None or not model.key("attention.sliding_window_pattern")[number]
         attended = normed_row_attention(model, layer, x, *((scaled, None) if everything else (plain, window)))
         x = x + rms_norm(attended, layer["post_attention_norm.weight"], epsilon)
         x = x + rms_norm(swiglu(layer, x), layer["post_ffw_norm.weight"], epsilon)

@@ -78,11 +78,14 @@ def nemotron(seed: int, bias: bool = False) -> Recipe:
 
 
 def stablelm(seed: int, parallel: bool = False, head_norms: bool = False) -> Recipe:
-    """StableLM; the 12B model has branches side by side, and norms the heads of q and k."""
+    """StableLM; the 12B model has branches side by side, and norms the heads of q and k.
+
+    The converter writes that the branches are side by side where it finds nothing: for every published model.
+    """
     model = Recipe("stablelm", seed, layers=3)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_epsilon=EPSILON)
     model.rope_keys(dimension_count=4)
-    model.keys(use_parallel_residual=parallel)
+    model.keys(use_parallel_residual=True)
     model.embeddings(tied=False)
     for block in model.blocks:
         model.norm(f"{block}.attn_norm", bias=True)

@@ -137,11 +137,12 @@ def olmo(seed: int, clip: float | None = 1.25) -> Recipe:
 
 
 def olmo2(seed: int, window: int | None = None) -> Recipe:
-    """OLMo 2; OLMo 3, under the same name, has a window on three of four layers and YaRN on the fourth."""
+    """OLMo 2; OLMo 3, under the same name, has a window on the layers that the file lists and YaRN on the others."""
     model = Recipe("olmo2", seed, layers=3 if window is None else 5)
     if window is not None:
-        model.attention_keys(sliding_window=window)
+        model.attention_keys(sliding_window=window, sliding_window_pattern=[True, False, True, True, False])
         model.yarn(factor=4.0, trained_context=30)
+        model.rope_keys(scaling__yarn_attn_factor=1 + 0.1 * math.log(4.0))
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON)
     model.rope_keys(freq_base=50000.0)
     model.embeddings(tied=False)

@@ -88,7 +88,8 @@ class Model:
 
     def window(self, layer: int) -> int:
         period = WINDOW_PERIOD.get(self.name, 0)
-        if not period or layer % period == period - 1:
+        windowed = self.key("attention.sliding_window_pattern", [])
+        if not (windowed[layer] if windowed else period and layer % period != period - 1):
             return 0
         return int(self.key("attention.sliding_window", 0))
 
@@ -230,7 +231,8 @@ class Model:
         if "position_embd.weight" in self.tensors:
             x = x + self.tensors["position_embd.weight"][len(self.keys[0])]
         factor = f(self.key("residual_scale", 1.0))
-        parallel = self.name in ALWAYS_PARALLEL or self.key("use_parallel_residual", False)
+        parallel = self.name in ALWAYS_PARALLEL or (self.name == "gptneox" and self.key("use_parallel_residual"))
+        parallel |= self.name == "stablelm" and "blk.0.ffn_norm.weight" not in self.tensors
         for layer in range(self.layers):
             block, source = f"blk.{layer}.", x
             h = self.norm(f"{block}attn_norm", x)

@@ -121,7 +121,10 @@ SPECIAL_KEYS: dict[str, Any] = {
 
 
 FOREIGN_KEYS = [
-    (name, key) for name in ARCHITECTURES for key in SPECIAL_KEYS if key not in understood_keys(ARCHITECTURES[name])
+    (name, key)
+    for name, architecture in ARCHITECTURES.items()
+    for key in SPECIAL_KEYS
+    if key not in understood_keys(architecture) | architecture.ignored_keys
 ]
 
 
@@ -148,7 +151,10 @@ BAD_VALUES: dict[str, tuple[str, str, Any]] = {
     "soft cap negative": ("gemma2", "final_logit_softcapping", -1.0),
     "soft cap as number of another type": ("gemma2", "final_logit_softcapping", 30),
     "window as float": ("gemma2", "attention.sliding_window", 4.0),
-    "window pattern for each layer": ("gemma3", "attention.sliding_window_pattern", [True] * 6),
+    "windows of too few layers": ("gemma3", "attention.sliding_window_pattern", [True] * 5),
+    "windows as text": ("olmo2-window", "attention.sliding_window_pattern", "all"),
+    "another magnitude of YaRN": ("olmo2-window", "rope.scaling.yarn_attn_factor", 1.0),
+    "magnitude of YaRN NaN": ("olmo2-window", "rope.scaling.yarn_attn_factor", NAN),
     "ignored window as text": ("phi3", "attention.sliding_window", "no"),
     "base of windows 0": ("gemma3", "rope.freq_base_swa", 0.0),
     "odd part of a head": ("stablelm", "rope.dimension_count", 3),
@@ -156,7 +162,9 @@ BAD_VALUES: dict[str, tuple[str, str, Any]] = {
     "more than a head": ("nemotron", "rope.dimension_count", 10),
     "part of a head where all is rotated": ("qwen2", "rope.dimension_count", 2),
     "gptneox without its kind of layers": ("gptneox", "use_parallel_residual", None),
-    "parallel as number": ("stablelm", "use_parallel_residual", 1),
+    "parallel as number": ("gptneox", "use_parallel_residual", 1),
+    "a state-space layer": ("granite", "attention.head_count_kv", [2, 0, 2]),
+    "experts of granite": ("granite", "expert_count", 8),
     "no experts": ("qwen3moe", "expert_count", 0),
     "experts absent": ("olmoe", "expert_count", None),
     "no expert used": ("olmoe", "expert_used_count", 0),
@@ -241,6 +249,18 @@ def test_windows_lie_where_llama_cpp_has_them() -> None:
     made.metadata["olmo2.attention.sliding_window"] = 5
     sizes = load(made).hyperparameters
     assert [sizes.window(layer) for layer in range(8)] == [5, 5, 5, 0, 5, 5, 5, 0]
+
+
+@pytest.mark.parametrize("yes", [True, 1, -1])
+def test_windows_lie_where_the_file_lists_them(yes: int) -> None:
+    """GG-11: an array says for each layer whether it has the window, whatever the period of the architecture."""
+    for name in ("gemma2", "olmo2"):
+        made = recipe(name, 1)
+        made.metadata[f"{name}.attention.sliding_window"] = 5
+        no = type(yes)(0)
+        made.metadata[f"{name}.attention.sliding_window_pattern"] = [yes, no, *[yes] * (made.layers - 2)]
+        sizes = load(made).hyperparameters
+        assert [sizes.window(layer) for layer in range(made.layers)] == [5, 0, *[5] * (made.layers - 2)]
 
 
 def test_one_of_two_sets_of_factors_is_not_enough() -> None:

@@ -17,6 +17,9 @@ ABSENT: Final[Presence] = "absent"
 OPTIONAL: Final[Presence] = "optional"
 REQUIRED: Final[Presence] = "required"
 
+WITHOUT_EFFECT: Final = frozenset({"rope.scaling.finetuned", "tensor_data_layout"})
+"""Keys that llama.cpp does not read: they tell how a model was made."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -49,7 +52,7 @@ class Architecture:
     output_norm: str = "output_norm"
 
     # Attention: three matrices or a fused one; in windowed layers a position sees the last `sliding_window` ones. Of
-    # `window_period` layers the last one has no window; 0 means that the architecture knows none.
+    # `window_period` layers the last one has no window, unless the file says otherwise; 0: the architecture knows none.
     qkv_fused: Literal["possible", "always"] = "possible"
     qkv_bias: Presence = OPTIONAL
     attention_output_bias: Presence = ABSENT
@@ -63,7 +66,7 @@ class Architecture:
     feed_forward_bias: Presence = ABSENT
     activation: Literal["silu", "gelu tanh", "gelu erf", "relu squared"] = "silu"
     experts_renormalised: bool = False
-    parallel: Literal["never", "always", "key", "required key"] = "never"
+    parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"
 
     # Other mixers: layers without key/value heads hold a short convolution instead of attention.
@@ -80,5 +83,5 @@ class Architecture:
     defaults: Mapping[str, float] = field(default_factory=dict)
     """Values of keys that a file may leave out, where llama.cpp's is not the neutral one."""
 
-    ignored_keys: frozenset[str] = frozenset({"rope.scaling.finetuned", "tensor_data_layout"})
-    """Keys that llama.cpp does not read: they tell how a model was made."""
+    ignored_keys: frozenset[str] = WITHOUT_EFFECT
+    """Keys that say nothing about the arithmetic of this architecture."""

@@ -23,7 +23,7 @@ GPTNEOX: Final = Architecture(
     feed_forward="plain",
     feed_forward_bias=REQUIRED,
     activation="gelu tanh",
-    parallel="required key",
+    parallel="key",
     parallel_norm="own",
     output=REQUIRED,
 )

@@ -1,6 +1,7 @@
 """olmo2: norms behind the blocks instead of before them, and queries and keys normalised over the whole row.
 
-With a window in the file (OLMo 3) three of four layers have it, and their rotary embedding is not stretched.
+With a window in the file (OLMo 3) three of four layers have it, or those that the file lists, and their rotary
+embedding is not stretched.
 
 Source: llama.cpp `src/models/olmo2.cpp`.
 """
@@ -20,4 +21,5 @@ OLMO2: Final = Architecture(
     window_period=4,
     window_rope_scaled=False,
     output=REQUIRED,
+    keys=frozenset({"rope.freq_base_swa"}),
 )
