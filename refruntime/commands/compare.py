@@ -27,6 +27,7 @@ from refruntime.fidelity.passes import Fidelity, compare_models
 from refruntime.fidelity.requantize import CannotRequantize, requantized
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
+from refruntime.numerics import NUMERICS_NAMES
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.utf8 import checked_prompt
 
@@ -48,12 +49,18 @@ It cost $3.75 a pound, 12 % more than in 1911. "Then we wait," Anna answered, an
 Examples:
   refruntime compare model.f32.gguf model.q4_k_m.gguf
   refruntime compare model.f32.gguf --requantize q8_0
+  refruntime compare model.gguf --numerics fast --against f64
   refruntime compare a.gguf b.gguf --file chapter.txt --positions 512 --json
 """,
 )
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
 @click.option("--requantize", metavar="TYPE", help="Compare A with itself as this tensor type would store it.")
+@click.option(
+    "--against",
+    type=click.Choice(NUMERICS_NAMES),
+    help="Compare A with itself in another numeric profile than --numerics.",
+)
 @click.option("--text", help="Compare on this text.")
 @click.option("--file", "text_file", type=click.Path(path_type=Path), help="Compare on the text of this file.")
 @ids_option
@@ -67,6 +74,7 @@ def compare_command(
     first: Path,
     second: Path | None,
     requantize: str | None,
+    against: str | None,
     text: str | None,
     text_file: Path | None,
     ids: list[int] | None,
@@ -79,16 +87,24 @@ def compare_command(
 
     Without a text, a short mixed one is used. Exit code 0 says that the comparison was made, whatever it found.
     """
-    if (second is None) == (requantize is None):
-        raise click.UsageError("Give either a second model B or --requantize TYPE.")
+    if sum(each is not None for each in (second, requantize, against)) != 1:
+        raise click.UsageError("Give one of a second model B, --requantize TYPE and --against NUMERICS.")
     if sum(each is not None for each in (text, text_file, ids)) > 1:
         raise click.UsageError("Give only one of --text, --file and --ids.")
-    names = {"first": str(first), "second": str(second) if second is not None else f"{first} as {requantize}"}
-    about: dict[str, Any] = {**names, "numerics": numerics.name, "profile": profile.fingerprint}
+    other_numerics = NumericsChoice(against, "auto") if against is not None else numerics
+    other_name = (
+        f"{first} {f'as {requantize}' if against is None else f'in {against}'}" if second is None else str(second)
+    )
+    about: dict[str, Any] = {
+        "first": str(first),
+        "second": other_name,
+        "numerics": numerics.name,
+        "profile": profile.fingerprint,
+    }
     with contract_failures(as_json, **about):
         with progress("loading"):
             ours, tokenizer = _open(first, profile, numerics, None)
-            theirs, other = _open(second if second is not None else first, profile, numerics, requantize)
+            theirs, other = _open(second if second is not None else first, profile, other_numerics, requantize)
         _check_vocabularies(tokenizer, other)
         tokens = ids if ids is not None else tokenizer.encode(_text(text, text_file))
         capacity = min(ours.hyperparameters.max_context, theirs.hyperparameters.max_context)

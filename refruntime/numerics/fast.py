@@ -1,12 +1,13 @@
-"""Profile `fast`: float32 through BLAS, for large models and exploration; never for goldens.
+"""Profile `fast`: float32 through BLAS and compiled loops, for large models and exploration; never for goldens.
 
-Its bits depend on the BLAS, its kernel and the number of positions in a pass. How far it lies from seq32 is measured by
-`refruntime compare --numerics` and by a test; formulas are those of every profile.
+Its bits depend on the BLAS, its kernel and the number of positions in a pass; its formulas are those of every profile.
+How far it lies from the others is shown by `refruntime compare MODEL --numerics fast --against seq32`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from refruntime.numerics.base import (
     error_function,
     row_ranges,
 )
+from refruntime.numerics.seq32 import LOADING_PAYS
 
 Float32 = NDArray[np.float32]
 
@@ -35,15 +37,13 @@ class QuantizedMatrix:
         self.sources = tuple(sources)
         self.shape = sum(source.shape[0] for source in sources), sources[0].shape[1]
 
-    def project(self, x: Float32) -> Float32:
-        """Multiply: [n, in] -> [n, out]."""
-        result = np.empty((x.shape[0], self.shape[0]), np.float32)
+    def parts(self) -> Iterator[tuple[int, Float32]]:
+        """Yield (first row, decoded rows [m, in]) one after the other."""
         begin = 0
         for source in self.sources:
             for start, stop in row_ranges(source.shape):
-                result[:, begin + start : begin + stop] = _product(source.rows(start, stop), x)
+                yield begin + start, source.rows(start, stop)
             begin += source.shape[0]
-        return result
 
     def rows(self, ids: Sequence[int]) -> Float32:
         """Return single rows of the only matrix, such as embeddings: ids [n] -> [n, in]."""
@@ -65,17 +65,21 @@ class Fast(Numerics):
         if resident not in RESIDENT:
             raise ValueError(f"unknown residence {resident!r}; expected one of {', '.join(RESIDENT)}")
         self.resident = resident
+        self._row_products: Callable[[Float32, Float32], Float32] | None = None
+        self._until_loading: float = LOADING_PAYS
+
+    @property
+    def compiled(self) -> bool:
+        """Say whether single positions take the compiled loop now."""
+        return self._row_products is not None
 
     def matrix(self, sources: Sequence[RowSource]) -> Float32 | QuantizedMatrix:
         """Stack [out, in] matrices: -> [sum of outs, in]; or keep them as they are stored."""
         if self.resident == "quantized":
             return QuantizedMatrix(sources)
         stacked = np.empty((sum(source.shape[0] for source in sources), sources[0].shape[1]), np.float32)
-        begin = 0
-        for source in sources:
-            for start, stop in row_ranges(source.shape):
-                stacked[begin + start : begin + stop] = source.rows(start, stop)
-            begin += source.shape[0]
+        for begin, rows in QuantizedMatrix(sources).parts():
+            stacked[begin : begin + rows.shape[0]] = rows
         return stacked
 
     def matrix_rows(self, matrix: Float32 | QuantizedMatrix, ids: Sequence[int]) -> Array:
@@ -84,7 +88,33 @@ class Fast(Numerics):
 
     def project(self, matrix: Float32 | QuantizedMatrix, x: Array) -> Array:
         """Multiply: [n, in] -> [n, out]."""
-        return matrix.project(x) if isinstance(matrix, QuantizedMatrix) else _product(matrix, x)
+        if not isinstance(matrix, QuantizedMatrix):
+            return self._product(matrix, x)
+        result = np.empty((x.shape[0], matrix.shape[0]), np.float32)
+        for begin, rows in matrix.parts():
+            result[:, begin : begin + rows.shape[0]] = self._product(rows, x)
+        return result
+
+    def _product(self, matrix: Float32, x: Array) -> Float32:
+        """Multiply: [out, in], [n, in] -> [n, out]; a single position takes a compiled loop once loading it pays."""
+        if x.shape[0] > 1:
+            return np.asarray(x @ matrix.T)
+        if self._row_products is None:
+            self._spend(matrix.size)
+            return np.asarray(matrix @ x[0])[None]
+        return self._row_products(matrix, np.ascontiguousarray(x[0]))[None]
+
+    def _spend(self, multiplications: int) -> None:
+        """Count work, and load the compiled loop when it is due and numba is there."""
+        self._until_loading -= multiplications
+        if self._until_loading > 0:
+            return
+        self._until_loading = math.inf
+        try:
+            from refruntime.numerics.kernels_fast import RowProducts
+        except ImportError:
+            return  # numba is optional
+        self._row_products = RowProducts()
 
     def sum_rows(self, terms: Array) -> Array:
         """Add the rows of [k, m]: -> [m]."""
@@ -142,9 +172,3 @@ class Fast(Numerics):
     def power(self, base: Array, exponent: Array) -> Array:
         """Return base to the power of exponent."""
         return np.power(base, exponent)
-
-
-def _product(matrix: Float32, x: Float32) -> Float32:
-    """Multiply: [out, in], [n, in] -> [n, out]; one position takes the matrix-vector product."""
-    result: Float32 = (matrix @ x[0])[None] if x.shape[0] == 1 else x @ matrix.T
-    return result

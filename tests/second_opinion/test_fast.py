@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refruntime import open_model
-from refruntime.numerics import Fast, numerics_named
+from refruntime.numerics import RESIDENT, Fast, numerics_named
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion.float64_blocks import read_weights
 from tests.second_opinion.float64_zoo import forward
@@ -52,6 +52,22 @@ def test_quantised_residence_changes_nothing_but_memory(name: str) -> None:
     data = make(name, 4)
     resident, stored = open_model(data, numerics="fast"), open_model(data, numerics=Fast("quantized"))
     np.testing.assert_allclose(stored.logits(IDS), resident.logits(IDS), rtol=0, atol=NOISE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_loop_within_float32_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled loop for single positions, in both residences, gives what the BLAS gives within noise."""
+    pytest.importorskip("numba", reason="the compiled loop needs numba")
+    data = make(name, 6)
+    expected = open_model(data, numerics="fast").logits(IDS)
+    monkeypatch.setattr("refruntime.numerics.fast.LOADING_PAYS", 0)
+    for resident in RESIDENT:
+        numerics = Fast(resident)
+        transformer = open_model(data, numerics=numerics).transformer
+        cache = transformer.new_cache()
+        single = np.concatenate([transformer.forward([token], cache) for token in IDS])
+        assert numerics.compiled
+        np.testing.assert_allclose(single, expected, rtol=0, atol=NOISE)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "lfm2"])

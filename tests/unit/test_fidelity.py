@@ -127,6 +127,9 @@ def test_compare_command(tmp_path: Path) -> None:
     assert other["kl_mean"] == pytest.approx(np.mean(other["kl"]))
     shown = command("compare", model, "--requantize", "q8_0", "--text", "hello there")
     assert other["band"] in shown.stdout
+    precise = command("compare", model, "--numerics", "fast", "--against", "f64", "--json").json
+    assert 0 < precise["logit_max_difference"] < 1e-4
+    assert "rounding" in precise["band"]
     assert command("compare", model).code == 2
     assert command("compare", model, "--requantize", "q9").code == 2
 
