@@ -17,6 +17,9 @@ const MOST_TEXT_BYTES = 16777216; // result text and diagnostics document (secti
 const MOST_FIELD_CHARACTERS = 1 << 20; // no right diagnostics field comes near; longer ones are not sent around
 const MOST_NESTING = 64; // of a diagnostics document; the contract's needs 2
 const READ_AHEAD = 16; // cases
+const MOST_LEVELS = 32; // of lists and objects in a golden (section 2)
+const MOST_VALUE_BYTES = 16777216; // of one value of bytes (section 2)
+const MOST_FILE_BYTES = 1 << 27; // no artifact above this can be loaded (MEM-2)
 
 /** An end of the whole run that is no verdict: a message for the user, and the exit code. */
 export class ConsumeError extends Error {
@@ -32,8 +35,9 @@ export class GoldenError extends Error {}
 // Values (section 2) --------------------------------------------------------------------------------------------------
 
 /** Return the canonical JSON of a value: no comments, keys by code point, ASCII. */
-export function canonicalJson(value) {
-  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
+export function canonicalJson(value, depth = 0) {
+  if (depth > MOST_LEVELS) throw new GoldenError(`JSON is nested deeper than ${MOST_LEVELS} levels`);
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item, depth + 1)).join(",")}]`;
   if (typeof value === "string") return quoted(value);
   if (typeof value === "number" && !Number.isSafeInteger(value))
     throw new GoldenError(`${value} is no integer below 2^53`);
@@ -41,7 +45,7 @@ export function canonicalJson(value) {
   const keys = Object.keys(value).filter((key) => !key.startsWith("_"));
   return `{${keys
     .sort(byCodePoint)
-    .map((key) => `${quoted(key)}:${canonicalJson(value[key])}`)
+    .map((key) => `${quoted(key)}:${canonicalJson(value[key], depth + 1)}`)
     .join(",")}}`;
 }
 
@@ -77,6 +81,8 @@ export function bytesOf(value) {
   for (let place = 0; place < once.length; place += 1)
     once[place] = Number.parseInt(digits.slice(2 * place, 2 * place + 2), 16);
   const repeat = typeof value === "string" ? 1 : (value.repeat ?? 1);
+  if (!(Number.isInteger(repeat) && repeat >= 0 && once.length * repeat <= MOST_VALUE_BYTES))
+    throw new GoldenError(`not 0 to ${MOST_VALUE_BYTES} bytes: ${inShort(value)}`);
   const whole = new Uint8Array(once.length * repeat);
   for (let turn = 0; turn < repeat; turn += 1) whole.set(once, turn * once.length);
   return whole;
@@ -578,13 +584,20 @@ export class Build {
 /** The goldens below a place; `read(path)` gives the bytes of a file there, or ConsumeError with exit code 3. */
 export class Golden {
   static async open(read) {
-    const index = parseJson(await read("INDEX.json"), "INDEX.json");
-    if (index.format !== FORMAT) {
-      throw new ConsumeError(`INDEX.json has format ${inShort(index.format)}; this consumer reads format ${FORMAT}`, 1);
+    const data = await read("INDEX.json");
+    try {
+      const index = parseJson(data, "INDEX.json");
+      if (!isObject(index)) throw new GoldenError("INDEX.json is no object");
+      const { root, ...rest } = index;
+      if (index.format !== FORMAT) {
+        throw new GoldenError(`INDEX.json has format ${inShort(index.format)}; this consumer reads format ${FORMAT}`);
+      }
+      if ((await hashOf(rest)) !== root) throw new GoldenError("INDEX.json: its root hash does not fit");
+      checkIndex(index);
+      return new Golden(read, index);
+    } catch (error) {
+      throw error instanceof GoldenError ? new ConsumeError(error.message, 1) : error;
     }
-    const { root, ...rest } = index;
-    if ((await hashOf(rest)) !== root) throw new ConsumeError("INDEX.json: its root hash does not fit", 1);
-    return new Golden(read, index);
   }
 
   constructor(read, index) {
@@ -621,7 +634,7 @@ export class Golden {
     if ((await hashOf(expect)) !== entry.expect) {
       return { ...found, stale: "the hash of expect.json does not fit INDEX.json" };
     }
-    checkShape(session, expect, id);
+    checkShape(session, expect, id, this.about);
     for (const [name, hash] of Object.entries(entry.arrays)) {
       if ((await sha256(await this.read(`cases/${id}/${name}`))) !== hash) {
         return { ...found, stale: `the hash of ${name} does not fit INDEX.json` };
@@ -663,38 +676,73 @@ export class Golden {
   }
 }
 
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const ID = /^[a-z0-9][a-z0-9.-]*\/[a-z0-9][a-z0-9.-]*$/;
+const MODEL_FILE = /^models\/(?!\.)[A-Za-z0-9._-]+$/;
+
+/** Check as much of an index as running its cases needs, and that it names no file elsewhere: GoldenError. */
+function checkIndex(index) {
+  const isEntry = (entry) =>
+    Array.isArray(entry?.rules) &&
+    isObject(entry.arrays) &&
+    Object.keys(entry.arrays).every((name) => name === "ids.npy" || name === "weights.npy");
+  const isExport = (item) => Array.isArray(item?.parameters) && typeof item.result === "string";
+  const checks = {
+    profile: isObject(index.profile),
+    statuses: isObject(index.statuses),
+    exports: isObject(index.exports) && Object.values(index.exports).every(isExport),
+    diagnostics: isObject(index.diagnostics),
+    cases: isObject(index.cases) && Object.entries(index.cases).every(([id, entry]) => ID.test(id) && isEntry(entry)),
+    models: isObject(index.models) && Object.keys(index.models).every((file) => MODEL_FILE.test(file)),
+  };
+  const wrong = Object.keys(checks).find((name) => !checks[name]);
+  if (wrong) throw new GoldenError(`INDEX.json: ${wrong} is not as FORMAT.md says`);
+}
+
 /** Check as much of a case as running it needs: GoldenError. */
-function checkShape(session, expect, id) {
-  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+function checkShape(session, expect, id, { contract, profile }) {
+  if (!isObject(session) || !isObject(expect)) throw new GoldenError("case.json or expect.json is no object");
   const areSteps = (value) => Array.isArray(value) && value.length > 0 && value.every(isObject);
   const checks = {
     "case.json: format": session.format === FORMAT,
-    "case.json: models": Object.values(session.models ?? {}).every((recipe) => typeof recipe?.file === "string"),
+    "case.json: models": Object.values(session.models ?? {}).every((recipe) => MODEL_FILE.test(recipe?.file)),
     "case.json: steps": areSteps(session.steps),
     "expect.json: format": expect.format === FORMAT,
     "expect.json: case": expect.case === id,
+    "expect.json: contract": expect.contract === contract,
+    "expect.json: profile": expect.profile === profile,
     "expect.json: samples": Array.isArray(expect.samples) && expect.samples.every(isObject),
-    "expect.json: steps": areSteps(expect.steps) && expect.steps.length <= session.steps.length,
+    "expect.json: steps": areSteps(expect.steps) && areSteps(session.steps) && isWhole(expect.steps, session.steps),
   };
   const wrong = Object.keys(checks).find((name) => !checks[name]);
   if (wrong) throw new GoldenError(`${wrong} is not as FORMAT.md says`);
 }
 
+/** Say whether every step has an answer; after a trap the rest may be left out. */
+const isWhole = (answers, steps) =>
+  answers.length === steps.length ||
+  (answers.length < steps.length && alternatives(answers.at(-1)).some((entry) => "trap" in entry));
+
 function parseJson(bytes, path) {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    // A byte order mark is kept, and is no JSON.
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (error) {
-    throw new ConsumeError(`${path}: ${error.message}`, 1);
+    throw new GoldenError(`${path}: ${error.message}`);
   }
 }
 
 /** Cut, patch and extend an artifact as the recipe of a case says. */
 function applied({ length, patch = [], append = "" }, bytes) {
   const kept = bytes.subarray(0, length ?? bytes.length);
+  const isPlace = (number) => Number.isInteger(number) && number >= 0;
+  const fits = ({ at, hex: digits }) => isPlace(at) && at + bytesOf(digits).length <= kept.length;
+  if (!(isPlace(length ?? 0) && (length ?? 0) <= bytes.length && Array.isArray(patch) && patch.every(fits)))
+    throw new GoldenError("case.json: a model is cut or patched beyond its end");
   const tail = bytesOf(append);
   const whole = new Uint8Array(kept.length + tail.length);
   whole.set(kept);
-  for (const { at, hex: digits } of patch) whole.subarray(0, kept.length).set(bytesOf(digits), Number(at));
+  for (const { at, hex: digits } of patch) whole.subarray(0, kept.length).set(bytesOf(digits), at);
   whole.set(tail, kept.length);
   return whole;
 }
@@ -1249,17 +1297,19 @@ function parseArguments(given) {
 }
 
 async function main(given) {
-  const [{ readFile }, path, { fileURLToPath }, { Worker }] = await Promise.all(
+  const [{ readFile, stat }, path, { fileURLToPath }, { Worker }] = await Promise.all(
     ["node:fs/promises", "node:path", "node:url", "node:worker_threads"].map((name) => import(name)),
   );
   const options = parseArguments(given);
   if (options.help) return (console.log(HELP), 0);
   const readBytes = async (file) => {
     try {
-      return new Uint8Array(await readFile(file));
+      const found = await stat(file); // a device or a pipe might never end
+      if (found.isFile() && found.size <= MOST_FILE_BYTES) return new Uint8Array(await readFile(file));
     } catch (error) {
       throw new ConsumeError(`${file}: ${error.code === "ENOENT" ? "no such file" : error.message}`, 3);
     }
+    throw new ConsumeError(`${file}: not a file of at most ${MOST_FILE_BYTES} bytes`, 3);
   };
   const folder = options.golden || path.dirname(fileURLToPath(import.meta.url));
   const startWorker = (onMessage, onEnd) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,12 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
     "added case": (lambda root: write_case(root, "load/new", case(STORY)), "cases/load/new/expect.json"),
     "added array": (lambda root: shutil.copy(root / DRAWN / "ids.npy", root / STORY_CASE), "INDEX.json"),
     "added link": (lambda root: (root / STORY_CASE / "ids.npy").symlink_to(root / MODEL), f"{STORY_CASE}/ids.npy"),
+    "a pipe in the place of a file": (
+        lambda root: (root / STORY_CASE / "expect.json").unlink() or os.mkfifo(root / STORY_CASE / "expect.json"),
+        f"{STORY_CASE}/expect.json",
+    ),
+    "a device in the place of a file": (
+        lambda root: (root / MODEL).unlink() or (root / MODEL).symlink_to("/dev/zero"), MODEL),
     "left by an interrupted fill": (
         lambda root: (root / STORY_CASE / ".expect.json.partial").write_bytes(b""), ".expect.json.partial"),
     "too large": (lambda root: (root / "NOTES.md").write_bytes(bytes(MAX_TOTAL_BYTES)), "."),
