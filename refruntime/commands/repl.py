@@ -22,6 +22,7 @@ from refruntime.cases.golden_reading import GoldenError
 from refruntime.cases.steps import Case
 from refruntime.commands.files import UnreadableFile, read_profile
 from refruntime.commands.golden_folder import golden_option
+from refruntime.commands.repl_logits import check_logits_options, imported_place, logits_options
 from refruntime.commands.shared import (
     NumericsChoice,
     contract_failures,
@@ -47,12 +48,14 @@ EXIT_MISSING = 3
 Examples:
   refruntime repl stories.slm1
   refruntime repl --case sampling/ties-at-the-cut --until 2 --wasm build.wasm
+  refruntime repl --logits step.npy --tokenizer stories.slm1
   printf 'prompt "Once"\\nset temperature=1 top_k=40\\nstep 3\\nwhy\\n' | refruntime repl stories.slm1
 """,
 )
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--case", "case_name", metavar="ID", help="Begin behind the calls of this golden or battery case.")
 @click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
+@logits_options
 @click.option("--wasm", metavar="BUILD", type=click.Path(path_type=Path), help="The build that `diff` compares with.")
 @click.option(
     "--profile",
@@ -69,6 +72,8 @@ def repl_command(
     model: Path | None,
     case_name: str | None,
     until: int | None,
+    logits: Path | None,
+    tokenizer: Path | None,
     wasm: Path | None,
     profile_path: Path | None,
     numerics: NumericsChoice,
@@ -78,12 +83,14 @@ def repl_command(
 ) -> None:
     """Debug sampling with MODEL, an SLM1 or GGUF file: step, go back, branch, ask why a token won.
 
-    With --case MODEL may be left out; given, it stands in for every model that the case loads. In a terminal `help`
-    lists the words. Otherwise words are read from standard input, one a line. Exit codes of a script: 0 every word was
-    obeyed, 1 a word failed, 2 a line is no word, 3 a file is missing, 4 a bug in the oracle.
+    With --case MODEL may be left out; given, it stands in for every model that the case loads. With --logits there is
+    no model: the sampler alone is debugged, on logits of another runtime. In a terminal `help` lists the words.
+    Otherwise words are read from standard input, one a line. Exit codes of a script: 0 every word was obeyed, 1 a word
+    failed, 2 a line is no word, 3 a file is missing, 4 a bug in the oracle.
     """
-    if model is None and case_name is None:
-        raise click.UsageError("Give MODEL, or --case ID.")
+    if [model, case_name, logits] == [None, None, None]:
+        raise click.UsageError("Give MODEL, --case ID, or --logits FILE.")
+    check_logits_options(logits, tokenizer, {"MODEL": model, "--case": case_name, "--wasm": wasm})
     if until is not None and case_name is None:
         raise click.UsageError("--until belongs to --case.")
     in_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
@@ -96,7 +103,8 @@ def repl_command(
     data = b"" if model is None else map_file(model)
     desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
     with contract_failures(as_json):
-        place = _begin(desk, model, case_name, until)
+        imported = None if logits is None else imported_place(logits, tokenizer, profile)
+        place = imported if imported is not None else _begin(desk, model, case_name, until)
     code = _talk(desk, place, keep_going, as_json, in_terminal)
     if code:
         raise click.exceptions.Exit(code)

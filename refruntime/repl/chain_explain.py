@@ -9,6 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
 
 from refruntime.contract.profile import Profile
 from refruntime.repl.chain import Chain, Run, Settings
@@ -16,6 +18,7 @@ from refruntime.repl.chain_contract import contract_chain
 from refruntime.repl.chain_stages import Float32
 from refruntime.repl.chains import CHAINS
 from refruntime.repl.state import SessionError
+from refruntime.repl.text import as_string, plain_table
 
 if TYPE_CHECKING:
     from refruntime.repl.session import Session
@@ -113,8 +116,6 @@ class Explanation:
 
     def __str__(self) -> str:
         """Show the chains one below the other in plain text."""
-        from refruntime.repl.text import as_string
-
         return as_string(explanation_shown(self))
 
     def __repr__(self) -> str:
@@ -220,14 +221,13 @@ def _shortest(value: np.float32) -> float:
     return float(str(np.float32(value)))
 
 
-def explanation_shown(explanation: Explanation) -> list[Any]:
-    """Return the chains as a table for terminals."""
-    from rich.text import Text
-
-    from refruntime.repl.text import plain_table
-
-    table = plain_table(("sampler", False), ("order", False), ("probability", True), ("verdict", False))
+def explanation_shown(explanation: Explanation) -> list[RenderableType]:
+    """Return the chains for terminals: what each says, and below it the order of its stages."""
+    said = plain_table(("sampler", False), ("probability", True), ("verdict", False))
+    orders = plain_table(("sampler", False), ("order", False))
     for each in explanation.chains:
         share = f"{math.exp(each.log_probability):.4g}" if each.possible else ""
-        table.add_row(*map(Text, (each.chain, " > ".join(each.order), share, each.verdict())))
-    return [table]
+        said.add_row(*map(Text, (each.chain, share, each.verdict())))
+        if not each.refused:
+            orders.add_row(*map(Text, (each.chain, " > ".join(each.order))))
+    return [said, Text(""), orders]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -137,6 +137,14 @@ class ImportedBench(Workbench):
     def capacity(self) -> int:
         """Return the number of rows."""
         return int(self.rows.shape[0])
+
+    def logits(self, ids: Sequence[int]) -> Float32:
+        """Refuse: rows belong to steps, not to ids. SessionError."""
+        raise SessionError("there is no model that could compute logits; the rows that there are belong to steps")
+
+    def tensors(self, ids: Sequence[int], wanted: str = "*") -> dict[str, NDArray[Any]]:
+        """Return nothing: without a model there are no intermediates."""
+        return {}
 
 
 class ImportedSession(Session):

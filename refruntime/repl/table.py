@@ -6,11 +6,12 @@ from refruntime.repl.words import Words
 from refruntime.repl.words_calls import CALLS
 from refruntime.repl.words_moves import MOVES
 from refruntime.repl.words_questions import QUESTIONS
+from refruntime.repl.words_samplers import SAMPLERS
 from refruntime.repl.words_session import session_family
 
 
 def all_words() -> Words:
     """Return the table."""
     itself: list[Words] = []
-    itself.append(Words((MOVES, QUESTIONS, CALLS, session_family(itself))))
+    itself.append(Words((MOVES, QUESTIONS, SAMPLERS, CALLS, session_family(itself))))
     return itself[0]

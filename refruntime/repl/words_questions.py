@@ -134,9 +134,8 @@ def logits(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Ans
     session = position.place.present
     token = token_of(session, others[0])
     rows = [(taken.position, taken.logits, taken.token) for taken in session.state.taken]
-    if not session.state.prompt_ids:
-        raise SessionError("there is no prompt yet; `prompt` begins a generation")
-    rows.append((len(session.ids), session.next_logits, -1))
+    if session.state.prompt_ids or not session.finished:  # logits from a file end with its last row
+        rows.append((len(session.ids), session.next_logits, -1))
     table = plain_table(("position", True), ("logit", True), ("rank", True), ("taken", False))
     document = []
     for place, values, took in rows:
