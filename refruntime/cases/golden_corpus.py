@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Corpus:
         """Read a file of bounded size: OSError when it cannot be read, GoldenError when it is too long."""
         path, most = self.path(name), MAX_JSON_BYTES if name.endswith(".json") else MAX_FILE_BYTES
         if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would wait for its other end
-            raise GoldenError(name, "", "a file", "something else")
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(most + 1)
