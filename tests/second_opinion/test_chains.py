@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refruntime.repl.chain import Settings
+from refruntime.repl.chain import Chain, Settings
 from refruntime.repl.chain_draws import pick_by_weighted_index, units_of_chacha12
 from refruntime.repl.chain_stages import Float32
 from refruntime.repl.chains import CANDLE, LLAMA_CPP, MISTRAL_RS, MISTRAL_RS_OLD, TRANSFORMERS
@@ -197,3 +197,14 @@ def test_min_p_by_hand() -> None:
     assert set(TRANSFORMERS.run(equals, Settings(min_p=1.0)).probabilities) == {0, 1}
     assert set(MISTRAL_RS_OLD.run(logits, Settings(min_p=0.9)).probabilities) == {0, 1}
     assert set(MISTRAL_RS_OLD.run(logits, Settings(min_p=0.9, top_p=0.999)).probabilities) == {0}
+
+
+@pytest.mark.parametrize(
+    "chain", [LLAMA_CPP, TRANSFORMERS, CANDLE, MISTRAL_RS, MISTRAL_RS_OLD], ids=lambda chain: chain.name
+)
+def test_a_nucleus_that_is_met_exactly_by_hand(chain: Chain) -> None:
+    """SA-5: of four quarters a top_p of one half keeps two with every runtime.
+
+    Upwards 1/4 and 2/4 are not above 1 - 1/2 and go (transformers); downwards 2/4 is reached with the second one.
+    """
+    assert len(chain.run(np.zeros(4, np.float32), Settings(top_p=0.5)).probabilities) == 2
