@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from refruntime.api import raw_bytes
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import (
     NumericsChoice,
@@ -142,7 +143,7 @@ def _check_vocabularies(first: Tokenizer, second: Tokenizer) -> None:
 
 def _text(text: str | None, path: Path | None) -> bytes:
     if path is None:
-        return (TEXT if text is None else text).encode("utf-8", "surrogateescape")
+        return TEXT.encode() if text is None else checked_prompt(raw_bytes(text))
     try:
         return checked_prompt(path.read_bytes())
     except OSError as error:

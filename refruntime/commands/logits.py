@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from refruntime.api import Model, open_model
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -78,7 +76,7 @@ def logits_command(
         with progress("computing", len(tokens) * opened.hyperparameters.layer_count) as advance:
             values = opened.logits(tokens, tracer=_LayerCounter(advance))  # [T, V]
     if save is not None:
-        _save(save, values)
+        write_file(save, lambda file: np.save(file, values), model)
     if as_json:
         shape = {"ids": tokens, "shape": list(values.shape), "dtype": values.dtype.name}
         write_json({**about, **shape, "saved": None if save is None else str(save), "top": _top(opened, values[-1])})
@@ -86,17 +84,6 @@ def logits_command(
     _print_top(opened, values)
     if save is not None:
         click.echo(f"wrote {values.shape[0]} x {values.shape[1]} {values.dtype.name} to {save}")
-
-
-def _save(path: Path, values: NDArray[Any]) -> None:
-    """Write the array under exactly this name, complete or not at all."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, values)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
 
 
 def _top(model: Model, logits: NDArray[Any]) -> list[dict[str, Any]]:

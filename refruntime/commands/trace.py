@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from refruntime.api import open_model
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -94,7 +92,9 @@ def trace_command(
         names = [name for name in bench.tensors(tokens[:1]) if not name.startswith("blk.") or name.startswith("blk.0.")]
         raise click.BadParameter(f"no tensor fits {wanted!r}; names of layer 0: {', '.join(names)}", param_hint="--at")
     if save is not None:
-        save_tensors(save, tensors)
+        write_file(
+            save, lambda file: np.savez(file, **cast(Any, tensors)), model
+        )  # its type hint takes names for flags
     if as_json:
         saved = None if save is None else str(save)
         write_json({**about, "ids": tokens, "saved": saved, "tensors": [describe(*item) for item in tensors.items()]})
@@ -110,17 +110,6 @@ def pattern(wanted: str) -> str:
     if not slash:
         return wanted
     return f"{layer if layer.startswith('blk.') else 'blk.' + layer}.{tensor}"
-
-
-def save_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
-    """Write the arrays under exactly this name, complete or not at all."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **cast(Any, tensors))  # its type hint takes the names for flags
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
 
 
 def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -132,6 +133,37 @@ def test_compare_command(tmp_path: Path) -> None:
     assert "rounding" in precise["band"]
     assert command("compare", model).code == 2
     assert command("compare", model, "--requantize", "q9").code == 2
+
+
+@pytest.mark.parametrize("name", ["trace", "logits"])
+def test_saving_leaves_the_model_and_devices_alone(name: str, tmp_path: Path) -> None:
+    """--save writes a new file as any program would; it replaces neither the model nor what is no regular file."""
+    model, link, pipe, saved = (tmp_path / name for name in ("model.slm1", "link", "pipe", "saved"))
+    model.write_bytes(random_model(3, profile=Profile()))
+    before = model.read_bytes()
+    link.symlink_to(model)
+    os.mkfifo(pipe)
+    for target in (model, link, pipe):
+        outcome = command(name, model, "--ids", "1,2,3", "--save", target)
+        assert outcome.code == 2
+        assert str(target) in outcome.stderr
+    assert command(name, model, "--ids", "1,2,3", "--save", tmp_path).code == 3
+    assert model.read_bytes() == before
+    assert pipe.is_fifo()
+    assert command(name, model, "--ids", "1,2,3", "--save", saved).code == 0
+    assert saved.stat().st_mode == model.stat().st_mode
+    assert {path.name for path in tmp_path.iterdir()} == {"model.slm1", "link", "pipe", "saved"}
+
+
+def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """GEN-1: the bytes of --text are judged like those of a prompt or a file."""
+    model, text = tmp_path / "model.slm1", tmp_path / "text"
+    model.write_bytes(random_model(3, profile=Profile()))
+    text.write_bytes(b"\xff")
+    for source in (["--text", "\udcff"], ["--file", text]):
+        outcome = command("compare", model, model, *source)
+        assert outcome.code == 1
+        assert "InvalidUtf8" in outcome.stderr
 
 
 def test_trace_command(tmp_path: Path) -> None:
