@@ -37,7 +37,7 @@ def golden_command() -> None:
     """List, pack or serve the goldens. See also fill, verify and `diff --golden`."""
 
 
-@golden_command.command("list")
+@golden_command.command("list", epilog="Example: refruntime golden list --json")
 @golden_option
 @json_option
 def list_command(golden: Path, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def list_command(golden: Path, as_json: bool) -> None:
     raise click.exceptions.Exit(code)
 
 
-@golden_command.command("pack")
+@golden_command.command("pack", epilog="Example: refruntime golden pack -o goldens.tar")
 @golden_option
 @click.option(
     "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write; by default its own name."
@@ -97,7 +97,7 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
         click.echo(f"{result.cases} cases, {result.files} files, {len(data)} bytes")
 
 
-@golden_command.command("serve")
+@golden_command.command("serve", epilog="Example: refruntime golden serve --port 8000")
 @golden_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8377, show_default=True, help="Port; 0 takes a free one."
