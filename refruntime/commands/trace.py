@@ -15,22 +15,20 @@ from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
-    add_row,
     contract_failures,
     ids_option,
     json_option,
     map_file,
     numerics_option,
     one_prompt,
-    plain_table,
     profile_option,
     progress,
     write_json,
 )
 from refruntime.contract.profile import Profile
+from refruntime.repl.tensors import describe, pattern, tensors_table
 from refruntime.repl.workbench import Workbench
 
-SHOWN = 3
 NAMES = 12
 
 
@@ -104,32 +102,7 @@ def trace_command(
         click.echo(f"wrote {len(tensors)} tensors to {save}")
 
 
-def pattern(wanted: str) -> str:
-    """Return the shell pattern of event names for what a person wrote: `0/attn_q` is `blk.0.attn_q`."""
-    layer, slash, tensor = wanted.partition("/")
-    if not slash:
-        return wanted
-    return f"{layer if layer.startswith('blk.') else 'blk.' + layer}.{tensor}"
-
-
-def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:
-    """Return what there is to say about a tensor in few words; masked scores of -inf are left out of the range."""
-    seen = values[~np.isneginf(values)] if name.endswith("attn.scores") else values.reshape(-1)
-    size = {"name": name, "shape": list(values.shape), "dtype": values.dtype.name}
-    if not seen.size:
-        return {**size, "min": None, "max": None, "rms": None, "first": []}
-    with np.errstate(all="ignore"):
-        rms = float(np.sqrt(np.mean(np.square(seen.astype(np.float64)))))
-        low, high = float(seen.min()), float(seen.max())
-    return {**size, "min": low, "max": high, "rms": rms, "first": [float(x) for x in values.reshape(-1)[:SHOWN]]}
-
-
 def _print(tensors: dict[str, NDArray[Any]], positions: int) -> None:
-    table = plain_table("tensor", "shape", "min", "max", "rms", "first values", right=("min", "max", "rms"))
-    for name, values in tensors.items():
-        row = describe(name, values)
-        numbers = ["" if row[key] is None else f"{row[key]:.4g}" for key in ("min", "max", "rms")]
-        add_row(table, name, " x ".join(map(str, values.shape)), *numbers, " ".join(f"{x:.4g}" for x in row["first"]))
     console = Console()
     console.print(f"{positions} positions, {len(tensors)} tensors")
-    console.print(table)
+    console.print(tensors_table([describe(name, values) for name, values in tensors.items()]))

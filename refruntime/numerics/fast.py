@@ -7,22 +7,14 @@ How far it lies from the others is shown by `refruntime compare MODEL --numerics
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import (
-    PLAIN_ATTENTION,
-    Array,
-    Attention,
-    AttentionVariant,
-    Numerics,
-    RowSource,
-    error_function,
-    row_ranges,
-)
+from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, RowSource
+from refruntime.numerics.elementary import ElementaryNumerics, decoded_parts, stacked
 from refruntime.numerics.seq32 import LOADING_PAYS
 
 Float32 = NDArray[np.float32]
@@ -37,21 +29,13 @@ class QuantizedMatrix:
         self.sources = tuple(sources)
         self.shape = sum(source.shape[0] for source in sources), sources[0].shape[1]
 
-    def parts(self) -> Iterator[tuple[int, Float32]]:
-        """Yield (first row, decoded rows [m, in]) one after the other."""
-        begin = 0
-        for source in self.sources:
-            for start, stop in row_ranges(source.shape):
-                yield begin + start, source.rows(start, stop)
-            begin += source.shape[0]
-
     def rows(self, ids: Sequence[int]) -> Float32:
         """Return single rows of the only matrix, such as embeddings: ids [n] -> [n, in]."""
         (source,) = self.sources
         return np.concatenate([source.rows(token, token + 1) for token in ids])
 
 
-class Fast(Numerics):
+class Fast(ElementaryNumerics):
     """Float32 storage and arithmetic in whatever order is fastest.
 
     `resident` is `float32`, every weight decoded once, or `quantized`: weights stay as the file stores them and are
@@ -75,12 +59,7 @@ class Fast(Numerics):
 
     def matrix(self, sources: Sequence[RowSource]) -> Float32 | QuantizedMatrix:
         """Stack [out, in] matrices: -> [sum of outs, in]; or keep them as they are stored."""
-        if self.resident == "quantized":
-            return QuantizedMatrix(sources)
-        stacked = np.empty((sum(source.shape[0] for source in sources), sources[0].shape[1]), np.float32)
-        for begin, rows in QuantizedMatrix(sources).parts():
-            stacked[begin : begin + rows.shape[0]] = rows
-        return stacked
+        return QuantizedMatrix(sources) if self.resident == "quantized" else stacked(sources)
 
     def matrix_rows(self, matrix: Float32 | QuantizedMatrix, ids: Sequence[int]) -> Array:
         """Return rows of a stored matrix: ids [n] -> [n, in]."""
@@ -91,7 +70,7 @@ class Fast(Numerics):
         if not isinstance(matrix, QuantizedMatrix):
             return self._product(matrix, x)
         result = np.empty((x.shape[0], matrix.shape[0]), np.float32)
-        for begin, rows in matrix.parts():
+        for begin, rows in decoded_parts(matrix.sources):
             result[:, begin : begin + rows.shape[0]] = self._product(rows, x)
         return result
 
@@ -115,11 +94,6 @@ class Fast(Numerics):
         except ImportError:
             return  # numba is optional
         self._row_products = RowProducts()
-
-    def sum_rows(self, terms: Array) -> Array:
-        """Add the rows of [k, m]: -> [m]."""
-        result: Array = terms.sum(axis=0)
-        return result
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
         """Normalise rows: [n, H] -> [n, H] (FW-3)."""
@@ -148,27 +122,3 @@ class Fast(Numerics):
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = weights.reshape(kv_heads, group * n, visible) @ values.transpose(1, 0, 2)  # [K, G * n, D]
         return Attention(mixed.reshape(heads, n, head_dim).transpose(1, 0, 2), scores, weights)
-
-    def exp(self, x: Array) -> Array:
-        """Return e to the power of x."""
-        return np.exp(x)
-
-    def sin(self, x: Array) -> Array:
-        """Return the sine."""
-        return np.sin(x)
-
-    def cos(self, x: Array) -> Array:
-        """Return the cosine."""
-        return np.cos(x)
-
-    def tanh(self, x: Array) -> Array:
-        """Return the hyperbolic tangent."""
-        return np.tanh(x)
-
-    def erf(self, x: Array) -> Array:
-        """Return the error function."""
-        return error_function(x).astype(np.float32)
-
-    def power(self, base: Array, exponent: Array) -> Array:
-        """Return base to the power of exponent."""
-        return np.power(base, exponent)
