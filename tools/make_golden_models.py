@@ -176,6 +176,11 @@ def nucleus() -> bytes:
     return dictated({token: 0.0 if token == 32 else -(2.0**-9) for token in range(32, 127)})
 
 
+def high() -> bytes:
+    """Each letter is 1 less likely than the one before it, from 2^24 down, where float32 still has whole numbers."""
+    return dictated({token: 2.0**24 - place for place, token in enumerate(LETTERS)})
+
+
 TINY: Final = Shape(262, hidden=4, layers=1, heads=2, ffn=6, capacity=8)
 
 
@@ -317,6 +322,7 @@ MODELS: Final[Mapping[str, Callable[[], bytes]]] = {
     "table-even.f32.slm1": even,
     "table-chance.f32.slm1": chance,
     "table-nucleus.f32.slm1": nucleus,
+    "table-high.f32.slm1": high,
     "tiny.f32.slm1": partial(tiny, DType.F32),
     "tiny.q8_0.slm1": partial(tiny, DType.Q8_0),
     "tiny.q4_0.slm1": partial(tiny, DType.Q4_0),
