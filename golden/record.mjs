@@ -130,12 +130,16 @@ function wrap(key, call, native, log) {
       return call(...given);
     }
     const event = { call: key, arguments: null };
-    const isUnderstood = noteArguments(event, PARAMETERS[key], given);
-    if (isUnderstood && SLICE_EXPORTS.has(key)) log.attempt(() => noteSlice(event, native, log)); // before it changes
+    let isUnderstood = false;
     let returned;
     try {
-      returned = call(...given); // what the page gave, so that the engine converts and refuses as without this wrapper
+      const converted = convert(PARAMETERS[key], given);
+      event.arguments = written(PARAMETERS[key], converted);
+      isUnderstood = true;
+      if (SLICE_EXPORTS.has(key)) log.attempt(() => noteSlice(event, native, log)); // before it changes
+      returned = call(...converted);
     } catch (error) {
+      event.arguments ??= given.map(safeText);
       event[isUnderstood ? "trap" : "refused"] = `${error?.name}: ${error?.message}`;
       log.attempt(() => log.add(event));
       throw error;
@@ -152,18 +156,25 @@ function wrap(key, call, native, log) {
   return wrapper;
 }
 
-/** Write down the arguments as the module sees them (ABI-3); false if an engine would refuse them. */
-function noteArguments(event, types, given) {
-  try {
-    event.arguments = [...types].map((type, index) => {
-      if (type === "i") return +given[index] >>> 0;
-      return type === "l" ? String(BigInt.asUintN(64, given[index])) : floatText(+given[index]);
-    });
-    return true;
-  } catch {
-    event.arguments = given.map((argument) => String(argument).slice(0, 100));
-    return false;
-  }
+/**
+ * Convert arguments as an engine does, with the exceptions that it throws (ABI-3). The engine gets what comes out, so
+ * that an object of the page is asked for its value once, as without this wrapper.
+ */
+function convert(types, given) {
+  return [...types].map((type, index) => (type === "l" ? BigInt.asUintN(64, given[index]) : +given[index]));
+}
+
+/** Return converted arguments as the module sees them. */
+function written(types, converted) {
+  return converted.map((value, index) => {
+    if (types[index] === "i") return value >>> 0;
+    return types[index] === "l" ? String(value) : floatText(value);
+  });
+}
+
+/** Return an argument that was refused; an object is not asked for its text, which would be the page's own code. */
+function safeText(argument) {
+  return argument !== null && ["object", "function"].includes(typeof argument) ? "object" : String(argument).slice(0, 100);
 }
 
 function floatText(value) {

@@ -306,6 +306,49 @@ console.log("done");
     assert shown.stdout == "done\n", shown.stderr
 
 
+def test_the_page_s_objects_are_asked_once(tmp_path: Path) -> None:
+    """ABI-3: an argument with code of the page, which may call the build again, runs once and in the engine's order."""
+    script = f"""
+import {{ record }} from {json.dumps(RECORDER.as_uri())};
+import {{ readFileSync }} from "node:fs";
+import assert from "node:assert/strict";
+const module = await WebAssembly.compile(readFileSync({json.dumps(str(GUEST))}));
+const play = (exports) => {{
+  const asked = [];
+  const object = (name, value) => ({{
+    [Symbol.toPrimitive]: () => {{ asked.push(name, exports.init_runtime()); return value; }},
+    toString: () => {{ asked.push("text"); return ""; }},
+  }});
+  const attempt = (...values) => {{
+    try {{
+      asked.push(exports.set_sampling_config(...values));
+    }} catch (error) {{
+      asked.push(error.name, error.message);
+    }}
+  }};
+  attempt(object("t", 0.5), object("k", 7.9), object("p", "0.5"), object("s", -1n), object("more", 1));
+  attempt(object("t", 1), object("k", 2n), object("p", 1), object("s", 1n));
+  attempt(object("t", 1), object("k", 2), object("p", 1), object("s", 5));
+  attempt(Symbol("warm"), 1, 1, 1n);
+  attempt();
+  return asked;
+}};
+const plain = play((await WebAssembly.instantiate(module)).exports);
+const recorded = record(await WebAssembly.instantiate(module));
+assert.deepEqual(play(recorded.exports), plain);
+const {{ events, truncated }} = recorded.recording();
+assert.equal(truncated, null);
+const outer = events.filter((event) => event.call === "set_sampling_config");
+assert.deepEqual(outer[0].arguments, ["0.5", 7, "0.5", "18446744073709551615"]);
+assert.deepEqual(outer.map((event) => "refused" in event), [false, true, true, true, true]);
+console.log("done");
+"""
+    path = tmp_path / "script.mjs"
+    path.write_text(script)
+    shown = subprocess.run([node_program(), str(path)], capture_output=True, text=True, timeout=60)
+    assert shown.stdout == "done\n", shown.stderr
+
+
 def test_every_build_of_a_page(tmp_path: Path) -> None:
     """ABI-1: each of the four ways to instantiate gives a recorded build, other modules and a stopped page do not."""
     other = tmp_path / "other.wasm"
