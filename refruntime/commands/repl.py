@@ -93,7 +93,9 @@ def repl_command(
     check_logits_options(logits, tokenizer, {"MODEL": model, "--case": case_name, "--wasm": wasm})
     if until is not None and case_name is None:
         raise click.UsageError("--until belongs to --case.")
-    in_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    if sys.stdin is None:
+        _refuse(EXIT_MISSING, "standard input is closed; expected a terminal, or words one a line")
+    in_terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty() and not as_json
     if in_terminal:
         _need_prompt_toolkit()
     from refruntime.repl.desk import Desk

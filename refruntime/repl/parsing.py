@@ -54,25 +54,25 @@ def split_line(line: str) -> list[Argument]:
 
 
 def _argument(line: str, at: int) -> tuple[Argument, int]:
-    raw, quoted = b"", False
+    raw, quoted = bytearray(), False  # grows in place, so that a long line takes time in proportion
     while at < len(line) and not line[at].isspace():
         character = line[at]
         if character in "\"'":
             part, at = _until_quote(line, at + 1, character)
-            raw, quoted = raw + part, True
+            quoted = True
         elif character == "\\":
             part, at = _escape(line, at)
-            raw += part
         else:
-            raw, at = raw + _bytes(character), at + 1
-    return Argument(raw, quoted), at
+            part, at = _bytes(character), at + 1
+        raw += part
+    return Argument(bytes(raw), quoted), at
 
 
 def _until_quote(line: str, at: int, quote: str) -> tuple[bytes, int]:
-    raw = b""
+    raw = bytearray()
     while at < len(line):
         if line[at] == quote:
-            return raw, at + 1
+            return bytes(raw), at + 1
         if line[at] == "\\":
             part, at = _escape(line, at)
         else:

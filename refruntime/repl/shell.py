@@ -128,6 +128,8 @@ def run_script(shell: Shell, lines: Iterable[str], output: ScriptOutput, keep_go
     code = FINE
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")
+        if number == 1:
+            line = line.removeprefix("\ufeff")  # the byte order mark that some editors and shells begin a text with
         if output.write_json is None:
             output.console.print(Text(output.prompt + _safe(line)), soft_wrap=True)
         outcome = shell.obey(line)

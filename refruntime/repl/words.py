@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.console import RenderableType
 
@@ -14,6 +15,7 @@ from refruntime.cases.steps import Step
 from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.session import Session
 from refruntime.repl.state import SessionError, called
+from refruntime.repl.visible import quoted
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Desk
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Completes = Literal["nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "file"]
 """What the arguments of a word can be completed with."""
 
+LONGEST_GUESS: Final = 20
+"""Characters of an unknown word that are compared with the known ones."""
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
@@ -129,5 +133,6 @@ class Words:
         """Return a word. WrongWord for an unknown one, with those that are meant perhaps."""
         if name in self.by_name:
             return self.by_name[name]
-        near = [known for known in self.by_name if known.startswith(name[:2])] or list(self.by_name)
-        raise WrongWord(f"unknown word {name!r}; perhaps {', '.join(near)}? `help` lists all")
+        near = get_close_matches(name.lower()[:LONGEST_GUESS], self.by_name, cutoff=0.5)
+        perhaps = f"; perhaps {' or '.join(near)}?" if near else ";"
+        raise WrongWord(f"unknown word {quoted(name.encode('utf-8', 'surrogateescape'))}{perhaps} `help` lists all")

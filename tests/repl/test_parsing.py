@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refruntime.repl.parsing import Argument, OpenQuote, WrongWord, fragment, integer, number, split_line, written
+from refruntime.repl.table import all_words
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,26 @@ def test_numbers_say_what_was_expected() -> None:
         integer("6", "COUNT", 1, 5)
     with pytest.raises(WrongWord, match="temperature: expected a number"):
         number("warm", "temperature")
+
+
+def test_a_long_line_takes_time_in_proportion() -> None:
+    """A line of millions of characters is read in seconds, not in hours."""
+    text = "ab" * 1_500_000
+    assert [each.raw for each in split_line(f"prompt '{text}' {text}")] == [b"prompt", text.encode(), text.encode()]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("WHY", r"unknown word \"WHY\"; perhaps why\? `help` lists all"),
+        ("pormpt", r"perhaps prompt"),
+        ("setp", r"perhaps set or step or reset\?"),
+        ("undo", r"unknown word \"undo\"; `help` lists all"),
+        ("\udcff\x00", r"unknown word \"\\xff␀\"; `help`"),
+        ("x" * 10_000, "^.{0,120}$"),
+    ],
+)
+def test_unknown_words_name_what_is_meant_perhaps(written: str, message: str) -> None:
+    """A typo names the few words that are near; what is near nothing names none; the message stays short."""
+    with pytest.raises(WrongWord, match=message):
+        all_words().find(written)

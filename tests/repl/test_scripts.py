@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +142,19 @@ def test_scripts_do_not_need_prompt_toolkit(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "refruntime", "repl", str(STORIES)]
     script = subprocess.run(arguments, input="prompt a\nstep\n", env=environment, capture_output=True, text=True)
     assert (script.returncode, script.stderr) == (0, "")
+
+
+def test_a_byte_order_mark_is_no_word() -> None:
+    """Some shells begin what they pipe with a byte order mark: it is dropped there, and nowhere else."""
+    assert command("repl", STORIES, stdin=b"\xef\xbb\xbfhelp why\r\n").code == 0
+    assert command("repl", STORIES, stdin=b"help why\n\xef\xbb\xbfhelp why\n").code == 2
+
+
+def test_closed_standard_streams() -> None:
+    """Without standard input there is nothing to obey, which is told (3); without standard output words are obeyed."""
+    program = f"exec {shlex.quote(sys.executable)} -m refruntime repl {shlex.quote(str(STORIES))}"
+    closed = subprocess.run(["sh", "-c", f"{program} <&-"], cwd=PROJECT, capture_output=True, text=True)
+    assert (closed.returncode, closed.stderr.count("\n")) == (3, 1)
+    assert "standard input is closed" in closed.stderr
+    silent = subprocess.run(["sh", "-c", f"echo nonsense | {program} >&-"], cwd=PROJECT, capture_output=True, text=True)
+    assert silent.returncode == 2
