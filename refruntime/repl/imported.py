@@ -211,8 +211,12 @@ class ImportedSession(Session):
         self.tensors()
 
     @property
-    def finished(self) -> str:
-        """Say why no token can be sampled now, empty if one can."""
+    def position(self) -> int:
+        """Return the row that the next token is for: each taken token used one, a stop token too."""
+        return len(self.state.taken)
+
+    def _finished(self, owner: Owner) -> str:
+        """Say that no row is left. A stop token ends nothing here: the rows behind it are there."""
         used, there = len(self.state.taken), self.rows.shape[0]
         return f"all {there} rows of logits were used" if used >= there else ""
 

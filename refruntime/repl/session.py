@@ -45,6 +45,7 @@ from refruntime.repl.state import (
     unspeakable_token,
     waits,
 )
+from refruntime.repl.values import real, whole
 from refruntime.repl.visible import quoted
 from refruntime.repl.what_if import WhatIf, what_if
 from refruntime.repl.why import Why
@@ -97,10 +98,10 @@ class Session:
         """
         old, profile = self.state.sampling, self.subject.profile
         sampling = SamplingConfig.validated(
-            float(old.temperature) if temperature is None else temperature,
-            old.top_k if top_k is None else top_k,
-            float(old.top_p) if top_p is None else top_p,
-            old.seed if seed is None else seed,
+            float(old.temperature) if temperature is None else real("temperature", temperature),
+            old.top_k if top_k is None else whole("top_k", top_k),
+            float(old.top_p) if top_p is None else real("top_p", top_p),
+            old.seed if seed is None else whole("seed", seed),
         )
         fresh = Generator.fresh(sampling.seed, profile)
         runtime = fresh if profile.sampling_config_reseeds == "yes" else self.state.runtime_generator
@@ -155,7 +156,7 @@ class Session:
     def step(self, count: int = 1) -> Self:
         """Sample tokens; fewer than `count` where a stop token or the end of the context comes first."""
         session = self
-        for done in range(count):
+        for done in range(whole("count", count, 0)):
             if done and session.finished:
                 break
             session = session._sampled(None)
@@ -171,7 +172,7 @@ class Session:
     def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
         state, subject = self.state, self.subject
         owner = state.owner if owner is None else owner
-        reason = finished(self.subject, state, owner)
+        reason = self._finished(owner)
         if reason:
             raise SessionError(f"{reason}; `back`, `prompt` or `next` leads on")
         generator = state.generate_generator if owner == "generate" else state.runtime_generator
@@ -187,7 +188,7 @@ class Session:
             state.sampling,
             generator,
             owner,
-            len(self.ids),
+            self.position,
             forced is not None,
         )
         unspeakable = "a token was forced, which no export does"
@@ -223,7 +224,7 @@ class Session:
         if not self.state.taken:
             raise SessionError("there is no generation to continue (NT-2); `prompt` and `step` begin one")
         session = self
-        for _ in range(count):
+        for _ in range(whole("count", count, 0)):
             session = session._sampled(None, "runtime")
         return session
 
@@ -243,7 +244,7 @@ class Session:
     def back(self, count: int = 1) -> Session:
         """Return the session as it was `count` words or tokens ago."""
         session: Session = self
-        for done in range(count):
+        for done in range(whole("count", count, 0)):
             if session.before is None:
                 raise SessionError(f"there are only {done} steps to go back; expected at most that many")
             session = session.before
@@ -259,6 +260,11 @@ class Session:
     def ids(self) -> tuple[int, ...]:
         """Return every id in the context: prompt and taken tokens without stop tokens."""
         return (*self.state.prompt_ids, *self.generated_ids)
+
+    @property
+    def position(self) -> int:
+        """Return the position that the next token is for."""
+        return len(self.ids)
 
     @property
     def generated_ids(self) -> tuple[int, ...]:
@@ -280,7 +286,10 @@ class Session:
     @property
     def finished(self) -> str:
         """Say why no token can be sampled now, empty if one can."""
-        return finished(self.subject, self.state, self.state.owner)
+        return self._finished(self.state.owner)
+
+    def _finished(self, owner: Owner) -> str:
+        return finished(self.subject, self.state, owner)
 
     @cached_property
     def next_logits(self) -> Float32:
@@ -321,10 +330,11 @@ class Session:
     def token_id(self, token: int | str | bytes) -> int:
         """Return the id that an id or a text names; SessionError unless the text is exactly one token."""
         tokenizer = self.subject.tokenizer
-        if isinstance(token, int):
-            if not 0 <= token < tokenizer.vocab_size:
-                raise SessionError(f"there is no token {token}; expected 0 .. {tokenizer.vocab_size - 1}")
-            return token
+        if not isinstance(token, str | bytes):
+            number = whole("token", token)
+            if not 0 <= number < tokenizer.vocab_size:
+                raise SessionError(f"there is no token {number}; expected 0 .. {tokenizer.vocab_size - 1}")
+            return number
         wanted = raw_bytes(token)
         found = tokens_of(tokenizer, wanted)
         if len(found) != 1:

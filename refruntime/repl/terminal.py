@@ -92,7 +92,7 @@ def _toolbar(shell: Shell) -> str:
         parts.append("no model")
     else:
         sampling = session.state.sampling
-        parts.append(f"{visible(session.subject.name.encode())} {len(session.ids)}/{session.subject.bench.capacity}")
+        parts.append(f"{visible(session.subject.name.encode())} {session.position}/{session.subject.bench.capacity}")
         parts.append(f"t {sampling.temperature} k {sampling.top_k} p {sampling.top_p} seed {sampling.seed}")
         if session.finished:
             parts.append("finished")

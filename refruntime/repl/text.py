@@ -107,7 +107,8 @@ def why_shown(why: Why, most: int = SHOWN, hexes: bool = False) -> list[Renderab
     shown.append(row("logits", _logits(why, hexes)))
     shown.append(_CandidateTable(why, most, hexes))
     if choice.greedy_reason:
-        shown.append(row("greedy", f"{choice.greedy_reason}, so the greatest logit wins and nothing is drawn"))
+        wins = "the greatest logit wins" if np.any(taken.logits > -np.inf) else "id 0 is taken (SA-1)"
+        shown.append(row("greedy", f"{choice.greedy_reason}, so {wins} and nothing is drawn"))
         shown.append(row("state", f"0x{taken.generator.state:016x} before and after"))
         return shown
     shown += _truncation(why, hexes)
@@ -137,8 +138,9 @@ def _logits(why: Why, hexes: bool) -> str:
     missing = logits.size - order.size
     if missing:
         text += f", {missing} of them no numbers (never retained, SA-2)"
-    rank = why.rank(why.choice.token)
-    text += f"; the chosen one has rank {rank}" if rank is not None else "; none can win, so id 0 is taken (SA-1)"
+    if not np.any(logits > -np.inf):
+        return f"{text}; none is greater than -infinity"
+    text += f"; the chosen one has rank {why.rank(why.choice.token)}"
     if order.size > 1:
         first, second = float(logits[order[0]]), float(logits[order[1]])
         text += f"; the greatest leads by {first - second:.7g}" if first > second else ""
@@ -160,7 +162,9 @@ class _CandidateTable:
         bars = drawn and options.max_width >= WIDE
         headings = [("rank", True), ("id", True), ("token", False), ("logit", True)]
         headings += [("weight", True), ("running sum", True)] if drawn else []
-        table = plain_table(*headings, ("fate", False), *([("share of the weight", False)] if bars else []))
+        table = plain_table(*headings, ("fate", False))
+        if bars:
+            table.add_column("share of the weight", no_wrap=True)  # a folded bar would have no length
         last = -1
         for candidate in why.telling(self._most):
             if candidate.rank - 1 != last + 1:
@@ -169,7 +173,7 @@ class _CandidateTable:
             cells = [
                 str(candidate.rank),
                 str(candidate.token),
-                cell(candidate.raw),
+                token_cell(why.tokenizer, candidate.token),
                 exact(candidate.logit, hexes, "\n"),
             ]
             if drawn:
@@ -261,7 +265,7 @@ def _interval(why: Why, low: str, high: str) -> str:
 
 
 def _short(candidate: Candidate) -> str:
-    return f"#{candidate.rank} {quoted(candidate.raw, 12)}"
+    return f"#{candidate.rank} {quoted(candidate.raw, 12) if candidate.raw else f'token {candidate.token}'}"
 
 
 # What if -------------------------------------------------------------------------------------------------------------
@@ -278,13 +282,13 @@ def what_if_shown(what_if: WhatIf, hexes: bool = False) -> list[RenderableType]:
         style = "bold" if itself else "bold yellow" if other else ""
         mark = "" if itself else "another token" if other else "the same"
         table.add_row(*map(Text, [*_alternative(alternative, mark, hexes)]), style=style)
-    changed = [f"{each.label}: {each.choice.token} {quoted(each.raw)}" for each in what_if.changed]
+    changed = what_if.changed
     total = len(what_if.alternatives)
     said = f"{len(changed)} of {total} would give another token" if total != 1 else ""
     if total == 1:
         only = what_if.alternatives[0]
         verb = "would be" if changed else "would still be"
-        said = f"with {only.label} the token {verb} {only.choice.token} {quoted(only.raw)}"
+        said = f"with {only.label} the token {verb} {only.choice.token} {quoted(only.raw) if only.raw else '(no text)'}"
     shown: list[RenderableType] = [table, Text(said)]
     if what_if.taken.forced:
         shown.append(Text("the token that was taken was forced; this is about the one that the sampler chose"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from refruntime.contract.profile import Profile, ProfileError
+from refruntime.repl.values import real, whole
 from refruntime.sampling import Choice, SamplingConfig, sample
 from refruntime.tokenizers.base import Tokenizer
 
@@ -96,10 +97,10 @@ def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mappi
 
 def _sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:
     return SamplingConfig.validated(
-        float(values.get("temperature", old.temperature)),
-        int(values.get("top_k", old.top_k)),
-        float(values.get("top_p", old.top_p)),
-        int(values.get("seed", old.seed)),
+        real("temperature", values.get("temperature", float(old.temperature))),
+        whole("top_k", values.get("top_k", old.top_k)),
+        real("top_p", values.get("top_p", float(old.top_p))),
+        whole("seed", values.get("seed", old.seed)),
     )
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number, optional_count
 from refruntime.repl.session import Session
 from refruntime.repl.state import SessionError, Taken
-from refruntime.repl.text import decimal, named, row
+from refruntime.repl.text import count, decimal, named, row
 from refruntime.repl.visible import quoted
 from refruntime.repl.words import Answer, Family, Place, Position, Word, no_progress
 
@@ -241,9 +241,9 @@ def _where(position: Position) -> dict[str, Any]:
 def _text_of(place: Place) -> str:
     if place.session is None:
         return "no model is resident"
-    if not place.session.state.prompt_ids:
+    if not place.session.state.prompt_ids and not place.session.state.taken:
         return "an empty context"
-    return f"{len(place.session.generated_ids)} tokens: {_tail(place.session)}"
+    return f"{count(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
 
 
 def _here(place: Place) -> RenderableType:

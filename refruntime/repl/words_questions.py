@@ -61,7 +61,7 @@ def text(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
         row("prompt", quoted(tokenizer.decode(session.state.prompt_ids), 100_000)),
         row("text", quoted(session.text, 100_000)),
         row("ids", " ".join(map(str, session.generated_ids)) or "none"),
-        row("positions", f"{len(session.ids)} of {session.subject.bench.capacity}"),
+        row("positions", f"{session.position} of {session.subject.bench.capacity}"),
     ]
     return Answer(position, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
 
@@ -114,7 +114,7 @@ def top(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer
         cells = [str(rank), str(token), token_cell(tokenizer, int(token)), exact(logits[token], hexes)]
         table.add_row(*map(Text, [*cells, f"{behind:.7g}"]))
     best = [{"id": int(token), "logit": float(logits[token])} for token in order]
-    return Answer(position, {"position": len(session.ids), "top": best}, [table])
+    return Answer(position, {"position": session.position, "top": best}, [table])
 
 
 def _ordered(session: Session) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -135,7 +135,7 @@ def logits(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Ans
     token = token_of(session, others[0])
     rows = [(taken.position, taken.logits, taken.token) for taken in session.state.taken]
     if session.state.prompt_ids or not session.finished:  # logits from a file end with its last row
-        rows.append((len(session.ids), session.next_logits, -1))
+        rows.append((session.position, session.next_logits, -1))
     table = plain_table(("position", True), ("logit", True), ("rank", True), ("taken", False))
     document = []
     for place, values, took in rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -208,3 +210,25 @@ def test_reset_is_a_call() -> None:
     assert session.state.script[-1] == RESET
     with pytest.raises(SessionError, match="no prompt"):
         session.step()
+
+
+def test_numbers_of_any_library() -> None:
+    """NumPy's integers are ids, counts and settings; what is no integer is refused by name, not rounded or kept."""
+    drawn = Session(tiny_model()).set(temperature=np.float32(0.5), top_k=np.int64(20), seed=np.uint64(2**64 - 1))
+    begun = drawn.prompt("a")
+    assert begun.force(begun.next_logits.argmax()).last.token == int(begun.next_logits.argmax())
+    assert begun.step(np.int32(2)).back(np.int8(2)) is begun
+    assert type(drawn.state.sampling.top_k) is int
+    for act, message in (
+        (lambda: begun.force(3.5), "token: expected an integer, found 3.5"),
+        (lambda: begun.force(None), "token: expected an integer, found None"),
+        (lambda: begun.set(top_k=4.0), "top_k: expected an integer, found 4.0"),
+        (lambda: begun.set(temperature="1"), "temperature: expected a number, found '1'"),
+        (lambda: begun.step().what_if(top_k=1.5), "top_k: expected an integer, found 1.5"),
+        (lambda: begun.step().what_if(temperature="x"), "temperature: expected a number, found 'x'"),
+        (lambda: begun.step(-1), "count: expected at least 0, found -1"),
+        (lambda: begun.step().next(-1), "count: expected at least 0, found -1"),
+        (lambda: begun.back(-1), "count: expected at least 0, found -1"),
+    ):
+        with pytest.raises(SessionError, match=re.escape(message)):
+            act()

@@ -177,3 +177,29 @@ def test_logits_that_are_given_cannot_be_changed_behind_a_session() -> None:
 def test_documents() -> None:
     """to_dict holds plain values only."""
     json.dumps([session().step(2).to_dict(), session().step().why().to_dict(), session().step().what_if().to_dict()])
+
+
+def test_a_stop_token_ends_no_file() -> None:
+    """Rows behind a stop token are there to be asked about; each step is for its own row, and `back` says so."""
+    rows = np.zeros((3, 260), np.float32)
+    rows[0, 257] = rows[1, ord("A")] = rows[2, 257] = 5
+    made = ImportedSession(rows, BtokTokenizer(260)).step(3)
+    assert [taken.token for taken in made.state.taken] == [257, ord("A"), 257]
+    assert [taken.position for taken in made.state.taken] == [0, 1, 2]
+    assert (made.text, made.position, made.back().finished) == (b"A", 3, "")
+    assert made.finished == "all 3 rows of logits were used"
+
+
+def test_tokens_without_text_are_named_by_id() -> None:
+    """SA-1, SA-5: no token shows as an empty quote, and where none can win no greatest one is said to."""
+    rows = np.array([[1, 3, 2], [np.nan] * 3, [-np.inf] * 3], np.float32)
+    first = ImportedSession(rows).set(temperature=1, top_k=3, top_p=0.5, seed=2).step()
+    shown = str(first.why()) + str(first.what_if(top_k=1))
+    assert "reached by #1 token 1 " in shown
+    assert shown.count("(no text)") >= 5
+    assert '""' not in shown
+    for session in (first.step(), first.step(2)):
+        shown = str(session.why())
+        assert "none is greater than -infinity" in shown
+        assert "so id 0 is taken (SA-1)" in shown
+        assert "greatest logit wins" not in shown
