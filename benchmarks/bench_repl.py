@@ -10,15 +10,18 @@ until the answer is on it, with prompt-toolkit and all. `gap` is what these take
 from __future__ import annotations
 
 import argparse
+import fcntl
 import io
 import json
 import os
 import pty
 import select
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +41,8 @@ from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 PROJECT = Path(__file__).resolve().parent.parent
 BEGIN = ("set temperature=0.4 top_k=40 seed=7", 'prompt "Once upon a time"')
-PATIENCE = 120.0
+PATIENCE = 60.0
+INPUT_IS_READ = b"\x1b[?2004h"  # bracketed paste is switched on when a line is being read
 
 
 def model_file(folder: str) -> Path:
@@ -93,7 +97,7 @@ def measure_lines(write: Callable[[bytes], object], read: Callable[[], bytes], s
             seen += read()
 
     write(BEGIN[0].encode() + enter)
-    answer(b"sampling ")
+    answer(b"sampling")
     write(BEGIN[1].encode() + enter)
     answer(b" ids")
     times = []
@@ -122,6 +126,7 @@ def measure_pipe(path: Path, steps: int) -> list[float]:
 
 def measure_terminal(path: Path, steps: int) -> list[float]:
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     command = [sys.executable, "-m", "refruntime", "repl", str(path)]
     with tempfile.TemporaryDirectory() as state:
         environment = {**os.environ, "XDG_STATE_HOME": state, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
@@ -133,8 +138,10 @@ def measure_terminal(path: Path, steps: int) -> list[float]:
         def read() -> bytes:
             return os.read(ours, 65536) if select.select([ours], [], [], 1.0)[0] else b""
 
-        seen = b""
-        while b"Tab completes" not in seen and b"> " not in seen:
+        seen, begin = b"", time.monotonic()
+        while INPUT_IS_READ not in seen:
+            if time.monotonic() - begin > PATIENCE:
+                raise SystemExit(f"no prompt in {seen!r}")
             seen += read()
         try:
             return measure_lines(lambda data: os.write(ours, data), read, steps, b"\r")
