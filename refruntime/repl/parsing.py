@@ -9,7 +9,7 @@ backslash before a backslash, a quote or a space, `\\xHH` for a byte, `\\u{H..}`
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,11 +46,38 @@ def split_line(line: str) -> list[Argument]:
         if line[at].isspace():
             at += 1
         elif line[at] == "#":
-            break
+            at = line.find("\n", at) if "\n" in line[at:] else len(line)
         else:
             argument, at = _argument(line, at)
             arguments.append(argument)
     return arguments
+
+
+def is_open(text: str) -> bool:
+    """Say whether a quote is open, so that the text goes on in the next line."""
+    try:
+        split_line(text)
+    except OpenQuote:
+        return True
+    except WrongWord:
+        return False
+    return False
+
+
+def lines_of(text: str, words: Container[str]) -> list[str]:
+    """Split what was typed or pasted into the lines that are obeyed one by one.
+
+    A line break inside of quotes belongs to the argument; a line that begins with none of the words goes on with the
+    arguments of the line before.
+    """
+    lines: list[str] = []
+    for part in text.split("\n"):
+        first = part.split(maxsplit=1)[:1]
+        if lines and (is_open(lines[-1]) or (first and first[0] not in words)):
+            lines[-1] += f"\n{part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _argument(line: str, at: int) -> tuple[Argument, int]:

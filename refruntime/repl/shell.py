@@ -97,10 +97,10 @@ def show(outcome: Outcome, console: Console, errors: Console) -> None:
             console.file.flush()
     if outcome.error:
         where = f"{outcome.word}: " if outcome.word else ""
-        errors.print(Text(f"{where}{_safe(outcome.error)}", style="red" if outcome.code != STOPPED else "yellow"))
+        errors.print(Text(f"{where}{harmless(outcome.error)}", style="red" if outcome.code != STOPPED else "yellow"))
 
 
-def _safe(text: str) -> str:
+def harmless(text: str) -> str:
     """Return a message without characters that a terminal obeys; line breaks stay."""
     lines = text.encode("utf-8", "surrogateescape").split(b"\n")
     return "\n".join(visible(line).replace("␣", " ") for line in lines)
@@ -131,7 +131,7 @@ def run_script(shell: Shell, lines: Iterable[str], output: ScriptOutput, keep_go
         if number == 1:
             line = line.removeprefix("\ufeff")  # the byte order mark that some editors and shells begin a text with
         if output.write_json is None:
-            output.console.print(Text(output.prompt + _safe(line)), soft_wrap=True)
+            output.console.print(Text(output.prompt + harmless(line)), soft_wrap=True)
         outcome = shell.obey(line)
         if outcome.word or outcome.error:
             _report(outcome, number, output)

@@ -14,10 +14,12 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from rich.console import Console
+from rich.text import Text
 
 from refruntime.repl.completion import Suggestions
-from refruntime.repl.parsing import OpenQuote, WrongWord, split_line
-from refruntime.repl.shell import Shell, show
+from refruntime.repl.parsing import is_open, lines_of
+from refruntime.repl.shell import FINE, Shell, harmless, show
+from refruntime.repl.text import decimal
 from refruntime.repl.visible import visible
 
 KEYS = ("Tab completes", "Up history", "Alt-Enter line", "Ctrl-C stops", "Ctrl-D leaves")
@@ -29,33 +31,31 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
         history=_history(),
         completer=_Completer(Suggestions(shell)),
         complete_while_typing=False,
-        multiline=Condition(lambda: _is_open(get_app().current_buffer.text)),
+        multiline=Condition(lambda: is_open(get_app().current_buffer.text)),
         key_bindings=_keys(),
         bottom_toolbar=lambda: _toolbar(shell),
         reserve_space_for_menu=6,
     )
     while True:
         try:
-            line = session.prompt("> " if shell.position.branch == "main" else f"{shell.position.branch}> ")
-            outcome = shell.obey(line)
-            show(outcome, console, errors)
-            if outcome.answer is not None and outcome.answer.leaves:
-                return 0
+            entered = session.prompt(_prompt(shell))
+            for place, line in enumerate(lines_of(entered, shell.words.by_name)):
+                if place:
+                    console.print(Text(_prompt(shell) + harmless(line)), soft_wrap=True)
+                outcome = shell.obey(line)
+                show(outcome, console, errors)
+                if outcome.answer is not None and outcome.answer.leaves:
+                    return 0
+                if outcome.code != FINE:  # what follows was meant for what did not happen
+                    break
         except KeyboardInterrupt:
             continue
         except EOFError:
             return 0
 
 
-def _is_open(text: str) -> bool:
-    """Say whether a quote is open, so that Enter begins a new line instead of ending the input."""
-    try:
-        split_line(text)
-    except OpenQuote:
-        return True
-    except WrongWord:
-        return False
-    return False
+def _prompt(shell: Shell) -> str:
+    return "> " if shell.position.branch == "main" else f"{shell.position.branch}> "
 
 
 def _keys() -> KeyBindings:
@@ -93,7 +93,8 @@ def _toolbar(shell: Shell) -> str:
     else:
         sampling = session.state.sampling
         parts.append(f"{visible(session.subject.name.encode())} {session.position}/{session.subject.bench.capacity}")
-        parts.append(f"t {sampling.temperature} k {sampling.top_k} p {sampling.top_p} seed {sampling.seed}")
+        temperature, top_p = decimal(sampling.temperature), decimal(sampling.top_p)
+        parts.append(f"t {temperature} k {sampling.top_k} p {top_p} seed {sampling.seed}")
         if session.finished:
             parts.append("finished")
         if session.state.unspeakable:

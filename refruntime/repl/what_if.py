@@ -71,14 +71,16 @@ class WhatIf:
 def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mapping[str, Any]) -> WhatIf:
     """Choose again from the same logits. Without changes, under every option of the sampler's rules, one at a time.
 
-    A changed seed or generator is advanced by as many draws as were made before this one. InvalidLength for a bad
+    A changed seed or generator is advanced by as many draws as were made before this one; a seed changes nothing where
+    the profile never brings it to the generator that drew. InvalidLength for a bad
     sampling value, ProfileError for an unknown key or option.
     """
 
     def alternative(label: str, sampling: SamplingConfig, other: Profile, seed: int | None = None) -> Alternative:
         generator = taken.generator
-        if seed is not None or (other.xorshift, other.zero_seed) != (profile.xorshift, profile.zero_seed):
-            generator = generator.replaced(other, seed)
+        reseeds = seed is not None and _begins_with_configured_seed(taken, profile)
+        if reseeds or (other.xorshift, other.zero_seed) != (profile.xorshift, profile.zero_seed):
+            generator = generator.replaced(other, seed if reseeds else None)
         choice = sample(taken.logits, sampling, generator.state, other)
         return Alternative(label, choice, tokenizer.decode([choice.token]))
 
@@ -93,6 +95,14 @@ def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mappi
     other = Profile.from_choices({**profile.choices(), **chosen_options})
     label = ", ".join(f"{name} = {value}" for name, value in {**values, **chosen_options}.items())
     return WhatIf(taken, chosen, (alternative(label, sampling, other, values.get("seed")),))
+
+
+def _begins_with_configured_seed(taken: Taken, profile: Profile) -> bool:
+    """Say whether the generator that drew would have begun with another configured seed (GEN-7, SC-3, PR-4)."""
+    if taken.owner == "generate" or profile.sampling_config_reseeds == "yes":
+        return True
+    reseeding = (profile.generator_on_load, profile.generator_on_reset, profile.generator_on_generate)
+    return "reseeded" in reseeding and taken.generator.seed == taken.sampling.seed
 
 
 def _sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:

@@ -60,6 +60,11 @@ class Terminal:
         if then:
             self.keys(then)
 
+    def paste(self, text: str) -> None:
+        """Paste text as a terminal does, in brackets."""
+        self._tmux("set-buffer", text)
+        self._tmux("paste-buffer", "-p")
+
     def resize(self, columns: int, rows: int) -> None:
         """Change the size of the window."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))

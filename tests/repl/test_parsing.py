@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refruntime.repl.parsing import Argument, OpenQuote, WrongWord, fragment, integer, number, split_line, written
+from refruntime.repl.parsing import (
+    Argument,
+    OpenQuote,
+    WrongWord,
+    fragment,
+    integer,
+    lines_of,
+    number,
+    split_line,
+    written,
+)
 from refruntime.repl.table import all_words
 
 
@@ -110,3 +120,29 @@ def test_unknown_words_name_what_is_meant_perhaps(written: str, message: str) ->
     """A typo names the few words that are near; what is near nothing names none; the message stays short."""
     with pytest.raises(WrongWord, match=message):
         all_words().find(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("step", ["step"]),
+        ("step 2\nwhy", ["step 2", "why"]),
+        ("set top_k=7\ntemperature=2\nstep", ["set top_k=7\ntemperature=2", "step"]),
+        ("prompt 'a\nwhy\nb'\nwhy", ["prompt 'a\nwhy\nb'", "why"]),
+        ("prompt 'a\nwhy", ["prompt 'a\nwhy"]),
+        ("step # two's\n\nwhy", ["step # two's", "", "why"]),
+        ("set top_k=7 # warm\n temperature=2", ["set top_k=7 # warm\n temperature=2"]),
+    ],
+)
+def test_lines_of_what_was_pasted(text: str, expected: list[str]) -> None:
+    """A line begins with a word or goes on with the one before; quotes hold breaks, comments end at them."""
+    assert lines_of(text, all_words().by_name) == expected
+
+
+def test_a_comment_ends_with_its_line() -> None:
+    """What stands in the line behind a comment counts."""
+    assert [each.raw for each in split_line("set top_k=7 # warm\n temperature=2")] == [
+        b"set",
+        b"top_k=7",
+        b"temperature=2",
+    ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
+from refruntime.repl.session import Session
 from tests.repl.desks import (
     DRAWN,
     say,
@@ -102,3 +103,33 @@ def test_questions_answer_with_the_numbers_of_the_session() -> None:
     assert np.array_equal(weights, np.tril(weights))
     assert documents["trace"]["tensors"][0]["shape"] == [6, 16]
     assert documents["text"]["ids"] == list(session.generated_ids)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 9}, {"seed": 0}, {"PR_1": "7,9,8"}, {"temperature": 0.4}, {"SA_5": "drop"}]
+)
+@pytest.mark.parametrize("word", ["step", "next"])
+@pytest.mark.parametrize(
+    "profile",
+    [
+        Profile(),
+        Profile(sampling_config_reseeds="no"),
+        Profile(sampling_config_reseeds="no", generator_on_generate="reseeded"),
+    ],
+)
+def test_what_if_after_several_draws(profile: Profile, word: str, changes: dict[str, object]) -> None:
+    """SC-3, PR-4, GEN-7: the answer is the choice of a session that had the value from its begin, same tokens taken."""
+    settings = {"temperature": 1.1, "top_k": 200, "top_p": 0.9, "seed": 3}
+    asked = Session(tiny_model(), profile).set(**settings).prompt("ab").step(3)
+    asked = getattr(asked, word)(3)
+    (answer,) = asked.what_if(**changes).alternatives
+    options = {name.replace("_", "-"): str(value) for name, value in changes.items() if name.isupper()}
+    if "SA-5" in options:
+        options["SA-5"] = "drop crossing but keep one"
+    other = Profile.from_choices({**profile.choices(), **options})
+    sampling = {name: value for name, value in changes.items() if name.islower()}
+    again = Session(tiny_model(), other).set(**{**settings, **sampling}).prompt("ab")
+    for taken in asked.state.taken:
+        again = again._sampled(taken.token, taken.owner)
+    real = again.last.choice
+    assert (answer.choice.token, answer.choice.draw, answer.choice.pick) == (real.token, real.draw, real.pick)

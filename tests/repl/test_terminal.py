@@ -83,6 +83,18 @@ def test_several_lines(terminal: Terminal) -> None:
     terminal.wait_for("temperature 2.0, top_k 7")
 
 
+def test_pasted_lines_are_obeyed_one_by_one(terminal: Terminal) -> None:
+    """Lines pasted together are words of their own, up to the first that fails; the toolbar shows float32 decimals."""
+    terminal.start(STORIES)
+    terminal.paste("set temperature=1.2 top_k=3  # warm\nprompt 'two\nlines'\n\nstep 2\nwhy now\nset top_k=9\n")
+    terminal.wait_for("set top_k=9")
+    terminal.keys("Enter")
+    screen = terminal.wait_for("why: COUNT: expected an integer")
+    assert "10 ids: 256 116 119 111 10 108" in screen
+    assert "> step 2" in screen
+    assert "12/256 | t 1.2 k 3 p 1.0 seed 1" in terminal.wait_for("12/256")
+
+
 def test_interrupt_leaves_everything_as_it_was(terminal: Terminal, tmp_path: Path) -> None:
     """Ctrl-C stops a long step; the state is as before, and the next step gives the token that it would have given."""
     slow = {**SMALL, "hidden_size": 256, "layer_count": 4, "ffn_size": 1024, "max_context": 4096}
