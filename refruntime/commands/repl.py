@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -107,6 +108,8 @@ def repl_command(
     with contract_failures(as_json):
         imported = None if logits is None else imported_place(logits, tokenizer, profile)
         place = imported if imported is not None else _begin(desk, model, case_name, until)
+    if in_terminal:  # a person reads and types before the first word; loading costs none of their time then
+        threading.Thread(target=desk.numerics.prepare, daemon=True).start()
     code = _talk(desk, place, keep_going, as_json, in_terminal)
     if code:
         raise click.exceptions.Exit(code)
@@ -207,7 +210,7 @@ def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal
 def _greeting(place: Place) -> str:
     session = place.session
     if session is None:
-        return f"{len(place.script)} calls, no model is resident. `help` lists the words."
+        return f"{len(place.script)} calls, {place.absent}. `help` lists the words."
     about = f"{session.subject.name}: {session.subject.tokenizer.vocab_size} tokens, "
     return f"{about}{session.subject.bench.capacity} positions. `help` lists the words."
 

@@ -137,7 +137,7 @@ class Desk:
         observation = calls.run(step)
         self._calls = calls
         if not calls.new_sessions:
-            return Place(calls.steps, None, place, observation), notes
+            return Place(calls.steps, None, place, observation, calls.trapped), notes
         for session in calls.new_sessions:
             place = Place.of(session, place)
         return Place(place.script, place.session, place.before, observation), notes

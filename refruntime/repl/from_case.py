@@ -52,9 +52,9 @@ def replay(
 class Calls:
     """A fresh oracle that answers calls one by one; the states behind them are written down.
 
-    `steps` are the calls so far, `session` is the state behind the last one, None without a model, and `new_sessions`
-    are the states that the last call went through, in order. `bind` may remember models between oracles, and `bench`
-    the workbench of a model.
+    `steps` are the calls so far, `session` is the state behind the last one, None without a model or behind a trap
+    (`trapped`), after which no runtime answers (MEM-6). `new_sessions` are the states that the last call went through,
+    in order. `bind` may remember models between oracles, and `bench` the workbench of a model.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Calls:
     ) -> None:
         self.steps: tuple[Step, ...] = ()
         self.session: Session | None = None
+        self.trapped = False
         self.new_sessions: tuple[Session, ...] = ()
         self._models, self._bench = models, bench
         self._profile = profile if profile is not None else Profile()
@@ -93,8 +94,9 @@ class Calls:
         before = self.session
         observation = self._run.run(step)
         self.steps = (*self.steps, step)
+        self.trapped = self.trapped or observation.kind == "trap"
         runtime = self._abi.runtime
-        if runtime is None or runtime.model is None:
+        if self.trapped or runtime is None or runtime.model is None:
             self.session, self.new_sessions = None, ()
             return observation
         loaded = isinstance(step, Load) and observation.value == 0

@@ -39,13 +39,15 @@ def no_progress(_description: str, _total: int | None = None) -> AbstractContext
 class Place:
     """Where a person stands: the calls so far, the session behind them (None without a model), and the way here.
 
-    `observation` is what the last call answered, if the word was a call.
+    `observation` is what the last call answered, if the word was a call. `trapped` says that it or an earlier one
+    trapped: no runtime answers behind it.
     """
 
     script: tuple[Step, ...] = ()
     session: Session | None = None
     before: Place | None = None
     observation: Observation | None = None
+    trapped: bool = False
 
     @classmethod
     def of(cls, session: Session, before: Place | None) -> Place:
@@ -63,10 +65,15 @@ class Place:
         return called(self.session.state) if self.session is not None else self.script
 
     @property
+    def absent(self) -> str:
+        """Say why there is no session."""
+        return "a call trapped, so that no runtime answers any more (MEM-6)" if self.trapped else "no model is resident"
+
+    @property
     def present(self) -> Session:
         """Return the session. SessionError without a model."""
         if self.session is None:
-            raise SessionError("no model is resident; `load` loads one")
+            raise SessionError(f"{self.absent}; {'`back`' if self.trapped else '`load`'} leads on")
         return self.session
 
 

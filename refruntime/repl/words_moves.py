@@ -240,14 +240,14 @@ def _where(position: Position) -> dict[str, Any]:
 
 def _text_of(place: Place) -> str:
     if place.session is None:
-        return "no model is resident"
+        return place.absent
     if not place.session.state.prompt_ids and not place.session.state.taken:
         return "an empty context"
     return f"{count(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
 
 
 def _here(place: Place) -> RenderableType:
-    return row("here", _text_of(place)) if place.session is not None else Text("no model is resident")
+    return row("here", _text_of(place)) if place.session is not None else Text(place.absent)
 
 
 MOVES: Final = Family(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,11 @@ def save(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
     if position.place.unspeakable:
         raise SessionError(f"a golden case holds calls only, and {position.place.unspeakable}")
     path = save_case(desk, position.place.calls, identifier, options.get("about", ""), options.get("rules", ""))
-    shown = [row("saved", str(path)), row("next", f"refruntime fill {identifier}   (writes the answers)")]
+    root = shlex.quote(str(desk.golden.root))
+    shown = [
+        row("saved", str(path)),
+        row("next", f"refruntime fill {identifier} --golden {root}   (writes the answers)"),
+    ]
     return Answer(position, {"case": identifier, "path": str(path)}, shown)
 
 

@@ -17,7 +17,7 @@ WORDS = st.one_of(
         [
             "step", "step 3", "next", "next 2", "reset", "back", "back 2", "branch", "switch main", "load", "init",
             "free", "why", "what-if", "rng", "top 2", "configure 1 99 1 4", "call alloc 8 -> buffer",
-            "call last_result_len",
+            "call last_result_len", "call generate 4294967290 30 2",
         ]
     ),
     st.builds("prompt {}".format, st.sampled_from(["a", "bc", "'x y'", "ids=1,2,3"])),

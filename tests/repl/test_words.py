@@ -164,3 +164,19 @@ def test_replayed_calls_that_fail_are_told() -> None:
     outcome = say(talk, "call last_result_len")
     assert "InvalidUtf8 (3)" in shown(outcome)
     assert talk.position.place.present.ids == ()
+
+
+def test_no_word_goes_on_behind_a_trap() -> None:
+    """MEM-6: behind a trap every status is 13, so no word samples or shows a state; `back` leads to the one before."""
+    talk = shell(tiny_model())
+    say(talk, "prompt a", "step 2")
+    before = talk.position.place
+    assert say(talk, "call generate 4294967290 30 2").answer.document["kind"] == "trap"
+    for word in ("step", "why", "text", "prompt b", "set seed=3", "rng"):
+        outcome = talk.obey(word)
+        assert (outcome.code, "MEM-6" in outcome.error, "`back` leads on" in outcome.error) == (1, True, True)
+    for word in ("next", "load", "reset"):
+        assert say(talk, word).answer.document["status"]["code"] == 13
+    assert "MEM-6" in shown(say(talk, "branches"))
+    say(talk, "back 4")
+    assert talk.position.place is before
