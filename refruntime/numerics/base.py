@@ -115,6 +115,10 @@ class Numerics(ABC):
     def power(self, base: Array, exponent: Array) -> Array:
         """Return base to the power of exponent."""
 
+    def prepare(self) -> None:
+        """Do early, on any thread, what would otherwise be done in the middle of the work; changes no number."""
+        return None
+
     # Formulas -----------------------------------------------------------------------------------------------------
 
     def array(self, values: Any) -> Array:

@@ -86,8 +86,11 @@ class Fast(ElementaryNumerics):
     def _spend(self, multiplications: int) -> None:
         """Count work, and load the compiled loop when it is due and numba is there."""
         self._until_loading -= multiplications
-        if self._until_loading > 0:
-            return
+        if self._until_loading <= 0:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Load the compiled loop now, where numba is there."""
         self._until_loading = math.inf
         try:
             from refruntime.numerics.kernels_fast import RowProducts

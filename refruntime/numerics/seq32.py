@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ COMPILED_THREAD_WORK = 4_000_000  # the same for compiled loops
 LOADING_PAYS = 400_000_000  # multiplications in NumPy that take as long as loading the compiled loops
 
 KERNELS = ("auto", "numpy", "numba")
+
+_LOADING = threading.Lock()  # the loops are made once for the process, whoever asks first
 
 
 class ScaledColumns(NamedTuple):
@@ -209,14 +212,22 @@ class Seq32(Numerics):
     def _spend(self, multiplications: int) -> None:
         """Count work, and turn to the compiled loops when it is due and they are there."""
         if self._until_loading <= 0:
-            self._until_loading = math.inf
-            try:
-                self._compiled = _load_kernels(self._notice)
-            except ModuleNotFoundError:
-                return  # numba is optional
-            except ImportError as error:  # it is there but does not suit this NumPy or Python
-                self._notice(f"going on without compiled loops: {error}")
+            self._turn_to_compiled(self._notice)
         self._until_loading -= multiplications
+
+    def prepare(self) -> None:
+        """Turn to the compiled loops now, where they are there, instead of in the middle of somebody's work."""
+        if self._until_loading < math.inf:
+            self._turn_to_compiled(lambda _: None)
+
+    def _turn_to_compiled(self, notice: Callable[[str], None]) -> None:
+        self._until_loading = math.inf
+        try:
+            self._compiled = _load_kernels(notice)
+        except ModuleNotFoundError:
+            return  # numba is optional
+        except ImportError as error:  # it is there but does not suit this NumPy or Python
+            notice(f"going on without compiled loops: {error}")
 
     def _parts(self, multiplications: int, worth_a_thread: int) -> int:
         return max(1, min(self._threads, multiplications // worth_a_thread))
@@ -248,7 +259,8 @@ def _load_kernels(notice: Callable[[str], None]) -> Any:
     """Return the module of compiled loops, ready to run; ImportError where numba cannot be loaded."""
     from refruntime.numerics import kernels_numba
 
-    kernels_numba.compile_kernels(notice)
+    with _LOADING:
+        kernels_numba.compile_kernels(notice)
     return kernels_numba
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -36,6 +38,11 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
         bottom_toolbar=lambda: _toolbar(shell),
         reserve_space_for_menu=6,
     )
+    with _keys_wait():
+        return _read_lines(session, shell, console, errors)
+
+
+def _read_lines(session: PromptSession[str], shell: Shell, console: Console, errors: Console) -> int:
     while True:
         try:
             entered = session.prompt(_prompt(shell))
@@ -52,6 +59,28 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
             continue
         except EOFError:
             return 0
+
+
+@contextmanager
+def _keys_wait() -> Iterator[None]:
+    """Keep keys that are typed while a word runs for the next line, Ctrl-D too, and do not echo them into its output.
+
+    Ctrl-C still interrupts. Between lines prompt-toolkit gives the terminal back as it found it, which is this way.
+    """
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield
+        return
+    import termios
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    waiting = termios.tcgetattr(descriptor)
+    waiting[3] &= ~(termios.ICANON | termios.ECHO)
+    termios.tcsetattr(descriptor, termios.TCSANOW, waiting)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _prompt(shell: Shell) -> str:
