@@ -157,12 +157,22 @@ class _CandidateTable:
         self._why, self._most, self._hexes = why, most, hexes
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        bars = self._why.choice.cut is not None and options.max_width >= WIDE
+        table = self._table(bars, stacked=False)
+        if console.measure(table, options=options.update(max_width=2**16)).minimum > options.max_width:
+            table = self._table(bars, stacked=True)
+        yield table
+
+    def _table(self, bars: bool, stacked: bool) -> Table:
+        """Return the table; `stacked` has the numbers of a candidate one below the other: folded they read wrong."""
         why, hexes = self._why, self._hexes
         drawn = why.choice.cut is not None
-        bars = drawn and options.max_width >= WIDE
-        headings = [("rank", True), ("id", True), ("token", False), ("logit", True)]
-        headings += [("weight", True), ("running sum", True)] if drawn else []
-        table = plain_table(*headings, ("fate", False))
+        numbers = ["logit", "weight", "running sum"] if drawn else ["logit"]
+        numbers = ["\n".join(numbers)] if stacked else numbers
+        table = plain_table(("rank", True), ("id", True), ("token", False))
+        for heading in numbers:
+            table.add_column(heading, justify="right", overflow="fold", no_wrap=True)
+        table.add_column("fate", overflow="fold")
         if bars:
             table.add_column("share of the weight", no_wrap=True)  # a folded bar would have no length
         last = -1
@@ -170,20 +180,18 @@ class _CandidateTable:
             if candidate.rank - 1 != last + 1:
                 table.add_row("⋮")
             last = candidate.rank - 1
-            cells = [
-                str(candidate.rank),
-                str(candidate.token),
-                token_cell(why.tokenizer, candidate.token),
-                exact(candidate.logit, hexes, "\n"),
-            ]
+            values = [exact(candidate.logit, hexes, "\n")]
             if drawn:
-                cells += [self._number(candidate.weight), self._number(candidate.high)]
-            cells.append(self._fate(candidate))
+                values += [self._number(candidate.weight), self._number(candidate.high)]
+            if stacked:
+                values = ["\n".join(value for value in values if value)]
+            token = token_cell(why.tokenizer, candidate.token)
+            cells = [str(candidate.rank), str(candidate.token), token, *values, self._fate(candidate)]
             cells += [_bar(candidate, why)] if bars else []
             table.add_row(*map(Text, cells), style=STYLES[candidate.fate])
         if last + 1 < why.order.size:
             table.add_row("⋮")
-        yield table
+        return table
 
     def _number(self, value: np.float32 | None) -> str:
         return "" if value is None else exact(value, self._hexes, "\n")

@@ -191,7 +191,9 @@ def branch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Ans
         if arguments
         else next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
     )
-    if not name or name in taken:
+    if not name:
+        raise WrongWord("expected a name")
+    if name in taken:
         raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
     parked = {**position.branches, position.branch: position.place}
     return _switched(Position(position.place, name, parked))

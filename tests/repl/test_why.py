@@ -190,6 +190,17 @@ def test_narrow_and_wide() -> None:
     assert str(why).splitlines()[0].startswith("chosen")
 
 
+def test_no_number_is_folded() -> None:
+    """Each number of the table stands in one piece and bars in one line, in narrow terminals and wide ones."""
+    why = Session(tiny_model()).set(temperature=1.0, top_k=20, top_p=0.8, seed=3).prompt("ab").step().force(255).why()
+    numbers = [value for each in why.telling(10) for value in (each.logit, each.weight, each.high) if value is not None]
+    for width in (40, 60, 71, 72, 100, 160):
+        words = as_string(why_shown(why, 10, True), width).split()
+        assert {str(value) for value in numbers} <= set(words), width
+        assert {hex_float(value) for value in numbers} <= set(words), width
+        assert not [word for word in words if set(word) <= set("█▏▎▍▌▋▊▉") and len(word) > 24]
+
+
 def why_of(logits: np.ndarray, profile: Profile | None = None, **settings: float) -> Why:
     """Explain a choice from logits made by hand."""
     session = Session(tiny_model(), profile).set(**settings).prompt("a")
