@@ -75,6 +75,7 @@ def _keys_wait() -> Iterator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     waiting = termios.tcgetattr(descriptor)
+    waiting[0] &= ~termios.ICRNL  # Enter stays the key that prompt-toolkit knows
     waiting[3] &= ~(termios.ICANON | termios.ECHO)
     termios.tcsetattr(descriptor, termios.TCSANOW, waiting)
     try:
