@@ -1,22 +1,28 @@
 """Render the chat template of a model as transformers does: Jinja2 in its sandbox, with the same names and settings.
 
 Source: the chat-template documentation of Hugging Face transformers and its `chat_template_utils`. A template is a
-program from a model file. The sandbox keeps it away from attributes that lead out of its values, and bounds `range`;
-nothing bounds its time and memory.
+program from a model file. The sandbox keeps it away from attributes that lead out of its values and bounds `range`; its
+time is bounded where the system has timers (not on Windows), and so is the length of the text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MOST_SECONDS: Final = 10.0
+MOST_CHARACTERS: Final = 16 * 2**20
 
 Message = Mapping[str, str]
 """One message of a chat: `role` (system, user, assistant) and `content`."""
@@ -50,15 +56,47 @@ def render_chat(template: str, messages: Sequence[Message], special_tokens: Mapp
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = today.strftime
     try:
-        return environment.from_string(template).render(
-            messages=list(messages), tools=None, documents=None, add_generation_prompt=True, **special_tokens
-        )
+        with _bounded_time():
+            pieces = environment.from_string(template).generate(
+                messages=list(messages), tools=None, documents=None, add_generation_prompt=True, **special_tokens
+            )
+            return _bounded_text(pieces)
     except TemplateSyntaxError as error:
         raise ChatTemplateError(f"the chat template is broken: line {error.lineno}: {error.message}") from error
     except TemplateError as error:
         raise ChatTemplateError(f"the chat template refuses: {error.message}") from error
     except Exception as error:  # a template is a program: it may divide by zero, recurse without end or fill the memory
         raise ChatTemplateError(f"the chat template fails: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _bounded_time() -> Iterator[None]:
+    """Interrupt what takes longer than MOST_SECONDS. Timers belong to the main thread; elsewhere nothing is bounded."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise TemplateError(f"it takes longer than {MOST_SECONDS:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _bounded_text(pieces: Iterable[str]) -> str:
+    """Join the pieces of a text that is not longer than any prompt may be."""
+    kept, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        if length > MOST_CHARACTERS:
+            raise TemplateError(f"its text is longer than {MOST_CHARACTERS} characters")
+        kept.append(piece)
+    return "".join(kept)
 
 
 def _raise_exception(message: str) -> NoReturn:

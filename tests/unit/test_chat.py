@@ -175,6 +175,20 @@ def test_what_a_template_must_not_do(template: str, message: str) -> None:
     assert caught.value.exit_code == 1
 
 
+LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}BODY{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds", "message"),
+    [("", 0.2, "it takes longer than 0.2 seconds"), ("x" * 99, 60.0, "its text is longer")],
+)
+def test_templates_end(monkeypatch: pytest.MonkeyPatch, body: str, seconds: float, message: str) -> None:
+    """GG-5: a template that loops in silence is stopped by a timer, one that writes without end by its length."""
+    monkeypatch.setattr("refruntime.commands.chat_template.MOST_SECONDS", seconds)
+    with pytest.raises(ChatTemplateError, match=message):
+        render(LOOP.replace("BODY", body), "x")
+
+
 @pytest.mark.parametrize(
     "unsafe", ["''.__class__", "'{0.__class__}'.format(1)", "'' | attr('__class__')", "strftime_now.__self__"]
 )
