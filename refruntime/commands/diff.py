@@ -33,6 +33,9 @@ MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
 GOLDEN_MODELS = Path(__file__).resolve().parent.parent.parent / "golden" / "models"
 """Models that lie beside the package in a checkout."""
 
+TRAINED = "stories*"
+"""Those of them that speak; the others were made for single goldens, which `--golden` runs."""
+
 
 @click.command(
     "diff",
@@ -210,8 +213,8 @@ def _cases(
     profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
 ) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
-    golden = sorted(GOLDEN_MODELS.iterdir()) if GOLDEN_MODELS.is_dir() else []
-    paths = [*(path for path in golden if path.suffix in MODEL_SUFFIXES), *models]
+    golden = sorted(path for path in GOLDEN_MODELS.glob(TRAINED) if path.suffix in MODEL_SUFFIXES)
+    paths = [*golden, *models]
     artifacts = {path.name: bytes(map_file(path)) for path in paths}
     if sessions is not None:
         battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
