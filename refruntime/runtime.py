@@ -263,25 +263,11 @@ class Runtime:
 
     def encode_prompt(self, text: bytes) -> list[int]:
         """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2, GEN-3): statuses 2, 11, 12, 13."""
-        model = self.resident()
-        ids = model.tokenizer.encode(text)
-        if ids and ids[-1] == model.tokenizer.eos_id:
-            ids = ids[:-1]
-        return self._checked_prompt(ids)
+        return self._checked_prompt(prompt_ids(self.resident().tokenizer, text))
 
     def _checked_prompt(self, ids: list[int]) -> list[int]:
         """Return the ids if they leave room in the context and are not empty (GEN-3): statuses 2, 11."""
-        model = self.resident()
-        if len(ids) >= model.cache.capacity:
-            raise ContextExceeded(
-                "the encoded prompt does not leave room in the context",
-                rule="GEN-3",
-                field="prompt_tokens",
-                expected=f"< {model.cache.capacity}",
-                found=len(ids),
-            )
-        if not ids:
-            raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")
+        check_prompt_length(ids, self.resident().cache.capacity)
         return ids
 
     def prefill(self, ids: Sequence[int]) -> None:
@@ -351,3 +337,23 @@ _CONTINUATION_FAILURES: dict[str, type[ContractError]] = {
     "2": InvalidLength,
     "11": ContextExceeded,
 }
+
+
+def prompt_ids(tokenizer: Tokenizer, text: bytes) -> list[int]:
+    """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2): status 13."""
+    ids = tokenizer.encode(text)
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_id else ids
+
+
+def check_prompt_length(ids: Sequence[int], capacity: int) -> None:
+    """Refuse ids that leave no room in the context, and none at all (GEN-3): statuses 11, 2."""
+    if len(ids) >= capacity:
+        raise ContextExceeded(
+            "the encoded prompt does not leave room in the context",
+            rule="GEN-3",
+            field="prompt_tokens",
+            expected=f"< {capacity}",
+            found=len(ids),
+        )
+    if not ids:
+        raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")

@@ -35,7 +35,6 @@ from refruntime.repl.state import (
     anew,
     begins_call,
     called,
-    check_prompt_length,
     configured,
     encode_prompt,
     finished,
@@ -50,7 +49,7 @@ from refruntime.repl.visible import quoted
 from refruntime.repl.what_if import WhatIf, what_if
 from refruntime.repl.why import Why
 from refruntime.repl.workbench import Float32, Workbench
-from refruntime.runtime import DEFAULT_GENERATOR_SEED
+from refruntime.runtime import DEFAULT_GENERATOR_SEED, check_prompt_length
 from refruntime.sampling import SamplingConfig, sample
 
 
@@ -143,7 +142,7 @@ class Session:
         else:
             ids = checked_ids(prompt, subject.tokenizer.vocab_size)
             unspeakable = "the prompt was given as ids, which no export takes"
-        check_prompt_length(subject, ids)
+        check_prompt_length(ids, subject.bench.capacity)
         return self._then(
             prompt_ids=tuple(ids),
             taken=(),

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from refruntime.cases.steps import Configure, Generate, Load, Step
 from refruntime.contract.profile import Profile
-from refruntime.errors import ContextExceeded, ContractError, InvalidLength
+from refruntime.errors import ContractError, InvalidLength
 from refruntime.repl.generator import Generator
 from refruntime.repl.workbench import Float32, Workbench
-from refruntime.runtime import DEFAULT_GENERATOR_SEED
+from refruntime.runtime import DEFAULT_GENERATOR_SEED, prompt_ids
 from refruntime.sampling import Choice, SamplingConfig
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.utf8 import checked_prompt, result_text
@@ -156,24 +156,7 @@ def encode_prompt(subject: Subject, raw: bytes) -> list[int]:
     """Encode a prompt as `generate` does: one terminal EOS is removed (GEN-2). Statuses 2, 3, 13."""
     if not raw:
         raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
-    ids = subject.tokenizer.encode(checked_prompt(raw))
-    return ids[:-1] if ids and ids[-1] == subject.tokenizer.eos_id else ids
-
-
-def check_prompt_length(subject: Subject, ids: Sequence[int]) -> None:
-    """Refuse a prompt without ids, or one that leaves no room in the context (GEN-3): statuses 2, 11."""
-    if not ids:
-        raise InvalidLength(
-            "the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1", found=0
-        )
-    if len(ids) >= subject.bench.capacity:
-        raise ContextExceeded(
-            "the encoded prompt does not leave room in the context",
-            rule="GEN-3",
-            field="prompt_tokens",
-            expected=f"< {subject.bench.capacity}",
-            found=len(ids),
-        )
+    return prompt_ids(subject.tokenizer, checked_prompt(raw))
 
 
 def tokens_of(tokenizer: Tokenizer, wanted: bytes) -> Sequence[int]:
