@@ -35,8 +35,8 @@ from rich.console import Console
 
 from refruntime.repl.desk import Desk
 from refruntime.repl.shell import Shell, show
-from refruntime.repl.table import all_words
-from refruntime.repl.words import Position
+from refruntime.repl.words.table import all_words
+from refruntime.repl.words.word import Position
 from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 PROJECT = Path(__file__).resolve().parent.parent

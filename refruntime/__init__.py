@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refruntime.errors import ContractError
     from refruntime.exports import ExportedABI
     from refruntime.memory import HostMisuse, Trap
-    from refruntime.repl.session import Session
+    from refruntime.session.session import Session
 
 __version__ = "0.1.0"
 
@@ -40,7 +40,7 @@ _HOMES = {
     "HostMisuse": "refruntime.memory",
     "Model": "refruntime.api",
     "Profile": "refruntime.contract",
-    "Session": "refruntime.repl.session",
+    "Session": "refruntime.session.session",
     "Status": "refruntime.contract",
     "Trap": "refruntime.memory",
     "open_model": "refruntime.api",

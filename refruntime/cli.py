@@ -22,21 +22,21 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
 COMMANDS = {
-    "demo": "refruntime.commands.demo:demo_command",
+    "demo": "refruntime.commands.demo.command:demo_command",
     "run": "refruntime.commands.run:run_command",
     "logits": "refruntime.commands.logits:logits_command",
-    "repl": "refruntime.commands.repl:repl_command",
+    "repl": "refruntime.commands.repl.session:repl_command",
     "trace": "refruntime.commands.trace:trace_command",
     "plot": "refruntime.commands.plot:plot_command",
     "compare": "refruntime.commands.compare:compare_command",
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
-    "diff": "refruntime.commands.diff:diff_command",
+    "diff": "refruntime.commands.diff.build:diff_command",
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
     "verify": "refruntime.commands.verify:verify_command",
-    "golden": "refruntime.commands.golden:golden_command",
+    "golden": "refruntime.commands.golden.command:golden_command",
     "contract": "refruntime.commands.contract:contract_command",
 }
 """Command name -> where it lives; a command is imported when it is used."""

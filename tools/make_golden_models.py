@@ -26,8 +26,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from refruntime.cases.battery_text import merge_section
-from refruntime.cases.gguf_models import (
+from refruntime.battery.models.gguf import (
     ALIGNMENT,
     BOOL,
     F32,
@@ -38,7 +37,8 @@ from refruntime.cases.gguf_models import (
     spm_vocabulary,
     value,
 )
-from refruntime.cases.models import Logits, Numbers, Shape, Table, btok_section, random_model, table_model
+from refruntime.battery.models.slm1 import Logits, Numbers, Shape, Table, btok_section, random_model, table_model
+from refruntime.battery.text import merge_section
 from refruntime.containers.slm1_format import HEADER_OFFSETS, DType
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
 from refruntime.contract.profile import Profile

@@ -24,17 +24,17 @@ from typing import Any, Final
 PROJECT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from refruntime.cases.battery import default_battery  # noqa: E402
+from refruntime.battery.catalogue import default_battery  # noqa: E402
 from refruntime.cases.observe import Observation  # noqa: E402
 from refruntime.cases.steps import INIT, Case  # noqa: E402
 from refruntime.contract.profile import Profile  # noqa: E402
 from refruntime.differential.compare import compare_observations, offered_fields  # noqa: E402
-from refruntime.differential.explain import Explainer  # noqa: E402
-from refruntime.differential.gaps import find_gaps, write_profile  # noqa: E402
 from refruntime.differential.run import Oracle, PairRun, observe  # noqa: E402
 from refruntime.differential.verdict import FINE, judge  # noqa: E402
 from refruntime.engines.base import Engine, Limits  # noqa: E402
 from refruntime.engines.wasm import WasmEngine, WasmModule  # noqa: E402
+from refruntime.hypotheses.explain import Explainer  # noqa: E402
+from refruntime.hypotheses.gaps import find_gaps, write_profile  # noqa: E402
 from refruntime.memory import HostMisuse  # noqa: E402
 
 GUEST: Final = PROJECT / "tests" / "guest"

@@ -11,23 +11,23 @@ import click
 import numpy as np
 
 from refruntime import __version__
-from refruntime.cases.golden_corpus import Corpus, select_ids
-from refruntime.cases.golden_index import INDEX, build_index
-from refruntime.cases.golden_reading import GoldenError, parse_document
-from refruntime.cases.golden_values import disk_json
 from refruntime.commands.files import UnreadableFile
-from refruntime.commands.golden_folder import golden_option
+from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
 from refruntime.contract.profile import Profile
-from refruntime.differential.golden_fill import (
+from refruntime.differential.run import Oracle
+from refruntime.engines.base import EngineError, EngineMissing, Limits
+from refruntime.golden.corpus import Corpus, select_ids
+from refruntime.golden.fill import (
     Computed,
     GoldenFiller,
     Problem,
     SecondOpinion,
     document_differences,
 )
-from refruntime.differential.run import Oracle
-from refruntime.engines.base import EngineError, EngineMissing, Limits
+from refruntime.golden.index import INDEX, build_index
+from refruntime.golden.reading import GoldenError, parse_document
+from refruntime.golden.values import disk_json
 from refruntime.model.bound import BoundModels
 from refruntime.numerics import KERNELS, Seq32
 

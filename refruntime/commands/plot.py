@@ -24,9 +24,9 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.repl.series import attention_of, candidates_of, error_by_layer, steps_of
-from refruntime.repl.session import Session
-from refruntime.repl.state import SessionError
+from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.session import Session
+from refruntime.session.state import SessionError
 
 SUFFIXES: Final = (".png", ".svg")
 KINDS: Final = ("probabilities", "entropy", "attention", "error")
@@ -170,7 +170,7 @@ def _series(
 
 
 def _plots() -> Any:
-    from refruntime.repl import plots
+    from refruntime.show import plots
 
     return plots
 

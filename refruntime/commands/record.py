@@ -8,12 +8,15 @@ from typing import Final
 
 import click
 
-from refruntime.cases.golden_case import GoldenCase, parse_case
-from refruntime.cases.golden_corpus import MAX_JSON_BYTES, Corpus
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_values import bytes_hash, disk_json
-from refruntime.cases.recorded import MissingModels, RecordedSession, convert
-from refruntime.cases.recorded_files import (
+from refruntime.cases.steps import Case
+from refruntime.commands.files import UnreadableFile
+from refruntime.commands.shared import json_option, write_json
+from refruntime.golden.case import GoldenCase, parse_case
+from refruntime.golden.corpus import MAX_JSON_BYTES, Corpus
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.values import bytes_hash, disk_json
+from refruntime.recordings.convert import MissingModels, RecordedSession, convert
+from refruntime.recordings.files import (
     ANSWERS_FILE,
     CASE_FILE,
     Answers,
@@ -21,10 +24,7 @@ from refruntime.cases.recorded_files import (
     case_document,
     read_answers,
 )
-from refruntime.cases.recording import MAX_RECORDING_BYTES, Recording, read_recording
-from refruntime.cases.steps import Case
-from refruntime.commands.files import UnreadableFile
-from refruntime.commands.shared import json_option, write_json
+from refruntime.recordings.read import MAX_RECORDING_BYTES, Recording, read_recording
 
 FAMILY: Final = "recorded"
 SUFFIXES: Final = {b"SLM1": ".slm1", b"GGUF": ".gguf"}

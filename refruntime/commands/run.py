@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import Generation, open_model
-from refruntime.commands.chat import chat_prompt
+from refruntime.commands.chat.prompt import chat_prompt
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,

@@ -26,8 +26,8 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.repl.tensors import describe, pattern, tensors_table
-from refruntime.repl.workbench import Workbench
+from refruntime.session.prefix_cache import Workbench
+from refruntime.show.tensors import describe, pattern, tensors_table
 
 NAMES = 12
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_verify import Verification, verify
-from refruntime.commands.golden_folder import golden_option
+from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.shared import json_option, write_json
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.verify import Verification, verify
 
 SHOWN_FINDINGS = 50
 

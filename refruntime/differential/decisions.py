@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.differential.following import Sample
+from refruntime.differential.follow import Sample
 from refruntime.differential.near_tie import FLOAT32_EPSILON
 from refruntime.model.forward import Transformer
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.differential.compare import Comparison, compare_observations, offered_fields
-from refruntime.differential.following import follow_ties, only_tokens_differ
+from refruntime.differential.follow import follow_ties, only_tokens_differ
 from refruntime.differential.near_tie import Flip
 from refruntime.differential.run import Oracle, PairRun, follow, observe
 from refruntime.differential.verdict import FINE, Verdict, exit_code, judge

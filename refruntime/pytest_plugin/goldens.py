@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_verify import verify
 from refruntime.contract.profile import CONTRACT_VERSION
-from refruntime.differential.consume import GoldenResult
-from refruntime.differential.golden_report import SampleLines
-from refruntime.differential.report import About, case_lines
+from refruntime.differential.report.text import About, case_lines
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import MOST_LIMITS, Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.report import SampleLines
+from refruntime.golden.suite import GoldenResult
+from refruntime.golden.verify import verify
 from refruntime.pytest_plugin.settings import PREFIX, VERIFY, Settings
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from typing import Final
 import pytest
 
 import refruntime
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_index import INDEX
-from refruntime.cases.golden_reading import GoldenError
 from refruntime.contract.profile import Profile, ProfileError
-from refruntime.differential.consume import Consumer
 from refruntime.engines.base import Engine, EngineError, InvalidModule, Limits
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.engines.interface import read_surface
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.index import INDEX
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.suite import Consumer
 
 PREFIX: Final = "golden/"
 VERIFY: Final = "golden::verify"

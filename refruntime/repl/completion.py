@@ -12,8 +12,8 @@ from refruntime.contract.profile import Profile
 from refruntime.repl.desk import MODEL_SUFFIXES
 from refruntime.repl.parsing import WrongWord, fragment, written
 from refruntime.repl.shell import Shell
-from refruntime.repl.what_if import SAMPLER_RULES, SAMPLING
-from refruntime.repl.words import Word
+from refruntime.repl.words.word import Word
+from refruntime.session.what_if import SAMPLER_RULES, SAMPLING
 from refruntime.tokenizers.base import Tokenizer
 
 MOST: Final = 200

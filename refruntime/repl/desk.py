@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from refruntime.api import Artifact, artifact_bytes
-from refruntime.cases.golden_corpus import Corpus
 from refruntime.cases.steps import Case, Load, Step, describe
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
 from refruntime.engines.base import Engine
+from refruntime.golden.corpus import Corpus
 from refruntime.model.bound import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics, Seq32
-from refruntime.repl.from_case import Calls
-from refruntime.repl.generator import Generator
-from refruntime.repl.session import Session
-from refruntime.repl.state import SessionError, State, Subject
-from refruntime.repl.words import Place, Progress, no_progress
-from refruntime.repl.workbench import Workbench
+from refruntime.repl.words.word import Place, Progress, no_progress
 from refruntime.runtime import DEFAULT_GENERATOR_SEED
+from refruntime.session.from_case import Calls
+from refruntime.session.generator import Generator
+from refruntime.session.prefix_cache import Workbench
+from refruntime.session.session import Session
+from refruntime.session.state import SessionError, State, Subject
 
 MODEL_SUFFIXES: Final = (".slm1", ".slm", ".gguf")
 """File names that completion offers as models."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from refruntime.cases.golden_case import IDENTIFIER, parse_case, step_document
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_values import FORMAT_VERSION, disk_json
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
 from refruntime.contract.rules import load_rules
+from refruntime.golden.case import IDENTIFIER, parse_case, step_document
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.values import FORMAT_VERSION, disk_json
 from refruntime.repl.parsing import WrongWord
-from refruntime.repl.state import SessionError
+from refruntime.session.state import SessionError
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Desk

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.differential.consume import Consumer
-from refruntime.differential.golden_report import golden_document
 from refruntime.differential.verdict import FINE
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.report import golden_document
+from refruntime.golden.suite import Consumer
 from tests.consumers.node import run_node
 from tests.differential.builds import GUEST, MUTANTS, wasm_build
 

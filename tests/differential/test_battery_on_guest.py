@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from refruntime import Profile, Status
-from refruntime.cases.battery import FAMILIES, default_battery, select
+from refruntime.battery.catalogue import FAMILIES, default_battery, select
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.differential.run import Oracle, observe

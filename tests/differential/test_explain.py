@@ -8,22 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from refruntime.cases.battery_generate import PROMPT, probe
-from refruntime.cases.models import Shape, random_model, story_model
+from refruntime.battery.generate import PROMPT, probe
+from refruntime.battery.models.slm1 import Shape, random_model, story_model
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from refruntime.contract.rules import load_contract
-from refruntime.differential.explain import Explainer, explain, relevant
-from refruntime.differential.hypotheses import Hypothesis, varied_engine
-from refruntime.differential.hypotheses_arithmetic import arithmetic_hypotheses
-from refruntime.differential.hypotheses_attention import attention_hypotheses
-from refruntime.differential.hypotheses_catalogue import catalogue
-from refruntime.differential.hypotheses_dots import dot_product_hypotheses
-from refruntime.differential.hypotheses_weights import weight_hypotheses
 from refruntime.differential.run import Oracle, PairRun, run_pair
 from refruntime.differential.suite import Explainer as ExplainerProtocol
 from refruntime.engines.base import Engine
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.explain import Explainer, explain, relevant
+from refruntime.hypotheses.faults.arithmetic import arithmetic_hypotheses
+from refruntime.hypotheses.faults.attention import attention_hypotheses
+from refruntime.hypotheses.faults.dots import dot_product_hypotheses
+from refruntime.hypotheses.faults.weights import weight_hypotheses
+from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
 from refruntime.numerics import F64, Seq32
 from refruntime.numerics.base import Array
 from tests.differential.builds import changed_build

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from refruntime.cases.battery import select
-from refruntime.cases.battery_generate import generation_cases
-from refruntime.cases.battery_sampler import sampler_cases
-from refruntime.cases.battery_state import generator_cases, state_cases
-from refruntime.cases.models import Shape, random_model
+from refruntime.battery.catalogue import select
+from refruntime.battery.generate import generation_cases
+from refruntime.battery.models.slm1 import Shape, random_model
+from refruntime.battery.sampler import sampler_cases
+from refruntime.battery.state import generator_cases, state_cases
 from refruntime.cases.steps import Case
 from refruntime.containers.checksum import slm1_checksum
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
-from refruntime.differential.checksums import SMALLEST, accepted_checksums
-from refruntime.differential.gaps import find_gaps, write_profile
 from refruntime.differential.run import Oracle
+from refruntime.hypotheses.checksums import SMALLEST, accepted_checksums
+from refruntime.hypotheses.gaps import find_gaps, write_profile
 from refruntime.numerics import Seq32
 from refruntime.numerics.base import Array
 from tests.differential.builds import GUEST, changed_build, wasm_build

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("wasmtime")
 
-from refruntime.cases.battery import default_battery, select
+from refruntime.battery.catalogue import default_battery, select
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
-from refruntime.differential.hypotheses_catalogue import catalogue
 from refruntime.differential.run import Oracle
+from refruntime.hypotheses.catalogue import catalogue
 from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
 from tests.guest.build import Toolchain, build, find_toolchain, option_names
 from tools.self_test import CAUSES, NUMERIC_FAMILIES, OPTIONS, Recorded, catch, diverging, engines, gap_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refruntime import Profile
-from refruntime.cases.models import BTOK, Shape, follow, random_weights, story_model, table_model
+from refruntime.battery.models.slm1 import BTOK, Shape, follow, random_weights, story_model, table_model
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Write
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import DIAGNOSTIC_NAMES

@@ -15,8 +15,11 @@ FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
-COMPARISON = ORACLE | {"api", "convert", "fidelity", "engines", "client", "cases", "differential"}
-TOP = COMPARISON | {"commands", "repl", "cli", "pytest_plugin"}
+CALLING = ORACLE | {"engines", "client", "cases"}
+COMPARISON = CALLING | {"api", "convert", "fidelity", "battery", "differential", "golden", "recordings", "hypotheses"}
+SESSIONS = COMPARISON | {"session", "samplers"}
+SHOWN = SESSIONS | {"show"}
+TOP = SHOWN | {"commands", "repl", "cli", "pytest_plugin"}
 
 INTERNAL: dict[str, set[str]] = {
     "contract": set(),
@@ -41,16 +44,55 @@ INTERNAL: dict[str, set[str]] = {
     "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
-    "differential": ORACLE | {"engines", "client", "cases"},
-    "repl": COMPARISON,
-    "commands": COMPARISON | {"repl"},
-    "cli": COMPARISON | {"repl", "commands"},
+    "battery": CALLING,
+    "differential": CALLING,
+    "golden": CALLING | {"differential"},
+    "recordings": CALLING | {"differential", "golden"},
+    "hypotheses": CALLING | {"differential", "battery"},
+    "session": COMPARISON,
+    "samplers": COMPARISON | {"session"},
+    "show": SESSIONS,
+    "repl": SHOWN,
+    "commands": SHOWN | {"repl"},
+    "cli": SHOWN | {"repl", "commands"},
     "pytest_plugin": COMPARISON,
     "__main__": {"cli"},
     "": TOP,  # the package's own __init__: public names
 }
 
-USERS = {"repl", "commands", "cli", "pytest_plugin"}  # they may take the public names from the package itself
+# What a session prints in a notebook is still made where the session is: these go when values expose rows and lines.
+EXCEPTIONS_TO_ARROWS = {
+    ("refruntime.samplers.explain", "show"),
+    ("refruntime.session.session", "show"),
+    ("refruntime.session.what_if", "show"),
+    ("refruntime.session.why", "show"),
+}
+
+# The two circles between files that stand; every other one is forbidden.
+EXCEPTIONS_TO_CIRCLES = {
+    frozenset(
+        {
+            "refruntime.samplers.explain",
+            "refruntime.session.series",
+            "refruntime.session.session",
+            "refruntime.session.what_if",
+            "refruntime.session.why",
+            "refruntime.show.html",
+            "refruntime.show.text",
+        }
+    ),
+    frozenset({"refruntime.repl.desk", "refruntime.repl.words.word"}),
+}
+
+USERS = {
+    "session",
+    "samplers",
+    "show",
+    "repl",
+    "commands",
+    "cli",
+    "pytest_plugin",
+}  # they may take the public names from the package itself
 
 ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
@@ -72,8 +114,15 @@ THIRD_PARTY: dict[str, set[str]] = {
     "engines": ARRAYS | {"wasmtime"},
     "client": ARRAYS,
     "cases": ARRAYS,
-    "differential": ARRAYS | {"gguf"},
-    "repl": ARRAYS | {"click", "rich", "prompt_toolkit", "matplotlib"},
+    "battery": ARRAYS,
+    "differential": ARRAYS,
+    "golden": ARRAYS | {"gguf"},
+    "recordings": ARRAYS,
+    "hypotheses": ARRAYS,
+    "session": ARRAYS,
+    "samplers": ARRAYS | {"rich"},
+    "show": ARRAYS | {"rich", "matplotlib"},
+    "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
     "commands": ARRAYS | {"click", "rich", "jinja2"},
     "cli": {"click", "rich"},
     "pytest_plugin": {"pytest"},
@@ -101,8 +150,8 @@ HARMLESS_OS_NAMES = {"cpu_count", "process_cpu_count", "sched_getaffinity"}
 EXCEPTIONS_TO_OUTSIDE_WORLD = {("contract", "importlib")}  # the rules are a file of the package itself
 
 # exports makes a status of a failure; api, inspection and the command line make a result or a report of it.
-MAY_CATCH_FAILURES = {"exports", "api", "inspection", "repl", "commands", "cli"}
-MAY_CATCH_EVERYTHING = {"cases", "differential", "repl", "commands", "cli", "pytest_plugin"}
+MAY_CATCH_FAILURES = {"exports", "api", "inspection", "session", "repl", "commands", "cli"}
+MAY_CATCH_EVERYTHING = {"cases", "differential", "golden", "hypotheses", "repl", "commands", "cli", "pytest_plugin"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +189,7 @@ def check_source(module: str, source: str, failures: set[str]) -> list[Finding]:
         place = f"{module}:{getattr(node, 'lineno', 0)}"
         texts: Iterator[str] = iter(())
         if isinstance(node, ast.Import | ast.ImportFrom):
-            texts = check_import(part_of(module), node)
+            texts = check_import(module, node)
         elif isinstance(node, ast.Call):
             texts = check_call(part_of(module), node)
         elif isinstance(node, ast.Attribute):
@@ -153,7 +202,8 @@ def check_source(module: str, source: str, failures: set[str]) -> list[Finding]:
     return findings
 
 
-def check_import(part: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+def check_import(module: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    part = part_of(module)
     if isinstance(node, ast.ImportFrom) and node.level:
         yield "a relative import; name the module in full"
         return
@@ -165,7 +215,7 @@ def check_import(part: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
         if top == PACKAGE:
             target = part_of(name)
             allowed = INTERNAL.get(part, set()) | ({""} if part in USERS else set())
-            if target not in allowed | {part}:
+            if target not in allowed | {part} and (module, target) not in EXCEPTIONS_TO_ARROWS:
                 yield f"{part or PACKAGE} must not import {target or PACKAGE}"
         elif top not in sys.stdlib_module_names:
             if top not in THIRD_PARTY.get(part, set()):
@@ -207,6 +257,35 @@ def check_class(part: str, node: ast.ClassDef, failures: set[str]) -> Iterator[s
         yield f"{node.name} extends the error tree; its leaves live in errors"
     if part == "errors" and bases & (failures - {"ContractError"}):
         yield f"{node.name} derives from a leaf; a leaf has one status"
+
+
+def circles(sources: dict[str, str]) -> set[frozenset[str]]:
+    """Return every set of modules that import each other, imports for type checkers included."""
+    imports = {module: set(imported_modules(ast.parse(text), sources)) - {module} for module, text in sources.items()}
+    reached = {module: reachable(module, imports) for module in imports}
+    groups = {frozenset(m for m in reached[module] if module in reached[m]) for module in imports}
+    return {group for group in groups if len(group) > 1}
+
+
+def imported_modules(tree: ast.Module, sources: dict[str, str]) -> Iterator[str]:
+    """Yield the modules of the package that a source imports; a package whose name alone is taken counts itself."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            full_names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from full_names & set(sources) or {str(node.module)}
+        elif isinstance(node, ast.Import):
+            yield from {alias.name for alias in node.names} & set(sources)
+
+
+def reachable(start: str, imports: dict[str, set[str]]) -> set[str]:
+    """Return what can be reached from a module by its imports and theirs."""
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = imports.get(waiting.pop(), set()) - reached
+        reached |= new
+        waiting.extend(new)
+    return reached
 
 
 def package_sources(package: Path) -> dict[str, str]:

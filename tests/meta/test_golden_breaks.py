@@ -12,11 +12,11 @@ from typing import Any, Final
 import pytest
 
 from refruntime import exports, runtime
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_verify import verify
 from refruntime.containers import slm1
 from refruntime.contract import status
 from refruntime.contract.status import Status
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.verify import verify
 from refruntime.host_numbers import to_u32
 from refruntime.model import slm1 as slm1_model
 from refruntime.quants.slm1 import unpack_q4_0

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_verify import unpinned_rules, verify
 from refruntime.cases.steps import Case
 from refruntime.contract.rules import load_rules
-from refruntime.differential.consume import Consumer
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine, Limits
 from refruntime.engines.wasm import WasmEngine, WasmModule
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.suite import Consumer
+from refruntime.golden.verify import unpinned_rules, verify
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = PROJECT / "golden"

@@ -12,7 +12,16 @@ import pytest
 import refruntime
 from refruntime.contract import Status
 from refruntime.errors import ContractError
-from tests.meta.import_rules import INTERNAL, THIRD_PARTY, check_source, failure_names, package_sources, part_of
+from tests.meta.import_rules import (
+    EXCEPTIONS_TO_CIRCLES,
+    INTERNAL,
+    THIRD_PARTY,
+    check_source,
+    circles,
+    failure_names,
+    package_sources,
+    part_of,
+)
 
 PACKAGE = Path(refruntime.__file__).parent
 SOURCES = package_sources(PACKAGE)
@@ -32,6 +41,22 @@ def test_arrows_have_no_circle() -> None:
         ready = {part for part in remaining if INTERNAL[part] <= placed}
         assert ready, f"these import each other: {sorted(remaining)}"
         placed |= ready
+
+
+def test_files_have_no_circle() -> None:
+    """No two files need each other, within a room or across rooms, but for the named exceptions, which are real."""
+    assert circles(SOURCES) == EXCEPTIONS_TO_CIRCLES
+
+
+def test_circles_are_found() -> None:
+    """A planted circle of three files is found, a chain is not one."""
+    planted = {
+        "refruntime.a": "from refruntime.b import x",
+        "refruntime.b": "if TYPE_CHECKING:\n    from refruntime import c",
+        "refruntime.c": "import refruntime.a",
+        "refruntime.d": "from refruntime.a import x",
+    }
+    assert circles(planted) == {frozenset({"refruntime.a", "refruntime.b", "refruntime.c"})}
 
 
 @pytest.mark.parametrize("module", SOURCES)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from refruntime.cases.golden_corpus import Corpus
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
+from refruntime.golden.corpus import Corpus
 from refruntime.repl.desk import Build, Desk
-from refruntime.repl.session import Session
 from refruntime.repl.shell import Outcome, Shell
-from refruntime.repl.table import all_words
-from refruntime.repl.text import as_string
-from refruntime.repl.words import Position
+from refruntime.repl.words.table import all_words
+from refruntime.repl.words.word import Position
+from refruntime.session.session import Session
+from refruntime.show.text import as_string
 from tests.unit.synthetic import SMALL, random_weights, slm1_file
 
 PROJECT = Path(__file__).resolve().parents[2]

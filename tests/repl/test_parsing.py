@@ -17,7 +17,7 @@ from refruntime.repl.parsing import (
     split_line,
     written,
 )
-from refruntime.repl.table import all_words
+from refruntime.repl.words.table import all_words
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
-from refruntime.repl.session import Session
+from refruntime.session.session import Session
 from tests.repl.desks import (
     DRAWN,
     say,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from refruntime.api import open_model
-from refruntime.cases.battery_state import generator_cases
-from refruntime.cases.golden_case import step_document
+from refruntime.battery.state import generator_cases
 from refruntime.contract.profile import Profile
+from refruntime.golden.case import step_document
 from tests.repl.desks import (
     DRAWN,
     GUEST,

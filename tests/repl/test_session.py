@@ -16,8 +16,8 @@ from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.errors import ContextExceeded, InvalidLength, InvalidUtf8
 from refruntime.exports import ExportedABI
-from refruntime.repl.session import Session
-from refruntime.repl.state import SessionError
+from refruntime.session.session import Session
+from refruntime.session.state import SessionError
 from tests.repl.desks import STORIES, fresh, tiny_model
 
 SETTINGS = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from refruntime.repl.visible import cell
+from refruntime.show.visible import cell
 
 
 @pytest.mark.parametrize(

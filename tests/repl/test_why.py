@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from refruntime.api import open_model
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_expect import parse_expectation
-from refruntime.cases.golden_values import ARRAY_TYPES, hex_float, parse_hex_float
 from refruntime.contract.profile import Profile
-from refruntime.repl.from_case import Calls
-from refruntime.repl.session import Session
-from refruntime.repl.text import as_string, why_shown
-from refruntime.repl.why import Why
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.expect import parse_expectation
+from refruntime.golden.values import ARRAY_TYPES, hex_float, parse_hex_float
 from refruntime.sampling import Choice
+from refruntime.session.from_case import Calls
+from refruntime.session.session import Session
+from refruntime.session.why import Why
+from refruntime.show.text import as_string, why_shown
 from refruntime.trace import ChoiceEvent, Event
 from tests.repl.desks import PROJECT, tiny_model
 

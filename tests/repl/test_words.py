@@ -11,8 +11,8 @@ from refruntime.client import Client
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.repl.shell import CRASHED, FAILED, MISSING, WRONG
-from refruntime.repl.table import all_words
-from refruntime.repl.words import Word
+from refruntime.repl.words.table import all_words
+from refruntime.repl.words.word import Word
 from tests.repl.desks import (
     DRAWN,
     STORIES,
@@ -90,7 +90,7 @@ def test_words_fail_without_a_trace() -> None:
 def test_a_bug_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that no word foresees is a bug of the oracle, with its traceback, and changes nothing."""
     talk = shell(tiny_model())
-    monkeypatch.setattr("refruntime.repl.session.sample", lambda *_: 1 // 0)
+    monkeypatch.setattr("refruntime.session.session.sample", lambda *_: 1 // 0)
     say(talk, "prompt a")
     before = talk.position
     outcome = talk.obey("step")

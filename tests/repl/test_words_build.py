@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from refruntime.cases.golden_case import parse_case
 from refruntime.cases.steps import Generate
+from refruntime.golden.case import parse_case
 from refruntime.repl.shell import FAILED, WRONG
 from tests.repl.desks import (
     DRAWN,

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from refruntime.contract.profile import Profile
-from refruntime.repl.chain import Settings
-from refruntime.repl.chain_contract import contract_chain
-from refruntime.repl.chain_explain import CONTRACT, chains_of, explain, explain_session
-from refruntime.repl.chain_stages import Float32
-from refruntime.repl.chains import CANDLE, CHAINS, LLAMA_CPP
-from refruntime.repl.imported import ImportedSession
-from refruntime.repl.state import SessionError
+from refruntime.samplers.catalogue import CANDLE, CHAINS, LLAMA_CPP
+from refruntime.samplers.chain import Settings
+from refruntime.samplers.contract import contract_chain
+from refruntime.samplers.explain import CONTRACT, chains_of, explain, explain_session
+from refruntime.samplers.stages import Float32
+from refruntime.session.logits_session import ImportedSession
+from refruntime.session.state import SessionError
 
 ROWS = np.random.default_rng(5).normal(0, 2, (6, 30)).astype(np.float32)
 CHOSEN = Settings(temperature=0.8, top_k=8, top_p=0.9, seed=21)

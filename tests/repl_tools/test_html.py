@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from refruntime import Session
-from refruntime.repl.chain_explain import explain_session
-from refruntime.repl.imported import ImportedSession
+from refruntime.samplers.explain import explain_session
+from refruntime.session.logits_session import ImportedSession
 
 MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
 HOSTILE = [

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
-from refruntime.repl.imported import ImportedSession, checked_rows, read_logits
-from refruntime.repl.state import SessionError
 from refruntime.sampling import SamplingConfig, sample, seeded
+from refruntime.session.logits_session import ImportedSession, checked_rows, read_logits
+from refruntime.session.state import SessionError
 from refruntime.tokenizers.btok import BtokTokenizer
 
 ROWS = np.random.default_rng(3).normal(0, 2, (5, 12)).astype(np.float32)

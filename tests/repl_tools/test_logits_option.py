@@ -12,8 +12,8 @@ import pytest
 
 from refruntime.cli import main
 from refruntime.contract.profile import Profile
-from refruntime.repl.chain import Settings
-from refruntime.repl.chain_explain import chains_of
+from refruntime.samplers.chain import Settings
+from refruntime.samplers.explain import chains_of
 from refruntime.sampling import SamplingConfig, sample, seeded
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"

@@ -18,14 +18,14 @@ import pytest
 from refruntime import Session
 from refruntime.cli import main
 from refruntime.commands import plot as plot_module
-from refruntime.repl.imported import ImportedSession
-from refruntime.repl.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.logits_session import ImportedSession
+from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 
 from matplotlib import image, rc_context
 
-from refruntime.repl import plots
+from refruntime.show import plots
 
 MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
 KINDS = ("probabilities", "entropy", "attention", "error")
@@ -97,7 +97,7 @@ def test_another_process_writes_the_same_file(tmp_path: Path, session: Session) 
     """Hash seeds, processes and dates leave no trace in a file."""
     lines = (
         "import sys; from pathlib import Path; from refruntime import Session\n"
-        "from refruntime.repl.plots import *; from refruntime.repl.series import *\n"
+        "from refruntime.show.plots import *; from refruntime.session.series import *\n"
         "session = Session(sys.argv[1]).set(temperature=1.1, top_k=30, top_p=0.9, seed=7).prompt('Once')\n"
         "session = session.step(5).force('$').step(2)\n"
         "write_plot(probabilities_plot(candidates_of(session)), Path(sys.argv[2]))\n"

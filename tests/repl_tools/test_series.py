@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from refruntime import Session, open_model
-from refruntime.repl.imported import ImportedSession
-from refruntime.repl.series import attention_of, candidates_of, error_by_layer, steps_of
-from refruntime.repl.state import SessionError
+from refruntime.session.logits_session import ImportedSession
+from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.state import SessionError
 
 HEAT = float(np.float32(1.1))
 MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"

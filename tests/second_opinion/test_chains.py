@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refruntime.repl.chain import Chain, Settings
-from refruntime.repl.chain_draws import pick_by_weighted_index, units_of_chacha12
-from refruntime.repl.chain_stages import Float32
-from refruntime.repl.chains import CANDLE, LLAMA_CPP, MISTRAL_RS, MISTRAL_RS_OLD, TRANSFORMERS
+from refruntime.samplers.catalogue import CANDLE, LLAMA_CPP, MISTRAL_RS, MISTRAL_RS_OLD, TRANSFORMERS
+from refruntime.samplers.chain import Chain, Settings
+from refruntime.samplers.draws import pick_by_weighted_index, units_of_chacha12
+from refruntime.samplers.stages import Float32
 
 VECTORS = Path(__file__).parent / "vectors" / "samplers"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from refruntime.cases.golden_values import disk_json
-from refruntime.cases.models import story_model, table_model
+from refruntime.battery.models.slm1 import story_model, table_model
 from refruntime.contract.profile import Profile
+from refruntime.golden.values import disk_json
 
 STORY = [{"load": "story"}, {"generate": {"max_new_tokens": 2, "prompt": {"text": "a"}}}]
 DRAW = {"configure": {"seed": 3, "temperature": "1", "top_k": 5, "top_p": "0.9"}}

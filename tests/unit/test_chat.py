@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from refruntime.commands.chat_template import ChatTemplateError, render_chat
+from refruntime.commands.chat.template import ChatTemplateError, render_chat
 from refruntime.tokenizers.spelling import to_alphabet
 from tests.unit.command_line import command
 from tests.unit.gguf_by_hand import BOOL, HIDDEN, I32, STRING, U32, array, llama_file, llama_shapes, scalar
@@ -127,9 +127,9 @@ def test_a_model_without_template(tmp_path: Path) -> None:
 
 def test_without_jinja2_the_command_says_what_to_install(model: Path) -> None:
     """GG-5: only --chat needs the package; exit code 3."""
-    absent = {"jinja2": None, "refruntime.commands.chat_template": None}
+    absent = {"jinja2": None, "refruntime.commands.chat.template": None}
     with mock.patch.dict(sys.modules, absent):
-        sys.modules.pop("refruntime.commands.chat_template")
+        sys.modules.pop("refruntime.commands.chat.template")
         outcome = command("run", model, "--chat", "hi")
         assert (outcome.code, outcome.stdout) == (3, "")
         assert "pip install 'refruntime[chat]'" in outcome.stderr
@@ -184,7 +184,7 @@ LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}BODY{% endfor %}{%
 )
 def test_templates_end(monkeypatch: pytest.MonkeyPatch, body: str, seconds: float, message: str) -> None:
     """GG-5: a template that loops in silence is stopped by a timer, one that writes without end by its length."""
-    monkeypatch.setattr("refruntime.commands.chat_template.MOST_SECONDS", seconds)
+    monkeypatch.setattr("refruntime.commands.chat.template.MOST_SECONDS", seconds)
     with pytest.raises(ChatTemplateError, match=message):
         render(LOOP.replace("BODY", body), "x")
 

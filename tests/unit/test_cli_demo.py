@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from refruntime.commands import demo, demo_session
+from refruntime.commands.demo import command as demo
+from refruntime.commands.demo import session as demo_session
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
 from refruntime.exports import ExportedABI

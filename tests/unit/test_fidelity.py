@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 import pytest
 
-from refruntime.cases.models import random_model
+from refruntime.battery.models.slm1 import random_model
 from refruntime.contract.profile import Profile
 from refruntime.fidelity.divergence import diverge, joined
 from refruntime.fidelity.layers import relative_error

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refruntime.cases.battery import default_battery
-from refruntime.cases.golden_case import parse_case, step_document
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_values import disk_json, json_hash
+from refruntime.battery.catalogue import default_battery
 from refruntime.cases.steps import Call, Configure, Generate, Load, Write
 from refruntime.contract.profile import Profile
+from refruntime.golden.case import parse_case, step_document
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.values import disk_json, json_hash
 from tests.unit.golden_files import CASES, case
 
 STEPS = [

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_expect import Answer
-from refruntime.cases.golden_index import build_index, with_root
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.golden_values import disk_json, json_hash
 from refruntime.cases.observe import Observation, read_diagnostics
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
-from refruntime.differential.consume import Consumer, GoldenResult, compare_with_golden, same_as_golden
 from refruntime.differential.verdict import Verdict, judge
 from refruntime.engines.base import Engine
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.expect import Answer
+from refruntime.golden.index import build_index, with_root
+from refruntime.golden.reading import GoldenError
+from refruntime.golden.suite import Consumer, GoldenResult, compare_with_golden, same_as_golden
+from refruntime.golden.values import disk_json, json_hash
 from refruntime.runtime import Runtime
 from tests.differential.builds import GUEST, TROUBLES, Misbehaving, changed_build
 from tests.unit.command_line import command

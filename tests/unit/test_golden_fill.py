@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import refruntime.commands.fill as fill_module
-from refruntime.cases.gguf_models import LlamaShape, llama_model
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_values import disk_json
-from refruntime.cases.models import table_model
+from refruntime.battery.models.gguf import LlamaShape, llama_model
+from refruntime.battery.models.slm1 import table_model
 from refruntime.contract.profile import Profile
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.values import disk_json
 from refruntime.quants import ggml, legacy
 from tests.differential.builds import GUEST, MUTANTS
 from tests.unit.command_line import command

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_pack import pack
-from refruntime.commands.golden import golden_server
+from refruntime.commands.golden.command import golden_server
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.pack import pack
 from tests.unit.command_line import command
 from tests.unit.golden_files import CASES, write_corpus
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refruntime.cases.golden_values import (
+from refruntime.golden.values import (
     bytes_hash,
     canonical_json,
     disk_json,

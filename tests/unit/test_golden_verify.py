@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refruntime.cases.golden_corpus import Corpus
-from refruntime.cases.golden_index import build_index
-from refruntime.cases.golden_values import bytes_hash, disk_json, json_hash
-from refruntime.cases.golden_verify import MAX_TOTAL_BYTES, unpinned_rules, verify
 from refruntime.contract.profile import Profile
 from refruntime.contract.rules import load_rules
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.index import build_index
+from refruntime.golden.values import bytes_hash, disk_json, json_hash
+from refruntime.golden.verify import MAX_TOTAL_BYTES, unpinned_rules, verify
 from tests.unit.command_line import command
 from tests.unit.golden_files import CASES, STORY, case, write_case, write_corpus
 

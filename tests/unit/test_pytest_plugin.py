@@ -18,8 +18,8 @@ from xml.etree import ElementTree
 import pytest
 
 from refruntime import Profile
-from refruntime.cases.golden_values import disk_json
-from refruntime.cases.models import table_model
+from refruntime.battery.models.slm1 import table_model
+from refruntime.golden.values import disk_json
 from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
 from tests.unit.command_line import command
 from tests.unit.wat_modules import FOREVER

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
-from refruntime.cases.models import random_model
-from refruntime.cases.random_sessions import random_sessions
+from refruntime.battery.models.slm1 import random_model
+from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Call, Generate, describe
 from refruntime.contract.exports import EXPORTS
 from refruntime.contract.profile import Profile

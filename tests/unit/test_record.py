@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from refruntime import Profile
-from refruntime.cases.battery import default_battery
-from refruntime.cases.models import random_model
+from refruntime.battery.catalogue import default_battery
+from refruntime.battery.models.slm1 import random_model
 from refruntime.cases.observe import Observation
-from refruntime.cases.recorded import convert
-from refruntime.cases.recording import read_recording
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Write
-from refruntime.differential.recorded import observations
 from refruntime.differential.run import observe
 from refruntime.engines.wasm import WasmEngine, WasmModule
+from refruntime.recordings.convert import convert
+from refruntime.recordings.read import read_recording
+from refruntime.recordings.suite import observations
 from tests.differential.builds import GUEST, MUTANTS
 from tests.unit.command_line import command
 from tests.unit.recorded_sessions import RECORDER, Visit, node_program, visit

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refruntime.cases.golden_reading import GoldenError
-from refruntime.cases.recorded import MissingModels, RecordedSession, convert
-from refruntime.cases.recording import MAX_RECORDING_BYTES, read_recording
 from refruntime.cases.steps import Call, Configure, Generate, Load
 from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.golden.reading import GoldenError
+from refruntime.recordings.convert import MissingModels, RecordedSession, convert
+from refruntime.recordings.read import MAX_RECORDING_BYTES, read_recording
 from tests.unit.command_line import command
 
 ARTIFACT = b"SLM1 but no more"

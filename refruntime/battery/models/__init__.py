@@ -1,0 +1,1 @@
+"""Makers of the small models that cases load: SLM1 and GGUF bytes."""

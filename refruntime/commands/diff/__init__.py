@@ -1,0 +1,1 @@
+"""The command diff: a build, goldens, or a recording."""

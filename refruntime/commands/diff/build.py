@@ -1,0 +1,259 @@
+"""`refruntime diff`: a build against the oracle, case by case."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from refruntime.battery.catalogue import FAMILIES, default_battery, generation_models, select
+from refruntime.battery.random_sessions import random_sessions
+from refruntime.cases.steps import Case
+from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
+from refruntime.commands.diff.recorded import compare_recorded
+from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract, write_file
+from refruntime.commands.files import read_profile
+from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.contract.profile import Profile
+from refruntime.differential.run import Oracle
+from refruntime.differential.suite import Suite
+from refruntime.differential.verdict import EXIT_MISMATCH
+from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.declaration import read_declaration
+from refruntime.hypotheses.explain import Explainer
+from refruntime.hypotheses.gaps import find_gaps, write_profile
+from refruntime.numerics import KERNELS
+
+MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
+
+GOLDEN_MODELS = Path(__file__).resolve().parents[3] / "golden" / "models"
+"""Models that lie beside the package in a checkout."""
+
+TRAINED = "stories*"
+"""Those of them that speak; the others were made for single goldens, which `--golden` runs."""
+
+
+@click.command(
+    "diff",
+    epilog="""\b
+Examples:
+  refruntime diff build.wasm
+  refruntime diff build.wasm --filter sampler --filter GEN-9
+  refruntime diff build.wasm --model stories.gguf --profile build.toml --junit report.xml
+  refruntime diff build.wasm --random 10000 --seed 7
+  refruntime diff --recorded chat
+  refruntime diff build.wasm --json | jq .summary
+  refruntime diff build.wasm --golden --filter sampling
+""",
+)
+@click.argument("build", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--golden",
+    metavar="[DIR]",
+    is_flag=False,
+    flag_value="",
+    help="Hold the build against frozen answers instead of the battery; by default those beside the package.",
+)
+@click.option(
+    "--recorded",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Instead of a BUILD: what one answered in a page, from `refruntime record`.",
+)
+@click.option(
+    "--filter",
+    "patterns",
+    metavar="PATTERN",
+    multiple=True,
+    help="Run only these cases: a name, a family, a rule, or a shell pattern. Several are allowed.",
+)
+@click.option(
+    "--model",
+    "models",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Generate with this model too (family `generate`). Several are allowed.",
+)
+@click.option(
+    "--profile",
+    "profile_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Contract profile in TOML; without it what the build declares, else the default.",
+)
+@click.option(
+    "--random",
+    "sessions",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Run N random sessions instead of the battery; --seed chooses them.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of --random.")
+@click.option("--list", "only_list", is_flag=True, help="List the cases and the rules that they cite; run nothing.")
+@click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds after which a call of the build is stopped.",
+)
+@click.option(
+    "--explain/--no-explain",
+    "explains",
+    default=True,
+    show_default=True,
+    help="Try known causes on the first cases that are not fine.",
+)
+@click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="What computes the oracle's numbers; it never changes a bit.",
+)
+@click.option(
+    "--write-profile",
+    "new_profile",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Find the options of declared rules under which the build agrees, and write them as a profile.",
+)
+@click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
+@click.option(
+    "--github/--no-github",
+    default=lambda: os.environ.get("GITHUB_ACTIONS") == "true",
+    show_default="on in GitHub Actions",
+    help="Write workflow annotations too.",
+)
+@json_option
+def diff_command(
+    build: Path | None,
+    golden: str | None,
+    recorded: Path | None,
+    patterns: tuple[str, ...],
+    models: tuple[Path, ...],
+    profile_path: Path | None,
+    sessions: int | None,
+    seed: int,
+    only_list: bool,
+    fail_fast: bool,
+    timeout: float,
+    explains: bool,
+    kernels: str,
+    new_profile: Path | None,
+    junit_path: Path | None,
+    github: bool,
+    as_json: bool,
+) -> None:
+    """Compare the WebAssembly module BUILD with the oracle: statuses, diagnostics, logits, results, bit for bit.
+
+    Without --filter the whole battery runs: states, statuses, containers, generation, sampler, limits. Exit codes: 0
+    every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
+    the oracle.
+    """
+    if golden is not None:
+        unfit = {"--model": models, "--profile": profile_path, "--random": sessions, "--write-profile": new_profile}
+        unfit["--recorded"] = recorded
+        _refuse_with_goldens([name for name, value in unfit.items() if value])
+        folder, build = golden_folder(golden, build)
+        options = GoldenOptions(folder, build, patterns, timeout, only_list, fail_fast, junit_path, github, as_json)
+        diff_goldens(options)
+        return
+    given = read_profile(profile_path) if profile_path is not None else None
+    repeated = [] if profile_path is None else ["--profile", str(profile_path)]
+    output = Output(junit_path, github, as_json)
+    if recorded is not None:
+        if build is not None or models or sessions is not None or new_profile is not None or only_list:
+            raise click.UsageError("--recorded takes no BUILD, --model, --random, --write-profile and no --list.")
+        compare_recorded(recorded, given, patterns, repeated, kernels, explains, output)
+    if build is None:
+        raise click.UsageError("Missing argument 'BUILD'.")
+    module = bytes(map_file(build))
+    resolved = resolved_contract(lambda: read_declaration(module), given, as_json)
+    if only_list:
+        _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
+        return
+    engines = _engines(module, Limits(seconds=timeout), as_json)
+    with progress("making the cases"):
+        cases = _cases(resolved.profile, models, patterns, sessions, seed)
+    oracle = Oracle(resolved.profile, make_numerics(kernels, as_json))
+    repeated += [word for path in models for word in ("--model", str(path))]
+    repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
+    engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
+    sha256 = hashlib.sha256(module).hexdigest()
+    about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
+    suite = Suite(engines.fresh, oracle)
+    if explains:
+        suite = replace(suite, explain=Explainer(oracle, suite.offered()))
+    with progress("comparing", len(cases)) as advance:
+        result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
+    gaps = None
+    if new_profile is not None:
+        with progress("looking for options that fit"):
+            gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
+        write_file(new_profile, write_profile(gaps).encode())
+    output.show(result, about, gaps, new_profile)
+
+
+def _refuse_with_goldens(names: Sequence[str]) -> None:
+    if names:
+        raise click.UsageError(f"{names[0]} cannot be used with --golden: the answers are frozen")
+
+
+# What to compare -----------------------------------------------------------------------------------------------------
+
+
+def _cases(
+    profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
+) -> tuple[Case, ...]:
+    """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
+    golden = sorted(path for path in GOLDEN_MODELS.glob(TRAINED) if path.suffix in MODEL_SUFFIXES)
+    paths = [*golden, *models]
+    artifacts = {path.name: bytes(map_file(path)) for path in paths}
+    if sessions is not None:
+        battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
+    else:
+        battery = default_battery(profile, artifacts, patterns)
+    for pattern in patterns:
+        if not select(battery, [pattern]):
+            families = ", ".join(FAMILIES)
+            raise click.BadParameter(f"{pattern!r} fits no case; families are {families}", param_hint="--filter")
+    return battery
+
+
+def _list(cases: Sequence[Case], as_json: bool) -> None:
+    if as_json:
+        write_json({"cases": [{"name": case.name, "steps": len(case.steps), "rules": case.rules} for case in cases]})
+        return
+    width = max(len(case.name) for case in cases)
+    for case in cases:
+        click.echo(f"{case.name:<{width}}  {len(case.steps):>3} steps  {', '.join(case.rules)}")
+
+
+class _Engines:
+    """The compiled build, and what a report says of the software that runs it."""
+
+    def __init__(self, module: bytes, limits: Limits) -> None:
+        from refruntime.engines.wasm import WasmEngine, WasmModule
+
+        compiled = WasmModule(module, limits)
+        self.facts = {"wasmtime": str(compiled.info["wasmtime"]), "bytes": str(compiled.info["size"])}
+        self.fresh: Callable[[], Engine] = lambda: WasmEngine(compiled, limits)
+
+
+def _engines(module: bytes, limits: Limits, as_json: bool) -> _Engines:
+    """Compile the build: exit code 3 without wasmtime, 1 for a module with another surface, 2 for none at all."""
+    try:
+        return _Engines(module, limits)
+    except EngineMissing as error:
+        refuse(3, str(error), as_json)
+    except InterfaceMismatch as error:
+        refuse(EXIT_MISMATCH, f"the surface differs (ABI-1, ABI-2): {error}", as_json, problems=error.problems)
+    except EngineError as error:
+        refuse(2, str(error), as_json)

@@ -1,0 +1,53 @@
+"""`refruntime diff --recorded`: what a build answered in a page against the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from refruntime.battery.catalogue import select
+from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.record import read_recorded
+from refruntime.commands.shared import progress
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.contract.profile import Profile
+from refruntime.differential.run import Oracle
+from refruntime.differential.verdict import EXIT_MISMATCH
+from refruntime.engines.declaration import parse_declaration
+from refruntime.hypotheses.explain import Explainer
+from refruntime.recordings.suite import recorded_suite
+
+
+def compare_recorded(
+    folder: Path,
+    given: Profile | None,
+    patterns: Sequence[str],
+    repeated: Sequence[str],
+    kernels: str,
+    explains: bool,
+    output: Output,
+) -> NoReturn:
+    """Compare what a build answered elsewhere, and exit."""
+    case, found = read_recorded(folder)
+    build, content = found.build, found.build.declaration
+    declared = (lambda: None) if content is None else (lambda: parse_declaration(content.encode()))
+    resolved = resolved_contract(declared, given, output.as_json)
+    if build.missing:
+        problems = [f"missing {name}: expected {EXPORTS_BY_NAME[name].wasm_signature}" for name in build.missing]
+        refuse(EXIT_MISMATCH, "the surface differs (ABI-1)", output.as_json, problems)
+    if patterns and not select([case], patterns):
+        raise click.BadParameter(f"the recorded case is {case.name}", param_hint="--filter")
+    oracle = Oracle(resolved.profile, make_numerics(kernels, output.as_json))
+    words = ["--recorded", str(folder), *repeated]
+    about = conditions(folder.name, build.sha256 or "unknown", resolved, oracle, "a page's, recorded", words, kernels)
+    about = replace(about, notes=(*about.notes, *found.notes))
+    suite = recorded_suite(case, found.answers, oracle)
+    if explains:
+        suite = replace(suite, explain=Explainer(oracle, suite.offered()))
+    with progress("comparing"):
+        result = suite.run([case])
+    output.show(result, about)

@@ -1,0 +1,220 @@
+"""`refruntime repl`: debug sampling word by word, in a terminal or from a script."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from refruntime.battery.catalogue import default_battery
+from refruntime.cases.steps import Case
+from refruntime.commands.files import UnreadableFile, read_profile
+from refruntime.commands.golden.folder import golden_option
+from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
+from refruntime.commands.shared import (
+    NumericsChoice,
+    contract_failures,
+    finite,
+    map_file,
+    numerics_option,
+    progress,
+)
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.reading import GoldenError
+
+if TYPE_CHECKING:
+    from refruntime.repl.desk import Build, Desk
+    from refruntime.repl.words.word import Place
+
+EXIT_MISSING = 3
+
+
+@click.command(
+    "repl",
+    epilog="""\b
+Examples:
+  refruntime repl stories.slm1
+  refruntime repl --case sampling/ties-at-the-cut --until 2 --wasm build.wasm
+  refruntime repl --logits step.npy --tokenizer stories.slm1
+  printf 'prompt "Once"\\nset temperature=1 top_k=40\\nstep 3\\nwhy\\n' | refruntime repl stories.slm1
+""",
+)
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--case", "case_name", metavar="ID", help="Begin behind the calls of this golden or battery case.")
+@click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
+@logits_options
+@click.option("--wasm", metavar="BUILD", type=click.Path(path_type=Path), help="The build that `diff` compares with.")
+@click.option(
+    "--profile",
+    "profile_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Contract profile in TOML; without it what the build declares, else the default.",
+)
+@numerics_option
+@golden_option
+@click.option("--keep-going", is_flag=True, help="In a script: go on after a word that failed.")
+@click.option("--json", "as_json", is_flag=True, help="In a script: answer each word with one JSON object on a line.")
+def repl_command(
+    model: Path | None,
+    case_name: str | None,
+    until: int | None,
+    logits: Path | None,
+    tokenizer: Path | None,
+    wasm: Path | None,
+    profile_path: Path | None,
+    numerics: NumericsChoice,
+    golden: Path,
+    keep_going: bool,
+    as_json: bool,
+) -> None:
+    """Debug sampling with MODEL, an SLM1 or GGUF file: step, go back, branch, ask why a token won.
+
+    With --case MODEL may be left out; given, it stands in for every model that the case loads. With --logits there is
+    no model: the sampler alone is debugged, on logits of another runtime. In a terminal `help` lists the words.
+    Otherwise words are read from standard input, one a line. Exit codes of a script: 0 every word was obeyed, 1 a word
+    failed, 2 a line is no word, 3 a file is missing, 4 a bug in the oracle.
+    """
+    if [model, case_name, logits] == [None, None, None]:
+        raise click.UsageError("Give MODEL, --case ID, or --logits FILE.")
+    check_logits_options(logits, tokenizer, {"MODEL": model, "--case": case_name, "--wasm": wasm})
+    if until is not None and case_name is None:
+        raise click.UsageError("--until belongs to --case.")
+    if sys.stdin is None:
+        _refuse(EXIT_MISSING, "standard input is closed; expected a terminal, or words one a line")
+    in_terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty() and not as_json
+    if in_terminal:
+        _need_prompt_toolkit()
+    from refruntime.repl.desk import Desk
+
+    given = None if profile_path is None else read_profile(profile_path)
+    build, profile = _build(wasm, given)
+    data = b"" if model is None else map_file(model)
+    desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
+    with contract_failures(as_json):
+        imported = None if logits is None else imported_place(logits, tokenizer, profile)
+        place = imported if imported is not None else _begin(desk, model, case_name, until)
+    if in_terminal:  # a person reads and types before the first word; loading costs none of their time then
+        threading.Thread(target=desk.numerics.prepare, daemon=True).start()
+    code = _talk(desk, place, keep_going, as_json, in_terminal)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _need_prompt_toolkit() -> None:
+    if find_spec("prompt_toolkit") is None:
+        message = "a terminal needs prompt-toolkit: pip install 'refruntime[repl]'; words on standard input do not"
+        _refuse(EXIT_MISSING, message)
+
+
+def _refuse(code: int, message: str) -> NoReturn:
+    click.echo(f"refruntime repl: {message}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+# Where a session begins ----------------------------------------------------------------------------------------------
+
+
+def _build(wasm: Path | None, given: Profile | None) -> tuple[Build | None, Profile]:
+    """Compile the build and choose the profile; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
+    if wasm is None:
+        return None, given if given is not None else Profile()
+    from refruntime.repl.desk import Build
+
+    module, limits = bytes(map_file(wasm)), Limits()
+    try:
+        from refruntime.engines.wasm import WasmEngine, WasmModule
+
+        profile = resolve_contract(read_declaration(module), given).profile
+        compiled = WasmModule(module, limits)
+    except EngineMissing as error:
+        _refuse(EXIT_MISSING, str(error))
+    except InterfaceMismatch as error:
+        _refuse(1, f"the surface differs (ABI-1, ABI-2): {error}")
+    except (EngineError, DeclarationError, ContractRefused) as error:
+        _refuse(2, str(error))
+    return Build(wasm.name, hashlib.sha256(module).hexdigest(), lambda: WasmEngine(compiled, limits)), profile
+
+
+def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:
+    from refruntime.repl.words.word import Place
+
+    if case_name is None:
+        return desk.opened(desk.add_model(model)) if model is not None else Place()
+    case, specs = _case(desk, case_name)
+    if model is not None:
+        stand_in = bytes(map_file(model))
+        case, specs = replace(case, models=dict.fromkeys(case.models, stand_in)), {}
+    last = len(case.steps) - 1 if until is None else until
+    if last >= len(case.steps):
+        raise click.BadParameter(f"{case_name} has the steps 0 .. {len(case.steps) - 1}", param_hint="--until")
+    desk.models.update(case.models)
+    desk.specs = specs
+    place = Place()
+    with desk.progress(f"running {case_name}", last + 1) as advance:
+        for step in case.steps[: last + 1]:
+            place, _ = desk.call(place, step)
+            advance(1)
+    return place
+
+
+def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
+    """Find a case by its id: a golden, or else one of the battery; a usage error for neither."""
+    try:
+        if name in desk.golden.ids():
+            golden = desk.golden.case(name)
+            return golden.case(desk.golden.artifact), golden.document.get("models", {})
+    except (OSError, GoldenError) as error:
+        raise UnreadableFile(str(error)) from error
+    found = [case for case in default_battery(desk.profile, patterns=[name]) if case.name == name]
+    if not found:
+        raise click.BadParameter(f"no golden and no battery case has the id {name!r}", param_hint="--case")
+    return found[0], {}
+
+
+# Talking -------------------------------------------------------------------------------------------------------------
+
+
+def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
+    from refruntime.repl.shell import ScriptOutput, Shell, run_script
+    from refruntime.repl.words.table import all_words
+    from refruntime.repl.words.word import Position
+
+    shell = Shell(desk, all_words(), Position(place))
+    console, errors = Console(), Console(stderr=True)
+    if in_terminal:
+        from refruntime.repl.terminal import run_terminal
+
+        console.print(Text(_greeting(place)))
+        return run_terminal(shell, console, errors)
+    write = _json_line if as_json else None
+    if isinstance(sys.stdin, TextIOWrapper):  # bytes that are no text are a word's to refuse
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    return run_script(shell, sys.stdin, ScriptOutput(console, errors, write_json=write), keep_going)
+
+
+def _greeting(place: Place) -> str:
+    session = place.session
+    if session is None:
+        return f"{len(place.script)} calls, {place.absent}. `help` lists the words."
+    about = f"{session.subject.name}: {session.subject.tokenizer.vocab_size} tokens, "
+    return f"{about}{session.subject.bench.capacity} positions. `help` lists the words."
+
+
+def _json_line(document: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(finite(document), allow_nan=False))
+    sys.stdout.flush()

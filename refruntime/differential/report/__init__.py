@@ -1,0 +1,1 @@
+"""Say what a comparison found: as text, as JSON, as JUnit."""

@@ -1,0 +1,277 @@
+"""`expect.json`: what a correct runtime answers, as observations and back (golden/FORMAT.md, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Call, Case, Step, Write
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile
+from refruntime.contract.status import Status
+from refruntime.golden.case import GoldenCase
+from refruntime.golden.reading import Node, check_disk_form, parse_document
+from refruntime.golden.samples import read_sample
+from refruntime.golden.values import FORMAT_VERSION, bytes_hash, hex_float, json_hash
+
+FLOATS: Final = ("temperature", "top_p")
+COUNTS: Final = (
+    "model_load_ms",
+    "prompt_tokens",
+    "generated_tokens",
+    "tokens_per_second",
+    "peak_scratch_bytes",
+    "kv_length",
+    "top_k",
+)
+SUMMARY: Final = ("min", "max", "mean")
+SHA256: Final = r"[0-9a-f]{64}"
+FINGERPRINT: Final = r"[0-9a-f]{16}"
+NON_ZERO: Final = "non-zero"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One right answer to a step, in the terms of `Observation`; `diagnostics` are complete, floats are floats."""
+
+    kind: str
+    value: int | None = None
+    result: bytes | None = None
+    diagnostics: Mapping[str, Any] | None = None
+
+    def observation(self, step: Step) -> Observation:
+        """Return the answer as if a runtime had given it."""
+        return Observation(step, self.kind, self.value, self.result, self.diagnostics)
+
+
+@dataclass(frozen=True)
+class GoldenExpectation:
+    """An `expect.json` as it was read: for each step the answers of which any is right, usually one."""
+
+    steps: tuple[tuple[Answer, ...], ...]
+    samples: tuple[Mapping[str, Any], ...]
+    inputs: str
+    contract: str
+    profile: str
+    document: Any
+    hash: str
+
+
+def step_kind(step: Step) -> str:
+    """Return what a step shows when nothing goes wrong: `status`, `value` or `none`."""
+    if isinstance(step, Write):
+        return "none"
+    if isinstance(step, Call):
+        export = EXPORTS_BY_NAME[step.export]
+        return "status" if export.returns_status else "value" if export.result else "none"
+    return "status"
+
+
+def known_as_zero_or_not(step: Step) -> bool:
+    """Say whether only zero or not is defined of the step's value: addresses, and the length of the diagnostics."""
+    return isinstance(step, Call) and ("*" in EXPORTS_BY_NAME[step.export].result or "diagnostics" in step.export)
+
+
+def inputs_hash(golden: GoldenCase, case: Case) -> str:
+    """Return the hash of everything that the answers follow from."""
+    models = {name: bytes_hash(data) for name, data in case.models.items()}
+    return json_hash({"case": golden.hash, "models": models})
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def expectation_document(
+    golden: GoldenCase,
+    case: Case,
+    observations: Sequence[Observation],
+    samples: Sequence[Mapping[str, Any]],
+    profile: Profile,
+    info: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the `expect.json` of a case whose right answers are these observations."""
+    return {
+        "_info": dict(info),
+        "case": golden.id,
+        "contract": CONTRACT_VERSION,
+        "format": FORMAT_VERSION,
+        "inputs": inputs_hash(golden, case),
+        "profile": profile.fingerprint,
+        "samples": [dict(sample) for sample in samples],
+        "steps": list(_answers(observations)),
+    }
+
+
+def _answers(observations: Sequence[Observation]) -> Iterator[dict[str, Any]]:
+    before: dict[str, Any] = {}
+    for observation in observations:
+        if observation.kind == "status":
+            entry: dict[str, Any] = {"status": Status(observation.value or 0).name}
+            result = observation.result or b""
+            entry["result"] = result.hex()
+            text = _printable(result)
+            if text:
+                entry["_text"] = text
+            if observation.diagnostics is not None:
+                values = {name: diagnostics_value(name, value) for name, value in observation.diagnostics.items()}
+                entry["diagnostics"] = {key: value for key, value in values.items() if before.get(key, ...) != value}
+                before = values
+            yield entry
+        elif observation.kind == "value":
+            unknown = known_as_zero_or_not(observation.step) and observation.value
+            yield {"value": NON_ZERO if unknown else observation.value}
+        else:
+            yield {observation.kind: True}
+
+
+def _printable(result: bytes) -> str:
+    """Return the text of a result, empty where it is not printable UTF-8."""
+    try:
+        text = result.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""
+
+
+def diagnostics_value(name: str, value: Any) -> Any:
+    """Return a field of a parsed diagnostics document as the golden format writes it."""
+    if name in FLOATS:
+        return _float(value)
+    if name == "top_tokens":
+        return [[token, _float(logit)] for token, logit in value]
+    if name == "logits_summary" and value is not None:
+        return {key: _float(value[key]) for key in SUMMARY}
+    return value
+
+
+def _float(value: float | None) -> str | None:
+    # A document holds the shortest decimal of a float32 (DG-7). -0 is written as 0: they are equal.
+    return None if value is None else hex_float(np.float32(value) + np.float32(0))
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> GoldenExpectation:
+    """Read the `expect.json` of a case; with `form` it must be in the on-disk form. GoldenError."""
+    file = f"cases/{golden.id}/expect.json"
+    document = parse_document(data, file)
+    fields = Node(document, file).object(("case", "contract", "format", "inputs", "profile", "samples", "steps"))
+    if fields["format"].value != FORMAT_VERSION or isinstance(fields["format"].value, bool):
+        fields["format"].fail(str(FORMAT_VERSION))
+    if fields["case"].string() != golden.id:
+        fields["case"].fail(repr(golden.id))
+    entries = fields["steps"].items(1)
+    if len(entries) > len(golden.steps):
+        fields["steps"].fail(f"at most {len(golden.steps)} entries, as the case has steps", str(len(entries)))
+    carried: dict[str, Any] = {}
+    steps = []
+    for entry, step in zip(entries, golden.steps, strict=False):
+        answers, carried = _alternatives(entry, step, carried)
+        steps.append(answers)
+    if len(entries) < len(golden.steps) and not any(answer.kind == "trap" for answer in steps[-1]):
+        fields["steps"].fail(f"{len(golden.steps)} entries, or fewer with a trap at the end", str(len(entries)))
+    if form:
+        check_disk_form(data, document, file)
+        for node in fields["steps"].items():
+            _check_texts(node)
+    return GoldenExpectation(
+        steps=tuple(steps),
+        samples=tuple(read_sample(node, len(entries)) for node in fields["samples"].items()),
+        inputs=fields["inputs"].string(SHA256, "a SHA-256"),
+        contract=fields["contract"].string(),
+        profile=fields["profile"].string(FINGERPRINT, "the fingerprint of a profile"),
+        document=document,
+        hash=json_hash(document),
+    )
+
+
+def _check_texts(entry: Node) -> None:
+    """Refuse a `_text` that is not the text of the result beside it."""
+    members = entry.members()
+    for answer in members["either"].items() if "either" in members else [entry]:
+        fields = answer.members()
+        text = _printable(fields["result"].hex_bytes()) if "result" in fields else ""
+        found = answer.value.get("_text")
+        if found != (text or None):
+            Node(found, answer.file, f"{answer.path}._text").fail(repr(text) if text else "none")
+
+
+def _alternatives(entry: Node, step: Step, carried: dict[str, Any]) -> tuple[tuple[Answer, ...], dict[str, Any]]:
+    """Return the answers of one entry, and the diagnostics that the next entry carries over.
+
+    Each alternative of an `either`, and the next entry with diagnostics after it, shows every field.
+    """
+    members = entry.members()
+    if "either" in members:
+        nodes = entry.object(("either",))["either"].items(2)
+        answers = tuple(_answer(node, step, {}) for node in nodes)
+        return answers, {} if any(answer.diagnostics is not None for answer in answers) else carried
+    answer = _answer(entry, step, carried)
+    return (answer,), carried if answer.diagnostics is None else dict(answer.diagnostics)
+
+
+def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> Answer:
+    kind = step_kind(step)
+    members = node.members()
+    if "trap" in members:
+        node.object(("trap",))["trap"].true()
+        return Answer("trap")
+    if kind == "none":
+        node.object(("none",))["none"].true()
+        return Answer("none")
+    if kind == "value":
+        return Answer("value", _value(node.object(("value",))["value"], step))
+    fields = node.object(("status", "result"), ("diagnostics",))
+    status = Status[fields["status"].one_of(tuple(Status.__members__))]
+    result = fields["result"].hex_bytes()
+    diagnostics = None
+    if "diagnostics" in fields:
+        changed = fields["diagnostics"].object(optional=DIAGNOSTIC_NAMES)
+        values = {**carried, **{name: _field(name, item) for name, item in changed.items()}}
+        missing = [name for name in DIAGNOSTIC_NAMES if name not in values]
+        if missing:
+            fields["diagnostics"].fail(f"the field {missing[0]!r}, which no step before shows", "none")
+        diagnostics = {name: values[name] for name in DIAGNOSTIC_NAMES}
+    return Answer("status", int(status), result, diagnostics)
+
+
+def _value(node: Node, step: Step) -> int:
+    if not known_as_zero_or_not(step):
+        return node.count(2**32 - 1)
+    if node.value != NON_ZERO and (node.value != 0 or isinstance(node.value, bool)):
+        node.fail(f'0 or "{NON_ZERO}", which is all that is defined')
+    return int(node.value == NON_ZERO)
+
+
+def _field(name: str, node: Node) -> Any:
+    if name in COUNTS:
+        return node.count()
+    if name in FLOATS:
+        return _null_or_float(node)
+    if name == "model_loaded":
+        return node.boolean()
+    if name == "top_tokens":
+        return [_pair(item) for item in node.items()]
+    if name == "logits_summary":
+        return None if node.value is None else {key: _null_or_float(item) for key, item in node.object(SUMMARY).items()}
+    if name == "selected_token":
+        return None if node.value is None else node.count()
+    if name == "last_error" and node.value is None:
+        return None
+    return node.string(r"[0-9]+", "a decimal string") if name == "seed" else node.string()
+
+
+def _pair(node: Node) -> list[Any]:
+    items = node.items()
+    if len(items) != 2:
+        node.fail("a pair of an id and a logit")
+    return [items[0].count(), _null_or_float(items[1])]
+
+
+def _null_or_float(node: Node) -> float | None:
+    return None if node.value is None else node.float32()

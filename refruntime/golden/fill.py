@@ -1,0 +1,307 @@
+"""Compute the answers of golden cases with the oracle; refuse what one program alone says, or what lies on an edge.
+
+`GoldenFiller.compute` gives what would be written, `write` puts it there, `stored_differences` says in what the files
+differ from it. Nothing here judges a build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final
+
+import numpy as np
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Case, describe
+from refruntime.contract.profile import Profile
+from refruntime.contract.rules import load_rules
+from refruntime.differential.compare import compare_observations
+from refruntime.differential.decisions import Decision, measure_decisions
+from refruntime.differential.follow import FollowingRuntime, Sample
+from refruntime.differential.run import Oracle, observe
+from refruntime.differential.verdict import Verdict, judge
+from refruntime.engines.base import Engine, EngineError
+from refruntime.golden.case import GoldenCase
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.expect import expectation_document
+from refruntime.golden.opinions import OPINIONS
+from refruntime.golden.reading import GoldenError, parse_document, shown
+from refruntime.golden.samples import SampleTrace
+from refruntime.golden.values import ARRAY_TYPES, disk_json, parse_npy
+from refruntime.memory import HostMisuse
+from refruntime.model.load import Buffer
+from refruntime.numerics import Numerics
+from refruntime.sampling import Choice
+from refruntime.trace import Tracer
+
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a case is refused, or in what it differs: `place` such as `step 3 generate(...)`, `field`, and the text."""
+
+    place: str
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.place, self.field, self.text) if part)
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """A build that shares no code with the oracle: its name for the provenance, and what makes fresh instances."""
+
+    name: str
+    fresh: Callable[[], Engine]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the oracle says of a case: files by name, or the problems for which it is refused."""
+
+    id: str
+    document: dict[str, Any] | None = None
+    arrays: Mapping[str, bytes] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class _Recording:
+    """A session of the oracle: its answers, every sampling step, the artifact and the step that it belongs to."""
+
+    observations: list[Observation] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    artifacts: list[bytes] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+
+class _RecordingRuntime(FollowingRuntime):
+    """The oracle's runtime, made to write down which artifact every sampling step used."""
+
+    def __init__(self, *arguments: Any, recording: _Recording, **named: Any) -> None:
+        self._recording, self._artifact = recording, b""
+        super().__init__(*arguments, forced={}, samples=recording.samples, **named)
+
+    def load_model(self, data: Buffer) -> None:
+        self._artifact = bytes(data)
+        super().load_model(data)
+
+    def _sample(self, generator_state: int) -> Choice:
+        choice = super()._sample(generator_state)
+        self._recording.artifacts.append(self._artifact)
+        self._recording.steps.append(len(self._recording.observations))
+        return choice
+
+
+@dataclass(frozen=True)
+class GoldenFiller:
+    """Compute and write the answers of a corpus. `info` is provenance for people; it is never hashed."""
+
+    corpus: Corpus
+    oracle: Oracle
+    opinion: SecondOpinion
+    info: Mapping[str, str]
+    rules: frozenset[str] = field(default_factory=lambda: frozenset(load_rules()))
+
+    def compute(self, identifier: str) -> Computed:
+        """Return what would be written for a case; whatever is wrong with it is a problem, not an exception."""
+        try:
+            golden = self.corpus.case(identifier)
+            return self._compute(golden, golden.case(self.corpus.artifact))
+        except GoldenError as error:
+            return Computed(identifier, problems=(Problem("", "", str(error)),))
+        except OSError as error:
+            return Computed(identifier, problems=(Problem("", "", f"{error.filename}: {error.strerror}"),))
+
+    def _compute(self, golden: GoldenCase, case: Case) -> Computed:
+        unknown = [rule for rule in golden.rules if rule not in self.rules]
+        problems = [Problem("", "rules", f"the contract has no rule {rule}") for rule in unknown]
+        try:
+            recording = self._record(case)
+        except HostMisuse as misuse:
+            text = f"the case does what the contract leaves undefined: {misuse}"
+            return Computed(golden.id, problems=(*problems, Problem("", "", text)))
+        observations = recording.observations
+        if observations[-1].stopped:
+            last = observations[-1]
+            problems.append(Problem(_place(len(observations) - 1, observations), last.kind, last.detail))
+            return Computed(golden.id, problems=tuple(problems))
+        if not golden.exact:
+            problems += _near_ties(recording, self.oracle)
+        found, witness = self._second_opinion(golden, case, observations)
+        problems += found
+        trace = SampleTrace(self.oracle.profile)
+        for step, sample in zip(recording.steps, recording.samples, strict=True):
+            trace.add(step, sample.choice, sample.logits)
+        info = {**self.info, "second_opinion": witness}
+        document = expectation_document(golden, case, observations, trace.documents, self.oracle.profile, info)
+        return Computed(golden.id, document, trace.arrays(), tuple(problems))
+
+    def _record(self, case: Case) -> _Recording:
+        recording = _Recording()
+
+        def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> _RecordingRuntime:
+            return _RecordingRuntime(profile, numerics, tracer, recording=recording, bind=self.oracle.bind)
+
+        observe(case, self.oracle.engine(runtime), self.oracle.profile, recording.observations)
+        return recording
+
+    def _second_opinion(
+        self, golden: GoldenCase, case: Case, observations: Sequence[Observation]
+    ) -> tuple[list[Problem], str]:
+        """Return what another program says against the oracle's answers, and who that was."""
+        if golden.opinion:
+            check = OPINIONS.get(golden.opinion)
+            if check is None:
+                text = f"expected one of {', '.join(OPINIONS)}, found {golden.opinion!r}"
+                return [Problem("", "opinion", text)], golden.opinion
+            objections = check(case, observations, self.opinion.fresh, self.oracle.profile)
+            found = [Problem(_place(item.step, observations), item.field, item.text) for item in objections]
+            return found, f"{golden.opinion}, {self.opinion.name}"
+        try:
+            theirs = observe(case, self.opinion.fresh(), self.oracle.profile)
+        except EngineError as error:
+            return [Problem("", "second opinion", str(error))], self.opinion.name
+        comparison = compare_observations(observations, theirs)
+        if comparison.first is None and not comparison.lost:
+            return [], self.opinion.name
+        if comparison.first is None:
+            lost = ", ".join(sorted(comparison.lost))
+            return [Problem("", "second opinion", f"it does not show {lost}")], self.opinion.name
+        place = _place(comparison.first.index, observations)
+        verdict, reason = judge(case, observations, theirs, comparison)
+        if verdict is Verdict.UNSUPPORTED:
+            text = f"{reason}; name an independent check in `opinion`: {', '.join(OPINIONS)}"
+            return [Problem(place, "second opinion", text)], self.opinion.name
+        return [
+            Problem(place, item.field, f"oracle {_shown(item.reference)}, second opinion {_shown(item.build)}")
+            for item in comparison.differences
+        ], self.opinion.name
+
+    # Files -----------------------------------------------------------------------------------------------------------
+
+    def write(self, computed: Computed) -> bool:
+        """Write the files of a case without problems, each as a whole; say whether any changed."""
+        folder = f"cases/{computed.id}/"
+        changed = False
+        for name in ARRAY_TYPES:
+            if name in computed.arrays:
+                changed |= self.corpus.write(folder + name, computed.arrays[name])
+            else:
+                changed |= self.corpus.remove(folder + name)
+        if not self._same_document(computed):
+            changed |= self.corpus.write(folder + "expect.json", disk_json(computed.document))
+        return changed
+
+    def _same_document(self, computed: Computed) -> bool:
+        """Say whether the stored answers are these, on disk as they should be; other provenance is no change."""
+        name = f"cases/{computed.id}/expect.json"
+        try:
+            data = self.corpus.read_if_there(name)
+            stored = None if data is None else parse_document(data, name)
+        except GoldenError:
+            return False
+        if not isinstance(stored, dict) or computed.document is None or data != disk_json(stored):
+            return False
+        return disk_json(_without_provenance(stored)) == disk_json(_without_provenance(computed.document))
+
+    def stored_differences(self, computed: Computed) -> Iterator[Problem]:
+        """Yield in what the files of a case differ from what was computed, by step and field."""
+        folder = f"cases/{computed.id}/"
+        try:
+            data = self.corpus.read_if_there(folder + "expect.json")
+            if data is None:
+                yield Problem("expect.json", "", "it does not exist; run refruntime fill")
+                return
+            stored = parse_document(data, folder + "expect.json")
+        except GoldenError as error:
+            yield Problem("", "", str(error))
+            return
+        yield from document_differences(stored, computed.document)
+        for name, type_ in ARRAY_TYPES.items():
+            old, new = self.corpus.read_if_there(folder + name), computed.arrays.get(name)
+            if old != new:
+                yield Problem(name, "", _array_difference(old, new, type_))
+
+
+def _without_provenance(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "_info"}
+
+
+def document_differences(stored: Any, computed: Any) -> Iterator[Problem]:
+    """Yield where two `expect.json` differ, comments aside: by step and field for the answers and the trace."""
+    if not isinstance(stored, dict) or not isinstance(computed, dict):
+        yield Problem("expect.json", "", f"stored {shown(stored)}, computed {shown(computed)}")
+        return
+    for key in _keys(stored, computed):
+        old, new = stored.get(key, _ABSENT), computed.get(key, _ABSENT)
+        if key not in ("steps", "samples") or not isinstance(old, list) or not isinstance(new, list):
+            yield from _leaves("", key, old, new)
+            continue
+        if len(old) != len(new):
+            yield Problem("", key, f"stored {len(old)} entries, computed {len(new)}")
+        for index, (before, after) in enumerate(zip(old, new, strict=False)):
+            yield from _leaves(f"{key.removesuffix('s')} {index}", "", before, after)
+
+
+def _leaves(place: str, path: str, old: Any, new: Any) -> Iterator[Problem]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in _keys(old, new):
+            below = f"{path}.{key}" if path else key
+            yield from _leaves(place, below, old.get(key, _ABSENT), new.get(key, _ABSENT))
+    elif old != new or type(old) is not type(new):
+        yield Problem(place, path, f"stored {_side(old)}, computed {_side(new)}")
+
+
+def _keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [key for key in sorted(old.keys() | new.keys()) if not key.startswith("_")]
+
+
+def _side(value: Any) -> str:
+    return "nothing" if value is _ABSENT else shown(value)
+
+
+def _array_difference(old: bytes | None, new: bytes | None, type_: str) -> str:
+    if old is None or new is None:
+        return "it does not exist" if old is None else "no token is drawn, so it should not exist"
+    before, after = parse_npy(old, type_), parse_npy(new, type_)
+    if before is None or after is None:
+        return "it is not an array of this format"
+    if before.size != after.size:
+        return f"stored {before.size} numbers, computed {after.size}"
+    places = np.flatnonzero(before.view("<u4") != after.view("<u4"))
+    return f"[{places[0]}]: stored {before[places[0]]!r}, computed {after[places[0]]!r}"
+
+
+def _near_ties(recording: _Recording, oracle: Oracle) -> list[Problem]:
+    """Return a problem for every decision that float32 cannot tell."""
+    problems = []
+    start = 0
+    for artifact, group in groupby(recording.artifacts):
+        stop = start + len(list(group))
+        exact = oracle.bind(artifact, oracle.profile, oracle.exact).transformer
+        decisions = measure_decisions(recording.samples[start:stop], exact, start)
+        problems += [_tie(decision, recording) for decision in decisions if decision.near_tie]
+        start = stop
+    return problems
+
+
+def _tie(decision: Decision, recording: _Recording) -> Problem:
+    token = recording.samples[decision.sample].taken
+    text = (
+        f"a near tie: sample {decision.sample}, token {token}: margin {decision.margin:.3g}, band {decision.band:.3g}; "
+        "if no order of additions can change these logits, say why in `exact`"
+    )
+    return Problem(_place(recording.steps[decision.sample], recording.observations), decision.name, text)
+
+
+def _place(index: int, observations: Sequence[Observation]) -> str:
+    return f"step {index} {describe(observations[index].step)}" if index < len(observations) else f"step {index}"
+
+
+def _shown(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else shown(value)

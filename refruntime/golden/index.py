@@ -1,0 +1,148 @@
+"""`INDEX.json`: every case and model with its hash, and the tables of the contract (golden/FORMAT.md, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from refruntime.contract.exports import EXPORTS, Export
+from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile, ProfileError
+from refruntime.contract.rules import load_rules
+from refruntime.contract.status import Status
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document
+from refruntime.golden.values import ARRAY_TYPES, FORMAT_VERSION, bytes_hash, json_hash, json_integer
+
+INDEX: Final = "INDEX.json"
+KEYS: Final = (
+    "format",
+    "contract",
+    "profile",
+    "statuses",
+    "exports",
+    "diagnostics",
+    "cases",
+    "models",
+    "rules",
+    "root",
+)
+
+
+def contract_tables(profile: Profile) -> dict[str, Any]:
+    """Return the part of the index that follows from contract and profile."""
+    names = dict(profile.diagnostic_names)
+    return {
+        "format": FORMAT_VERSION,
+        "contract": CONTRACT_VERSION,
+        "profile": {
+            "fingerprint": profile.fingerprint,
+            "options": {key: _json_option(key, value) for key, value in profile.choices().items()},
+        },
+        "statuses": {status.name: int(status) for status in Status},
+        "exports": {
+            export.name: {"parameters": list(export.wasm_parameters), "result": result_kind(export)}
+            for export in EXPORTS
+        },
+        "diagnostics": {name: names.get(name, name) for name in DIAGNOSTIC_NAMES},
+        "rules": {identifier: json_hash(rule.text) for identifier, rule in load_rules().items()},
+    }
+
+
+def result_kind(export: Export) -> str:
+    """Return what a consumer does with the result of an export."""
+    if export.returns_status:
+        return "status"
+    return "pointer" if "*" in export.result else "value" if export.result else "none"
+
+
+def _json_option(key: str, value: Any) -> Any:
+    """Return a profile value as the golden format holds it."""
+    if isinstance(value, int):
+        return json_integer(value)
+    if key == "DG-3":
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def profile_of(index: Mapping[str, Any]) -> Profile:
+    """Return the profile that an index names, recomputed from its options. GoldenError."""
+    try:
+        return Profile.from_choices(index["profile"]["options"])
+    except (ProfileError, TypeError) as error:
+        raise GoldenError(INDEX, "$.profile.options", "a contract profile", str(error)) from None
+
+
+def case_entry(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
+    """Return the entry of a case as its files are now, None while it has no answers. GoldenError."""
+    golden = corpus.case(identifier)
+    expect = corpus.read_if_there(f"cases/{identifier}/expect.json")
+    if expect is None:
+        return None
+    arrays = {name: corpus.read_if_there(f"cases/{identifier}/{name}") for name in ARRAY_TYPES}
+    return {
+        "case": golden.hash,
+        "expect": json_hash(parse_document(expect, f"cases/{identifier}/expect.json")),
+        "arrays": {name: bytes_hash(data) for name, data in arrays.items() if data is not None},
+        "rules": list(golden.rules),
+    }
+
+
+def _entry_or_none(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
+    try:
+        return case_entry(corpus, identifier)
+    except GoldenError:  # whoever reads the case is told
+        return None
+
+
+def model_entries(corpus: Corpus) -> dict[str, dict[str, Any]]:
+    """Return the entry of every artifact below `models/`."""
+    names = sorted(path.name for path in (corpus.root / "models").iterdir() if path.is_file())
+    artifacts = [name for name in names if not name.startswith(".") and not name.endswith((".json", ".md"))]
+    data = {f"models/{name}": corpus.artifact(f"models/{name}") for name in artifacts}
+    return {name: {"bytes": len(artifact), "sha256": bytes_hash(artifact)} for name, artifact in data.items()}
+
+
+def with_root(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the index with its root hash, made of all that it holds otherwise."""
+    rest = {key: value for key, value in index.items() if key != "root"}
+    return {**rest, "root": json_hash(rest)}
+
+
+def build_index(corpus: Corpus, profile: Profile) -> dict[str, Any]:
+    """Return the index of a corpus as its files are now; cases that are broken or not filled yet are left out."""
+    entries = {identifier: _entry_or_none(corpus, identifier) for identifier in corpus.ids()}
+    cases = {identifier: entry for identifier, entry in entries.items() if entry is not None}
+    return with_root({**contract_tables(profile), "cases": cases, "models": model_entries(corpus)})
+
+
+def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
+    """Read an index: keys and types are checked, contents are not trusted. GoldenError."""
+    document = parse_document(data, INDEX)
+    root = Node(document, INDEX)
+    fields = root.object(KEYS)
+    if fields["format"].value != FORMAT_VERSION or isinstance(fields["format"].value, bool):
+        fields["format"].fail(str(FORMAT_VERSION))
+    fields["contract"].string()
+    profile = fields["profile"].object(("fingerprint", "options"))
+    profile["fingerprint"].string()
+    profile["options"].members()
+    for node in fields["statuses"].members().values():
+        node.count()
+    for node in fields["exports"].members().values():
+        export = node.object(("parameters", "result"))
+        for parameter in export["parameters"].items():
+            parameter.one_of(("i32", "i64", "f32"))
+        export["result"].one_of(("status", "pointer", "value", "none"))
+    for node in (*fields["diagnostics"].members().values(), *fields["rules"].members().values(), fields["root"]):
+        node.string()
+    for node in fields["cases"].members().values():
+        entry = node.object(("case", "expect", "arrays", "rules"))
+        for text in (entry["case"], entry["expect"], *entry["arrays"].members().values(), *entry["rules"].items()):
+            text.string()
+    for node in fields["models"].members().values():
+        model = node.object(("bytes", "sha256"))
+        model["bytes"].count()
+        model["sha256"].string()
+    if form:
+        check_disk_form(data, document, INDEX)
+    return {key: node.value for key, node in fields.items()}

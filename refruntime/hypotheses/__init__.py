@@ -1,0 +1,1 @@
+"""What else would explain a difference: the catalogue, attempts, gaps of the contract."""

@@ -1,0 +1,1 @@
+"""Known faults of builds, one module for each topic."""

@@ -1,0 +1,1 @@
+"""What a page did with its build, recorded there and judged here."""

@@ -1,0 +1,269 @@
+"""Words that move: token by token, back, aside; and those that change what the next token is drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number, optional_count
+from refruntime.repl.words.word import Answer, Family, Place, Position, Word, no_progress
+from refruntime.session.session import Session
+from refruntime.session.state import SessionError, Taken
+from refruntime.show.text import count, decimal, named, row
+from refruntime.show.visible import quoted
+
+if TYPE_CHECKING:
+    from refruntime.repl.desk import Desk
+
+SHOWN_TOKENS: Final = 16
+SHOWN_TEXT: Final = 400
+
+
+def prompt(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Begin a generation with text, or with ids."""
+    if not arguments:
+        raise WrongWord('expected a text, such as: prompt "Once upon a time", or ids=1,2,3')
+    session = position.place.present
+    if len(arguments) == 1 and not arguments[0].quoted and arguments[0].text.startswith("ids="):
+        begun = session.prompt(_ids(arguments[0].text.removeprefix("ids="), session))
+    else:
+        begun = session.prompt(b" ".join(argument.raw for argument in arguments))
+    with desk.progress(f"reading {len(begun.ids)} ids", None):
+        logits = begun.next_logits
+    document = {"prompt_ids": list(begun.state.prompt_ids), "vocabulary": int(logits.size)}
+    shown = [row("prompt", f"{len(begun.ids)} ids: {_shortened(begun.ids)}")]
+    return Answer(position.at(Place.of(begun, position.place)), document, shown)
+
+
+def _ids(text: str, session: Session) -> list[int]:
+    last = session.subject.tokenizer.vocab_size - 1
+    return [integer(part, "an id", 0, last) for part in text.split(",")]
+
+
+def _shortened(ids: Sequence[int]) -> str:
+    shown = " ".join(map(str, ids[:SHOWN_TOKENS]))
+    return shown + (f" .. {ids[-1]}" if len(ids) > SHOWN_TOKENS else "")
+
+
+def step(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Sample tokens; fewer where a stop token or the end of the context comes first."""
+    times = optional_count(arguments, "COUNT", 1)
+    place = position.place
+    begun = place.present
+    taken = []
+    with desk.progress("sampling", times) if times > 1 else no_progress("sampling") as advance:
+        for done in range(times):
+            if done and place.present.finished:
+                break
+            place = Place.of(place.present.step(), place)
+            taken.append(place.present.last)
+            advance(1)
+    return _after_tokens(position.at(place), taken, begun)
+
+
+def force(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Let the sampler choose, then take another token."""
+    if len(arguments) != 1:
+        raise WrongWord('expected one token: an id such as 116, or text in quotes such as " dragon"')
+    place = position.place
+    forced = place.present.force(token_of(place.present, arguments[0]))
+    return _after_tokens(position.at(Place.of(forced, place)), [forced.last], place.present)
+
+
+def token_of(session: Session, argument: Argument) -> int:
+    """Return the id that an argument names: a number that is not quoted, or the text of exactly one token."""
+    text = argument.text
+    if not argument.quoted and text.isascii() and text.isdigit():
+        return session.token_id(int(text))
+    return session.token_id(argument.raw)
+
+
+def _after_tokens(position: Position, taken: Sequence[Taken], before: Session) -> Answer:
+    session = position.place.present
+    shown: list[RenderableType] = []
+    if len(taken) > SHOWN_TOKENS:
+        shown.append(row("tokens", f"{len(taken)}, of which the last {SHOWN_TOKENS} follow"))
+    shown += [_token_line(session, each) for each in taken[-SHOWN_TOKENS:]]
+    shown.append(row("text", _tail(session)))
+    if session.finished:
+        shown.append(row("finished", session.finished))
+    if session.state.unspeakable and not before.state.unspeakable:
+        shown.append(row("note", (f"from here on no call of a host leads: {session.state.unspeakable}", "yellow")))
+    document = {
+        "tokens": [token_document(session, each) for each in taken],
+        "text": session.text.hex(),
+        "finished": session.finished,
+        "unspeakable": session.state.unspeakable,
+    }
+    return Answer(position, document, shown)
+
+
+def token_document(session: Session, taken: Taken) -> dict[str, Any]:
+    """Return a taken token as plain values."""
+    return {
+        "position": taken.position,
+        "token": taken.token,
+        "bytes": session.subject.tokenizer.decode([taken.token]).hex(),
+        "sampler_token": taken.choice.token,
+        "forced": taken.forced,
+        "owner": taken.owner,
+        "greedy": taken.choice.greedy_reason,
+        "logit": float(taken.logits[taken.token]),
+    }
+
+
+def _token_line(session: Session, taken: Taken) -> RenderableType:
+    choice, tokenizer = taken.choice, session.subject.tokenizer
+    how = f"logit {decimal(taken.logits[taken.token])}"
+    if taken.forced:
+        how = f"forced; the sampler chose {named(tokenizer, choice.token, 24)}"
+    elif choice.pick is not None and choice.cut is not None and choice.draw is not None:
+        how += f", coin {decimal(choice.draw.unit)}, candidate {choice.pick.index + 1} of {choice.cut.kept}"
+    else:
+        how += f", greedy: {choice.greedy_reason}"
+    style = "bold yellow" if taken.forced else "bold green"
+    return row(f"{taken.position}", (named(tokenizer, taken.token, 24), style), f"  {how}")
+
+
+def _tail(session: Session) -> str:
+    text = session.text
+    return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
+
+
+def set_sampling(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Change sampling values and keep the others; without arguments show them."""
+    session = position.place.present
+    if arguments:
+        session = session.set(**sampling_values(named_values(arguments)))
+        position = position.at(Place.of(session, position.place))
+    sampling = session.state.sampling
+    values = {
+        "temperature": float(sampling.temperature),
+        "top_k": sampling.top_k,
+        "top_p": float(sampling.top_p),
+        "seed": sampling.seed,
+    }
+    text = f"temperature {decimal(sampling.temperature)}, top_k {sampling.top_k}, "
+    text += f"top_p {decimal(sampling.top_p)}, seed {sampling.seed}"
+    shown = [row("sampling", text)]
+    if arguments and session.state.taken:
+        shown.append(row("note", "the next tokens are calls of generate_next_token, with its own generator (NT-4)"))
+    return Answer(position, {"sampling": values, "owner": session.state.owner}, shown)
+
+
+def sampling_values(values: dict[str, str]) -> dict[str, Any]:
+    """Read sampling values. WrongWord for another name, or a value that is no number."""
+    read: dict[str, Any] = {}
+    for name, text in values.items():
+        if name in ("temperature", "top_p"):
+            read[name] = number(text, name)
+        elif name in ("top_k", "seed"):
+            read[name] = integer(text, name)
+        else:
+            raise WrongWord(f"unknown value {name!r}; expected temperature, top_k, top_p or seed")
+    return read
+
+
+# Back and aside ------------------------------------------------------------------------------------------------------
+
+
+def back(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Go back by tokens, calls and words that changed something."""
+    times = optional_count(arguments, "COUNT", 1)
+    place = position.place
+    for done in range(times):
+        if place.before is None:
+            raise SessionError(f"there {'is' if done == 1 else 'are'} only {done} to go back; expected at most that")
+        place = place.before
+    return Answer(position.at(place), _where(position.at(place)), [_here(place)])
+
+
+def branch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Go on from here on a new branch; the one left stays as it is."""
+    if len(arguments) > 1:
+        raise WrongWord("expected one name")
+    taken = {position.branch, *position.branches}
+    name = (
+        arguments[0].text
+        if arguments
+        else next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
+    )
+    if not name:
+        raise WrongWord("expected a name")
+    if name in taken:
+        raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
+    parked = {**position.branches, position.branch: position.place}
+    return _switched(Position(position.place, name, parked))
+
+
+def switch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Go to a branch, where it was left."""
+    if len(arguments) != 1:
+        raise WrongWord("expected the name of a branch; `branches` lists them")
+    name = arguments[0].text
+    if name == position.branch:
+        return _switched(position)
+    if name not in position.branches:
+        known = ", ".join([position.branch, *position.branches])
+        raise WrongWord(f"there is no branch {name!r}; expected one of {known}")
+    parked = {**position.branches, position.branch: position.place}
+    return _switched(Position(parked.pop(name), name, parked))
+
+
+def _switched(position: Position) -> Answer:
+    return Answer(position, _where(position), [row("branch", position.branch), _here(position.place)])
+
+
+def branches(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """List the branches."""
+    if arguments:
+        raise WrongWord("expected no arguments")
+    places = {position.branch: position.place, **position.branches}
+    shown = [
+        row(
+            name,
+            (_text_of(place), "bold" if name == position.branch else ""),
+            "  (here)" if name == position.branch else "",
+        )
+        for name, place in sorted(places.items())
+    ]
+    ids = {name: [] if place.session is None else list(place.session.ids) for name, place in places.items()}
+    return Answer(position, {"branch": position.branch, "branches": ids}, shown)
+
+
+def _where(position: Position) -> dict[str, Any]:
+    session = position.place.session
+    state = {} if session is None else {**session.to_dict(), "text": session.text.hex()}
+    return {"branch": position.branch, "calls": len(position.place.script), **state}
+
+
+def _text_of(place: Place) -> str:
+    if place.session is None:
+        return place.absent
+    if not place.session.state.prompt_ids and not place.session.state.taken:
+        return "an empty context"
+    return f"{count(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
+
+
+def _here(place: Place) -> RenderableType:
+    return row("here", _text_of(place)) if place.session is not None else Text(place.absent)
+
+
+MOVES: Final = Family(
+    "Moving",
+    (
+        Word("prompt", "TEXT | ids=1,2,3", "begin a generation", 'prompt "Once upon a time"', prompt),
+        Word("step", "[COUNT]", "sample the next tokens", "step 5", step),
+        Word("force", "TOKEN", "take this token, whatever the sampler chooses", 'force " dragon"', force, "token"),
+        Word(
+            "set", "[NAME=VALUE ..]", "change sampling values", "set temperature=0.8 top_k=40", set_sampling, "sampling"
+        ),
+        Word("back", "[COUNT]", "go back, exactly", "back 2", back),
+        Word("branch", "[NAME]", "go on from here on a new branch", "branch colder", branch),
+        Word("branches", "", "list the branches", "branches", branches),
+        Word("switch", "NAME", "go to another branch", "switch main", switch, "branch"),
+    ),
+)

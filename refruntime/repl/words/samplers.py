@@ -1,0 +1,56 @@
+"""The word that asks the samplers of other runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number
+from refruntime.repl.words.word import Answer, Family, Position, Word
+from refruntime.samplers.catalogue import CHAINS
+from refruntime.samplers.explain import Explanation, explain_session, explanation_shown
+from refruntime.show.text import row
+
+if TYPE_CHECKING:
+    from refruntime.repl.desk import Desk
+
+NAMES: Final = ("ids", "min_p")
+
+
+def samplers(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    """Say which runtime's sampler explains the sampled tokens, or others in their place."""
+    values = named_values(arguments)
+    for name in values:
+        if name not in NAMES:
+            raise WrongWord(f"expected {' or '.join(f'{each}=' for each in NAMES)}, found {name!r}")
+    ids = [integer(each, "ids", 0) for each in values["ids"].split(",")] if "ids" in values else None
+    min_p = number(values.get("min_p", "0"), "min_p")
+    explanation = explain_session(position.place.present, ids, min_p=min_p)
+    return Answer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
+
+
+def _notes(explanation: Explanation) -> list[RenderableType]:
+    """Return what the first chain draws with, and what its runtime leaves open."""
+    best = explanation.chains[0]
+    lines: list[RenderableType] = [row("generator", f"{best.chain}: {best.generator}")]
+    chain = CHAINS.get(best.chain)
+    if chain is not None and chain.open:
+        lines.append(row("open", chain.open))
+    return [Text(""), *lines]
+
+
+SAMPLERS: Final = Family(
+    "Other samplers",
+    (
+        Word(
+            "samplers",
+            "[ids=1,2,3] [min_p=P]",
+            "which runtime's sampler explains the tokens so far, or others",
+            "samplers ids=1,2,3",
+            samplers,
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The sampler chains of other runtimes."""

@@ -1,0 +1,233 @@
+"""Which runtime's sampler explains a text: the same logits and settings under every chain, token by token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
+
+from refruntime.contract.profile import Profile
+from refruntime.samplers.catalogue import CHAINS
+from refruntime.samplers.chain import Chain, Run, Settings
+from refruntime.samplers.contract import contract_chain
+from refruntime.samplers.stages import Float32
+from refruntime.session.state import SessionError
+from refruntime.show.text import as_string, plain_table
+
+if TYPE_CHECKING:
+    from refruntime.session.session import Session
+
+CONTRACT: Final = "TinyRustLM"
+"""Name of the contract's own sampler among the chains."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What one chain says of each token: its probability, the stage that cut it, what the chain itself would draw.
+
+    `refused` says why the chain cannot be asked. `drawn` is None where its generator is not repeated.
+    """
+
+    chain: str
+    order: tuple[str, ...]
+    refused: str = ""
+    tokens: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    cut_by: tuple[str, ...] = ()
+    intervals: tuple[tuple[float, float] | None, ...] = ()
+    drawn: tuple[int, ...] | None = None
+    generator: str = ""
+
+    @property
+    def possible(self) -> bool:
+        """Say whether every token can be drawn."""
+        return not self.refused and not any(self.cut_by)
+
+    @property
+    def reproduced(self) -> int | None:
+        """Return how many tokens the chain's own generator draws before the first other one; None if it is unknown."""
+        if self.drawn is None:
+            return None
+        same = [ours == theirs for ours, theirs in zip(self.drawn, self.tokens, strict=True)]
+        return same.index(False) if False in same else len(same)
+
+    @property
+    def log_probability(self) -> float:
+        """Return the sum of the natural logarithms of the probabilities, -infinity for an impossible text."""
+        return math.fsum(map(math.log, self.probabilities)) if self.possible else -math.inf
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "chain": self.chain,
+            "order": list(self.order),
+            "refused": self.refused,
+            "possible": self.possible,
+            "log_probability": self.log_probability,
+            "tokens": list(self.tokens),
+            "probabilities": list(self.probabilities),
+            "cut_by": list(self.cut_by),
+            "intervals": [None if each is None else list(each) for each in self.intervals],
+            "drawn": None if self.drawn is None else list(self.drawn),
+            "generator": self.generator,
+        }
+
+    def verdict(self) -> str:
+        """Say in words what the chain makes of the tokens."""
+        count = len(self.tokens)
+        every = "the token" if count == 1 else f"all {count} tokens"
+        if self.refused:
+            return self.refused
+        if not self.possible:
+            place = next(index for index, name in enumerate(self.cut_by) if name)
+            return f"impossible: {self.cut_by[place]} cuts token {self.tokens[place]}" + (
+                f" at step {place}" if count > 1 else ""
+            )
+        if self.reproduced is None:
+            return f"can draw {every}; its generator is not repeated"
+        if self.reproduced == count:
+            return f"draws {every} with this seed"
+        drawn = self.drawn[self.reproduced] if self.drawn is not None else ""
+        where = f" at step {self.reproduced}" if count > 1 else ""
+        return f"can draw {every}, but with this seed draws {drawn}{where}"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Every chain's word on a text, the best explanation first; `print` shows them."""
+
+    settings: Settings
+    chains: tuple[Explained, ...]
+
+    def __getitem__(self, name: str) -> Explained:
+        """Return what the chain of this name says."""
+        return next(each for each in self.chains if each.chain == name)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return everything as plain values."""
+        settings = {name: getattr(self.settings, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+        return {"settings": settings, "chains": [each.to_dict() for each in self.chains]}
+
+    def __str__(self) -> str:
+        """Show the chains one below the other in plain text."""
+        return as_string(explanation_shown(self))
+
+    def __repr__(self) -> str:
+        """Show the chains in plain text, as an interactive Python shows them."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Show the chains in a notebook."""
+        from refruntime.show.html import explanation_html
+
+        return explanation_html(self)
+
+
+def chains_of(names: Sequence[str] | None = None, profile: Profile | None = None) -> tuple[Chain, ...]:
+    """Return chains by name, all of them without names. SessionError for an unknown one."""
+    every: dict[str, Chain] = {CONTRACT: contract_chain(profile), **CHAINS}
+    for name in names or ():
+        if name not in every:
+            raise SessionError(f"there is no chain {name!r}; expected one of {', '.join(every)}")
+    return tuple(every[name] for name in (every if names is None else names))
+
+
+def explain(
+    logits: Float32,
+    settings: Settings,
+    tokens: Sequence[int],
+    chains: Sequence[str] | None = None,
+    profile: Profile | None = None,
+    drawn_before: int = 0,
+) -> Explanation:
+    """Say which chain explains `tokens`, each drawn from its row of logits: [V] for one token or [T, V].
+
+    Generators begin with the seed of `settings` and have made `drawn_before` draws. SessionError for tokens that the
+    logits do not have, or another number of them.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    if len(tokens) != rows.shape[0] or not tokens:
+        raise SessionError(f"there are {rows.shape[0]} rows of logits and {len(tokens)} tokens; expected one for each")
+    for token in tokens:
+        if not 0 <= token < rows.shape[1]:
+            raise SessionError(f"there is no token {token}; expected 0 .. {rows.shape[1] - 1}")
+    said = [_explained(chain, rows, settings, tokens, drawn_before) for chain in chains_of(chains, profile)]
+    return Explanation(settings, tuple(sorted(said, key=_place)))
+
+
+def _place(said: Explained) -> tuple[bool, bool, float]:
+    exact = said.possible and said.reproduced == len(said.tokens)
+    return not exact, not said.possible, -said.log_probability
+
+
+def _explained(chain: Chain, rows: Float32, settings: Settings, tokens: Sequence[int], before: int) -> Explained:
+    try:
+        runs = [chain.run(row, settings) for row in rows]
+    except SessionError as error:
+        return Explained(chain.name, chain.stages, str(error), tuple(tokens), generator=chain.generator)
+    pairs = list(zip(runs, tokens, strict=True))
+    return Explained(
+        chain.name,
+        tuple(name for name, _ in runs[0].stages),
+        tokens=tuple(tokens),
+        probabilities=tuple(run.probability(token) for run, token in pairs),
+        cut_by=tuple(run.cut_by(token) for run, token in pairs),
+        intervals=tuple(run.interval(token) for run, token in pairs),
+        drawn=_drawn(chain, runs, settings, before),
+        generator=chain.generator,
+    )
+
+
+def _drawn(chain: Chain, runs: Sequence[Run], settings: Settings, before: int) -> tuple[int, ...] | None:
+    if all(run.greedy for run in runs):
+        return tuple(int(run.candidates.ids[0]) for run in runs)
+    if chain.units is None:
+        return None
+    units = islice(chain.units(settings.seed), before, None)
+    return tuple(int(run.candidates.ids[0]) if run.greedy else run.token(next(units)) for run in runs)
+
+
+def explain_session(
+    session: Session, tokens: Sequence[int] | None = None, chains: Sequence[str] | None = None, min_p: float = 0.0
+) -> Explanation:
+    """Say which chain explains the sampled tokens of a session, or others in their place: `tokens`, one for each.
+
+    Logits are those that the session had at each step, so other tokens have to be forced there for a text to count.
+    SessionError if the settings changed on the way, or tokens were drawn with another generator in between.
+    """
+    taken = session.state.taken
+    if not taken:
+        raise SessionError("no token was sampled yet; `step` samples one")
+    first = taken[0]
+    if any((each.sampling, each.owner) != (first.sampling, first.owner) for each in taken):
+        raise SessionError("the sampling values changed between these tokens; one set of them is needed")
+    sampling = first.sampling
+    settings = Settings(
+        _shortest(sampling.temperature), sampling.top_k, _shortest(sampling.top_p), min_p, sampling.seed
+    )
+    observed = [each.token for each in taken] if tokens is None else list(tokens)
+    rows = np.stack([each.logits for each in taken])
+    return explain(rows, settings, observed, chains, session.subject.profile, first.generator.draws)
+
+
+def _shortest(value: np.float32) -> float:
+    """Return the number that a person wrote: 0.8, not the nearest float32, which other runtimes read otherwise."""
+    return float(str(np.float32(value)))
+
+
+def explanation_shown(explanation: Explanation) -> list[RenderableType]:
+    """Return the chains for terminals: what each says, and below it the order of its stages."""
+    said = plain_table(("sampler", False), ("probability", True), ("verdict", False))
+    orders = plain_table(("sampler", False), ("order", False))
+    for each in explanation.chains:
+        share = f"{math.exp(each.log_probability):.4g}" if each.possible else ""
+        said.add_row(*map(Text, (each.chain, share, each.verdict())))
+        if not each.refused:
+            orders.add_row(*map(Text, (each.chain, " > ".join(each.order))))
+    return [said, Text(""), orders]

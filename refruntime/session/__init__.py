@@ -1,0 +1,1 @@
+"""Stepping, history, why and what-if, as data."""

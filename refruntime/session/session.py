@@ -1,0 +1,386 @@
+"""A debugging session as a value: every word gives a new session, and the old one stays what it was.
+
+    session = Session("stories.gguf").set(temperature=0.8, top_k=40).prompt("Once upon a time")
+    session = session.step(5)
+    print(session.why())
+    other = session.back(2).force(" dragon").step(10)
+
+A session says what a host could have done: `prompt` and `step` are the export `generate` one token at a time, with its
+fresh generator (GEN-7); after `set` in the middle, or after the generation ended, `step` is `generate_next_token` with
+the runtime-owned generator (NT-4). What no export can do, such as `force`, goes on as if one could; `state.unspeakable`
+then says what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
+from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Load, Step
+from refruntime.contract.profile import Profile
+from refruntime.numerics import Numerics
+from refruntime.runtime import DEFAULT_GENERATOR_SEED, check_prompt_length
+from refruntime.sampling import SamplingConfig, sample
+from refruntime.session.generator import Generator
+from refruntime.session.numbers import real, whole
+from refruntime.session.prefix_cache import Float32, Workbench
+from refruntime.session.state import (
+    Owner,
+    SessionError,
+    State,
+    Subject,
+    Taken,
+    anew,
+    begins_call,
+    called,
+    configured,
+    encode_prompt,
+    finished,
+    generated_ids,
+    tokens_of,
+    unspeakable_text,
+    unspeakable_token,
+    waits,
+)
+from refruntime.session.what_if import WhatIf, what_if
+from refruntime.session.why import Why
+from refruntime.show.visible import quoted
+
+
+class Session:
+    """A state of a generation and the way that led to it; see the module's text for an example.
+
+    Sessions are never changed. Two sessions with the same words behind them have the same bits.
+    """
+
+    def __init__(
+        self, model: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32", name: str = "model"
+    ) -> None:
+        opened = open_model(model, profile, numerics)
+        bench = Workbench(opened.transformer)
+        subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
+        runtime = Generator.fresh(DEFAULT_GENERATOR_SEED, opened.profile)  # PR-4
+        self._fill(subject, State(runtime_generator=runtime, script=(Load(name),)), None)
+
+    def _fill(self, subject: Subject, state: State, before: Session | None) -> None:
+        self.subject, self.state, self.before = subject, state, before
+
+    @classmethod
+    def of(cls, subject: Subject, state: State, before: Session | None = None) -> Self:
+        """Return a session in a given state; for tools that come from elsewhere than a prompt."""
+        made = cls.__new__(cls)
+        made._fill(subject, state, before)
+        return made
+
+    def _then(self, **changes: Any) -> Self:
+        return type(self).of(self.subject, replace(self.state, **changes), self)
+
+    # Words that lead on ------------------------------------------------------------------------------------------
+
+    def set(
+        self,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Change the sampling configuration and keep what is not named (SC-1 .. SC-3). InvalidLength for a bad value.
+
+        Before the first token this is as if it had been set before the prompt. Later, the next steps are calls of
+        `generate_next_token`, whose generator is reseeded as the profile says.
+        """
+        old, profile = self.state.sampling, self.subject.profile
+        sampling = SamplingConfig.validated(
+            float(old.temperature) if temperature is None else real("temperature", temperature),
+            old.top_k if top_k is None else whole("top_k", top_k),
+            float(old.top_p) if top_p is None else real("top_p", top_p),
+            old.seed if seed is None else whole("seed", seed),
+        )
+        fresh = Generator.fresh(sampling.seed, profile)
+        runtime = fresh if profile.sampling_config_reseeds == "yes" else self.state.runtime_generator
+        step = configured(sampling)
+        if self.state.taken:
+            unspeakable = self._unspeakable_continuation()
+            return self._then(
+                sampling=sampling,
+                runtime_generator=runtime,
+                owner="runtime",
+                script=self.state.script if unspeakable else (*self.state.script, step),
+                unspeakable=unspeakable,
+            )
+        begun = bool(self.state.prompt_ids)
+        script = list(self.state.script)
+        if not self.state.unspeakable:
+            script.insert(len(script) - waits(self.state), step)
+        return self._then(
+            sampling=sampling,
+            runtime_generator=runtime,
+            generate_generator=fresh if begun else None,
+            script=tuple(script),
+        )
+
+    def prompt(self, prompt: Prompt) -> Self:
+        """Begin a generation: text (BOS as the model says, GEN-2) or ids, which no export takes.
+
+        Statuses 2, 3, 11, 13 are raised by name (GEN-1 .. GEN-3).
+        """
+        subject, state = self.subject, self.state
+        fresh = Generator.fresh(state.sampling.seed, subject.profile)
+        script, unspeakable = called(state), state.unspeakable
+        if unspeakable and (again := anew(subject, state)):
+            script, unspeakable = again, ""
+        if isinstance(prompt, str | bytes):
+            raw = raw_bytes(prompt)
+            ids = encode_prompt(subject, raw)
+            script = (*script, Generate(raw, 0))
+        else:
+            ids = checked_ids(prompt, subject.tokenizer.vocab_size)
+            unspeakable = "the prompt was given as ids, which no export takes"
+        check_prompt_length(ids, subject.bench.capacity)
+        return self._then(
+            prompt_ids=tuple(ids),
+            taken=(),
+            owner="generate",
+            generate_generator=fresh,
+            script=script,
+            unspeakable=unspeakable,
+        )
+
+    def step(self, count: int = 1) -> Self:
+        """Sample tokens; fewer than `count` where a stop token or the end of the context comes first."""
+        session = self
+        for done in range(whole("count", count, 0)):
+            if done and session.finished:
+                break
+            session = session._sampled(None)
+        return session
+
+    def force(self, token: int | str | bytes) -> Self:
+        """Let the sampler choose, then take `token` instead: an id, or text that is exactly one token.
+
+        The generator advances as it would have, so later draws are those of a build that chose this token.
+        """
+        return self._sampled(self.token_id(token))
+
+    def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
+        state, subject = self.state, self.subject
+        owner = state.owner if owner is None else owner
+        reason = self._finished(owner)
+        if reason:
+            raise SessionError(f"{reason}; `back`, `prompt` or `next` leads on")
+        generator = state.generate_generator if owner == "generate" else state.runtime_generator
+        if generator is None:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        logits = self.next_logits
+        choice = sample(logits, state.sampling, generator.state, subject.profile)
+        after = generator.after(choice.generator_state, choice.draw is not None)
+        taken = Taken(
+            choice.token if forced is None else forced,
+            choice,
+            logits,
+            state.sampling,
+            generator,
+            owner,
+            self.position,
+            forced is not None,
+        )
+        unspeakable = "a token was forced, which no export does"
+        if not taken.forced:
+            unspeakable = self._unspeakable_continuation() if owner == "runtime" else state.unspeakable
+        if owner == "runtime" and not unspeakable:
+            unspeakable = unspeakable_token(subject, (*state.taken, taken))
+        generators = {f"{owner}_generator": after}
+        if begins_call(subject, state, owner):
+            generators["runtime_generator"] = Generator.fresh(state.sampling.seed, subject.profile)
+        return self._then(
+            taken=(*state.taken, taken),
+            owner=owner,
+            script=state.script if unspeakable else self._script_after_token(owner),
+            unspeakable=unspeakable,
+            **generators,
+        )
+
+    def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
+        script = self.state.script
+        last = script[-1]
+        if owner == "generate" and isinstance(last, Generate):
+            return (*script[:-1], Generate(last.prompt, last.max_new_tokens + 1))
+        return (*script, NEXT_TOKEN)
+
+    def _unspeakable_continuation(self) -> str:
+        """Say why no call goes on behind the last token of a `generate`, empty if one does or none has to."""
+        state = self.state
+        return state.unspeakable or (unspeakable_text(self.subject, state) if state.owner == "generate" else "")
+
+    def next(self, count: int = 1) -> Self:
+        """Call `generate_next_token`: from now on the runtime-owned generator draws (NT-4), also after a stop token."""
+        if not self.state.taken:
+            raise SessionError("there is no generation to continue (NT-2); `prompt` and `step` begin one")
+        session = self
+        for _ in range(whole("count", count, 0)):
+            session = session._sampled(None, "runtime")
+        return session
+
+    def reset(self) -> Self:
+        """Clear the context as `reset_context` does; model and sampling configuration stay (ST-5)."""
+        state, profile = self.state, self.subject.profile
+        reseeded = Generator.fresh(state.sampling.seed, profile)
+        return self._then(
+            prompt_ids=(),
+            taken=(),
+            owner="generate",
+            generate_generator=None,
+            runtime_generator=reseeded if profile.generator_on_reset == "reseeded" else state.runtime_generator,
+            script=state.script if state.unspeakable else (*called(state), RESET),
+        )
+
+    def back(self, count: int = 1) -> Session:
+        """Return the session as it was `count` words or tokens ago."""
+        session: Session = self
+        for done in range(whole("count", count, 0)):
+            if session.before is None:
+                raise SessionError(f"there are only {done} steps to go back; expected at most that many")
+            session = session.before
+        return session
+
+    def branch(self) -> Self:
+        """Return this session itself: sessions never change, so a name is all that a branch needs."""
+        return self
+
+    # What can be asked -------------------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Return every id in the context: prompt and taken tokens without stop tokens."""
+        return (*self.state.prompt_ids, *self.generated_ids)
+
+    @property
+    def position(self) -> int:
+        """Return the position that the next token is for."""
+        return len(self.ids)
+
+    @property
+    def generated_ids(self) -> tuple[int, ...]:
+        """Return the taken ids without stop tokens."""
+        return generated_ids(self.subject, self.state)
+
+    @property
+    def text(self) -> bytes:
+        """Return the bytes of the generated tokens, not necessarily valid UTF-8 (GEN-8)."""
+        return self.subject.tokenizer.decode(list(self.generated_ids))
+
+    @property
+    def last(self) -> Taken:
+        """Return the last sampled token. SessionError before the first."""
+        if not self.state.taken:
+            raise SessionError("no token was sampled yet; `step` samples one")
+        return self.state.taken[-1]
+
+    @property
+    def finished(self) -> str:
+        """Say why no token can be sampled now, empty if one can."""
+        return self._finished(self.state.owner)
+
+    def _finished(self, owner: Owner) -> str:
+        return finished(self.subject, self.state, owner)
+
+    @cached_property
+    def next_logits(self) -> Float32:
+        """Return the logits that the next token will be sampled from: [V]. SessionError without a prompt."""
+        if not self.state.prompt_ids:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        return self.subject.bench.logits(self.ids)
+
+    def why(self) -> Why:
+        """Explain the last choice stage by stage, with the very numbers that the sampler used."""
+        return Why(self.last, self.subject.tokenizer, self.subject.profile)
+
+    def what_if(self, **changes: Any) -> WhatIf:
+        """Choose the last token again under other sampling values or options of the profile, side by side.
+
+        Keys: temperature, top_k, top_p, seed, or a profile key such as `PR_3="53 high bits"` (`-` written as `_`).
+        Without any, every option of the sampler's rules is tried.
+        """
+        return what_if(self.last, self.subject.tokenizer, self.subject.profile, changes)
+
+    def tensors(self, wanted: str = "*") -> dict[str, NDArray[Any]]:
+        """Return intermediates of a pass over all ids by name; `wanted` is a shell pattern such as `blk.0.*`."""
+        if not self.ids:
+            raise SessionError("there is no prompt yet; `prompt` begins a generation")
+        return self.subject.bench.tensors(self.ids, wanted)
+
+    def attention(self, layer: int, head: int) -> NDArray[Any]:
+        """Return how much each position looked at each earlier one in one head: [T, T] (FW-6)."""
+        name = f"blk.{layer}.attn.weights"
+        found = self.tensors(name)
+        if name not in found:
+            raise SessionError(f"layer {layer} has no attention weights; see `trace` for the names there are")
+        weights = found[name]  # [A, T, T]
+        if not 0 <= head < weights.shape[0]:
+            raise SessionError(f"there is no head {head}; expected 0 .. {weights.shape[0] - 1}")
+        return np.asarray(weights[head])
+
+    def token_id(self, token: int | str | bytes) -> int:
+        """Return the id that an id or a text names; SessionError unless the text is exactly one token."""
+        tokenizer = self.subject.tokenizer
+        if not isinstance(token, str | bytes):
+            number = whole("token", token)
+            if not 0 <= number < tokenizer.vocab_size:
+                raise SessionError(f"there is no token {number}; expected 0 .. {tokenizer.vocab_size - 1}")
+            return number
+        wanted = raw_bytes(token)
+        found = tokens_of(tokenizer, wanted)
+        if len(found) != 1:
+            what = f"several tokens, {', '.join(map(str, found))}" if found else "not exactly one token"
+            raise SessionError(f"{quoted(wanted)} is {what}; give an id")
+        return found[0]
+
+    def history(self) -> Iterator[Session]:
+        """Yield this session and every earlier one."""
+        session: Session | None = self
+        while session is not None:
+            yield session
+            session = session.before
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return the state as plain values."""
+        state = self.state
+        return {
+            "prompt_ids": list(state.prompt_ids),
+            "generated_ids": list(self.generated_ids),
+            "text": self.text.decode("utf-8", "replace"),
+            "sampling": {
+                "temperature": float(state.sampling.temperature),
+                "top_k": state.sampling.top_k,
+                "top_p": float(state.sampling.top_p),
+                "seed": state.sampling.seed,
+            },
+            "generator": None if self.generator is None else f"{self.generator.state:016x}",
+            "finished": self.finished,
+        }
+
+    @property
+    def generator(self) -> Generator | None:
+        """Return the generator that the next step draws from, None before a prompt."""
+        return self.state.generate_generator if self.state.owner == "generate" else self.state.runtime_generator
+
+    def __repr__(self) -> str:
+        """Describe the state in one line."""
+        sampling = self.state.sampling
+        return (
+            f"<Session {self.subject.name}: {len(self.state.prompt_ids)} prompt ids, {len(self.generated_ids)} taken, "
+            f"temperature {sampling.temperature!s}, top_k {sampling.top_k}, top_p {sampling.top_p!s}, "
+            f"seed {sampling.seed}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the tokens and their entropy in a notebook."""
+        from refruntime.show.html import session_html
+
+        return session_html(self)

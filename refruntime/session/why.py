@@ -1,0 +1,200 @@
+"""Why did this token win: the stages of one choice as data. Every number is the one that the sampler used.
+
+Letters: V vocabulary, R retained candidates. `text.py` and `html.py` show it; this file only arranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.contract.profile import Profile
+from refruntime.tokenizers.base import Tokenizer
+
+if TYPE_CHECKING:
+    from refruntime.session.state import Taken
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One token in descending order of logits.
+
+    `weight` and the edges `low`, `high` of its share of the running sum are None beyond the retained ones (SA-3, SA-5).
+    `fate` is `won`, `kept`, `cut by top_p` or `cut by top_k`; in a greedy step `won` or `lost`.
+    """
+
+    rank: int
+    token: int
+    raw: bytes
+    logit: np.float32
+    fate: str
+    weight: np.float32 | None = None
+    low: np.float32 | None = None
+    high: np.float32 | None = None
+
+
+class Why:
+    """The explanation of one sampled token; `print` shows it, and `to_dict` gives plain values."""
+
+    def __init__(self, taken: Taken, tokenizer: Tokenizer, profile: Profile) -> None:
+        self.taken = taken
+        self.choice = taken.choice
+        self.tokenizer = tokenizer
+        self.profile = profile
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Return all ids whose logit is a number, greatest first, ties as the profile says (SA-2): [<= V]."""
+        logits = self.taken.logits
+        ids = np.flatnonzero(~np.isnan(logits))
+        if self.profile.equal_logits == "higher id first":
+            ids = ids[::-1]
+        return ids[np.argsort(-logits[ids], kind="stable")]
+
+    @property
+    def winner(self) -> int:
+        """Return the sampler's token; a forced one is `taken.token`."""
+        return self.choice.token
+
+    def rank(self, token: int) -> int | None:
+        """Return the place of a token in descending order, from 1; None for a logit that is not a number."""
+        places = np.flatnonzero(self.order == token)
+        return int(places[0]) + 1 if places.size else None
+
+    def candidate(self, place: int) -> Candidate:
+        """Return the candidate at a place of the order, from 0."""
+        token = int(self.order[place])
+        raw, logit = self.tokenizer.decode([token]), self.taken.logits[token]
+        selection, weighing, cut = self.choice.selection, self.choice.weighing, self.choice.cut
+        if cut is None or weighing is None or selection is None:
+            return Candidate(place + 1, token, raw, logit, "won" if token == self.winner else "lost")
+        if place >= selection.ids.size:
+            return Candidate(place + 1, token, raw, logit, "cut by top_k")
+        low = weighing.cumulative[place - 1] if place else np.float32(0)
+        fate = "won" if token == self.winner else "kept" if place < cut.kept else "cut by top_p"
+        return Candidate(place + 1, token, raw, logit, fate, weighing.weights[place], low, weighing.cumulative[place])
+
+    def candidates(self, count: int) -> list[Candidate]:
+        """Return the first candidates; the winner and the taken token follow if they are further down."""
+        places = list(range(min(count, self.order.size)))
+        for token in (self.winner, self.taken.token):
+            rank = self.rank(token)
+            if rank is not None and rank - 1 not in places:
+                places.append(rank - 1)
+        return [self.candidate(place) for place in places]
+
+    def telling(self, count: int) -> list[Candidate]:
+        """Return the first candidates and those at every edge, by rank: winner, neighbours, crossing, the cuts."""
+        edges = [*self.neighbours, *(self.edge_of_top_k or ()), self.crossing]
+        candidates = {each.rank: each for each in (*self.candidates(count), *edges) if each is not None}
+        cut = self.choice.cut
+        if cut is not None and cut.kept < self.order.size:
+            candidates |= {each.rank: each for each in (self.candidate(cut.kept - 1), self.candidate(cut.kept))}
+        return [candidates[rank] for rank in sorted(candidates)]
+
+    def __str__(self) -> str:
+        """Explain the choice in plain text."""
+        from refruntime.show.text import as_string, why_shown
+
+        return as_string(why_shown(self))
+
+    def __repr__(self) -> str:
+        """Explain the choice in plain text, as an interactive Python shows it."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Explain the choice in a notebook."""
+        from refruntime.show.html import why_html
+
+        return why_html(self)
+
+    @property
+    def edge_of_top_k(self) -> tuple[Candidate, Candidate] | None:
+        """Return the last retained and the first cut candidate, None if nothing was cut (SA-2)."""
+        selection = self.choice.selection
+        if selection is None or not 0 < selection.ids.size < self.order.size:
+            return None
+        return self.candidate(selection.ids.size - 1), self.candidate(selection.ids.size)
+
+    @property
+    def tied_at_the_edge(self) -> int:
+        """Return how many cut candidates have the logit of the last retained one; the id decided between them."""
+        edge = self.edge_of_top_k
+        if edge is None or edge[0].logit != edge[1].logit or self.choice.selection is None:
+            return 0
+        rest = self.taken.logits[self.order[self.choice.selection.ids.size :]]
+        return int(np.count_nonzero(rest == edge[0].logit))
+
+    @property
+    def crossing(self) -> Candidate | None:
+        """Return the candidate whose running sum reached the threshold of top-p, None in a greedy step (SA-5)."""
+        weighing, cut = self.choice.weighing, self.choice.cut
+        if weighing is None or cut is None:
+            return None
+        reached = np.flatnonzero(weighing.cumulative >= cut.threshold)
+        return self.candidate(int(reached[0]) if reached.size else weighing.cumulative.size - 1)
+
+    @property
+    def neighbours(self) -> tuple[Candidate | None, Candidate | None]:
+        """Return the kept candidates before and behind the winner, on whose edges the coin might have fallen."""
+        pick, cut = self.choice.pick, self.choice.cut
+        if pick is None or cut is None:
+            return None, None
+        before = self.candidate(pick.index - 1) if pick.index > 0 else None
+        behind = self.candidate(pick.index + 1) if pick.index + 1 < cut.kept else None
+        return before, behind
+
+    @property
+    def missed(self) -> tuple[float, float] | None:
+        """Return how far the point lies above the winner's lower edge and below its upper one, in shares of mass."""
+        pick, cut, weighing = self.choice.pick, self.choice.cut, self.choice.weighing
+        if pick is None or cut is None or weighing is None:
+            return None
+        mass, point = float(cut.mass), float(pick.point)
+        low = float(weighing.cumulative[pick.index - 1]) if pick.index else 0.0
+        return (point - low) / mass, (float(weighing.cumulative[pick.index]) - point) / mass
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """Return the choice as plain values: numbers as Python floats of the float32 they are."""
+        choice, taken = self.choice, self.taken
+        document: dict[str, Any] = {
+            "position": taken.position,
+            "token": taken.token,
+            "sampler_token": choice.token,
+            "forced": taken.forced,
+            "bytes": self.tokenizer.decode([taken.token]).hex(),
+            "owner": taken.owner,
+            "greedy": choice.greedy_reason,
+            "rank": self.rank(choice.token),
+            "logit": float(taken.logits[choice.token]),
+            "temperature": float(taken.sampling.temperature),
+            "top_k": taken.sampling.top_k,
+            "top_p": float(taken.sampling.top_p),
+            "seed": taken.sampling.seed,
+            "state_before": f"{taken.generator.state:016x}",
+            "state_after": f"{choice.generator_state:016x}",
+        }
+        if choice.selection is not None:
+            document["retained"] = int(choice.selection.ids.size)
+            document["retained_ids"] = choice.selection.ids.tolist()
+        if choice.weighing is not None:
+            document["weights"] = choice.weighing.weights.tolist()
+            document["cumulative"] = choice.weighing.cumulative.tolist()
+            document["total"] = float(choice.weighing.total)
+        if choice.cut is not None and choice.draw is not None and choice.pick is not None:
+            document |= {
+                "threshold": float(choice.cut.threshold),
+                "kept": choice.cut.kept,
+                "mass": float(choice.cut.mass),
+                "output": f"{choice.draw.output:016x}",
+                "unit": float(choice.draw.unit),
+                "point": float(choice.pick.point),
+                "index": choice.pick.index,
+                "missed": self.missed,
+            }
+        return document

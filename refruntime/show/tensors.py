@@ -1,0 +1,86 @@
+"""Intermediates of a pass in few words: names, shape and range of a tensor, and where a head of attention looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from refruntime.session.session import Session
+from refruntime.show.text import plain_table, row, token_cell
+
+FIRST_VALUES: Final = 3
+MOST_ROWS: Final = 16
+SHADES: Final = " ·░▒▓█"
+
+
+def pattern(wanted: str) -> str:
+    """Return the shell pattern of event names for what a person wrote: `0/attn_q` is `blk.0.attn_q`."""
+    layer, slash, tensor = wanted.partition("/")
+    if not slash:
+        return wanted
+    return f"{layer if layer.startswith('blk.') else 'blk.' + layer}.{tensor}"
+
+
+def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    """Return what there is to say about a tensor in few words; masked scores of -inf are left out of the range."""
+    seen = values[~np.isneginf(values)] if name.endswith("attn.scores") else values.reshape(-1)
+    size = {"name": name, "shape": list(values.shape), "dtype": values.dtype.name}
+    if not seen.size:
+        return {**size, "min": None, "max": None, "rms": None, "first": []}
+    with np.errstate(all="ignore"):
+        rms = float(np.sqrt(np.mean(np.square(seen.astype(np.float64)))))
+        low, high = float(seen.min()), float(seen.max())
+    first = [float(x) for x in values.reshape(-1)[:FIRST_VALUES]]
+    return {**size, "min": low, "max": high, "rms": rms, "first": first}
+
+
+def tensors_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return descriptions of tensors as a table."""
+    table = plain_table(
+        ("tensor", False), ("shape", False), ("min", True), ("max", True), ("rms", True), ("first values", False)
+    )
+    for each in rows:
+        numbers = ["" if each[key] is None else f"{each[key]:.4g}" for key in ("min", "max", "rms")]
+        shape = " x ".join(map(str, each["shape"]))
+        table.add_row(*map(Text, [each["name"], shape, *numbers, " ".join(f"{x:.4g}" for x in each["first"])]))
+    return table
+
+
+def attention_shown(weights: NDArray[Any], session: Session) -> list[RenderableType]:
+    """Return the strongest weights of the last position, and the map of all positions: weights [T, T]."""
+    last = weights[-1]  # [T]
+    strongest = sorted(np.argsort(-last, kind="stable")[:MOST_ROWS].tolist())
+    table = plain_table(("position", True), ("id", True), ("token", False), ("weight", True), ("", False))
+    for position in strongest:
+        token = session.ids[position]
+        text = token_cell(session.subject.tokenizer, token)
+        bar = "█" * round(20 * float(np.nan_to_num(last[position])))
+        table.add_row(*map(Text, [str(position), str(token), text, f"{last[position]:.6f}", bar]))
+    left = len(last) - len(strongest)
+    note = f"position {len(last) - 1} looks at {len(last)} positions" + (
+        f"; {left} weaker ones left out" if left else ""
+    )
+    return [row("attention", note), table, _Map(weights)]
+
+
+class _Map:
+    """A map of attention weights: each line a position, darker where it looks more; as many as fit the width."""
+
+    def __init__(self, weights: NDArray[Any]) -> None:
+        self._weights = np.nan_to_num(weights)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        size = min(len(self._weights), max(1, options.max_width - 8), 64)
+        part = self._weights[-size:, -size:]  # the last positions
+        start = len(self._weights) - size
+        for index, line in enumerate(part):
+            shades = "".join(
+                SHADES[min(len(SHADES) - 1, int(x * (len(SHADES) - 1) + 0.999))] for x in line[: index + 1]
+            )
+            yield Text(f"{start + index:>6} {shades}", no_wrap=True, overflow="crop")
