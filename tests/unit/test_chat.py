@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from refruntime.commands.chat.rendering import answer
 from refruntime.commands.chat.template import ChatTemplateError, render_chat
 from refruntime.tokenizers.spelling import to_alphabet
 from tests.unit.command_line import command
@@ -180,13 +181,60 @@ LOOP = "{% for i in range(90000) %}{% for j in range(90000) %}BODY{% endfor %}{%
 
 @pytest.mark.parametrize(
     ("body", "seconds", "message"),
-    [("", 0.2, "it takes longer than 0.2 seconds"), ("x" * 99, 60.0, "its text is longer")],
+    [("", 2.0, "it takes longer than 2 seconds"), ("x" * 999, 60.0, "its text is longer")],
 )
 def test_templates_end(monkeypatch: pytest.MonkeyPatch, body: str, seconds: float, message: str) -> None:
     """GG-5: a template that loops in silence is stopped by a timer, one that writes without end by its length."""
     monkeypatch.setattr("refruntime.commands.chat.template.MOST_SECONDS", seconds)
     with pytest.raises(ChatTemplateError, match=message):
         render(LOOP.replace("BODY", body), "x")
+
+
+SWALLOWED = "{% for i in range(90000) %}{% for j in range(90000) %}{{ messages['x'] }}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% set a = 10 ** (10 ** 9) %}", "the chat template refuses: it asks for an integer of more than 4096 bits"),
+        ("{% set a = 2 ** 4095 %}{{ a * a }}", "the chat template refuses: it asks for an integer of more than 4096"),
+        ("{{ 'a' * (3 * 10 ** 9) }}", "the chat template refuses: it asks for a value of more than"),
+        ("{{ (10 ** 9 * ['a']) | length }}", "the chat template refuses: it asks for a value of more than"),
+        ("{{ 'a'.center(3 * 10 ** 9) }}", "the chat template refuses: it needs more memory"),
+        ("{{ '{:>3000000000}'.format(1) }}", "the chat template refuses: it needs more memory"),
+        ("{{ '%3000000000d' % 1 }}", "the chat template refuses: it needs more memory"),
+        (
+            "{% set n = namespace(a='a' * 99) %}{% for i in range(40) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+            "the chat template refuses: it needs more memory",
+        ),
+        (SWALLOWED, "the chat template refuses: it takes longer than 3 seconds"),
+    ],
+)
+def test_a_template_takes_no_more_than_it_may_have(
+    monkeypatch: pytest.MonkeyPatch, template: str, message: str
+) -> None:
+    """GG-5: neither big integers, nor long texts, nor a loop that swallows exceptions gets past the limits."""
+    monkeypatch.setattr("refruntime.commands.chat.template.MOST_SECONDS", 3.0)
+    with pytest.raises(ChatTemplateError) as caught:
+        render(template, "x")
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 'a'.center(9) }}", "{{ '{:>9}'.format(1) }}", "{{ '%9d' % 1 }}", "{{ 'a' | center(9) }}"]
+)
+def test_without_limits_of_the_kernel_what_widens_is_refused(template: str) -> None:
+    """GG-5: a system that cannot bound memory refuses by name; what cannot grow is rendered as ever."""
+    request = {
+        "template": template,
+        "messages": [],
+        "special_tokens": {},
+        "today": DAY.isoformat(),
+        "most_characters": 99,
+    }
+    assert set(answer(request, kernel_limits=False)) == {"error"}
+    assert set(answer(request, kernel_limits=True)) == {"text"}
+    assert answer({**request, "template": "{{ 3 * 4 ** 2 }}"}, kernel_limits=False) == {"text": "48"}
 
 
 @pytest.mark.parametrize(

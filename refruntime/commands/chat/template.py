@@ -1,28 +1,30 @@
-"""Render the chat template of a model as transformers does: Jinja2 in its sandbox, with the same names and settings.
+"""Render the chat template of a model as transformers does: Jinja2 in its sandbox, in a process of its own.
 
-Source: the chat-template documentation of Hugging Face transformers and its `chat_template_utils`. A template is a
-program from a model file. The sandbox keeps it away from attributes that lead out of its values and bounds `range`; its
-time is bounded where the system has timers (not on Windows), and so is the length of the text.
+A template is a program from a model file. The sandbox keeps it away from attributes that lead out of its values; the
+process keeps it from taking more time or memory than it may have, because nothing inside an interpreter can stop the
+arithmetic of a big integer, or an allocation that is under way.
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from importlib.util import find_spec
+from typing import Final
 
 import click
-from jinja2 import TemplateError, TemplateSyntaxError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MOST_SECONDS: Final = 10.0
 MOST_CHARACTERS: Final = 16 * 2**20
+MOST_EXTRA_BYTES: Final = 512 * 2**20
+"""Memory that a template may take beside the interpreter that renders it."""
+
+if find_spec("jinja2") is None:
+    raise ModuleNotFoundError("no package jinja2", name="jinja2")
 
 Message = Mapping[str, str]
 """One message of a chat: `role` (system, user, assistant) and `content`."""
@@ -32,83 +34,35 @@ class ChatTemplateError(click.ClickException):
     """The template of the model is broken, or refuses these messages; exit code 1."""
 
 
-class _Generation(Extension):
-    """The block `{% generation %}`, with which templates mark what the model says; its body is rendered as it is."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.Scope(body, lineno=line)
-
-
 def render_chat(template: str, messages: Sequence[Message], special_tokens: Mapping[str, str], today: datetime) -> str:
     """Return the text that `template` makes of `messages`, up to where the answer of the model begins.
 
     `special_tokens` maps `bos_token`, `eos_token` and so on to texts; `today` is what `strftime_now` formats.
     ChatTemplateError for whatever the template does wrong, and for what it raises itself.
     """
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = today.strftime
+    request = {
+        "template": template,
+        "messages": [dict(message) for message in messages],
+        "special_tokens": dict(special_tokens),
+        "today": today.isoformat(),
+        "seconds": MOST_SECONDS,
+        "most_characters": MOST_CHARACTERS,
+        "extra_bytes": MOST_EXTRA_BYTES,
+    }
+    program = [sys.executable, "-m", "refruntime.commands.chat.rendering"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     try:
-        with _bounded_time():
-            pieces = environment.from_string(template).generate(
-                messages=list(messages), tools=None, documents=None, add_generation_prompt=True, **special_tokens
-            )
-            return _bounded_text(pieces)
-    except TemplateSyntaxError as error:
-        raise ChatTemplateError(f"the chat template is broken: line {error.lineno}: {error.message}") from error
-    except TemplateError as error:
-        raise ChatTemplateError(f"the chat template refuses: {error.message}") from error
-    except Exception as error:  # a template is a program: it may divide by zero, recurse without end or fill the memory
-        raise ChatTemplateError(f"the chat template fails: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _bounded_time() -> Iterator[None]:
-    """Interrupt what takes longer than MOST_SECONDS. Timers belong to the main thread; elsewhere nothing is bounded."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise TemplateError(f"it takes longer than {MOST_SECONDS:g} seconds")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _bounded_text(pieces: Iterable[str]) -> str:
-    """Join the pieces of a text that is not longer than any prompt may be."""
-    kept, length = [], 0
-    for piece in pieces:
-        length += len(piece)
-        if length > MOST_CHARACTERS:
-            raise TemplateError(f"its text is longer than {MOST_CHARACTERS} characters")
-        kept.append(piece)
-    return "".join(kept)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Write JSON as transformers does: no escapes for HTML, no ASCII unless asked."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        done = subprocess.run(
+            program, input=json.dumps(request).encode(), capture_output=True, timeout=MOST_SECONDS, env=environment
+        )
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired as error:
+        raise ChatTemplateError(f"the chat template refuses: it takes longer than {MOST_SECONDS:g} seconds") from error
+    except ValueError as error:  # the child was ended, by a limit of the kernel or by somebody
+        raise ChatTemplateError(
+            "the chat template fails: the process that renders it ended; it needs more memory or time than it may have"
+        ) from error
+    if "error" in answer:
+        raise ChatTemplateError(answer["error"])
+    text: str = answer["text"]
+    return text
