@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import click
 
+from refruntime.atomic import whole_file, write_whole
 from refruntime.contract.profile import Profile, ProfileError
 
 
@@ -31,23 +32,26 @@ def read_profile(path: Path | None) -> Profile:
         raise click.BadParameter(f"{path}: {error}", param_hint="--profile") from error
 
 
-def save(path: Path, write: Callable[[BinaryIO], None], model: Path) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user named, complete or not at all; exit code 3 if that is not possible."""
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
+def save(path: Path, write: Callable[[IO[bytes]], None], model: Path) -> None:
     """Write a file under exactly this name, complete or not at all; never over the model that was read.
 
     A usage error (2) for the model itself and for what is no file, such as a device; 3 for what the system refuses.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
         if path.exists() and not path.is_dir():
             if path.samefile(model):
                 raise click.BadParameter(f"{path} is the model itself", param_hint="--save")
             if not path.is_file():
                 raise click.BadParameter(f"{path} is not a regular file", param_hint="--save")
-        try:
-            with partial.open("wb") as file:
-                write(file)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as file:
+            write(file)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from refruntime.cases.steps import Case
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.case import GoldenCase, parse_case
 from refruntime.golden.corpus import MAX_JSON_BYTES, Corpus
@@ -147,6 +147,6 @@ def _read(path: Path, most: int = 2**28) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
     except OSError as error:
         raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    write_file(path, data)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from refruntime.atomic import whole_file
 from refruntime.contract.profile import Profile
 from refruntime.convert.refusal import ConversionRefused
 from refruntime.convert.to_slm1 import write_slm1_file
@@ -41,10 +40,8 @@ def convert_artifact(data: Buffer, path: Path, target: str, dtype: str, profile:
     model = validate_model(view, profile)
     if model.container == target == "gguf":
         raise ConversionRefused("a GGUF file is not rewritten as GGUF", expected="slm1 as the target", found=target)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with whole_file(path) as file:
+        temporary = Path(file.name)
         if target == "slm1":
             write_slm1_file(view, model, dtype, profile, temporary)
         else:
@@ -52,10 +49,6 @@ def convert_artifact(data: Buffer, path: Path, target: str, dtype: str, profile:
 
             write_gguf(model, dtype, temporary)
         tensors = _read_back(temporary, profile)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     notes = _notes(model, target, profile)
     return Conversion(model.container, target, dtype, tensors, path.stat().st_size, notes)
 
@@ -64,13 +57,6 @@ def _read_back(path: Path, profile: Profile) -> int:
     """Validate what was written and return the number of its tensors."""
     with path.open("rb") as file:
         return len(validate_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), profile).tensors)
-
-
-def _umask() -> int:
-    """Return the file mode mask; reading it needs setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _notes(model: ValidatedModel, target: str, profile: Profile) -> tuple[str, ...]:

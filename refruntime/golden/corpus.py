@@ -10,12 +10,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from refruntime.atomic import PARTIAL, write_whole
 from refruntime.golden.case import IDENTIFIER, GoldenCase, parse_case
 from refruntime.golden.reading import GoldenError
 
 MAX_FILE_BYTES: Final = 1 << 27
 MAX_JSON_BYTES: Final = 1 << 24
-PARTIAL: Final = ".partial"
 CASE_FILES: Final = ("case.json", "expect.json", "ids.npy", "weights.npy")
 
 
@@ -78,17 +78,7 @@ class Corpus:
         """Write a file as a whole or not at all; say whether it changed."""
         if self.read_if_there(name) == data:
             return False
-        path = self.path(name)
-        partial = path.with_name(f".{path.name}{PARTIAL}")
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        write_whole(self.path(name), data)
         return True
 
     def remove(self, name: str) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from refruntime.atomic import PARTIAL
 from refruntime.contract.rules import load_rules
 from refruntime.golden.case import IDENTIFIER, GoldenCase
-from refruntime.golden.corpus import CASE_FILES, PARTIAL, Corpus
+from refruntime.golden.corpus import CASE_FILES, Corpus
 from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expectation
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
 from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document, shown

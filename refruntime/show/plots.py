@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from refruntime.atomic import write_whole
 from refruntime.session.series import Attention, LayerErrors, StepCandidates, Steps
 from refruntime.show.visible import visible
 
@@ -80,7 +81,7 @@ def write_plot(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
-    path.write_bytes(figure_bytes(figure, suffix))
+    write_whole(path, figure_bytes(figure, suffix))
 
 
 # Labels --------------------------------------------------------------------------------------------------------------

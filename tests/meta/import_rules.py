@@ -16,7 +16,17 @@ FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"engines", "client", "cases"}
-COMPARISON = CALLING | {"api", "convert", "fidelity", "battery", "differential", "golden", "recordings", "hypotheses"}
+COMPARISON = CALLING | {
+    "atomic",
+    "api",
+    "convert",
+    "fidelity",
+    "battery",
+    "differential",
+    "golden",
+    "recordings",
+    "hypotheses",
+}
 SESSIONS = COMPARISON | {"session", "samplers"}
 SHOWN = SESSIONS | {"show"}
 TOP = SHOWN | {"commands", "repl", "cli", "pytest_plugin"}
@@ -38,15 +48,16 @@ INTERNAL: dict[str, set[str]] = {
     "memory": {"contract", "errors"},
     "exports": FOUNDATION | {"numerics", "runtime", "memory", "host_numbers"},
     "inspection": PIECES,
+    "atomic": set(),
     "api": PIECES | {"runtime", "inspection"},
-    "convert": PIECES,
+    "convert": PIECES | {"atomic"},
     "fidelity": PIECES,
     "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
     "battery": CALLING,
     "differential": CALLING,
-    "golden": CALLING | {"differential"},
+    "golden": CALLING | {"atomic", "differential"},
     "recordings": CALLING | {"differential", "golden"},
     "hypotheses": CALLING | {"differential", "battery"},
     "session": COMPARISON,

@@ -15,8 +15,8 @@ from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.recorded import compare_recorded
-from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract, write_file
-from refruntime.commands.files import read_profile
+from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from refruntime import __version__
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.golden.folder import GOLDEN
 from refruntime.commands.shared import progress, write_json
 from refruntime.differential.report.junit import junit_xml
@@ -119,10 +119,7 @@ def _report(options: GoldenOptions, run: GoldenRun, skipped: int, sha256: str, w
     suite = suite_with_samples(run, skipped)
     about = _about(options, run, sha256, wasmtime)
     if options.junit is not None:
-        try:
-            options.junit.write_bytes(junit_xml(suite, about))
-        except OSError as error:
-            raise UnreadableFile(f"{options.junit}: {error.strerror or error}") from error
+        write_file(options.junit, junit_xml(suite, about))
     if options.as_json:
         write_json(golden_document(run, options.build.name, sha256))
     else:

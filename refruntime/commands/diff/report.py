@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from refruntime import __version__
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import write_file
 from refruntime.commands.shared import write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
@@ -132,11 +132,3 @@ def _save_tracebacks(result: SuiteResult) -> dict[str, str]:
         path.write_text(case.crash, encoding="utf-8")
         saved[case.case.name] = str(path)
     return saved
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that the user named; exit code 3 if that is not possible."""
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error

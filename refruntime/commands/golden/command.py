@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.corpus import Corpus
@@ -85,10 +85,7 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
         raise click.exceptions.Exit(1)
     data = pack(corpus)
     path = output or Path(f"{archive_name(corpus)}.tar")
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    write_file(path, data)
     sha256 = hashlib.sha256(data).hexdigest()
     if as_json:
         write_json({"exit_code": 0, "file": str(path), "bytes": len(data), "sha256": sha256, "root": result.root})
