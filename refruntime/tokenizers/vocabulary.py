@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from typing import Final, Self
 
 from refruntime.errors import InvalidHeader
+from refruntime.tokenizers.occurrences import Occurrences
 from refruntime.tokenizers.token_attributes import SPECIAL, Attribute, derive_attributes
 
 WHITESPACE: Final = b" \t\n\v\f\r"
@@ -102,30 +104,92 @@ class Vocabulary:
         out of the fragments that are left, leftmost first; its strip rules remove the whitespace beside them. No
         fragment is empty.
         """
-        fragments: list[bytes | int] = [text] if text else []
-        for token in self.special if parse_special else self.user_defined:
-            if self.texts[token] in text:
-                fragments = [part for fragment in fragments for part in self._split_fragment(fragment, token)]
-        return fragments
+        tokens = self.special if parse_special else self.user_defined
+        if not tokens or not text:
+            return [text] if text else []
+        automaton = self._all_occurrences if parse_special else self._user_defined_occurrences
+        ends = automaton.ends(text)
+        if not ends:
+            return [text]
+        return _Partition(text, self.texts, self.attributes, tokens).split(automaton, ends)
 
-    def _split_fragment(self, fragment: bytes | int, token: int) -> list[bytes | int]:
-        if isinstance(fragment, int):
-            return [fragment]
-        bits, text = self.attributes[token], self.texts[token]
-        parts: list[bytes | int] = []
-        start = 0
-        while (match := fragment.find(text, start)) >= 0:
-            left = fragment[start:match]
-            if left := left.rstrip(WHITESPACE) if bits & Attribute.LSTRIP else left:
-                parts.append(left)
-            parts.append(token)
-            start = match + len(text)
-            if bits & Attribute.RSTRIP:
-                while start < len(fragment) and fragment[start] in WHITESPACE:
-                    start += 1
-        if start < len(fragment):
-            parts.append(fragment[start:])
-        return parts
+    @cached_property
+    def _user_defined_occurrences(self) -> Occurrences:
+        return Occurrences([self.texts[token] for token in self.user_defined])
+
+    @cached_property
+    def _all_occurrences(self) -> Occurrences:
+        return Occurrences([self.texts[token] for token in self.special])
+
+
+class _Partition:
+    """A text of which tokens take their occurrences, the first token of `tokens` before the next."""
+
+    def __init__(self, text: bytes, texts: list[bytes], attributes: list[int], tokens: list[int]) -> None:
+        self.text = text
+        self.texts = texts
+        self.attributes = attributes
+        self.tokens = tokens
+        self.taken = bytearray(len(text))  # 1 where a token or a strip rule has taken the byte
+        self.token_at: dict[int, int] = {}  # where a token begins
+
+    def split(self, automaton: Occurrences, ends: list[tuple[int, int]]) -> list[bytes | int]:
+        """Return the fragments and tokens in order."""
+        waiting: dict[int, list[int]] = {}  # index of a token -> where it ends, ascending
+        nodes = dict(ends)
+        for end, node in ends:
+            waiting.setdefault(automaton.text(node), []).append(end)
+        order = list(waiting)  # longest first, because `tokens` is: what is shorter comes later
+        heapify(order)
+        while order:
+            index = heappop(order)
+            missed = [end for end in sorted(waiting.pop(index)) if not self._take(self.tokens[index], end)]
+            for end in missed:
+                free = end - 1 - self.taken.rfind(1, 0, end)  # bytes that end here and are nobody's
+                node = automaton.shorter(nodes[end]) if free else 0
+                while node and len(self.texts[self.tokens[automaton.text(node)]]) > free:
+                    node = automaton.shorter(node)
+                if node:
+                    nodes[end] = node
+                    following = automaton.text(node)
+                    if following not in waiting:
+                        heappush(order, following)
+                    waiting.setdefault(following, []).append(end)
+        return list(self._parts())
+
+    def _take(self, token: int, end: int) -> bool:
+        """Take the bytes of one occurrence, if all are free, and the whitespace that the strip rules remove."""
+        begin = end - len(self.texts[token])
+        if self.taken.find(1, begin, end) >= 0:
+            return False
+        self.taken[begin:end] = b"\1" * (end - begin)
+        self.token_at[begin] = token
+        if self.attributes[token] & Attribute.LSTRIP:
+            at = begin - 1
+            while at >= 0 and not self.taken[at] and self.text[at] in WHITESPACE:
+                self.taken[at] = 1
+                at -= 1
+        if self.attributes[token] & Attribute.RSTRIP:
+            at = end
+            while at < len(self.text) and not self.taken[at] and self.text[at] in WHITESPACE:
+                self.taken[at] = 1
+                at += 1
+        return True
+
+    def _parts(self) -> Iterator[bytes | int]:
+        """Yield runs of free bytes, and tokens where they begin."""
+        done = 0
+        for begin in sorted(self.token_at):
+            yield from self._free_bytes(done, begin)
+            yield self.token_at[begin]
+            done = begin + len(self.texts[self.token_at[begin]])
+        yield from self._free_bytes(done, len(self.text))
+
+    def _free_bytes(self, begin: int, end: int) -> Iterator[bytes]:
+        """Yield what no strip rule removed between two tokens: one run, if there is any."""
+        first = self.taken.find(0, begin, end)
+        if first >= 0:
+            yield self.text[first : self.taken.rfind(0, begin, end) + 1]
 
 
 def _invalid(detail: str, found: str) -> InvalidHeader:
