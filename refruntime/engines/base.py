@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from refruntime.host_numbers import Number as Number  # re-exported: callers of an engine need no more than this module
+from refruntime.instrument.reader import MalformedModule
 
 SHOWN_PROBLEMS: Final = 20
 
@@ -37,6 +40,15 @@ class EngineMissing(EngineError, ModuleNotFoundError):
 
 class InvalidModule(EngineError):
     """The bytes are not a module that can be compiled."""
+
+
+@contextmanager
+def refusing_malformed() -> Iterator[None]:
+    """Raise InvalidModule for a MalformedModule; also a decorator."""
+    try:
+        yield
+    except MalformedModule as error:
+        raise InvalidModule(str(error)) from error
 
 
 @dataclass(frozen=True)

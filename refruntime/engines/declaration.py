@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
+from refruntime.engines.base import refusing_malformed
 from refruntime.engines.interface import visible
-from refruntime.engines.sections import CUSTOM_SECTION, sections
+from refruntime.instrument.reader import CUSTOM_SECTION, sections
 
 SECTION_NAME: Final = "tinyrustlm.abi"
 MAX_DECLARATION_BYTES: Final = 65_536
@@ -50,6 +51,7 @@ class Resolved:
     notes: tuple[str, ...]
 
 
+@refusing_malformed()
 def read_declaration(module: bytes) -> Declaration | None:
     """Return what a module declares, None when it declares nothing: DeclarationError, InvalidModule."""
     found = [

@@ -12,8 +12,8 @@ from typing import Final
 
 from refruntime.contract.exports import EXPORTS
 from refruntime.contract.limits import PAGE_BYTES
-from refruntime.engines.base import InterfaceProblem, InvalidModule
-from refruntime.engines.sections import (
+from refruntime.engines.base import InterfaceProblem, InvalidModule, refusing_malformed
+from refruntime.instrument.reader import (
     EXPORT_SECTION,
     FUNCTION_SECTION,
     IMPORT_SECTION,
@@ -69,6 +69,7 @@ def interface_problems(imports: Iterable[tuple[str, str]], exports: Mapping[str,
     return tuple(problems)
 
 
+@refusing_malformed()
 def read_surface(module: bytes) -> Surface:
     """Read imports and exports from the bytes of a module: InvalidModule."""
     surface = Surface()

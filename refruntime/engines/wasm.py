@@ -26,10 +26,11 @@ from refruntime.engines.base import (
     InvalidModule,
     Limits,
     MemoryFault,
+    refusing_malformed,
 )
 from refruntime.engines.interface import interface_problems, read_surface, visible
-from refruntime.engines.sections import check_header
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
+from refruntime.instrument.reader import check_header
 
 try:
     import wasmtime
@@ -73,7 +74,8 @@ class WasmModule:
         self.sha256 = hashlib.sha256(data).hexdigest()
         if self.size > MAX_MODULE_BYTES:
             raise InvalidModule(f"the module has {self.size} bytes; at most {MAX_MODULE_BYTES} are accepted")
-        check_header(data)  # the binding would take other bytes for the text format
+        with refusing_malformed():
+            check_header(data)  # the binding would take other bytes for the text format
         config = wasmtime.Config()
         for name, value in _FEATURES.items():
             if hasattr(wasmtime.Config, name):  # an older binding does not have the newer proposals at all
@@ -119,6 +121,7 @@ class WasmEngine:
         exports = instance.exports(self._store)
         self._memory = exports["memory"]
         self._functions = {name: exports[name] for name in EXPORTS_BY_NAME}
+        self._globals = {name: item for name, item in exports.items() if isinstance(item, wasmtime.Global)}
 
     @property
     def memory_size(self) -> int:
@@ -145,6 +148,21 @@ class WasmEngine:
         """Copy bytes into memory: MemoryFault outside of it."""
         with self._lock:
             ctypes.memmove(self._address(pointer, len(data)), data, len(data))
+
+    def read_global(self, name: str) -> int:
+        """Return the bits of an exported integer global as an unsigned number; KeyError for any other name."""
+        with self._lock:
+            exported = self._globals[name]
+            bits = _GLOBAL_BITS[str(exported.type(self._store).content)]
+            value: int = exported.value(self._store)
+            return value % 2**bits
+
+    def write_global(self, name: str, value: int) -> None:
+        """Set an exported mutable integer global to the bits of an unsigned number; KeyError for any other name."""
+        with self._lock:
+            exported = self._globals[name]
+            bits = _GLOBAL_BITS[str(exported.type(self._store).content)]
+            exported.set_value(self._store, _signed(value % 2**bits, bits))
 
     def _address(self, pointer: int, length: int) -> int:
         """Return where a range lies in this process, asked anew each time because memory may have grown (MEM-5)."""
@@ -210,6 +228,8 @@ class _EpochClock:
 def _signed(value: int, bits: int) -> int:
     return value - 2**bits if value >= 2 ** (bits - 1) else value
 
+
+_GLOBAL_BITS: Final = {"i32": 32, "i64": 64}
 
 _TO_WASM: dict[WasmType, Callable[[Number], int | float]] = {
     "i32": lambda value: _signed(to_u32(value), 32),

@@ -15,7 +15,7 @@ FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
-CALLING = ORACLE | {"engines", "client", "cases"}
+CALLING = ORACLE | {"instrument", "engines", "client", "cases"}
 COMPARISON = CALLING | {
     "atomic",
     "api",
@@ -52,7 +52,8 @@ INTERNAL: dict[str, set[str]] = {
     "api": PIECES | {"runtime", "inspection"},
     "convert": PIECES | {"atomic"},
     "fidelity": PIECES,
-    "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports"},
+    "instrument": set(),
+    "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports", "instrument"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
     "battery": CALLING,
@@ -140,7 +141,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 
 # Nothing below `engines` knows files, processes or the network: it is given bytes and gives bytes.
-KNOWS_NO_FILES = FOUNDATION | PIECES | ORACLE
+KNOWS_NO_FILES = FOUNDATION | PIECES | ORACLE | {"instrument"}
 OUTSIDE_WORLD = {
     *("pathlib", "io", "shutil", "tempfile", "glob", "fileinput", "subprocess", "multiprocessing", "socket", "ssl"),
     *(
