@@ -154,8 +154,8 @@ class WasmEngine:
         with self._lock:
             exported = self._globals[name]
             bits = _GLOBAL_BITS[str(exported.type(self._store).content)]
-            value: int = exported.value(self._store)
-            return value % 2**bits
+            value: int = exported.value(self._store) % 2**bits
+            return value
 
     def write_global(self, name: str, value: int) -> None:
         """Set an exported mutable integer global to the bits of an unsigned number; KeyError for any other name."""

@@ -77,9 +77,7 @@ def sections(module: bytes) -> Iterator[tuple[int, Reader]]:
         start = whole.position
         whole.position += size
         if whole.position > whole.end:
-            raise MalformedModule(
-                f"the section at offset {start} has {size} bytes, but the module ends at {whole.end}"
-            )
+            raise MalformedModule(f"the section at offset {start} has {size} bytes, but the module ends at {whole.end}")
         yield identifier, Reader(module, start, whole.position)
 
 

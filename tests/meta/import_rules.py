@@ -27,7 +27,7 @@ COMPARISON = CALLING | {
     "recordings",
     "hypotheses",
 }
-SESSIONS = COMPARISON | {"session", "samplers"}
+SESSIONS = COMPARISON | {"session", "samplers", "identify"}
 SHOWN = SESSIONS | {"show"}
 TOP = SHOWN | {"commands", "repl", "cli", "pytest_plugin"}
 
@@ -63,6 +63,7 @@ INTERNAL: dict[str, set[str]] = {
     "hypotheses": CALLING | {"differential", "battery"},
     "session": COMPARISON,
     "samplers": COMPARISON | {"session"},
+    "identify": COMPARISON,
     "show": SESSIONS,
     "repl": SHOWN,
     "commands": SHOWN | {"repl"},
