@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import os
 import shutil
 import tarfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from refruntime.commands.golden.command import golden_server
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.pack import pack
 from tests.unit.command_line import command
@@ -63,52 +59,6 @@ def test_what_is_wrong_is_not_packed(corpus: Path, tmp_path: Path) -> None:
     assert (shown.code, "nothing was packed" in shown.stderr) == (1, True)
     assert not (tmp_path / "x.tar").exists()
     assert command("golden", "pack", "--golden", corpus, "--partial", "-o", tmp_path / "no" / "x.tar").code == 3
-
-
-@pytest.fixture
-def port(corpus: Path) -> Iterator[int]:
-    with golden_server(corpus, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        assert server.server_address[0] == "127.0.0.1"
-        yield int(server.server_address[1])
-        server.shutdown()
-        thread.join()
-
-
-def get(port: int, path: str) -> tuple[int, str, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.headers["Content-Type"] or "", response.read()
-    finally:
-        connection.close()
-
-
-def test_files_are_served_with_their_types(corpus: Path, port: int) -> None:
-    """A browser runs a module only with a JavaScript type; parameters behind a path are ignored."""
-    types = {"consume.mjs?x=1": "text/javascript", "consume.html": "text/html", "INDEX.json": "application/json",
-             "models/table-story.slm1": "application/octet-stream"}  # fmt: skip
-    for name, type_ in types.items():
-        status, found, data = get(port, f"/{name}")
-        assert (status, found.partition(";")[0]) == (200, type_)
-        assert data == (corpus / name.partition("?")[0]).read_bytes()
-
-
-@pytest.mark.parametrize(
-    "path", ["/", "/cases/", "/cases", "/../pyproject.toml", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc/passwd",
-             "//etc/passwd", "/none", "/link.json"]
-)  # fmt: skip
-def test_nothing_outside_is_served(corpus: Path, port: int, tmp_path: Path, path: str) -> None:
-    """Folders are not listed, and no spelling or link leads out of the goldens."""
-    (tmp_path / "secret.json").write_text("{}")
-    link = corpus / "link.json"
-    link.symlink_to(tmp_path / "secret.json")
-    try:
-        assert get(port, path)[0] == 404
-    finally:
-        link.unlink()
 
 
 def test_cases_are_listed(corpus: Path) -> None:

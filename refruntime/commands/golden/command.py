@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
-from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import click
 
 from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.golden.folder import golden_option
+from refruntime.commands.golden.server import ADDRESS, GoldenServer
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.pack import archive_name, pack
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.verify import verify
 
-ADDRESS = "127.0.0.1"
-PAGE = "consume.html"
 SHOWN_FINDINGS = 10
 
 
@@ -102,48 +97,14 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
 def serve_command(golden: Path, port: int) -> None:
     """Serve the goldens to browsers of this machine, until interrupted."""
     try:
-        server = golden_server(golden, port)
+        server = GoldenServer(Corpus(golden), port)
+    except GoldenError as error:
+        raise click.ClickException(f"{golden}: these are no goldens: {error}") from error
     except OSError as error:
-        raise UnreadableFile(f"{ADDRESS}:{port}: {error.strerror or error}") from error
+        raise UnreadableFile(f"{error.filename or f'{ADDRESS}:{port}'}: {error.strerror or error}") from error
     with server:
-        click.echo(f"http://{ADDRESS}:{server.server_address[1]}/{PAGE}")
+        click.echo(f"http://{ADDRESS}:{server.server_address[1]}/")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
-
-
-def golden_server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """Return a server of the files below a folder, for this machine only. OSError when the port is taken."""
-    server = ThreadingHTTPServer((ADDRESS, port), partial(_Handler, directory=str(folder.resolve())))
-    server.daemon_threads = True
-    return server
-
-
-class _Handler(SimpleHTTPRequestHandler):
-    """Give files with their MIME types; no listings, nothing outside of the folder, not through links either."""
-
-    extensions_map = {  # noqa: RUF012  # the base class reads it from the class
-        ".html": "text/html; charset=utf-8",
-        ".mjs": "text/javascript; charset=utf-8",
-        ".json": "application/json",
-        ".wasm": "application/wasm",
-        ".md": "text/markdown; charset=utf-8",
-        "": "application/octet-stream",
-    }
-
-    def send_head(self) -> Any:
-        path = Path(self.translate_path(self.path))
-        root = Path(self.directory).resolve()
-        if path.is_dir() or not path.resolve().is_relative_to(root):
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return None
-        return super().send_head()
-
-    def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-cache")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent: the page shows what happens."""
