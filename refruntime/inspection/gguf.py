@@ -54,6 +54,28 @@ def read_gguf_leniently(view: memoryview) -> Inspection:
     return report
 
 
+def readable_part(view: memoryview) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the keys of a file and the types of its tensors by name, up to the first that cannot be read.
+
+    A key maps to its text, where it holds one, else to the empty string.
+    """
+    if len(view) < HEADER.size:
+        return {}, {}
+    _, version, tensor_count, key_count = HEADER.unpack_from(view)
+    if version not in SUPPORTED_VERSIONS:
+        return {}, {}
+    keys, metadata, position = _longest_prefix(key_count, lambda count: _read_keys(view, count))
+    texts = {key: _text(field) for key, field in metadata.fields.items()}
+    if keys < key_count:
+        return texts, {}
+    _, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
+    return texts, {tensor.name: tensor.type.name for tensor in tensors}
+
+
+def _text(field: GgufField) -> str:
+    return str(field.value) if field.type is ValueType.STRING else ""
+
+
 def _read_keys(view: memoryview, count: int) -> tuple[GgufMetadata, int]:
     reader = MetadataReader(view, HEADER.size)
     return reader.read(count), reader.position

@@ -1,0 +1,157 @@
+"""Plain GGUF files: the smallest well-formed file of an architecture, a storage type, a tokenizer, a rotary scaling.
+
+They are made to be loaded, not to speak: norms are 1, matrices small random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from refruntime.battery.models.gguf import (
+    BOOL,
+    BYTE,
+    CONTROL,
+    F32,
+    I32,
+    NORMAL,
+    SPACE,
+    STRING,
+    U32,
+    UNKNOWN,
+    GgufFile,
+    Tensor,
+    array,
+    value,
+)
+from refruntime.battery.models.slm1 import Numbers
+from refruntime.containers.gguf import read_gguf
+from refruntime.contract.profile import Profile
+from refruntime.model.architectures import ARCHITECTURES, Architecture
+from refruntime.model.expected_tensors import expected_tensors
+from refruntime.model.gguf_hyperparameters import read_hyperparameters
+from refruntime.quants.ggml import GGML_TYPES
+from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
+from refruntime.tokenizers.spelling import to_alphabet
+
+HIDDEN: Final = 8
+FFN: Final = 16
+BLOCK: Final = 256
+"""A multiple of the block of every type: with this feed-forward size one matrix can be stored in it."""
+
+NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
+    "gemma2": {"attention.sliding_window": value(U32, 8)},
+    "gemma3": {"attention.sliding_window": value(U32, 8)},
+    "granite": {
+        name: value(F32, number)
+        for name, number in {
+            "attention.scale": 0.25,
+            "embedding_scale": 2.0,
+            "residual_scale": 0.5,
+            "logit_scale": 2.0,
+        }.items()
+    },
+    "command-r": {"logit_scale": value(F32, 0.5)},
+    "gptneox": {"use_parallel_residual": value(BOOL, True)},
+    "qwen3moe": {name: value(U32, 2) for name in ("expert_count", "expert_used_count")}
+    | {"expert_feed_forward_length": value(U32, FFN)},
+    "olmoe": {name: value(U32, 2) for name in ("expert_count", "expert_used_count")},
+    "lfm2": {"shortconv.l_cache": value(U32, 3), "attention.head_count_kv": array(I32, [0, 2])},
+}
+"""Hyper-parameters that an architecture's own converter always writes, without its name in front."""
+
+
+def plain_gguf(architecture: str = "llama", /, **keys: bytes) -> GgufFile:
+    """Return a file of an architecture in F32 with an SPM tokenizer; `keys` are further metadata as in `with_keys`."""
+    described = ARCHITECTURES[architecture]
+    layers = 2 if described.short_convolutions or described.window_period else 1  # so that there is one of each kind
+    epsilon = "rms_" if described.norm == "rms" else ""
+    numbers = {
+        "context_length": value(U32, 16),
+        "embedding_length": value(U32, HIDDEN),
+        "block_count": value(U32, layers),
+        "feed_forward_length": value(U32, FFN),
+        "attention.head_count": value(U32, 2),
+        "attention.head_count_kv": value(U32, 2),
+        f"attention.layer_norm_{epsilon}epsilon": value(F32, 1e-5),
+        **({"rope.dimension_count": value(U32, HIDDEN // 2)} if described.positions == "rotary" else {}),
+        **NUMBERS.get(architecture, {}),
+    }
+    metadata = {
+        "general.architecture": value(STRING, architecture.encode()),
+        **{f"{architecture}.{name}": number for name, number in numbers.items()},
+        **_spm(),
+    }
+    return with_tensors(GgufFile(metadata, ()).with_keys(**keys), described)
+
+
+def with_tensors(file: GgufFile, architecture: Architecture) -> GgufFile:
+    """Return a file of nothing but metadata with the tensors that they ask for."""
+    dimensions = read_hyperparameters(
+        read_gguf(file.data).metadata, architecture, Profile(), ("blk.0.ffn_norm.weight",)
+    )
+    numbers = Numbers(architecture.name.encode()[0])
+    tensors = []
+    for name, shape, required in expected_tensors(architecture, dimensions, ()):
+        if required or name == "output.weight":
+            ones = len(shape) == 1 and name.endswith("weight")
+            values = np.ones(shape, np.float32) if ones else numbers.uniform(*shape, scale=0.25)
+            tensors.append(Tensor(name.encode(), shape[::-1], 0, values.astype("<f4").tobytes()))
+    return GgufFile(file.keys, tuple(tensors))
+
+
+def stored_gguf(type_name: str) -> GgufFile:
+    """Return a plain llama with one matrix in a storage type; its blocks are zeros, which are numbers in every type."""
+    stored = next(item for item in GGML_TYPES.values() if item.name == type_name)
+    file = plain_gguf(llama__feed_forward_length=value(U32, BLOCK))
+    bytes_of_matrix = HIDDEN * BLOCK // stored.block_size * stored.type_size
+    return file.with_tensor("blk.0.ffn_down.weight", type=stored.number, payload=bytes(bytes_of_matrix))
+
+
+def with_factors(file: GgufFile, *names: str) -> GgufFile:
+    """Return a file with tensors of rotary factors, all 2."""
+    factors = np.full(HIDDEN // 4, 2, "<f4")
+    more = (Tensor(name.encode(), (factors.size,), 0, factors.tobytes()) for name in names)
+    return GgufFile(file.keys, (*file.tensors, *more))
+
+
+# Vocabularies --------------------------------------------------------------------------------------------------------
+
+
+def _spm() -> dict[str, bytes]:
+    """Return an SPM vocabulary: specials, bytes, a space and three letters."""
+    tokens = [b"<unk>", b"<s>", b"</s>", *(b"<0x%02X>" % byte for byte in range(256)), SPACE, b"a", b"b", b"ab"]
+    types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * 4]
+    scores = [*[0.0] * 259, -1.0, -2.0, -3.0, -4.0]
+    return {
+        "tokenizer.ggml.model": value(STRING, b"llama"),
+        "tokenizer.ggml.tokens": array(STRING, tokens),
+        "tokenizer.ggml.scores": array(F32, scores),
+        "tokenizer.ggml.token_type": array(I32, types),
+        "tokenizer.ggml.bos_token_id": value(U32, 1),
+        "tokenizer.ggml.eos_token_id": value(U32, 2),
+    }
+
+
+def byte_pair_gguf(name: str) -> GgufFile:
+    """Return a plain llama with a byte-pair vocabulary that is cut into words as `name` says (GG-5)."""
+    if PRE_TOKENIZERS[name].raw_bytes:
+        tokens = [*(b"<0x%02X>" % byte for byte in range(256)), SPACE, b"a", b"b", b"ab", b"<s>", b"</s>"]
+        types = [*[BYTE] * 256, *[NORMAL] * 4, CONTROL, CONTROL]
+    else:
+        tokens = [*(to_alphabet(bytes([byte])) for byte in range(256)), b"ab", b"<s>", b"</s>"]
+        types = [*[NORMAL] * 257, CONTROL, CONTROL]
+    keys = {
+        "tokenizer.ggml.model": value(STRING, b"gemma4" if name == "gemma4" else b"gpt2"),
+        "tokenizer.ggml.pre": value(STRING, name.encode()),
+        "tokenizer.ggml.tokens": array(STRING, tokens),
+        "tokenizer.ggml.token_type": array(I32, types),
+        "tokenizer.ggml.merges": array(STRING, [b"a b"]),
+        "tokenizer.ggml.bos_token_id": value(U32, len(tokens) - 2),
+        "tokenizer.ggml.eos_token_id": value(U32, len(tokens) - 1),
+    }
+    plain = plain_gguf()
+    others = {key: item for key, item in plain.keys.items() if not key.startswith("tokenizer.")}
+    return with_tensors(GgufFile(others | keys, ()), ARCHITECTURES["llama"])
