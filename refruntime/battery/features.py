@@ -1,4 +1,4 @@
-"""The features that a build may lack, each with one plain well-formed file that needs nothing else (GG-13, ID-1).
+"""The features that a build may lack, each with one plain well-formed file that needs nothing else (ID-1).
 
 `FEATURES` is the table; `find_features(fresh, profile, names)` asks a build which of them it has. For others to use:
 

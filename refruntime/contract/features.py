@@ -1,4 +1,4 @@
-"""Name the features that a build may lack (GG-13, ID-1): each by a name that also says what it stands on.
+"""Name the features that a build may lack (ID-1): each by a name that also says what it stands on.
 
 A container is a feature with all that its plainest file needs: `slm1` with f32 weights and the byte tokenizer, `gguf`
 with architecture llama, F32 and an SPM tokenizer. Everything beyond is `CONTAINER/GROUP/MEMBER`, such as
