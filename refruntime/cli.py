@@ -15,7 +15,9 @@ from importlib import import_module
 import click
 
 from refruntime import __version__
+from refruntime.memory_limit import BadSetting, memory_limit
 
+EXIT_USAGE = 2
 EXIT_MISSING = 3
 EXIT_CRASH = 4
 EXIT_INTERRUPTED = 130
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(sys, name) is None:  # closed by the caller, as in `>&-`: what is written there is lost, no bug
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     try:
+        memory_limit()  # a setting that cannot be read is told before any work
         result = cli.main(args=argv, prog_name="refruntime", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -98,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except SystemExit:  # click ends so when the reader of a pipe, such as `head`, has seen enough
         return EXIT_PIPE_CLOSED
+    except BadSetting as error:
+        click.echo(f"refruntime: {error}", err=True)
+        return EXIT_USAGE
     except OSError as error:
         click.echo(f"refruntime: {error}", err=True)
         return EXIT_MISSING

@@ -15,7 +15,8 @@ class ContractError(Exception):
 
     `detail` says what was wrong in plain words. The typed fields say where (`offset` in bytes from the start of the
     artifact, `field`, `tensor`), what was `expected`, what was `found`, and which contract `rule` was broken.
-    The text that the ABI reports is not this detail but the fixed message of the status (ERR-3).
+    The text that the ABI reports is not this detail but the fixed message of the status (ERR-3). With `limit` not the
+    contract speaks but a limit of this machine: such an answer is never held against a build.
     """
 
     status: ClassVar[Status]
@@ -30,6 +31,7 @@ class ContractError(Exception):
         tensor: str | None = None,
         expected: object = None,
         found: object = None,
+        limit: bool = False,
     ) -> None:
         self.detail = detail
         self.rule = rule
@@ -38,6 +40,7 @@ class ContractError(Exception):
         self.tensor = tensor
         self.expected = expected
         self.found = found
+        self.limit = limit
         super().__init__(detail)
 
     def __str__(self) -> str:

@@ -166,10 +166,10 @@ class Runtime:
         self.model = None
         self.freed = False
         self.context = Context()
-        transformer, tokenizer, quantization = self._bind(data, self.profile, self.numerics)
-        cache = transformer.new_cache()
-        lookahead = Lookahead(transformer, cache)
-        self.model = LoadedModel(transformer, tokenizer, quantization, cache, lookahead)
+        bound = self._bind(data, self.profile, self.numerics)
+        cache = bound.transformer.new_cache()
+        lookahead = Lookahead(bound.transformer, cache)
+        self.model = LoadedModel(bound.transformer, bound.tokenizer, bound.quantization, cache, lookahead)
         if self.profile.generator_on_load == "reseeded":
             self._reseed()
         self._set_result(b"model loaded")

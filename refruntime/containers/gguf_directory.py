@@ -47,9 +47,9 @@ class DirectoryReader(Reader):
 
     failure = InvalidTensorDirectory
 
-    def location(self, what: str) -> dict[str, str]:
+    def location(self, what: str) -> tuple[str, str | None]:
         """Return the error fields that name what is being read."""
-        return {"tensor": self.context, "field": what}
+        return what, self.context
 
     def read(self, count: int) -> list[GgufTensor]:
         """Read the entries, offsets still relative; UnsupportedDType for types, else InvalidTensorDirectory."""

@@ -59,11 +59,14 @@ class Reader:
     ) -> NoReturn:
         """Raise the failure of this section, at the current position unless an offset is given."""
         where = self.position if offset is None else offset
-        raise self.failure(detail, rule="GG-3", offset=where, expected=expected, found=found, **self.location(what))
+        field, tensor = self.location(what)
+        raise self.failure(
+            detail, rule="GG-3", offset=where, expected=expected, found=found, field=field, tensor=tensor
+        )
 
-    def location(self, what: str) -> dict[str, str]:
-        """Return the error fields that name what is being read."""
-        return {"field": f"{self.context} {what}".strip()}
+    def location(self, what: str) -> tuple[str, str | None]:
+        """Return the field that is being read, and the tensor where there is one."""
+        return f"{self.context} {what}".strip(), None
 
     def rest(self) -> str:
         """Say how many bytes are left."""

@@ -87,7 +87,7 @@ def follow(
     """Run a case on the oracle with the build's tokens as a guess of what comes.
 
     A right guess lets one pass over the model serve the whole generation; a wrong one changes nothing but the time
-    (GEN-4). The oracle runs as many steps as the build did.
+    (GEN-4). The oracle runs as many steps as the build did, unless a limit of this machine stops it.
     """
     session = Session(Client(reference), profile, case.models)
     observations = []
@@ -97,6 +97,8 @@ def follow(
         if isinstance(case.steps[index], Generate):
             reference.expect(guessed_tokens(index, build, reference))
         observations.append(session.run(case.steps[index]))
+        if observations[-1].stopped:
+            break
     return observations
 
 

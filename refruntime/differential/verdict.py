@@ -32,7 +32,7 @@ MEANINGS: Final[dict[Verdict, str]] = {
     Verdict.MATCH: "every compared field of every step agrees",
     Verdict.NEAR_TIE: "tokens differ where two candidates are closer than float32 can tell; all else agrees",
     Verdict.BOTH_FAILED: "every step agrees, and the case ends in the same failure on both sides",
-    Verdict.UNSUPPORTED: "the build does not have what the case needs",
+    Verdict.UNSUPPORTED: "the build does not have what the case needs, or a limit of this machine stopped the oracle",
     Verdict.POISONED: "a limit stopped the build; what follows cannot be compared",
     Verdict.CONTRACT_GAP: "they differ on a declared rule, and another option of it fits",
     Verdict.MISMATCH: "they differ",
@@ -64,7 +64,10 @@ def judge(
     near_ties: int = 0,
 ) -> Judgement:
     """Return the verdict on a comparison. Contract gaps and crashes are found elsewhere."""
+    stopped = next((answer for answer in reference if answer.kind == "limit"), None)
     first = comparison.first
+    if stopped is not None and (first is None or first.index >= len(reference) or reference[first.index] is stopped):
+        return Judgement(Verdict.UNSUPPORTED, stopped.detail)
     if first is None:
         if near_ties:
             return Judgement(Verdict.NEAR_TIE, f"{near_ties} near {'tie' if near_ties == 1 else 'ties'}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refruntime.engines.base import EngineTrap, MemoryFault
+from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.engines.base import EngineLimit, EngineTrap, MemoryFault
 from refruntime.exports import ExportedABI
 from refruntime.host_numbers import Number
 from refruntime.memory import Trap
@@ -24,11 +25,14 @@ class ReferenceEngine:
         return self.abi.linear_memory.size
 
     def call(self, export: str, *arguments: Number) -> int | None:
-        """Call an export: EngineTrap."""
+        """Call an export: EngineTrap; EngineLimit where not the contract answers but a limit of this machine."""
         try:
             result: int | None = getattr(self.abi, export)(*arguments)
         except Trap as trap:
             raise EngineTrap(str(trap)) from trap
+        failure = self.abi.last_failure
+        if failure is not None and failure.limit and EXPORTS_BY_NAME[export].returns_status:
+            raise EngineLimit(f"limit: {failure}")
         return result
 
     def read(self, pointer: int, length: int) -> bytes:

@@ -59,6 +59,10 @@ class Requantized:
         """Return the row-major shape."""
         return self.source.shape
 
+    @property
+    def storage(self) -> None:
+        """Return None: storage is not shared."""
+
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Return the values after a round trip through the type."""
         values = self.source.rows(start, stop)

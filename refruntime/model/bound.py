@@ -9,6 +9,7 @@ from typing import NamedTuple
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, validate_model
+from refruntime.model.weights import memory_needed
 from refruntime.numerics import Numerics
 from refruntime.tokenizers.base import Tokenizer
 
@@ -19,6 +20,7 @@ class BoundModel(NamedTuple):
     transformer: Transformer
     tokenizer: Tokenizer
     quantization: str
+    memory: int = 0  # bytes of its weights, with those of one fresh cache
 
 
 Binder = Callable[[Buffer, Profile, Numerics], BoundModel]
@@ -28,28 +30,30 @@ Binder = Callable[[Buffer, Profile, Numerics], BoundModel]
 def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
     """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10."""
     validated = validate_model(data, profile)
-    return BoundModel(Transformer(validated, profile, numerics), validated.tokenizer, validated.quantization)
+    transformer = Transformer(validated, profile, numerics)
+    memory = memory_needed(validated, profile, numerics)
+    return BoundModel(transformer, validated.tokenizer, validated.quantization, memory)
 
 
 class BoundModels:
     """A `Binder` that remembers the models it bound last, for callers that load the same bytes again and again.
 
     The key is all that the result depends on: the SHA-256 of the bytes, the profile and the numeric profile. So no
-    answer changes, only the time. Failures are not remembered.
+    answer changes, only the time. Failures are not remembered. `most_bytes` bounds the memory of all but the newest.
     """
 
-    def __init__(self, most: int = 32, most_bytes: int = 1 << 28) -> None:
+    def __init__(self, most: int = 32, most_bytes: int = 1 << 30) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._known: dict[tuple[bytes, Profile, Numerics], tuple[int, BoundModel]] = {}  # oldest use first
+        self._known: dict[tuple[bytes, Profile, Numerics], BoundModel] = {}  # oldest use first
 
     def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
         """Return the model of these bytes, bound now or before; statuses 4 to 10."""
         key = (hashlib.sha256(data).digest(), profile, numerics)
         known = self._known.pop(key, None)
-        entry = known if known is not None else (memoryview(data).nbytes, bind_model(data, profile, numerics))
-        self._known[key] = entry
+        model = known if known is not None else bind_model(data, profile, numerics)
+        self._known[key] = model
         while len(self._known) > 1 and (
-            len(self._known) > self._most or sum(size for size, _ in self._known.values()) > self._most_bytes
+            len(self._known) > self._most or sum(kept.memory for kept in self._known.values()) > self._most_bytes
         ):
             del self._known[next(iter(self._known))]
-        return entry[1]
+        return model

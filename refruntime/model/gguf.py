@@ -29,6 +29,10 @@ class GgufWeight:
     payload: memoryview
 
     @property
+    def storage(self) -> None:
+        """Return None: no two tensors of a GGUF file name the same bytes (GG-3)."""
+
+    @property
     def type_name(self) -> str:
         """Return the lower-case ggml name of the stored type."""
         return self.type.name

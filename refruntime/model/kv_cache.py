@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.limits import MAX_BUFFER_BYTES
-from refruntime.errors import InvalidHeader
+from refruntime.errors import GenerationFailed, InvalidHeader
+from refruntime.memory_limit import within_memory
 from refruntime.model.validated import Hyperparameters
 
 FIRST_POSITIONS = 256
@@ -57,10 +58,14 @@ class KVCache:
             return
         positions = min(self.capacity, max(end, 2 * old))
         keys, values, convolved = self.keys, self.values, self.convolved
-        self.keys = np.zeros((*keys.shape[:3], positions), keys.dtype)
-        self.values = np.zeros((values.shape[0], positions, *values.shape[2:]), values.dtype)
-        self.convolved = np.zeros((convolved.shape[0], positions, convolved.shape[2]), convolved.dtype)
-        self.keys[..., :old], self.values[:, :old], self.convolved[:, :old] = keys, values, convolved
+        each = (keys.nbytes + values.nbytes + convolved.nbytes) // old  # bytes of a position
+        needed = each * (old + positions)  # while they are copied, both are there
+        with within_memory(needed, f"a context of {positions} positions", GenerationFailed):
+            more_keys = np.zeros((*keys.shape[:3], positions), keys.dtype)
+            more_values = np.zeros((values.shape[0], positions, *values.shape[2:]), values.dtype)
+            more_convolved = np.zeros((convolved.shape[0], positions, convolved.shape[2]), convolved.dtype)
+        more_keys[..., :old], more_values[:, :old], more_convolved[:, :old] = keys, values, convolved
+        self.keys, self.values, self.convolved = more_keys, more_values, more_convolved
 
     def visible(self, layer: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return keys [D, K, T] and values [T, K, D] of the first T = `end` positions."""
@@ -72,6 +77,14 @@ class KVCache:
         known = self.convolved[self._places[layer], max(begin, 0) : end]
         before = np.zeros((max(-begin, 0), known.shape[1]), known.dtype)
         return np.concatenate([before, known])
+
+
+def first_cache_bytes(hyperparameters: Hyperparameters, dtype: type[np.floating[Any]]) -> int:
+    """Return the bytes of a fresh cache."""
+    h = hyperparameters
+    attending = sum(h.attends(layer) for layer in range(h.layer_count))
+    numbers = 2 * attending * h.kv_head_count * h.head_dim + (h.layer_count - attending) * h.hidden_size
+    return numbers * min(h.max_context, FIRST_POSITIONS) * np.dtype(dtype).itemsize
 
 
 def check_buffers(hyperparameters: Hyperparameters) -> None:

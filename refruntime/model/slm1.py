@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -55,6 +55,12 @@ class Slm1Weight:
     block_size: int
     payload: memoryview
     scales: NDArray[np.float32]
+    place: tuple[int, int]  # offsets of payload and scales; payloads may overlap, also entirely
+
+    @property
+    def storage(self) -> Hashable:
+        """Return what tensors that name the same bytes in the same way have in common."""
+        return self.place, self.shape, self.dtype, self.block_size
 
     @property
     def type_name(self) -> str:
@@ -191,9 +197,10 @@ def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry)
         raise failure("SL-6", "byte_length", "the payload has another length", length, entry.byte_length)
     payload = file.data[entry.byte_offset : entry.byte_offset + length]
     if dtype is DType.F32:
-        return Slm1Weight(name, shape, dtype, 0, payload, np.empty(0, np.float32))
+        return Slm1Weight(name, shape, dtype, 0, payload, np.empty(0, np.float32), (entry.byte_offset, 0))
     count = scale_count(dtype, shape, entry.block_size)
-    scales = np.frombuffer(file.data, "<f4", count, entry.scale_offset).astype(np.float32)  # [rows x blocks]
+    scales = np.frombuffer(file.data, "<f4", count, entry.scale_offset)  # [rows x blocks], a view of the file
+    scales = scales.astype(np.float32, copy=False)
     usable = np.isfinite(scales) & (scales > 0)
     if not usable.all():
         first = int(np.argmin(usable))
@@ -207,7 +214,8 @@ def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry)
             found=float(scales[first]),
         )
     rows = prod(shape[:-1])
-    return Slm1Weight(name, shape, dtype, entry.block_size, payload, scales.reshape(rows, count // rows))
+    place = entry.byte_offset, entry.scale_offset
+    return Slm1Weight(name, shape, dtype, entry.block_size, payload, scales.reshape(rows, count // rows), place)
 
 
 def _check_heads(header: Slm1Header) -> None:

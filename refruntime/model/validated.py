@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -98,6 +98,10 @@ class WeightSource(Protocol):
     @property
     def type_name(self) -> str:
         """Return the lower-case name of the stored type, such as `q8_0`."""
+
+    @property
+    def storage(self) -> Hashable:
+        """Return what two tensors have in common when they name the same bytes in the same way; None: nothing."""
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Return the dequantised float32 values, in `shape` (FW-1, GG-8), or rows `start` .. `stop` - 1 of a matrix."""

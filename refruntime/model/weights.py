@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
+from refruntime.errors import InvalidHeader
+from refruntime.memory_limit import within_memory
 from refruntime.model.expected_tensors import is_qkv_fused
+from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.validated import Hyperparameters, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, Seq32
 
@@ -110,8 +115,35 @@ class Weights:
 
 
 def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) -> Weights:
-    """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`."""
-    return _Binder(model, profile, numerics).weights()
+    """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`.
+
+    Tensors that name the same bytes share storage. InvalidHeader, before anything is decoded, if it takes too much.
+    """
+    with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
+        return _Binder(model, profile, numerics).weights()
+
+
+def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -> int:
+    """Return how many bytes the weights take in the form of `numerics`, with a fresh cache of keys and values.
+
+    Where FW-4 keeps scales apart, it is what they take at most.
+    """
+    number = np.dtype(numerics.dtype).itemsize
+    scaled = scales_apart(profile, numerics)
+    distinct = {name if tensor.storage is None else tensor.storage: tensor for name, tensor in model.tensors.items()}
+    needed = first_cache_bytes(model.hyperparameters, numerics.dtype)
+    for tensor in distinct.values():
+        needed += prod(tensor.shape) * number if len(tensor.shape) == 1 else numerics.matrix_bytes(tensor)
+        if scaled and len(tensor.shape) > 1:
+            needed += numerics.matrix_bytes(tensor) // 2  # no block is shorter than two values
+    if scaled and "output.weight" not in model.tensors:
+        needed += numerics.matrix_bytes(model.tensors["token_embd.weight"])
+    return needed
+
+
+def scales_apart(profile: Profile, numerics: Numerics) -> bool:
+    """Say whether quantised matrices are multiplied before their scales are applied (options of FW-4)."""
+    return profile.quantized_product != "(q*scale)*x" and isinstance(numerics, Seq32)
 
 
 class _Matrix:
@@ -131,6 +163,8 @@ class _Binder:
         self.architecture, self.dimensions = model.architecture, model.hyperparameters
         self.tensors: Mapping[str, WeightSource] = model.tensors
         self.profile, self.numerics = profile, numerics
+        self.uses = Counter(tensor.storage for tensor in self.tensors.values() if tensor.storage is not None)
+        self.stored: dict[tuple[str, Hashable], Any] = {}
 
     def weights(self) -> Weights:
         output = self.projection("output" if "output.weight" in self.tensors else "token_embd")
@@ -225,11 +259,24 @@ class _Binder:
             return output.matrices[0]
         return self.matrix("token_embd.weight")
 
+    def once(self, form: str, source: WeightSource, store: Callable[[WeightSource], Any]) -> Any:
+        """Store a tensor in one form, once for all that name its bytes."""
+        if source.storage is None:
+            return store(source)
+        key = form, source.storage
+        if key not in self.stored:
+            self.stored[key] = store(source)
+        return self.stored[key]
+
+    def one_matrix(self, source: WeightSource) -> Any:
+        return self.once("matrix", source, lambda tensor: self.numerics.matrix([tensor]))
+
     def matrix(self, name: str) -> Any:
-        return self.numerics.matrix([self.tensors[name]])
+        return self.one_matrix(self.tensors[name])
 
     def vector(self, name: str) -> Array:
-        return self.numerics.array(self.tensors[name].rows())
+        array: Array = self.once("vector", self.tensors[name], lambda tensor: self.numerics.array(tensor.rows()))
+        return array
 
     def vector_if_present(self, name: str) -> Array | None:
         return self.vector(name) if name in self.tensors else None
@@ -241,11 +288,19 @@ class _Binder:
         """Bind matrices that share their input, with their biases."""
         sources = [self.tensors[name + ".weight"] for name in names]
         biases = tuple(self.vector_if_present(name + ".bias") for name in names)
-        if self.profile.quantized_product != "(q*scale)*x" and isinstance(self.numerics, Seq32):
-            per_block = self.profile.quantized_product == "sum times scale"
-            return Projection(tuple(_scaled(source, self.numerics, per_block) for source in sources), (), biases)
+        if scales_apart(self.profile, self.numerics):
+            return Projection(tuple(self.once("scaled", source, self.scaled) for source in sources), (), biases)
+        if any(self.uses[source.storage] > 1 for source in sources):
+            return Projection(tuple(map(self.one_matrix, sources)), (), biases)
         borders = np.cumsum([source.shape[0] for source in sources])[:-1]
         return Projection((self.numerics.matrix(sources),), tuple(int(border) for border in borders), biases)
+
+    def scaled(self, source: WeightSource) -> Any:
+        quantized = source.quantized()
+        if quantized is None or not isinstance(self.numerics, Seq32):
+            return self.one_matrix(source)  # float32 and GGUF know only value x scale (section 13, Sampler options)
+        per_block = self.profile.quantized_product == "sum times scale"
+        return self.numerics.scaled_matrix(quantized.values, quantized.scales, quantized.block_size, per_block)
 
     def split(self, name: str, *borders: int) -> Projection:
         """Bind one stored matrix whose rows belong to several outputs."""
@@ -255,10 +310,3 @@ class _Binder:
 
 
 _EXPERT_PARTS = ("gate", "up", "down")
-
-
-def _scaled(source: WeightSource, numerics: Seq32, per_block: bool) -> Any:
-    quantized = source.quantized()
-    if quantized is None:  # float32 and GGUF tensors know only value x scale (section 13, Sampler options)
-        return numerics.matrix([source])
-    return numerics.scaled_matrix(quantized.values, quantized.scales, quantized.block_size, per_block)

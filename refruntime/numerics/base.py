@@ -79,6 +79,10 @@ class Numerics(ABC):
     def matrix(self, sources: Sequence[RowSource]) -> Any:
         """Store float32 matrices [out, in] that share their input, side by side, in the form that `project` wants."""
 
+    def matrix_bytes(self, source: RowSource) -> int:
+        """Return the bytes that a stored matrix takes."""
+        return 4 * math.prod(source.shape)
+
     @abstractmethod
     def matrix_rows(self, matrix: Any, ids: Sequence[int]) -> Array:
         """Return rows of a stored matrix, such as embeddings: ids [n] -> [n, in]."""

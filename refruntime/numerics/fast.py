@@ -61,6 +61,10 @@ class Fast(ElementaryNumerics):
         """Stack [out, in] matrices: -> [sum of outs, in]; or keep them as they are stored."""
         return QuantizedMatrix(sources) if self.resident == "quantized" else stacked(sources)
 
+    def matrix_bytes(self, source: RowSource) -> int:
+        """Return the bytes that a stored matrix takes beyond the file."""
+        return 0 if self.resident == "quantized" else super().matrix_bytes(source)
+
     def matrix_rows(self, matrix: Float32 | QuantizedMatrix, ids: Sequence[int]) -> Array:
         """Return rows of a stored matrix: ids [n] -> [n, in]."""
         return matrix.rows(ids) if isinstance(matrix, QuantizedMatrix) else matrix[list(ids)]

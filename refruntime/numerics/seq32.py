@@ -111,7 +111,7 @@ class Seq32(Numerics):
     ) -> ScaledColumns:
         """Store int8 values [out, in] and scales [out, in / block_size] for an option of FW-4."""
         return ScaledColumns(
-            np.ascontiguousarray(values.T.astype(np.float32)), np.ascontiguousarray(scales.T), block_size, per_block
+            np.ascontiguousarray(values.T.astype(np.float32)), np.array(scales.T, order="C"), block_size, per_block
         )
 
     def project(self, matrix: Float32 | ScaledColumns, x: Array) -> Float32:

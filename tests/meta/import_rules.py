@@ -15,7 +15,7 @@ FOUNDATION = {"contract", "errors", "trace"}
 FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
-CALLING = ORACLE | {"instrument", "engines", "client", "cases"}
+CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
 COMPARISON = CALLING | {
     "atomic",
     "api",
@@ -35,12 +35,13 @@ INTERNAL: dict[str, set[str]] = {
     "contract": set(),
     "trace": set(),
     "errors": {"contract"},
+    "memory_limit": {"errors"},
     "numerics": FOUNDATION,
     "quants": FOUNDATION,
     "containers": FOUNDATION | {"quants"},
     "tokenizers": FOUNDATION,
     "sampling": FOUNDATION | {"numerics"},
-    "model": FORMATS | {"tokenizers"},
+    "model": FORMATS | {"tokenizers", "memory_limit"},
     "diagnostics": FOUNDATION | {"numerics", "sampling"},
     "utf8": FOUNDATION,
     "runtime": PIECES,

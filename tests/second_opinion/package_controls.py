@@ -37,7 +37,7 @@ class Altered:
 
     def __init__(self, source: WeightSource, values: np.ndarray) -> None:
         self.name, self.type_name = source.name, source.type_name
-        self.values, self.shape = values, values.shape
+        self.values, self.shape, self.storage = values, values.shape, None
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         return self.values[start:stop] if self.values.ndim > 1 else self.values

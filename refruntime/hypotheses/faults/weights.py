@@ -37,7 +37,7 @@ def _slm1(kind: type[Slm1Weight]) -> Vary:
     def change(tensor: WeightSource) -> WeightSource:
         if not isinstance(tensor, Slm1Weight):
             return tensor
-        return kind(tensor.name, tensor.shape, tensor.dtype, tensor.block_size, tensor.payload, tensor.scales)
+        return kind(**vars(tensor))
 
     return change
 
@@ -150,6 +150,7 @@ class _Transposed:
     def __init__(self, source: WeightSource) -> None:
         self._source = source
         self.name, self.shape, self.type_name = source.name, source.shape, source.type_name
+        self.storage = None
 
     def rows(self, start: int = 0, stop: int | None = None) -> Float32:
         return np.ascontiguousarray(self._source.rows().T[start:stop])
