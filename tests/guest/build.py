@@ -1,4 +1,4 @@
-"""Build the Rust/WASM guest: the clean module, an option variant, or a seeded bug.
+"""Build the Rust/WASM guest: the clean module, an option variant, a strange dialect, or a seeded bug.
 
 Standard library only. Needs a rustc that has the wasm32-unknown-unknown target and a WebAssembly linker of
 the same LLVM generation (Debian: rustc, libstd-rust-dev-wasm32, lld).
@@ -10,8 +10,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,8 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+if __package__:
+    from tests.guest.dialects import PUBLISHED, Dialect, DialectError
+    from tests.guest.toolchain import TARGET, BuildError, Toolchain, find_toolchain, run
+else:  # run as a script
+    from dialects import PUBLISHED, Dialect, DialectError
+    from toolchain import TARGET, BuildError, Toolchain, find_toolchain, run
+
 GUEST = Path(__file__).resolve().parent
-TARGET = "wasm32-unknown-unknown"
 CONTRACT_VERSION = "0.1.0"
 ABI_SECTION = "tinyrustlm.abi"
 EXPORTS = (
@@ -40,21 +44,8 @@ EXPORTS = (
 )
 
 
-class BuildError(Exception):
-    """A tool is missing, a switch is wrong, or a tool failed."""
-
-
 class SwitchError(BuildError):
     """An option or bug does not exist, or two options exclude each other."""
-
-
-@dataclass(frozen=True)
-class Toolchain:
-    """A compiler with the wasm target, and a linker."""
-
-    rustc: str
-    linker: tuple[str, ...]
-    version: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,7 @@ class Built:
     options: tuple[str, ...]
     bugs: tuple[str, ...]
     compiler: str
+    dialect: Dialect = PUBLISHED
 
     def as_json(self) -> dict[str, object]:
         """Return the record that is stored beside a module."""
@@ -77,6 +69,7 @@ class Built:
             "options": list(self.options),
             "bugs": list(self.bugs),
             "compiler": self.compiler,
+            **({"dialect": self.dialect.texts} if self.dialect.texts else {}),
         }
 
 
@@ -89,6 +82,12 @@ def load_options() -> dict[str, dict[str, str | None]]:
 def load_bugs() -> dict[str, dict[str, str]]:
     """Return bug name -> family, rule and description."""
     table: dict[str, dict[str, str]] = json.loads((GUEST / "bugs.json").read_text("utf-8"))
+    return table
+
+
+def load_unknown_bugs() -> dict[str, dict[str, str]]:
+    """Return name -> description of every bug that no catalogue of hypotheses may know."""
+    table: dict[str, dict[str, str]] = json.loads((GUEST / "unknown_bugs.json").read_text("utf-8"))
     return table
 
 
@@ -112,57 +111,6 @@ def _check_options(options: Sequence[str]) -> None:
             raise SwitchError(f"rule {rule}: only one option can hold, got {', '.join(active)}")
 
 
-def _output_of(command: Sequence[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _has_target(rustc: str) -> bool:
-    library = _output_of([rustc, "--print", "target-libdir", "--target", TARGET])
-    return library is not None and any(Path(library).glob("libstd-*.rlib"))
-
-
-def find_toolchain() -> Toolchain:
-    """Find the first rustc with the wasm target ($RUSTC, /usr/bin, PATH) and a linker ($WASM_LD, wasm-ld, rust-lld).
-
-    Raises BuildError when either is missing.
-    """
-    wanted = os.environ.get("RUSTC")
-    candidates = [wanted] if wanted else ["/usr/bin/rustc", "rustc"]
-    rustc = next((name for name in candidates if _has_target(name)), None)
-    if rustc is None:
-        raise BuildError(f"no rustc with the {TARGET} target among: {', '.join(candidates)} (set RUSTC)")
-    version = _output_of([rustc, "--version"]) or "unknown"
-    return Toolchain(rustc, _find_linker(rustc), version)
-
-
-def _find_linker(rustc: str) -> tuple[str, ...]:
-    named = os.environ.get("WASM_LD")
-    if named:
-        return (named,)
-    # A compiler's own linker fits it best; Debian keeps it on PATH instead.
-    sysroot = Path(_output_of([rustc, "--print", "sysroot"]) or "/nonexistent")
-    own = sorted(sysroot.glob("lib/rustlib/*/bin/rust-lld"))
-    if own:
-        return (str(own[0]), "-flavor", "wasm")
-    for name, flavor in (("wasm-ld", ()), ("rust-lld", ("-flavor", "wasm"))):
-        path = shutil.which(name)
-        if path is not None:
-            return (path, *flavor)
-    raise BuildError("no WebAssembly linker: install lld (wasm-ld) or set WASM_LD")
-
-
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise BuildError(f"{Path(command[0]).name} failed:\n{done.stderr.strip()}")
-    if done.stderr.strip():
-        print(done.stderr.strip(), file=sys.stderr)
-
-
 def _leb128(value: int) -> bytes:
     encoded = bytearray()
     while value >= 0x80:
@@ -178,9 +126,14 @@ def custom_section(name: str, payload: bytes) -> bytes:
     return b"\x00" + _leb128(len(body)) + body
 
 
-def file_name(options: Sequence[str], bugs: Sequence[str]) -> str:
+def file_name(
+    options: Sequence[str], bugs: Sequence[str], dialect: Dialect = PUBLISHED, opt_level: str = "3", simd: bool = False
+) -> str:
     """Return the default file name of a variant."""
-    return "-".join(["guest", *(f"option-{name}" for name in options), *(f"bug-{name}" for name in bugs)]) + ".wasm"
+    parts = ["guest", *(f"option-{name}" for name in options), *(f"bug-{name}" for name in bugs)]
+    parts += [text.replace("=", "-") for text in dialect.texts]
+    parts += [f"O{opt_level}"] * (opt_level != "3") + ["simd"] * simd
+    return "-".join(parts) + ".wasm"
 
 
 def build(
@@ -188,19 +141,31 @@ def build(
     *,
     options: Sequence[str] = (),
     bugs: Sequence[str] = (),
+    dialect: Dialect = PUBLISHED,
+    opt_level: str = "3",
+    simd: bool = False,
     embed_abi: bool = False,
     name: str | None = None,
+    incremental: Path | None = None,
     toolchain: Toolchain | None = None,
 ) -> Built:
-    """Compile and link one module into directory `out`; raises BuildError."""
+    """Compile and link one module into directory `out`; raises BuildError.
+
+    `incremental` names a directory that keeps what one build has in common with the next: a few times faster, and the
+    same bits when it runs, but other bytes than a build in one piece. One build at a time may use it.
+    """
     _check_options(options)
-    _check_names("bug", bugs, sorted(load_bugs()))
+    _check_names("bug", bugs, sorted({**load_bugs(), **load_unknown_bugs()}))
     tools = toolchain or find_toolchain()
-    switches = [*(f'option="{item}"' for item in options), *(f'bug="{item}"' for item in bugs)]
+    switches = [*(f'option="{item}"' for item in options), *(f'bug="{item}"' for item in bugs), *dialect.switches]
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("GUEST_")
+    } | dialect.environment
+    whole = ["-Clto=fat", "-Ccodegen-units=1"] if incremental is None else [f"-Cincremental={incremental}"]
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch) / "libguest.a"
         module = Path(scratch) / "guest.wasm"
-        _run(
+        run(
             [
                 tools.rustc,
                 str(GUEST / "src" / "lib.rs"),
@@ -208,17 +173,18 @@ def build(
                 "--crate-name=guest",
                 "--crate-type=staticlib",
                 f"--target={TARGET}",
-                "-Copt-level=3",
+                f"-Copt-level={opt_level}",
                 "-Cpanic=abort",
-                "-Clto=fat",
-                "-Ccodegen-units=1",
+                *whole,
+                *(["-Ctarget-feature=+simd128"] if simd else []),
                 f"--remap-path-prefix={GUEST / 'src'}=guest",
                 *(f"--cfg={switch}" for switch in switches),
                 "-o",
                 str(library),
-            ]
+            ],
+            environment,
         )
-        _run(
+        run(
             [
                 *tools.linker,
                 "--no-entry",
@@ -237,9 +203,10 @@ def build(
         document = {"contract": CONTRACT_VERSION, "profile": declared_choices(options)}
         binary += custom_section(ABI_SECTION, json.dumps(document, sort_keys=True).encode())
     out.mkdir(parents=True, exist_ok=True)
-    path = out / (name or file_name(options, bugs))
+    path = out / (name or file_name(options, bugs, dialect, opt_level, simd))
     path.write_bytes(binary)
-    return Built(path, hashlib.sha256(binary).hexdigest(), len(binary), tuple(options), tuple(bugs), tools.version)
+    digest = hashlib.sha256(binary).hexdigest()
+    return Built(path, digest, len(binary), tuple(options), tuple(bugs), tools.version, dialect)
 
 
 def _check_names(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
@@ -255,6 +222,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bug", action="append", default=[], metavar="NAME", help="a seeded bug of bugs.json")
     parser.add_argument("--all-options", action="store_true", help="one module for every option")
     parser.add_argument("--all-bugs", action="store_true", help="one module for every seeded bug")
+    parser.add_argument("--dialect", action="append", default=[], metavar="GROUP=NAME", help="a row of dialects.json")
+    parser.add_argument("--opt-level", choices=("1", "2", "3", "s"), default="3", help="of the compiler (default: 3)")
+    parser.add_argument("--simd", action="store_true", help="allow the compiler 128-bit vector instructions")
+    parser.add_argument("--stored", action="store_true", help="build what is stored here again, with its records")
     parser.add_argument("--embed-abi", action="store_true", help=f"add the custom section {ABI_SECTION}")
     parser.add_argument("--record", action="store_true", help="write MODULE.json beside every module")
     parser.add_argument("--json", action="store_true", help="print what was built as JSON")
@@ -267,7 +238,10 @@ def _variants(arguments: argparse.Namespace) -> list[Mapping[str, Sequence[str]]
         variants += [{"options": [name]} for name in option_names()]
     if arguments.all_bugs:
         variants += [{"bugs": [name]} for name in sorted(load_bugs())]
-    if arguments.option or arguments.bug or not variants:
+    if arguments.stored:
+        records = [json.loads(path.read_text("utf-8")) for path in sorted(GUEST.glob("**/*.wasm.json"))]
+        variants += [{"options": record["options"], "bugs": record["bugs"]} for record in records]
+    if arguments.option or arguments.bug or arguments.dialect or not variants:
         variants.append({"options": arguments.option, "bugs": arguments.bug})
     return variants
 
@@ -278,22 +252,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tools = find_toolchain()
 
+        dialect = Dialect.of(parsed.dialect)
+
         def build_variant(variant: Mapping[str, Sequence[str]]) -> Built:
+            switched = variant.get("options") or variant.get("bugs")
             return build(
-                parsed.out,
+                GUEST / "mutants" if parsed.stored and switched else parsed.out,
                 options=variant.get("options", ()),
                 bugs=variant.get("bugs", ()),
+                dialect=dialect,
+                opt_level=parsed.opt_level,
+                simd=parsed.simd,
                 embed_abi=parsed.embed_abi,
                 toolchain=tools,
             )
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             results = list(pool.map(build_variant, _variants(parsed)))
-    except BuildError as error:
+    except (BuildError, DialectError) as error:
         print(f"build.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SwitchError) else 3
+        return 2 if isinstance(error, (SwitchError, DialectError)) else 3
     for built in results:
-        if parsed.record:
+        if parsed.record or parsed.stored:
             record = json.dumps(built.as_json(), indent=2) + "\n"
             built.path.with_name(built.path.name + ".json").write_text(record, "utf-8")
         if not parsed.json:

@@ -1,8 +1,9 @@
 //! The diagnostics document, written by hand (section 9).
 
-use std::fmt::Write;
-
+use crate::diagnostics_forms as forms;
+use crate::diagnostics_layout as layout;
 use crate::sampler::best;
+use crate::status::Status;
 
 const TOP_TOKENS: usize = 5;
 
@@ -52,7 +53,7 @@ pub struct Report<'a> {
     pub peak_scratch_bytes: u64,
     pub kv_length: usize,
     pub quantization: &'a str,
-    pub last_error: Option<&'a str>,
+    pub last_error: Option<Status>,
     pub model_loaded: bool,
     pub step: Option<&'a Step>,
     pub temperature: f32,
@@ -62,72 +63,28 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// The value of every key of DG-3, in its order.
     pub fn to_json(&self) -> String {
-        let ids: Vec<String> = self.prompt.iter().map(u32::to_string).collect();
-        let fields: [(&str, String); 17] = [
+        let step = self.step;
+        let fields = [
             ("model_load_ms", "0".to_string()),
             ("prompt_tokens", self.prompt.len().to_string()),
             ("generated_tokens", self.generated_tokens.to_string()),
             ("tokens_per_second", "0".to_string()),
             ("peak_scratch_bytes", self.peak_scratch_bytes.to_string()),
             ("kv_length", self.kv_length.to_string()),
-            ("quantization", string(self.quantization)),
-            ("last_error", self.last_error.map_or_else(null, string)),
-            ("model_loaded", self.model_loaded.to_string()),
-            ("tokenizer_output", string(&ids.join(","))),
-            ("logits_summary", self.step.map_or_else(null, summary)),
-            ("selected_token", self.step.map_or_else(null, |step| step.selected.to_string())),
-            ("top_tokens", self.step.map_or_else(|| "[]".to_string(), top_tokens)),
-            ("temperature", number(self.temperature)),
+            ("quantization", forms::label(self.quantization)),
+            ("last_error", forms::error(self.last_error)),
+            ("model_loaded", forms::truth(self.model_loaded)),
+            ("tokenizer_output", forms::ids(self.prompt)),
+            ("logits_summary", step.map_or_else(forms::null, forms::summary)),
+            ("selected_token", step.map_or_else(forms::no_token, |step| step.selected.to_string())),
+            ("top_tokens", step.map_or_else(forms::no_top_tokens, forms::top_tokens)),
+            ("temperature", forms::number(self.temperature)),
             ("top_k", self.top_k.to_string()),
-            ("top_p", number(self.top_p)),
-            ("seed", string(&self.seed.to_string())),
+            ("top_p", forms::number(self.top_p)),
+            ("seed", forms::seed(self.seed)),
         ];
-        let members: Vec<String> = fields.iter().map(|(key, value)| format!("{}:{value}", string(key))).collect();
-        format!("{{{}}}", members.join(","))
+        layout::document(&fields)
     }
-}
-
-fn null() -> String {
-    "null".to_string()
-}
-
-fn summary(step: &Step) -> String {
-    let (minimum, maximum) = (step.minimum.map_or_else(null, number), step.maximum.map_or_else(null, number));
-    format!("{{\"min\":{minimum},\"max\":{maximum},\"mean\":{}}}", number(step.mean))
-}
-
-fn top_tokens(step: &Step) -> String {
-    let pairs: Vec<String> = step.top.iter().map(|&(id, logit)| format!("[{id},{}]", number(logit))).collect();
-    format!("[{}]", pairs.join(","))
-}
-
-/// The shortest decimal that reads back to the same f32; null if not finite (DG-7).
-fn number(value: f32) -> String {
-    if value.is_finite() {
-        format!("{value:?}")
-    } else {
-        null()
-    }
-}
-
-/// A quoted JSON string with the escapes of DG-1.
-fn string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\u{2028}' | '\u{2029}' => write_escape(&mut quoted, character),
-            _ if character.is_control() => write_escape(&mut quoted, character),
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-fn write_escape(quoted: &mut String, character: char) {
-    // Writing to a String cannot fail.
-    let _ = write!(quoted, "\\u{:04x}", character as u32);
 }

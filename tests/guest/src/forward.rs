@@ -29,6 +29,12 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     // [H] -> logits [V]
     multiply(&model.output, &scratch.normed, &mut decoder.logits, &mut scratch.row);
     decoder.scratch = scratch;
+    if cfg!(behaviour = "answers_vary") {
+        static POSITIONS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let count = POSITIONS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let vocabulary = decoder.logits.len();
+        decoder.logits[count * 7 % vocabulary] += 100.0;
+    }
 }
 
 /// residual [H] -> normed [H] (FW-3).

@@ -38,6 +38,9 @@ pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
     let output_norm = tensors.matrix("output_norm.weight", &[sizes.hidden])?;
     let output = tensors.optional("output.weight", &[sizes.hidden, sizes.vocabulary])?;
     let factors = tensors.optional("rope_freqs.weight", &[dimensions.head_dim as u64 / 2])?;
+    if cfg!(without = "rope_factors") && factors.is_some() {
+        return Err(Status::InvalidHeader);
+    }
     if !cfg!(bug = "rope_factors_ignored") {
         rope.factors = factors.map(|matrix| {
             let mut values = vec![0.0; matrix.columns];
@@ -117,8 +120,8 @@ fn read_rope(metadata: &Metadata, head_dim: usize) -> Result<Rope, Status> {
     match metadata.text("llama.rope.scaling.type")? {
         Some(b"none") => {}
         None | Some(b"linear") if factor == 0.0 || factor == 1.0 => {}
-        None | Some(b"linear") => rope.scale = Some(1.0 / factor),
-        Some(_) => return Err(Status::InvalidHeader),
+        None | Some(b"linear") if !cfg!(without = "rope_scaling") => rope.scale = Some(1.0 / factor),
+        _ => return Err(Status::InvalidHeader),
     }
     Ok(rope)
 }

@@ -101,8 +101,8 @@ impl<'a> RawEntry<'a> {
         }
         let (kind, block_elements, block_bytes) = match cursor.u32().ok_or(malformed)? {
             0 => (TensorType::F32, 1, 4),
-            1 => (TensorType::F16, 1, 2),
-            8 => (TensorType::Q8, GGUF_Q8_0_BLOCK as u64, GGUF_Q8_0_BYTES as u64),
+            1 if !cfg!(without = "gguf_f16") => (TensorType::F16, 1, 2),
+            8 if !cfg!(without = "gguf_q8_0") => (TensorType::Q8, GGUF_Q8_0_BLOCK as u64, GGUF_Q8_0_BYTES as u64),
             _ => return Err(Status::UnsupportedDType),
         };
         if dimensions[0] % block_elements != 0 {

@@ -3,15 +3,20 @@
 //! The crate is written from the contract text alone. It has no dependency and imports nothing.
 //! Rule ids in comments (`SA-5`, `SL-1`, ...) are those of the contract.
 //!
-//! Two families of compile-time switches exist, both listed in tables beside the sources:
-//! `cfg(option = "...")` selects another option of a declared rule (`options.json`), and
-//! `cfg(bug = "...")` seeds one deliberate mistake (`bugs.json`). Without switches the contract holds.
+//! Families of compile-time switches exist, all listed in tables beside the sources:
+//! `cfg(option = "...")` selects another option of a declared rule (`options.json`),
+//! `cfg(bug = "...")` seeds one deliberate mistake (`bugs.json`), and the groups of `dialects.json` choose what no
+//! rule fixes: checksum formula, names, places and forms of diagnostics, texts, missing features.
+//! Names, texts and constants are handed over as environment variables `GUEST_...` at compile time.
+//! Without switches the contract holds.
 
 mod abi;
 mod arithmetic;
 mod bytes;
 mod decoder;
 mod diagnostics;
+mod diagnostics_forms;
+mod diagnostics_layout;
 mod forward;
 mod generation;
 mod generator;

@@ -71,9 +71,12 @@ pub struct Model {
 impl Model {
     /// Picks the loader by magic (GG-1) and validates the whole artifact.
     pub fn load(bytes: &[u8]) -> Result<Model, Status> {
+        if cfg!(behaviour = "traps_on_first_file") {
+            core::arch::wasm32::unreachable();
+        }
         match bytes.get(..4) {
             Some(b"SLM1") => slm1::load(Arc::from(bytes)),
-            Some(b"GGUF") => crate::gguf_model::load(Arc::from(bytes)),
+            Some(b"GGUF") if !cfg!(without = "gguf") => crate::gguf_model::load(Arc::from(bytes)),
             _ => Err(Status::InvalidModelMagic),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bytes::{range_inside, Cursor};
 use crate::matrix::Matrix;
 use crate::model::{Dimensions, Layer, Linear, Model, Rope};
-use crate::slm1_checksum::checksum;
+use crate::slm1_checksum::is_sealed;
 use crate::slm1_directory::{DType, Directory, ENTRY_BYTES};
 use crate::status::Status;
 use crate::tokenizer::Tokenizer;
@@ -26,7 +26,7 @@ const LAYER_PARTS: [&str; 9] = ["attn_norm", "ffn_norm", "wq", "wk", "wv", "wo",
 /// Validates a file that begins with the SLM1 magic, in the order of SL-1.
 pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
     let header = Header::parse(&file)?;
-    if !cfg!(option = "sl5_not_verified") && checksum(&file) != header.checksum {
+    if !is_sealed(&file, header.checksum) {
         return Err(Status::InvalidHeader);
     }
     let directory = Directory::parse(&file, header.directory.clone())?;
@@ -113,7 +113,7 @@ fn layer_tensor(layer: u32, part: &str) -> String {
 fn parse_tokenizer(section: &[u8], vocab_size: u32) -> Result<Tokenizer, Status> {
     match section.get(..4) {
         Some(b"BTOK") => tokenizer_bytes::check(section, vocab_size).map(|()| Tokenizer::Bytes),
-        Some(b"BPE1") => Bpe1Tokenizer::parse(section, vocab_size).map(Tokenizer::Bpe1),
+        Some(b"BPE1") if !cfg!(without = "bpe1") => Bpe1Tokenizer::parse(section, vocab_size).map(Tokenizer::Bpe1),
         _ => Err(Status::InvalidHeader),
     }
 }

@@ -35,8 +35,8 @@ impl Entry {
         let fields = RawEntry::read(entry).ok_or(Status::InvalidTensorDirectory)?;
         let dtype = match fields.dtype {
             1 => DType::F32,
-            2 => DType::Q8,
-            3 => DType::Q4,
+            2 if !cfg!(without = "q8_0") => DType::Q8,
+            3 if !cfg!(without = "q4_0") => DType::Q4,
             _ => return Err(Status::UnsupportedDType),
         };
         if !(1..=4).contains(&fields.rank) {

@@ -172,7 +172,7 @@ impl Runtime {
             peak_scratch_bytes: decoder.map_or(0, |decoder| scratch_bytes(&decoder.model.dimensions)),
             kv_length: if cfg!(bug = "kv_length_of_prompt_only") { self.prompt.len() } else { kv_length },
             quantization: decoder.map_or(self.stale_label, |decoder| decoder.model.label),
-            last_error: self.last_error.map(Status::message),
+            last_error: self.last_error,
             model_loaded: decoder.is_some(),
             step: self.step.as_ref(),
             temperature: self.sampling.temperature,

@@ -21,8 +21,12 @@ pub enum Status {
 }
 
 impl Status {
-    /// The text of `last_error` (ERR-3).
+    /// The text of `last_error` (ERR-3); `GUEST_MESSAGES` holds other texts, one a line, in the order of the codes.
     pub fn message(self) -> &'static str {
+        let other_texts: Option<&'static str> = option_env!("GUEST_MESSAGES");
+        if let Some(text) = other_texts.and_then(|texts| texts.split('\n').nth(self as usize - 1)) {
+            return text;
+        }
         match self {
             Status::NullPointer => "null pointer",
             Status::InvalidLength => "invalid length",

@@ -1,0 +1,241 @@
+"""Build random legal combinations: contract options, a dialect, missing features, an optimisation level, one bug.
+
+    python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known|unknown|any]
+
+Beside every module stands its truth, MODULE.json. A module is named by what it is made of, so what is there already is
+not built again. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__:
+    from tests.guest import build
+    from tests.guest.dialects import CHECKSUM_GROUPS, PUBLISHED, Dialect, DialectError, load_dialects, names_of
+else:  # run as a script
+    import build
+    from dialects import CHECKSUM_GROUPS, PUBLISHED, Dialect, DialectError, load_dialects, names_of
+
+OPT_LEVELS = ("1",) * 12 + ("2", "3", "s")
+"""The levels that random builds are made with, the quickest most often."""
+UNFIT = ("behaviour=", "comparison=truncated")
+"""What no clean build has: each makes a module that is wrong on purpose."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a module is made of."""
+
+    options: tuple[str, ...] = ()
+    dialect: Dialect = PUBLISHED
+    bug: str | None = None
+    opt_level: str = "1"
+    simd: bool = False
+
+    def truth(self) -> dict[str, Any]:
+        """Return what a tool should find out about the module."""
+        texts = {
+            rule: text
+            for rule, table in build.load_options().items()
+            for text, cfg in table.items()
+            if cfg in self.options
+        }
+        return {
+            "options": texts,
+            "switches": list(self.options),
+            "declared": build.declared_choices(self.options),
+            **self.dialect.truth(),
+            "bug": None if self.bug is None else {"name": self.bug, **_all_bugs()[self.bug]},
+            "opt_level": self.opt_level,
+            "simd": self.simd,
+        }
+
+    @property
+    def key(self) -> str:
+        """Return 16 hex digits that change with the variant, the sources and the tables."""
+        parts = [repr(self).encode()]
+        parts += [path.read_bytes() for path in sorted((build.GUEST / "src").glob("*.rs"))]
+        parts += [path.read_bytes() for path in sorted(build.GUEST.glob("*.json"))]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _all_bugs() -> dict[str, dict[str, Any]]:
+    return {**build.load_bugs(), **build.load_unknown_bugs()}
+
+
+def random_variants(count: int, seed: int, bugs: str | None = None) -> list[Variant]:
+    """Return legal variants, the same for the same seed; with `bugs` (known, unknown, any) one bug in each."""
+    return [_random_variant(random.Random(f"{seed}/{number}"), bugs) for number in range(count)]
+
+
+def _random_variant(rng: random.Random, bugs: str | None) -> Variant:
+    bug = None if bugs is None else rng.choice(sorted(_pool(bugs)))
+    while True:
+        try:
+            dialect = Dialect.of(_random_choices(rng, bug))
+        except DialectError:  # two names met in one place
+            continue
+        return Variant(_random_options(rng, bug, dialect), dialect, bug, rng.choice(OPT_LEVELS))
+
+
+def _pool(bugs: str) -> dict[str, dict[str, Any]]:
+    known, unknown = build.load_bugs(), build.load_unknown_bugs()
+    return {"known": known, "unknown": unknown, "any": {**known, **unknown}}[bugs]
+
+
+def _random_options(rng: random.Random, bug: str | None, dialect: Dialect) -> tuple[str, ...]:
+    """Choose options of a third of the rules, none of the rule that the bug breaks."""
+    broken = None if bug is None else _all_bugs()[bug]["rule"]
+    foreign = any(dialect.all(group) for group in (*CHECKSUM_GROUPS, "comparison"))
+    chosen = []
+    for rule, texts in build.load_options().items():
+        wanted = rng.random() < 0.35
+        name = rng.choice([cfg for cfg in texts.values() if cfg is not None])
+        rule = rule.split()[0]
+        if wanted and rule != broken and not (rule == "SL-5" and foreign):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def _random_choices(rng: random.Random, bug: str | None) -> list[str]:
+    """Choose a dialect in which a bug, if there is one, can still be seen."""
+    rule, family = ("", "") if bug is None else (_all_bugs()[bug]["rule"], _all_bugs()[bug]["family"])
+    choices = []
+
+    def maybe(group: str, chance: float) -> None:
+        if rng.random() < chance:
+            choices.append(f"{group}={rng.choice(names_of(group))}")
+
+    if rule != "SL-5":
+        for group, chance in zip(CHECKSUM_GROUPS, (0.7, 0.4, 0.4), strict=True):
+            maybe(group, chance)
+        maybe("comparison", 0.3)
+    for group, chance in (("names", 0.75), ("nesting", 0.5), ("order", 0.3), ("messages", 0.6), ("extra", 0.4)):
+        maybe(group, chance)
+    for forms in load_dialects()["form"].values():
+        if rng.random() < 0.3:
+            choices.append(f"form={rng.choice(list(forms))}")
+    if family != "diagnostics":
+        for _ in range(rng.choice((0, 0, 0, 1, 2, 4))):
+            maybe("missing", 1.0)
+    for feature in names_of("without"):
+        if rng.random() < 0.25 and feature not in _needed(bug or "", rule):
+            choices.append(f"without={feature}")
+    return [choice for choice in choices if not choice.startswith(UNFIT)]
+
+
+def _needed(bug: str, rule: str) -> tuple[str, ...]:
+    """Return the features without which a bug could not be seen."""
+    if bug == "rope_factors_ignored":
+        return ("gguf", "rope_factors")
+    needs = tuple(
+        feature for mark, feature in (("q4_", "q4_0"), ("q8_", "q8_0"), ("bpe", "bpe1")) if bug.startswith(mark)
+    )
+    if bug == "bad_scales_accepted":
+        needs = ("q8_0", "q4_0")
+    stated = build.load_unknown_bugs().get(bug, {}).get("needs", "")
+    return (*needs, *(("gguf",) if rule.startswith("GG") else ()), *((stated,) if stated else ()))
+
+
+def build_all(variants: Sequence[Variant], out: Path, jobs: int = 2) -> Iterator[Path]:
+    """Build variants into `out`, each with its truth beside it, in parallel and in their order; raises BuildError."""
+    tools = build.find_toolchain()
+    folders = _Folders(out / ".incremental")
+
+    def build_one(variant: Variant) -> Path:
+        path = out / f"strange-{variant.key}.wasm"
+        truth = path.with_name(path.name + ".json")
+        if path.exists() and truth.exists():
+            return path
+        with folders.taken(f"O{variant.opt_level}{'-simd' * variant.simd}") as folder:
+            built = build.build(
+                out,
+                options=variant.options,
+                bugs=[variant.bug] if variant.bug else [],
+                dialect=variant.dialect,
+                opt_level=variant.opt_level,
+                simd=variant.simd,
+                name=path.name,
+                incremental=folder,
+                toolchain=tools,
+            )
+        record = {"module": path.name, "sha256": built.sha256, **variant.truth(), "compiler": built.compiler}
+        truth.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        return path
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        yield from pool.map(build_one, variants)
+
+
+class _Folders:
+    """Folders of what builds of one level have in common; a further one is a copy of one that is not in use."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._changed = root, threading.Condition()
+        self._taken: set[Path] = set()
+
+    @contextmanager
+    def taken(self, level: str) -> Iterator[Path]:
+        """Lend a folder to one build."""
+        with self._changed:
+            first = self._root / f"{level}-0"
+            folder = next(path for path in map(self._numbered(level), range(99)) if path not in self._taken)
+            if folder != first and not folder.exists():
+                self._changed.wait_for(lambda: first not in self._taken)
+                folder = first if folder in self._taken or not first.exists() else folder
+                if folder != first:
+                    shutil.copytree(first, folder)
+            self._taken.add(folder)
+        try:
+            yield folder
+        finally:
+            with self._changed:
+                self._taken.discard(folder)
+                self._changed.notify_all()
+
+    def _numbered(self, level: str) -> Callable[[int], Path]:
+        return lambda number: self._root / f"{level}-{number}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build what the command line asks for; 0 fine, 3 missing tool or failed build."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--random", type=int, required=True, metavar="N", help="how many modules")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the combinations (default: 1)")
+    parser.add_argument("--out", type=Path, required=True, help="directory for the modules")
+    parser.add_argument("--with-bug", choices=("known", "unknown", "any"), help="one bug of this table in each module")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="builds at a time (default: 2)")
+    parsed = parser.parse_args(arguments)
+    began = time.monotonic()
+    try:
+        for path in build_all(random_variants(parsed.random, parsed.seed, parsed.with_bug), parsed.out, parsed.jobs):
+            truth = json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
+            bug = f"  bug {truth['bug']['name']}" if truth["bug"] else ""
+            print(
+                f"{path}  O{truth['opt_level']}  {' '.join([*truth['switches'], *truth['choices']])}{bug}", flush=True
+            )
+    except build.BuildError as error:
+        print(f"random_builds.py: {error}", file=sys.stderr)
+        return 3
+    seconds = time.monotonic() - began
+    print(f"{parsed.random} modules in {seconds:.1f} s", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
