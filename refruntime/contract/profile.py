@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
+from refruntime.contract.checksum_order import OrderError, read_order, write_order
+
 CONTRACT_VERSION: Final = "0.1.0"
 
 DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
@@ -127,13 +129,7 @@ class Profile:
     checksum: Literal["verified", "not verified"] = _switch(
         "SL-5.verify", "whether the SLM1 checksum is verified", "verified", "not verified"
     )
-    checksum_order: Literal["mix, rotate, multiply", "mix, multiply, rotate", "rotate, mix, multiply"] = _switch(
-        "SL-5.order",
-        "order of the three operations of one checksum step",
-        "mix, rotate, multiply",
-        "mix, multiply, rotate",
-        "rotate, mix, multiply",
-    )
+    checksum_order: str = _value("SL-5.order", "operations of one checksum step, in order", "mix, rotate, multiply")
     checksum_start: int = _value("SL-5.start", "start of the SLM1 checksum, 0 .. 2^64-1", 0xCBF29CE484222325)
     checksum_rotation: int = _value("SL-5.rotation", "left rotation of one checksum step, 0 .. 63", 5)
     containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", CONTAINERS)
@@ -151,6 +147,7 @@ class Profile:
     def __post_init__(self) -> None:
         for item in fields(self):
             _check(item.metadata, getattr(self, item.name))
+        object.__setattr__(self, "checksum_order", write_order(read_order(self.checksum_order)))
         # One order for what has none, so that profiles of equal meaning are equal and have one fingerprint.
         object.__setattr__(self, "containers", tuple(name for name in CONTAINERS if name in self.containers))
         names = sorted((name, other) for name, other in self.diagnostic_names if name != other)
@@ -236,6 +233,8 @@ def _check(metadata: Any, value: object) -> None:
     if "options" in metadata:
         if value not in metadata["options"]:
             raise ProfileError(f"{key}: {value!r} is no option; expected one of {', '.join(metadata['options'])}")
+    elif key == "SL-5.order":
+        _check_order(key, value)
     elif key in _INTEGER_RANGES:
         low, high = _INTEGER_RANGES[key]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -245,6 +244,15 @@ def _check(metadata: Any, value: object) -> None:
             raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
     elif key == "DG-3" and not _is_name_map(value):
         raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
+
+
+def _check_order(key: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ProfileError(f"{key}: expected a text such as 'mix, rotate, multiply', found {value!r}")
+    try:
+        read_order(value)
+    except OrderError as error:
+        raise ProfileError(f"{key}: {error}") from error
 
 
 def _is_name_map(value: object) -> bool:

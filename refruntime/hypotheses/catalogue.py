@@ -42,14 +42,8 @@ def with_option(profile: Profile, attribute: str, option: Any) -> Profile:
 
 
 def option_hypotheses(profile: Profile) -> Iterator[Hypothesis]:
-    """Yield every other option of every switch of the profile.
-
-    The order of SL-5 is left out: under any wrong one a runtime refuses every file, so only a file that is written for
-    it tells something (see `checksums`).
-    """
+    """Yield every other option of every switch of the profile."""
     for switch in Profile.switches():
-        if switch.key == "SL-5.order":
-            continue
         for option in switch.options:
             if option != getattr(profile, switch.attribute):
                 yield Hypothesis(

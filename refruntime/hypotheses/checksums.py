@@ -17,6 +17,9 @@ from refruntime.engines.base import Engine, EngineError
 STARTS: Final = (0xCBF29CE484222325, 0, 1, 2**64 - 1, 0x811C9DC5)
 """Starts that are tried: the FNV-1a offset bases of 64 and 32 bits, and simple numbers."""
 
+ORDERS: Final = ("mix, rotate, multiply", "mix, multiply, rotate", "rotate, mix, multiply")
+"""Orders that are tried."""
+
 SMALLEST: Final = Shape(hidden=2, layers=1, heads=1, ffn=1, capacity=4, tied=True)
 
 
@@ -45,8 +48,7 @@ def accepted_checksums(build: Callable[[], Engine], profile: Profile) -> tuple[P
 
 def formulas(profile: Profile) -> Iterator[Profile]:
     """Yield the profile with every start, rotation and order of SL-5 that is tried."""
-    orders = next(switch.options for switch in Profile.switches() if switch.key == "SL-5.order")
-    for order, start, rotation in product(orders, STARTS, range(64)):
+    for order, start, rotation in product(ORDERS, STARTS, range(64)):
         changes: dict[str, Any] = {"checksum_order": order, "checksum_start": start, "checksum_rotation": rotation}
         yield replace(profile, checksum="verified", **changes)
 

@@ -17,6 +17,7 @@ from refruntime import Profile
 from refruntime.contract import CONTRACT_VERSION, DIAGNOSTIC_NAMES, ProfileError
 
 OTHER_VALUES: dict[str, Any] = {
+    "SL-5.order": "xor byte, multiply, rotate by index % 63 + 1, add index",
     "SL-5.start": 7,
     "SL-5.rotation": 6,
     "GG-1": ("gguf",),
@@ -44,6 +45,8 @@ def profiles(draw: st.DrawFn) -> Profile:
         options = item.metadata.get("options")
         if options:
             values[item.name] = draw(st.sampled_from(options))
+    orders = ("mix, multiply, rotate", "xor byte, rotate 9, multiply, xor index, rotate, multiply 0x3", "rotate, mix")
+    values["checksum_order"] = draw(st.sampled_from(orders))
     values["checksum_start"] = draw(st.integers(0, 2**64 - 1))
     values["checksum_rotation"] = draw(st.integers(0, 63))
     values["containers"] = draw(st.sampled_from([("slm1",), ("gguf",), ("slm1", "gguf")]))

@@ -70,13 +70,8 @@ def test_names_are_unique_and_every_hypothesis_says_what_it_breaks() -> None:
 
 
 def test_options_are_those_of_the_profile() -> None:
-    """Every option of every switch is a hypothesis, but for the order of SL-5, which only a file of its own shows."""
-    wanted = {
-        (switch.key, option)
-        for switch in Profile.switches()
-        for option in switch.options[1:]
-        if switch.key != "SL-5.order"
-    }
+    """Every option of every switch is a hypothesis."""
+    wanted = {(switch.key, option) for switch in Profile.switches() for option in switch.options[1:]}
     assert {item.option for item in BY_NAME.values() if item.family == "option"} == wanted
 
 

@@ -9,7 +9,7 @@ import pytest
 from refruntime.containers import checksum as module
 from refruntime.containers.checksum import slm1_checksum
 from refruntime.containers.slm1 import read_slm1
-from refruntime.contract import Profile
+from refruntime.contract import Profile, ProfileError
 from refruntime.errors import InvalidHeader
 from tests.unit.slm1_by_hand import build, naive_checksum
 
@@ -29,7 +29,7 @@ def test_no_bytes_and_one_byte_by_hand() -> None:
 @pytest.mark.parametrize("start", [0, 1, 0xCBF29CE484222325, 2**64 - 1])
 def test_every_option(order: str, rotation: int, start: int) -> None:
     """SL-5: each start, rotation and order equals the plain loop, on lengths around the skipped field."""
-    profile = Profile(checksum_order=order, checksum_rotation=rotation, checksum_start=start)  # type: ignore[arg-type]
+    profile = Profile(checksum_order=order, checksum_rotation=rotation, checksum_start=start)
     data = random.Random(7).randbytes(300)
     for length in (0, 1, 2, 99, 100, 101, 107, 108, 109, 300):
         expected = naive_checksum(data[:length], start, rotation, order)
@@ -40,7 +40,7 @@ def test_every_option(order: str, rotation: int, start: int) -> None:
 def test_chunks(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SL-5: the result does not depend on where the passes end, also inside the skipped field."""
     data = random.Random(8).randbytes(1000)
-    profile = Profile(checksum_order=order)  # type: ignore[arg-type]
+    profile = Profile(checksum_order=order)
     expected = naive_checksum(data, order=order)
     for size in (1, 3, 7, 100, 101, 103, 107, 108, 999, 1000):
         monkeypatch.setattr(module, "_CHUNK", size)
@@ -70,7 +70,7 @@ def test_reader_follows_the_profile(order: str) -> None:
     file = build()
     value = naive_checksum(bytes(file), start=99, rotation=17, order=order)
     file[100:108] = value.to_bytes(8, "little")
-    profile = Profile(checksum_start=99, checksum_rotation=17, checksum_order=order)  # type: ignore[arg-type]
+    profile = Profile(checksum_start=99, checksum_rotation=17, checksum_order=order)
     assert read_slm1(bytes(file), profile).header.checksum == value
     with pytest.raises(InvalidHeader):
         read_slm1(bytes(file), Profile())
@@ -95,3 +95,67 @@ def test_zero_is_refused_even_if_it_is_computed() -> None:
     with pytest.raises(InvalidHeader) as caught:
         read_slm1(file, profile)
     assert caught.value.found == 0
+
+
+M = 2**64 - 1
+P = 0x100000001B3
+
+
+def rotl(value: int, count: int) -> int:
+    return (value << count % 64 | value >> (64 - count % 64)) & M
+
+
+OTHER_STEPS = {
+    "add byte, add index, rotate, multiply": lambda h, b, i: rotl((h + b + i) & M, 5) * P & M,
+    "add byte + index, rotate, multiply": lambda h, b, i: rotl((h + b + i) & M, 5) * P & M,
+    "xor byte + index, rotate, multiply": lambda h, b, i: rotl(h ^ (b + i), 5) * P & M,
+    "xor byte, rotate, multiply, xor index, rotate, multiply": lambda h, b, i: (
+        rotl((rotl(h ^ b, 5) * P & M) ^ i, 5) * P & M
+    ),
+    "mix, multiply, rotate 9": lambda h, b, i: rotl((h ^ b ^ i) * P & M, 9),
+    "multiply, mix, rotate": lambda h, b, i: rotl((h * P & M) ^ b ^ i, 5),
+    "mix, rotate by index % 64, multiply": lambda h, b, i: rotl(h ^ b ^ i, i) * P & M,
+    "mix, rotate right by index % 31 + 1, multiply": lambda h, b, i: rotl(h ^ b ^ i, 63 - i % 31) * P & M,
+    "mix, rotate by byte % 32, multiply": lambda h, b, i: rotl(h ^ b ^ i, b % 32) * P & M,
+    "xor byte, rotate, multiply, add index": lambda h, b, i: (rotl(h ^ b, 5) * P + i) & M,
+    "mix, rotate, multiply 0x9e3779b97f4a7c15": lambda h, b, i: rotl(h ^ b ^ i, 5) * 0x9E3779B97F4A7C15 & M,
+    "rotate, mix, multiply 0x1000193": lambda h, b, i: (rotl(h, 5) ^ b ^ i) * 0x1000193 & M,
+    "xor index + 1, xor byte, rotate, multiply": lambda h, b, i: rotl(h ^ (i + 1) ^ b, 5) * P & M,
+    "xor byte ^ (index + 1), rotate, multiply": lambda h, b, i: rotl(h ^ (i + 1) ^ b, 5) * P & M,
+    "xor index & 255, add byte, rotate, multiply": lambda h, b, i: rotl((h ^ i & 255) + b & M, 5) * P & M,
+    "xor byte + (index & 255), rotate, multiply": lambda h, b, i: rotl(h ^ b + (i & 255), 5) * P & M,
+    "xor index << 8 | byte, rotate, multiply": lambda h, b, i: rotl(h ^ (256 * i + b), 5) * P & M,
+    "add byte << 8 * (index % 8), rotate, multiply": lambda h, b, i: rotl(h + b * 256 ** (i % 8) & M, 5) * P & M,
+    "xor byte * (index + 1), rotate, multiply": lambda h, b, i: rotl(h ^ b * (i + 1), 5) * P & M,
+    "xor byte, xor index, rotate 63": lambda h, b, i: rotl(h ^ b ^ i, 63),
+}
+"""Steps of the published family, written as sums of Python's integers."""
+
+
+@pytest.mark.parametrize("order", OTHER_STEPS)
+def test_other_steps_of_the_family(order: str) -> None:
+    """SL-5: every operation of an order does what its words say, also across chunks and inside the skipped field."""
+    step = OTHER_STEPS[order]
+    data = random.Random(11).randbytes(17_000)
+    for length in (0, 1, 100, 104, 108, 600, 17_000):
+        state = 0x123456789ABCDEF
+        for index, byte in enumerate(data[:length]):
+            state = step(state, 0 if 100 <= index < 108 else byte, index)
+        profile = Profile(checksum_order=order, checksum_start=0x123456789ABCDEF)
+        assert slm1_checksum(data[:length], profile) == state, length
+
+
+def test_equal_orders_are_equal_profiles() -> None:
+    """SL-5: the words of an order have one form, so that profiles of equal meaning have one fingerprint."""
+    assert Profile(checksum_order="xor byte ^ index, rotate, multiply 0x100000001b3") == Profile()
+
+
+@pytest.mark.parametrize(
+    "order",
+    ["", "mix,rotate", "rotate 64", "rotate -1", "multiply 0x2", "multiply 3", "xor bytes", "rotate by index % 0"]
+    + ["rotate by index % 65", "rotate by byte % 8 + 64", "add", "mix, " * 16 + "mix"],
+)
+def test_orders_that_mean_nothing(order: str) -> None:
+    """SL-5: an order with an unknown operation is refused by its words."""
+    with pytest.raises(ProfileError, match=r"SL-5.order: .*(is no operation|at most)"):
+        Profile(checksum_order=order)
