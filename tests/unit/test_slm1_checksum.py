@@ -152,8 +152,10 @@ def test_equal_orders_are_equal_profiles() -> None:
 
 @pytest.mark.parametrize(
     "order",
-    ["", "mix,rotate", "rotate 64", "rotate -1", "multiply 0x2", "multiply 3", "xor bytes", "rotate by index % 0"]
-    + ["rotate by index % 65", "rotate by byte % 8 + 64", "add", "mix, " * 16 + "mix"],
+    [
+        *("", "mix,rotate", "rotate 64", "rotate -1", "multiply 0x2", "multiply 3", "xor bytes", "rotate by index % 0"),
+        *("rotate by index % 65", "rotate by byte % 8 + 64", "add", "mix, " * 16 + "mix"),
+    ],
 )
 def test_orders_that_mean_nothing(order: str) -> None:
     """SL-5: an order with an unknown operation is refused by its words."""
