@@ -185,7 +185,7 @@ def measure(path: Path, tokens: int, prompt: int) -> dict[str, Any]:
 
 def _matrices(model: Model) -> list[np.ndarray[Any, Any]]:
     """Return the matrices that one token reads; the embedding gives only a row."""
-    weights = model.transformer.weights
+    weights = model.transformer.weights.model
     projections = [weights.output]
     for layer in weights.layers:
         for part in (layer.mixer, layer.feed_forward):

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from refruntime.model.architectures import Architecture
 from refruntime.model.kv_cache import KVCache
+from refruntime.model.layout.tree import Attention, Convolution, Experts, FeedForward
 from refruntime.model.validated import Hyperparameters
-from refruntime.model.weights import AttentionWeights, ConvolutionWeights, ExpertsWeights, FeedForwardWeights, Norm
+from refruntime.model.weights import Norm, Projection
 from refruntime.numerics import AttentionVariant, Numerics
 from refruntime.trace import TensorEvent, Tracer
 
@@ -59,7 +60,7 @@ def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: No
     return numerics.rms_norm(x, norm.weight, epsilon)
 
 
-def attention(run: Pass, index: int, weights: AttentionWeights, h: Array) -> Array:
+def attention(run: Pass, index: int, weights: Attention[Projection, Norm], h: Array) -> Array:
     """Return Wo(attention(h)): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
     numerics, dimensions, block = run.numerics, run.dimensions, f"blk.{index}."
     n, head_dim = h.shape[0], dimensions.head_dim
@@ -128,7 +129,7 @@ def _variant(run: Pass, index: int) -> tuple[AttentionVariant, ...]:
     return () if variant == AttentionVariant() else (variant,)
 
 
-def convolution(run: Pass, index: int, weights: ConvolutionWeights, h: Array) -> Array:
+def convolution(run: Pass, index: int, weights: Convolution[Projection, Array], h: Array) -> Array:
     """Return Wo(c * convolution(b * x)) of b, c, x = Wi h: [n, H] -> [n, H] (GG-11)."""
     numerics, block = run.numerics, f"blk.{index}.shortconv."
     before, behind, x = weights.gates.apply(numerics, h)  # [n, H] each
@@ -144,7 +145,7 @@ def convolution(run: Pass, index: int, weights: ConvolutionWeights, h: Array) ->
     return output
 
 
-def feed_forward(run: Pass, index: int, weights: FeedForwardWeights, h: Array) -> Array:
+def feed_forward(run: Pass, index: int, weights: FeedForward[Projection], h: Array) -> Array:
     """Return W2(activation(W1 h) * (W3 h)), without a gate W2(activation(W3 h)): [n, H] -> [n, H] (FW-2, FW-7)."""
     numerics, block = run.numerics, f"blk.{index}."
     parts = weights.up.apply(numerics, h)  # [n, F] each
@@ -169,7 +170,7 @@ def _activated(run: Pass, parts: list[Array]) -> Array:
     return hidden * parts[1] if len(parts) == 2 else hidden
 
 
-def experts(run: Pass, index: int, weights: ExpertsWeights, h: Array) -> Array:
+def experts(run: Pass, index: int, weights: Experts[Projection], h: Array) -> Array:
     """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11)."""
     numerics, block = run.numerics, f"blk.{index}."
     n, used = h.shape[0], run.dimensions.expert_used_count

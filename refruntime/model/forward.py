@@ -15,8 +15,9 @@ from refruntime.contract.profile import Profile
 from refruntime.model import blocks
 from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
+from refruntime.model.layout.tree import Convolution, Experts, Layer
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import ConvolutionWeights, ExpertsWeights, Layer, Norm, bind_weights
+from refruntime.model.weights import Norm, Projection, bind_weights
 from refruntime.numerics import Numerics
 from refruntime.trace import Tracer
 
@@ -78,14 +79,14 @@ class Transformer:
             window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
         dimensions, architecture = self.hyperparameters, self.architecture
         run = Pass(numerics, architecture, dimensions, cache, start, angles, window_angles, tracer)
-        for index, layer in enumerate(weights.layers):
+        for index, layer in enumerate(weights.model.layers):
             x = self._layer(run, index, layer, x)
         return x
 
     def _embed(self, tokens: Sequence[int], start: int, tracer: Tracer | None) -> Array:
         """Return the rows of the embedding, with the factor and the positions of the architecture: [n, H] (FW-1)."""
         numerics, dimensions = self.numerics, self.hyperparameters
-        x = numerics.matrix_rows(self.weights.embedding, tokens)  # [n, H]
+        x = numerics.matrix_rows(self.weights.model.embedding, tokens)  # [n, H]
         emit(tracer, "token_embd", start, x)
         if self.architecture.embedding_times_root:
             x = x * np.sqrt(numerics.dtype(dimensions.hidden_size))
@@ -94,18 +95,18 @@ class Transformer:
             x = x * numerics.dtype(dimensions.embedding_scale)
             emit(tracer, "token_embd.scaled", start, x)
         if self.architecture.positions == "learned":
-            x = x + numerics.matrix_rows(self.weights.positions, range(start, start + len(tokens)))
+            x = x + numerics.matrix_rows(self.weights.model.positions, range(start, start + len(tokens)))
             emit(tracer, "token_embd.positioned", start, x)
         return x
 
-    def _layer(self, run: Pass, index: int, layer: Layer, x: Array) -> Array:
+    def _layer(self, run: Pass, index: int, layer: Layer[Projection, Norm, Array], x: Array) -> Array:
         """Add what a layer mixes between positions, then what it makes of each: [n, H] -> [n, H] (FW-2).
 
         In a parallel layer the second block reads the input of the layer; the order of the additions stays.
         """
         block, start, tracer = f"blk.{index}.", run.start, run.tracer
         h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
-        if isinstance(layer.mixer, ConvolutionWeights):
+        if isinstance(layer.mixer, Convolution):
             update = blocks.convolution(run, index, layer.mixer, h)
         else:
             update = blocks.attention(run, index, layer.mixer, h)
@@ -116,7 +117,7 @@ class Transformer:
         elif self.architecture.parallel_norm == "own":
             h = x
         h = self._normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
-        if isinstance(layer.feed_forward, ExpertsWeights):
+        if isinstance(layer.feed_forward, Experts):
             update = blocks.experts(run, index, layer.feed_forward, h)
         else:
             update = blocks.feed_forward(run, index, layer.feed_forward, h)
@@ -127,8 +128,8 @@ class Transformer:
         """Normalise and project: [n, H] -> [n, V] (FW-2)."""
         dimensions = self.hyperparameters
         name = self.architecture.output_norm
-        h = self._normalise(name, x, self.weights.output_norm, start, tracer)  # [n, H]
-        (logits,) = self.weights.output.apply(self.numerics, h)  # [n, V]
+        h = self._normalise(name, x, self.weights.model.output_norm, start, tracer)  # [n, H]
+        (logits,) = self.weights.model.output.apply(self.numerics, h)  # [n, V]
         scale = self.numerics.dtype(dimensions.logit_scale)
         if self.architecture.logit_scale == "multiply":
             logits = logits * scale

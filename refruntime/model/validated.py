@@ -60,6 +60,16 @@ class Hyperparameters:
     attention_layers: tuple[int, ...] | None = None  # the others hold a short convolution; None: all attend
     convolution_length: int = 0  # positions that a short convolution reads, its own included
 
+    @property
+    def query_size(self) -> int:
+        """Return the numbers of all query heads: A * D."""
+        return self.head_count * self.head_dim
+
+    @property
+    def key_size(self) -> int:
+        """Return the numbers of all key heads, which is that of all value heads: K * D."""
+        return self.kv_head_count * self.head_dim
+
     def attends(self, layer: int) -> bool:
         """Say whether a layer mixes by attention."""
         return self.attention_layers is None or layer in self.attention_layers
@@ -115,7 +125,7 @@ class ValidatedModel:
     """A model that passed every check of its container.
 
     `tensors` uses one set of names for all containers, those of GGUF; which there are, and their shapes, is what
-    `refruntime.model.expected_tensors` yields. For llama: `token_embd.weight` [V, H], `output_norm.weight` [H],
+    `refruntime.model.layout` says. For llama: `token_embd.weight` [V, H], `output_norm.weight` [H],
     `output.weight` [V, H] (absent when the embeddings are used), `rope_freqs.weight` [D / 2] (optional), and for each
     layer `blk.N.` + `attn_norm.weight`, `attn_q.weight`, `attn_k.weight`, `attn_v.weight`, `attn_output.weight`,
     `ffn_norm.weight`, `ffn_gate.weight`, `ffn_up.weight`, `ffn_down.weight`.

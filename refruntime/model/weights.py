@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader
 from refruntime.memory_limit import within_memory
-from refruntime.model.expected_tensors import is_qkv_fused
 from refruntime.model.kv_cache import first_cache_bytes
-from refruntime.model.validated import Hyperparameters, ValidatedModel, WeightSource
+from refruntime.model.layout.architecture import model_layout
+from refruntime.model.layout.tree import MatrixSlot, Model, NormSlot, ProjectionSlot, Slot, TableSlot, bound
+from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, Seq32
 
 Array = NDArray[Any]
@@ -51,65 +52,15 @@ class Norm(NamedTuple):
     bias: Array | None
 
 
-@dataclass(frozen=True)
-class AttentionWeights:
-    """Weights of attention."""
-
-    qkv: Projection  # [H] -> [A * D], [K * D], [K * D]
-    query_norm: Norm | None
-    key_norm: Norm | None
-    output: Projection  # [A * D] -> [H]
-
-
-@dataclass(frozen=True)
-class ConvolutionWeights:
-    """Weights of a gated short convolution over L positions."""
-
-    gates: Projection  # [H] -> [H], [H], [H]
-    kernel: Array  # [H, L]
-    output: Projection  # [H] -> [H]
-
-
-@dataclass(frozen=True)
-class FeedForwardWeights:
-    """Weights of a feed-forward block, or of one expert; without a gate `up` has one output."""
-
-    up: Projection  # [H] -> [F], [F]: gate, up
-    down: Projection  # [F] -> [H]
-
-
-@dataclass(frozen=True)
-class ExpertsWeights:
-    """A router and the experts that it chooses from."""
-
-    router: Projection  # [H] -> [E]
-    experts: tuple[FeedForwardWeights, ...]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Weights of one transformer layer; a norm that the architecture lacks is None."""
-
-    attn_norm: Norm | None
-    mixer: AttentionWeights | ConvolutionWeights
-    post_attention_norm: Norm | None
-    ffn_norm: Norm | None
-    feed_forward: FeedForwardWeights | ExpertsWeights
-    post_ffw_norm: Norm | None
+BoundModel = Model[Projection, Norm, Array, Any]
+"""The layout of a model with weights for leaves; a table is a matrix as the numeric profile stores it."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights in the form of a numeric profile; `embedding` [V, H] and `positions` [P, H] are stored as matrices.
+    """All weights in the form of a numeric profile; `window_rotary` is the rotary embedding of windowed layers."""
 
-    `window_rotary` is the rotary embedding of windowed layers.
-    """
-
-    embedding: Any
-    positions: Any
-    layers: tuple[Layer, ...]
-    output_norm: Norm
-    output: Projection
+    model: BoundModel
     rotary: Rotary
     window_rotary: Rotary
 
@@ -146,16 +97,23 @@ def scales_apart(profile: Profile, numerics: Numerics) -> bool:
     return profile.quantized_product != "(q*scale)*x" and isinstance(numerics, Seq32)
 
 
-class _Matrix:
+class _MatrixOfStack:
     """One matrix of a stack [E, out, in]."""
+
+    storage = None
 
     def __init__(self, stack: WeightSource, index: int) -> None:
         self._stack, self._index = stack, index
+        self.name = f"{stack.name}[{index}]"
         self.shape = stack.shape[1:]
+        self.type_name = stack.type_name
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         matrix: NDArray[np.float32] = self._stack.rows(self._index, self._index + 1)[0]
         return matrix[start:stop]
+
+    def quantized(self) -> QuantizedRows | None:
+        return None
 
 
 class _Binder:
@@ -167,85 +125,33 @@ class _Binder:
         self.stored: dict[tuple[str, Hashable], Any] = {}
 
     def weights(self) -> Weights:
-        output = self.projection("output" if "output.weight" in self.tensors else "token_embd")
-        if "output.bias" in self.tensors:
-            output = replace(output, biases=(self.vector("output.bias"),))
-        norm = self.norm(self.architecture.output_norm)
-        rotary = self.rotary(self.dimensions.rope_theta, scaled=True)
-        window_theta = self.dimensions.window_rope_theta
-        return Weights(
-            embedding=self.embedding(output),
-            positions=self.matrix("position_embd.weight") if self.architecture.positions == "learned" else None,
-            layers=tuple(self.layer(index) for index in range(self.dimensions.layer_count)),
-            output_norm=Norm(None, None) if norm is None else norm,
-            output=output,
-            rotary=rotary,
-            window_rotary=(
-                rotary if window_theta is None else self.rotary(window_theta, self.architecture.window_rope_scaled)
-            ),
-        )
-
-    def layer(self, index: int) -> Layer:
-        block, architecture, dimensions = f"blk.{index}.", self.architecture, self.dimensions
-        before, behind = architecture.norm_before, architecture.norm_behind
-        own_norm = before and not (dimensions.parallel and architecture.parallel_norm == "shared")
-        return Layer(
-            attn_norm=self.norm(block + "attn_norm") if before else None,
-            mixer=self.attention(block) if dimensions.attends(index) else self.convolution(block),
-            post_attention_norm=self.norm(block + "post_attention_norm") if behind else None,
-            ffn_norm=self.norm(block + "ffn_norm") if own_norm else None,
-            feed_forward=self.feed_forward(block),
-            post_ffw_norm=self.norm(block + "post_ffw_norm") if behind else None,
-        )
-
-    def attention(self, block: str) -> AttentionWeights:
         dimensions = self.dimensions
-        queries, keys = dimensions.head_count * dimensions.head_dim, dimensions.kv_head_count * dimensions.head_dim
-        if is_qkv_fused(self.architecture, block, self.tensors):
-            qkv = self.split(block + "attn_qkv", queries, queries + keys)
-        else:
-            qkv = self.projection(*(f"{block}attn_{part}" for part in "qkv"))
-        normed = self.architecture.norm_of_queries_and_keys != "none"
-        return AttentionWeights(
-            qkv=qkv,
-            query_norm=self.norm(block + "attn_q_norm") if normed else None,
-            key_norm=self.norm(block + "attn_k_norm") if normed else None,
-            output=self.projection(block + "attn_output"),
-        )
+        model: BoundModel = bound(model_layout(self.architecture, dimensions, self.tensors), self.leaf)
+        factors = self.rotary_factors(model)
+        rotary = self.rotary(dimensions.rope_theta, factors, scaled=True)
+        window_theta, scaled = dimensions.window_rope_theta, self.architecture.window_rope_scaled
+        window_rotary = rotary if window_theta is None else self.rotary(window_theta, factors, scaled)
+        return Weights(model, rotary, window_rotary)
 
-    def convolution(self, block: str) -> ConvolutionWeights:
-        hidden = self.dimensions.hidden_size
-        return ConvolutionWeights(
-            gates=self.split(block + "shortconv.in_proj", hidden, 2 * hidden),
-            kernel=self.vector(block + "shortconv.conv.weight"),
-            output=self.projection(block + "shortconv.out_proj"),
-        )
+    def leaf(self, slot: Slot) -> Any:
+        """Bind one slot; an optional tensor that is not there gives None."""
+        if isinstance(slot, ProjectionSlot):
+            return self.projection(slot)
+        if isinstance(slot, NormSlot):
+            return Norm(self.vector_if_present(slot.name + ".weight"), self.vector_if_present(slot.name + ".bias"))
+        if isinstance(slot, TableSlot):
+            return self.one_matrix(self.tensors[slot.name + ".weight"])
+        return self.vector_if_present(slot.name)
 
-    def feed_forward(self, block: str) -> FeedForwardWeights | ExpertsWeights:
-        kind = self.architecture.feed_forward
-        if kind == "experts":
-            return ExpertsWeights(
-                self.projection(block + "ffn_gate_inp"),
-                tuple(self.expert(block, index) for index in range(self.dimensions.expert_count)),
-            )
-        if kind == "gate and up fused":
-            up = self.split(block + "ffn_up", self.dimensions.ffn_size)
-        elif kind == "gated":
-            up = self.projection(block + "ffn_gate", block + "ffn_up")
-        else:
-            up = self.projection(block + "ffn_up")
-        return FeedForwardWeights(up, self.projection(block + "ffn_down"))
+    def rotary_factors(self, model: BoundModel) -> Array | None:
+        """Return what divides the rotary angles: of a long and a short set the one that the capacity asks for."""
+        if len(model.rope_factors) == 2:
+            long = self.dimensions.max_context > self.dimensions.original_context
+            return model.rope_factors[0 if long else 1]
+        return next(iter(model.rope_factors), None)
 
-    def expert(self, block: str, index: int) -> FeedForwardWeights:
-        gate, up, down = (_Matrix(self.tensors[f"{block}ffn_{part}_exps.weight"], index) for part in _EXPERT_PARTS)
-        matrix = self.numerics.matrix
-        return FeedForwardWeights(Projection((matrix([gate, up]),), (gate.shape[0],)), Projection((matrix([down]),)))
-
-    def rotary(self, theta: float, scaled: bool) -> Rotary:
+    def rotary(self, theta: float, factors: Array | None, scaled: bool) -> Rotary:
         dimensions: Hyperparameters = self.dimensions
-        long = dimensions.max_context > dimensions.original_context
-        names = ("rope_freqs.weight", f"rope_factors_{'long' if long else 'short'}.weight")
-        factors = next((self.vector(name) for name in names if name in self.tensors), None)
         scaling = dimensions.rope_scaling if scaled else None
         rotary = self.numerics.rotary(theta, dimensions.rotated_dim or dimensions.head_dim, factors, scaling)
         if dimensions.rope_magnitude == 1.0:
@@ -253,17 +159,9 @@ class _Binder:
         magnitude = self.numerics.dtype(dimensions.rope_magnitude)
         return replace(rotary, magnitude=magnitude if rotary.magnitude is None else rotary.magnitude * magnitude)
 
-    def embedding(self, output: Projection) -> Any:
-        """Return the stored embedding; a tied model shares the output, unless FW-4 keeps that one quantised."""
-        if "output.weight" not in self.tensors and isinstance(output.matrices[0], np.ndarray):
-            return output.matrices[0]
-        return self.matrix("token_embd.weight")
-
     def once(self, form: str, source: WeightSource, store: Callable[[WeightSource], Any]) -> Any:
-        """Store a tensor in one form, once for all that name its bytes."""
-        if source.storage is None:
-            return store(source)
-        key = form, source.storage
+        """Store a tensor in one form, once for all that name it or its bytes."""
+        key = form, source.name if source.storage is None else source.storage
         if key not in self.stored:
             self.stored[key] = store(source)
         return self.stored[key]
@@ -271,29 +169,30 @@ class _Binder:
     def one_matrix(self, source: WeightSource) -> Any:
         return self.once("matrix", source, lambda tensor: self.numerics.matrix([tensor]))
 
-    def matrix(self, name: str) -> Any:
-        return self.one_matrix(self.tensors[name])
-
-    def vector(self, name: str) -> Array:
+    def vector_if_present(self, name: str) -> Array | None:
+        if name not in self.tensors:
+            return None
         array: Array = self.once("vector", self.tensors[name], lambda tensor: self.numerics.array(tensor.rows()))
         return array
 
-    def vector_if_present(self, name: str) -> Array | None:
-        return self.vector(name) if name in self.tensors else None
-
-    def norm(self, name: str) -> Norm | None:
-        return Norm(self.vector_if_present(name + ".weight"), self.vector_if_present(name + ".bias"))
-
-    def projection(self, *names: str) -> Projection:
-        """Bind matrices that share their input, with their biases."""
-        sources = [self.tensors[name + ".weight"] for name in names]
-        biases = tuple(self.vector_if_present(name + ".bias") for name in names)
+    def projection(self, slot: ProjectionSlot) -> Projection:
+        """Bind matrices that share their input, with their biases: side by side where nothing else needs them."""
+        sources = [self.source(matrix) for matrix in slot.matrices]
+        biases = tuple(self.vector_if_present(matrix.bias_name) for matrix in slot.matrices)
+        if slot.borders:
+            (bias,) = biases
+            parts: Sequence[Array | None] = () if bias is None else np.split(bias, slot.borders)
+            return Projection((self.one_matrix(sources[0]),), slot.borders, tuple(parts))
         if scales_apart(self.profile, self.numerics):
             return Projection(tuple(self.once("scaled", source, self.scaled) for source in sources), (), biases)
-        if any(self.uses[source.storage] > 1 for source in sources):
+        if len(sources) == 1 or any(self.uses[source.storage] > 1 for source in sources):
             return Projection(tuple(map(self.one_matrix, sources)), (), biases)
         borders = np.cumsum([source.shape[0] for source in sources])[:-1]
         return Projection((self.numerics.matrix(sources),), tuple(int(border) for border in borders), biases)
+
+    def source(self, slot: MatrixSlot) -> WeightSource:
+        tensor = self.tensors[slot.name + ".weight"]
+        return _MatrixOfStack(tensor, slot.index) if slot.count else tensor
 
     def scaled(self, source: WeightSource) -> Any:
         quantized = source.quantized()
@@ -301,12 +200,3 @@ class _Binder:
             return self.one_matrix(source)  # float32 and GGUF know only value x scale (section 13, Sampler options)
         per_block = self.profile.quantized_product == "sum times scale"
         return self.numerics.scaled_matrix(quantized.values, quantized.scales, quantized.block_size, per_block)
-
-    def split(self, name: str, *borders: int) -> Projection:
-        """Bind one stored matrix whose rows belong to several outputs."""
-        bias = self.vector_if_present(name + ".bias")
-        biases: Sequence[Array | None] = () if bias is None else np.split(bias, borders)
-        return Projection((self.matrix(name + ".weight"),), borders, tuple(biases))
-
-
-_EXPERT_PARTS = ("gate", "up", "down")

@@ -30,8 +30,9 @@ from refruntime.battery.models.slm1 import Numbers
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
-from refruntime.model.expected_tensors import expected_tensors
 from refruntime.model.gguf_hyperparameters import read_hyperparameters
+from refruntime.model.layout.architecture import model_layout
+from refruntime.model.layout.tree import expected_tensors
 from refruntime.quants.ggml import GGML_TYPES
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from refruntime.tokenizers.spelling import to_alphabet
@@ -94,7 +95,7 @@ def with_tensors(file: GgufFile, architecture: Architecture) -> GgufFile:
     )
     numbers = Numbers(architecture.name.encode()[0])
     tensors = []
-    for name, shape, required in expected_tensors(architecture, dimensions, ()):
+    for name, shape, required in expected_tensors(model_layout(architecture, dimensions, ())):
         if required or name == "output.weight":
             ones = len(shape) == 1 and name.endswith("weight")
             values = np.ones(shape, np.float32) if ones else numbers.uniform(*shape, scale=0.25)

@@ -1,6 +1,6 @@
 """Describe one architecture: named choices among the blocks that `refruntime.model.forward` puts together.
 
-A description also settles which tensors a file must hold (`refruntime.model.expected_tensors`) and which
+A description also settles which tensors a file must hold (`refruntime.model.layout`) and which
 hyper-parameter keys it may hold (`refruntime.model.gguf_hyperparameters`). Names, defaults and formulas follow
 llama.cpp, whose GGUF files these are: its `src/llama-arch.cpp` and `src/models/*.cpp`.
 """

@@ -1,0 +1,141 @@
+"""Make the layout of a model: which blocks its architecture has, with the names and shapes of their tensors (GG-4).
+
+Letters of the shapes: V vocab, H hidden, F ffn, D head_dim, A heads, K key/value heads, E experts, L positions that a
+short convolution reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from refruntime.model.architectures.base import ABSENT, OPTIONAL, REQUIRED, Architecture, Presence
+from refruntime.model.layout.tree import (
+    Attention,
+    Convolution,
+    Experts,
+    FeedForward,
+    Layer,
+    MatrixSlot,
+    Model,
+    ModelLayout,
+    NormSlot,
+    ProjectionSlot,
+    TableSlot,
+    VectorSlot,
+)
+from refruntime.model.validated import Hyperparameters
+
+
+def model_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> ModelLayout:
+    """Return the layout of a model; `present` decides between forms of which a file holds one."""
+    return _Layout(architecture, dimensions, present).model()
+
+
+class _Layout:
+    def __init__(self, architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> None:
+        self.architecture, self.dimensions, self.present = architecture, dimensions, present
+
+    def model(self) -> ModelLayout:
+        architecture, sizes = self.architecture, self.dimensions
+        hidden, vocab = sizes.hidden_size, sizes.vocab_size
+        positions = TableSlot("position_embd", (sizes.learned_positions, hidden))
+        return Model(
+            embedding=TableSlot("token_embd", (vocab, hidden)),
+            positions=positions if architecture.positions == "learned" else None,
+            output_norm=self.norm(architecture.output_norm, hidden),
+            output=self.output((vocab, hidden)),
+            rope_factors=self.rope_factors(),
+            layers=tuple(self.layer(index) for index in range(sizes.layer_count)),
+        )
+
+    def output(self, shape: tuple[int, int]) -> ProjectionSlot:
+        """Return the last projection: a matrix of its own where the architecture and the file have one."""
+        presence, bias = self.architecture.output, self.architecture.output_bias
+        own = presence == REQUIRED or (presence == OPTIONAL and "output.weight" in self.present)
+        return ProjectionSlot((MatrixSlot("output" if own else "token_embd", shape, bias, "output"),))
+
+    def rope_factors(self) -> tuple[VectorSlot, ...]:
+        rotated = self.dimensions.rotated_dim or self.dimensions.head_dim
+        if self.architecture.rope_factors == "one set":
+            return (VectorSlot("rope_freqs.weight", (rotated // 2,), False),)
+        if self.architecture.rope_factors == "long and short":
+            names = ("rope_factors_long.weight", "rope_factors_short.weight")
+            either = any(name in self.present for name in names)
+            return tuple(VectorSlot(name, (rotated // 2,), either) for name in names)
+        return ()
+
+    def layer(self, index: int) -> Layer[ProjectionSlot, NormSlot, VectorSlot]:
+        block, architecture, sizes = f"blk.{index}.", self.architecture, self.dimensions
+        before, behind = architecture.norm_before, architecture.norm_behind
+        own_norm = before and not (sizes.parallel and architecture.parallel_norm == "shared")
+        hidden = sizes.hidden_size
+        return Layer(
+            attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
+            mixer=self.attention(block) if sizes.attends(index) else self.convolution(block),
+            post_attention_norm=self.norm(block + "post_attention_norm", hidden) if behind else None,
+            ffn_norm=self.norm(block + "ffn_norm", hidden) if own_norm else None,
+            feed_forward=self.feed_forward(block),
+            post_ffw_norm=self.norm(block + "post_ffw_norm", hidden) if behind else None,
+        )
+
+    def attention(self, block: str) -> Attention[ProjectionSlot, NormSlot]:
+        architecture, sizes = self.architecture, self.dimensions
+        hidden, queries, keys = sizes.hidden_size, sizes.query_size, sizes.key_size
+        fused = architecture.qkv_fused == "always" or block + "attn_qkv.weight" in self.present
+        if fused:  # llama.cpp looks for that one first
+            borders = (queries, queries + keys)
+            whole = (queries + 2 * keys, hidden)
+            qkv = _matrices(block + "attn_qkv", shape=whole, bias=architecture.qkv_bias, borders=borders)
+        else:
+            rows = {"q": queries, "k": keys, "v": keys}
+            bias = architecture.qkv_bias
+            parts = (MatrixSlot(f"{block}attn_{part}", (rows[part], hidden), bias) for part in rows)
+            qkv = ProjectionSlot(tuple(parts))
+        kind = architecture.norm_of_queries_and_keys
+        normed_queries, normed_keys = (sizes.head_dim,) * 2 if kind == "head" else (queries, keys)
+        return Attention(
+            qkv=qkv,
+            query_norm=None if kind == "none" else self.norm(block + "attn_q_norm", normed_queries),
+            key_norm=None if kind == "none" else self.norm(block + "attn_k_norm", normed_keys),
+            output=_matrices(block + "attn_output", shape=(hidden, queries), bias=architecture.attention_output_bias),
+        )
+
+    def convolution(self, block: str) -> Convolution[ProjectionSlot, VectorSlot]:
+        hidden = self.dimensions.hidden_size
+        block += "shortconv."
+        return Convolution(
+            gates=_matrices(block + "in_proj", shape=(3 * hidden, hidden), borders=(hidden, 2 * hidden)),
+            kernel=VectorSlot(block + "conv.weight", (hidden, self.dimensions.convolution_length)),
+            output=_matrices(block + "out_proj", shape=(hidden, hidden)),
+        )
+
+    def feed_forward(self, block: str) -> FeedForward[ProjectionSlot] | Experts[ProjectionSlot]:
+        kind, bias, sizes = self.architecture.feed_forward, self.architecture.feed_forward_bias, self.dimensions
+        hidden, ffn = sizes.hidden_size, sizes.ffn_size
+        if kind == "experts":
+            router = _matrices(block + "ffn_gate_inp", shape=(sizes.expert_count, hidden))
+            return Experts(router, tuple(self.expert(block, index) for index in range(sizes.expert_count)))
+        if kind == "gate and up fused":
+            up = _matrices(block + "ffn_up", shape=(2 * ffn, hidden), bias=bias, borders=(ffn,))
+        else:
+            names = ("ffn_gate", "ffn_up") if kind == "gated" else ("ffn_up",)
+            up = _matrices(*(block + name for name in names), shape=(ffn, hidden), bias=bias)
+        return FeedForward(up, _matrices(block + "ffn_down", shape=(hidden, ffn), bias=bias))
+
+    def expert(self, block: str, index: int) -> FeedForward[ProjectionSlot]:
+        sizes = self.dimensions
+        wide, narrow = (sizes.expert_ffn_size, sizes.hidden_size), (sizes.hidden_size, sizes.expert_ffn_size)
+
+        def one(name: str, shape: tuple[int, int]) -> MatrixSlot:
+            return MatrixSlot(f"{block}ffn_{name}_exps", shape, count=sizes.expert_count, index=index)
+
+        return FeedForward(ProjectionSlot((one("gate", wide), one("up", wide))), ProjectionSlot((one("down", narrow),)))
+
+    def norm(self, name: str, size: int) -> NormSlot:
+        return NormSlot(name, size, self.architecture.norm_weight, self.architecture.norm_bias)
+
+
+def _matrices(
+    *names: str, shape: tuple[int, int], bias: Presence = ABSENT, borders: tuple[int, ...] = ()
+) -> ProjectionSlot:
+    return ProjectionSlot(tuple(MatrixSlot(name, shape, bias=bias) for name in names), borders)
