@@ -28,11 +28,25 @@ demo: $(VENV)/.installed-core ## run the demonstration
 
 .PHONY: test
 test: $(VENV)/.installed-test ## run the tests, in parallel
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser" $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser and not package" $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test ## run the tests that take minutes, such as every seeded bug (needs Rust for wasm32)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: test-package
+test-package: $(VENV)/.installed-test ## build sdist and wheel, install the wheel outside of the checkout, and use it there
+	@scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; \
+	$(BIN)/python -m hatchling build --clean --target sdist --target wheel --directory "$$scratch/dist"; \
+	wheel="$$(echo "$$scratch"/dist/*.whl)[wasm,repl,speed]"; \
+	if [ -n "$(UV)" ]; then \
+	  "$(UV)" venv --quiet --python $(BIN)/python "$$scratch/venv"; \
+	  "$(UV)" pip install --quiet --python "$$scratch/venv/bin/python" "$$wheel" pytest; \
+	else \
+	  $(BIN)/python -m venv "$$scratch/venv"; \
+	  "$$scratch/venv/bin/python" -m pip install -qq --disable-pip-version-check "$$wheel" pytest; \
+	fi; \
+	REFRUNTIME_INSTALLED_PYTHON="$$scratch/venv/bin/python" $(BIN)/python -m pytest -m package tests/package $(PYTEST_ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/.installed-test $(VENV)/.installed-browser ## run the tests of the page in headless Chromium, if it is there

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import raw_bytes
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import ModelPath, UnreadableFile
 from refruntime.commands.shared import (
     NumericsChoice,
     add_row,
@@ -54,8 +54,8 @@ Examples:
   refruntime compare a.gguf b.gguf --file chapter.txt --positions 512 --json
 """,
 )
-@click.argument("first", metavar="A", type=click.Path(path_type=Path))
-@click.argument("second", metavar="[B]", required=False, type=click.Path(path_type=Path))
+@click.argument("first", metavar="A", type=ModelPath())
+@click.argument("second", metavar="[B]", required=False, type=ModelPath())
 @click.option("--requantize", metavar="TYPE", help="Compare A with itself as this tensor type would store it.")
 @click.option(
     "--against",

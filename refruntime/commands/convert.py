@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import ModelPath, UnreadableFile
 from refruntime.commands.shared import (
     contract_failures,
     json_option,
@@ -29,7 +29,7 @@ Examples:
   refruntime convert stories.gguf stories.q8_0.slm1 --dtype q8_0
 """,
 )
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=ModelPath())
 @click.argument("destination", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--to", "target", type=click.Choice(TARGETS), help="Container to write.  [default: by the suffix of OUT]")
 @click.option("--dtype", type=click.Choice(DTYPES), default="f32", show_default=True, help="How weights are stored.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
+from refruntime import resources
 from refruntime.atomic import whole_file, write_whole
 from refruntime.contract.profile import Profile, ProfileError
 
@@ -16,6 +18,18 @@ class UnreadableFile(click.ClickException):
     """A file that the user named cannot be read."""
 
     exit_code = 3
+
+
+class ModelPath(click.Path):
+    """The path of a model; a bare file name that is not in the current folder may name one of the project's own."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path as it was given, or that of the project's own model."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        return path if path.exists() or path.name != str(path) else resources.own_model(path.name) or path
 
 
 def read_profile(path: Path | None) -> Profile:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 import numpy as np
 
-from refruntime import __version__
+from refruntime import __version__, resources
 from refruntime.commands.files import UnreadableFile
-from refruntime.commands.golden.folder import golden_option
+from refruntime.commands.golden.folder import edited_golden_option
 from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
@@ -31,9 +31,6 @@ from refruntime.golden.values import disk_json
 from refruntime.model.bound import BoundModels
 from refruntime.numerics import KERNELS, Seq32
 
-GUEST = Path(__file__).resolve().parent.parent.parent / "tests" / "guest" / "guest.wasm"
-"""The independent build that lies beside the package in a checkout."""
-
 EXIT_MISSING = 3
 
 
@@ -49,7 +46,7 @@ Examples:
 """,
 )
 @click.argument("patterns", metavar="[ID]...", nargs=-1)
-@golden_option
+@edited_golden_option
 @click.option("--new-only", is_flag=True, help="Leave cases alone that have answers already.")
 @click.option("--check", is_flag=True, help="Write nothing; name every difference to what is there.")
 @click.option("--format", "reformat", is_flag=True, help="Rewrite every case.json in the on-disk form, and stop.")
@@ -58,7 +55,7 @@ Examples:
     "--opinion",
     metavar="BUILD.wasm",
     type=click.Path(path_type=Path),
-    help="The build that must agree before anything is written; by default the one in tests/guest of a checkout.",
+    help="The build that must agree before anything is written; by default the independent one of a checkout.",
 )
 @click.option(
     "--kernels",
@@ -147,15 +144,16 @@ def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
 
 def _second_opinion(path: Path | None) -> SecondOpinion:
     """Return the build that must agree: exit code 3 without one."""
-    if path is None and not GUEST.is_file():
+    path = path or resources.second_opinion()
+    if path is None:
         raise UnreadableFile("there is no second opinion, so nothing is filled; give --opinion BUILD.wasm")
-    module = bytes(map_file(path or GUEST))
+    module = bytes(map_file(path))
     try:
         fresh = _fresh(module)
     except EngineMissing as error:
         raise UnreadableFile(str(error)) from error
     except EngineError as error:
-        raise click.BadParameter(f"{path or GUEST}: {error}", param_hint="--opinion") from error
+        raise click.BadParameter(f"{path}: {error}", param_hint="--opinion") from error
     return SecondOpinion(f"build {hashlib.sha256(module).hexdigest()}", fresh)
 
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.commands.files import UnreadableFile, read_profile
+from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError
@@ -123,7 +123,7 @@ def ids_option(command: Command) -> Command:
     )(command)
 
 
-MODEL = click.argument("model", type=click.Path(path_type=Path))
+MODEL = click.argument("model", type=ModelPath())
 
 
 def one_prompt(prompt: str | None, ids: list[int] | None) -> str | list[int]:

@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--refruntime-golden",
         metavar="DIR",
-        help="Folder of goldens; by default the one beside the package in a checkout.",
+        help="Folder of goldens; by default those of the installed refruntime.",
     )
     group.addoption(
         "--refruntime-profile",

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-import refruntime
+from refruntime import resources
 from refruntime.contract.profile import Profile, ProfileError
 from refruntime.engines.base import Engine, EngineError, InvalidModule, Limits
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
@@ -26,7 +26,6 @@ from refruntime.golden.suite import Consumer
 
 PREFIX: Final = "golden/"
 VERIFY: Final = "golden::verify"
-CHECKOUT: Final = Path(refruntime.__file__).resolve().parent.parent / "golden"
 MAX_TOML_BYTES: Final = 2**20
 
 
@@ -109,11 +108,15 @@ def _no_engine() -> Engine:
 
 def _consumer(config: pytest.Config) -> Consumer:
     given = config.getoption("refruntime_golden")
-    root = CHECKOUT if given is None else config.invocation_params.dir / str(given)
+    try:
+        root = resources.golden_folder() if given is None else config.invocation_params.dir / str(given)
+    except FileNotFoundError as error:
+        raise pytest.UsageError(
+            f"{error.strerror}, or name a folder of goldens with --refruntime-golden DIR"
+        ) from error
     if not (root / INDEX).is_file():
-        place = f"in {root}" if given else "beside refruntime"
         advice = "name the folder of goldens that holds INDEX.json with --refruntime-golden DIR"
-        raise pytest.UsageError(f"no goldens {place}; {advice}")
+        raise pytest.UsageError(f"no goldens in {root}; {advice}")
     try:
         return Consumer(Corpus(root), _no_engine)
     except (GoldenError, OSError) as error:

@@ -9,10 +9,10 @@ from typing import Final
 from refruntime.cases.steps import Call
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
-from refruntime.repl.desk import MODEL_SUFFIXES
 from refruntime.repl.parsing import WrongWord, fragment, written
 from refruntime.repl.shell import Shell
 from refruntime.repl.words.word import Word
+from refruntime.resources import MODEL_SUFFIXES
 from refruntime.session.what_if import SAMPLER_RULES, SAMPLING
 from refruntime.tokenizers.base import Tokenizer
 

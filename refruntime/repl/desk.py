@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from refruntime.api import Artifact, artifact_bytes
 from refruntime.cases.steps import Case, Load, Step, describe
@@ -21,15 +21,13 @@ from refruntime.model.bound import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics, Seq32
 from refruntime.repl.words.word import Place, Progress, no_progress
+from refruntime.resources import golden_folder
 from refruntime.runtime import DEFAULT_GENERATOR_SEED
 from refruntime.session.from_case import Calls
 from refruntime.session.generator import Generator
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, State, Subject
-
-MODEL_SUFFIXES: Final = (".slm1", ".slm", ".gguf")
-"""File names that completion offers as models."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Desk:
     models: dict[str, Artifact] = field(default_factory=dict)
     specs: Mapping[str, Any] = field(default_factory=dict)
     build: Build | None = None
-    golden: Corpus = field(default_factory=lambda: Corpus(Path("golden")))
+    golden: Corpus = field(default_factory=lambda: Corpus(golden_folder()))
     show_progress: Progress = no_progress
     _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)

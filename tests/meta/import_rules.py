@@ -18,6 +18,7 @@ ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
 COMPARISON = CALLING | {
     "atomic",
+    "resources",
     "api",
     "convert",
     "fidelity",
@@ -33,6 +34,7 @@ TOP = SHOWN | {"commands", "repl", "cli", "pytest_plugin"}
 
 INTERNAL: dict[str, set[str]] = {
     "contract": set(),
+    "resources": set(),
     "trace": set(),
     "errors": {"contract"},
     "memory_limit": {"errors"},

@@ -177,13 +177,3 @@ def test_warnings_are_errors() -> None:
     assert not [rule for rule in settings["filterwarnings"][1:] if rule.count(":") < 1], "name the warning to ignore"
     with pytest.raises(UserWarning):
         warnings.warn("a warning", UserWarning, stacklevel=1)
-
-
-def test_package_data_is_packaged() -> None:
-    """Files that the package reads at run time are in the list of package data."""
-    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    patterns = settings["tool"]["setuptools"]["package-data"]["refruntime"]
-    packaged = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
-    data = {path for path in TRACKED if PACKAGE in path.parents and path.suffix != ".py" and path.suffix != ".md"}
-    assert data <= packaged
-    assert PACKAGE / "contract" / "rules.toml" in packaged

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refruntime.commands.demo import command as demo
+from refruntime import resources
 from refruntime.commands.demo import session as demo_session
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
@@ -96,19 +96,21 @@ def test_other_profiles(model: Path, tmp_path: Path, switch: dict[str, str]) -> 
 
 
 def test_own_model() -> None:
-    """ABI-1: in the repository the demo needs no argument."""
-    outcome = command("demo")
-    there = (Path(__file__).parents[2] / demo.MODEL).is_file()
-    assert outcome.code == (0 if there else 3)
-    assert ("all as expected" in outcome.stdout) == there
+    """ABI-1: the demo needs no argument, and takes another of the project's own models by its name alone."""
+    for name, arguments in {resources.DEMO: [], "stories.f32.slm1": ["--model", "stories.f32.slm1"]}.items():
+        outcome = command("demo", *arguments)
+        assert outcome.code == 0
+        assert f"demo with {name} (" in outcome.stdout
+        assert "all as expected" in outcome.stdout
 
 
-def test_without_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GG-1: an installed package has no golden model; the demo says so and how to name another."""
-    monkeypatch.setattr(demo, "MODEL", Path("golden", "models", "none.slm1"))
+def test_without_its_own_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """GG-1: a damaged installation has no model; the demo says so, and that installing again helps."""
+    monkeypatch.setattr(resources, "INSTALLED", tmp_path)
+    monkeypatch.setattr(resources, "CHECKOUT", tmp_path)
     outcome = command("demo")
     assert outcome.code == 3
-    assert "--model PATH" in outcome.stderr
+    assert "install the package again" in outcome.stderr
 
 
 def test_a_broken_model_has_no_story(tmp_path: Path) -> None:

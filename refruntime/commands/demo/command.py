@@ -9,16 +9,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-import refruntime
+from refruntime import resources
 from refruntime.commands.demo.session import DemoSession
 from refruntime.commands.demo.story import CHAPTERS
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import ModelPath
 from refruntime.commands.shared import contract_failures, map_file, profile_option
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
-
-MODEL = Path("golden", "models", "stories.q8_0.slm1")
 
 
 @click.command(
@@ -29,7 +27,7 @@ Examples:
   refruntime demo --model model.gguf
 """,
 )
-@click.option("--model", type=click.Path(path_type=Path), help="Use this model instead of the project's own.")
+@click.option("--model", type=ModelPath(), help="Use this model instead of the project's own.")
 @profile_option
 def demo_command(model: Path | None, profile: Profile) -> None:
     """Show one session: memory, loading, generating, sampling, continuing, failing, misusing, freeing.
@@ -37,7 +35,7 @@ def demo_command(model: Path | None, profile: Profile) -> None:
     Every answer in the tables comes from a call that is made now. Each status is compared with the one that the story
     expects; exit code 1 if one differs.
     """
-    path = model if model is not None else _own_model()
+    path = model if model is not None else resources.demo_model()
     data = map_file(path)
     if len(data) > MAX_TRANSFER_BYTES:
         raise click.UsageError(
@@ -60,14 +58,3 @@ def demo_command(model: Path | None, profile: Profile) -> None:
         raise click.exceptions.Exit(1)
     console.print(Text(f"\n{outcome}, all as expected, in {seconds:.1f} s", style="bold green"))
     console.print("Next: refruntime run, logits, inspect, tokenize, convert, contract; each has --help.")
-
-
-def _own_model() -> Path:
-    """Return the project's model beside the package; exit code 3 where only the package is installed."""
-    path = Path(refruntime.__file__).resolve().parent.parent / MODEL
-    if not path.is_file():
-        raise UnreadableFile(
-            f"the demo's own model {MODEL.as_posix()} comes with the repository, not with the installed package; "
-            "name another one: refruntime demo --model PATH"
-        )
-    return path

@@ -27,14 +27,7 @@ from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.gaps import find_gaps, write_profile
 from refruntime.numerics import KERNELS
-
-MODEL_SUFFIXES = (".slm1", ".slm", ".gguf")
-
-GOLDEN_MODELS = Path(__file__).resolve().parents[3] / "golden" / "models"
-"""Models that lie beside the package in a checkout."""
-
-TRAINED = "stories*"
-"""Those of them that speak; the others were made for single goldens, which `--golden` runs."""
+from refruntime.resources import trained_models
 
 
 @click.command(
@@ -56,7 +49,7 @@ Examples:
     metavar="[DIR]",
     is_flag=False,
     flag_value="",
-    help="Hold the build against frozen answers instead of the battery; by default those beside the package.",
+    help="Hold the build against frozen answers instead of the battery; by default the project's own.",
 )
 @click.option(
     "--recorded",
@@ -213,9 +206,7 @@ def _cases(
     profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
 ) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
-    golden = sorted(path for path in GOLDEN_MODELS.glob(TRAINED) if path.suffix in MODEL_SUFFIXES)
-    paths = [*golden, *models]
-    artifacts = {path.name: bytes(map_file(path)) for path in paths}
+    artifacts = {path.name: bytes(map_file(path)) for path in (*trained_models(), *models)}
     if sessions is not None:
         battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
     else:

@@ -14,9 +14,8 @@ from typing import Any
 
 import click
 
-from refruntime import __version__
+from refruntime import __version__, resources
 from refruntime.commands.files import UnreadableFile, write_file
-from refruntime.commands.golden.folder import GOLDEN
 from refruntime.commands.shared import progress, write_json
 from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.report.text import About, github_annotations, text_report
@@ -51,7 +50,7 @@ def golden_folder(value: str | None, build: Path | None) -> tuple[Path, Path]:
         if not value:
             raise click.UsageError("Missing argument 'BUILD'.")
         value, build = "", Path(value)
-    folder = Path(value) if value else GOLDEN if GOLDEN.is_dir() else Path("golden")
+    folder = Path(value) if value else resources.golden_folder()
     if not folder.is_dir():
         raise UnreadableFile(f"{folder}: there is no such folder of goldens")
     return folder, build

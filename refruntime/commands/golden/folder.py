@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
-GOLDEN: Final = Path(__file__).resolve().parents[3] / "golden"
-"""The goldens beside the package in a checkout."""
+from refruntime import resources
 
 
 def golden_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--golden DIR`; by default the folder of a checkout, else `golden` where the command runs."""
+    """Add `--golden DIR`; by default the project's own goldens, wherever the package is installed."""
+    return _option(resources.golden_folder, "the project's own")(command)
+
+
+def edited_golden_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--golden DIR` to a command that writes goldens; by default those of a checkout."""
+    return _option(_edited, "those of the checkout")(command)
+
+
+def _option(default: Callable[[], Path], shown: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind = click.Path(path_type=Path, file_okay=False, exists=True)
     return click.option(
-        "--golden",
-        metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        default=lambda: GOLDEN if GOLDEN.is_dir() else Path("golden"),
-        show_default="golden beside the package",
-        help="Folder of goldens.",
-    )(command)
+        "--golden", metavar="DIR", type=kind, default=default, show_default=shown, help="Folder of goldens."
+    )
+
+
+def _edited() -> Path:
+    folder = resources.checkout_golden_folder()
+    if folder is None:
+        raise click.UsageError(
+            "this refruntime is an installed package, whose goldens are not to be changed; name a folder: --golden DIR"
+        )
+    return folder

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from refruntime.battery.catalogue import default_battery
 from refruntime.cases.steps import Case
-from refruntime.commands.files import UnreadableFile, read_profile
+from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
 from refruntime.commands.shared import (
@@ -53,7 +53,7 @@ Examples:
   printf 'prompt "Once"\\nset temperature=1 top_k=40\\nstep 3\\nwhy\\n' | refruntime repl stories.slm1
 """,
 )
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=ModelPath())
 @click.option("--case", "case_name", metavar="ID", help="Begin behind the calls of this golden or battery case.")
 @click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
 @logits_options
