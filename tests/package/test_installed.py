@@ -16,7 +16,6 @@ from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.test_house import PROJECT
 from tests.package.wheels import Installed, built, installed
 
-
 pytestmark = pytest.mark.package
 
 

@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import pytest
 
-import refruntime.commands.fill as fill_module
+from refruntime import resources
 from refruntime.battery.models.gguf import LlamaShape, llama_model
 from refruntime.battery.models.slm1 import table_model
 from refruntime.contract.profile import Profile
@@ -279,7 +279,7 @@ def test_a_broken_case_is_refused_and_others_are_filled(corpus: Path, name: str)
 def test_nothing_is_filled_without_a_second_opinion(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FORMAT section 6: without a build exit code is 3; with a file that is no build 2; nothing is written."""
     before = snapshot(corpus)
-    monkeypatch.setattr(fill_module, "GUEST", Path("nowhere.wasm"))
+    monkeypatch.setattr(resources, "second_opinion", lambda: None)
     shown = command("fill", "--golden", corpus)
     assert (shown.code, "no second opinion" in shown.stderr) == (3, True)
     assert command("fill", "--golden", corpus, "--opinion", corpus / "none.wasm").code == 3
