@@ -35,6 +35,7 @@ COMMANDS = {
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
     "diff": "refruntime.commands.diff.build:diff_command",
+    "witness": "refruntime.commands.witness:witness_command",
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
     "verify": "refruntime.commands.verify:verify_command",

@@ -27,6 +27,7 @@ COMPARISON = CALLING | {
     "golden",
     "recordings",
     "hypotheses",
+    "witness",
 }
 SESSIONS = COMPARISON | {"session", "samplers", "identify"}
 SHOWN = SESSIONS | {"show"}
@@ -64,6 +65,7 @@ INTERNAL: dict[str, set[str]] = {
     "golden": CALLING | {"atomic", "differential"},
     "recordings": CALLING | {"differential", "golden"},
     "hypotheses": CALLING | {"differential", "battery"},
+    "witness": CALLING | {"api"},
     "session": COMPARISON,
     "samplers": COMPARISON | {"session"},
     "identify": COMPARISON,
@@ -135,6 +137,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "golden": ARRAYS | {"gguf"},
     "recordings": ARRAYS,
     "hypotheses": ARRAYS,
+    "witness": ARRAYS,
     "session": ARRAYS,
     "samplers": ARRAYS | {"rich"},
     "show": ARRAYS | {"rich", "matplotlib"},

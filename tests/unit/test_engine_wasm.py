@@ -297,7 +297,8 @@ def test_backtrace_names_functions_from_the_inside_out() -> None:
 
 
 def import_again(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.delitem(sys.modules, "refruntime.engines.wasm")
+    for name in [name for name in sys.modules if name.startswith("refruntime.engines.wasm")]:
+        monkeypatch.delitem(sys.modules, name)
     return importlib.import_module("refruntime.engines.wasm")
 
 

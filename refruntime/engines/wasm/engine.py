@@ -46,7 +46,7 @@ STACK_BYTES: Final = 2**19
 TICK_SECONDS: Final = 0.02
 IDLE_TICKS: Final = 50
 
-_FEATURES = {
+FEATURES = {
     # The contract is a wasm32 module with one memory. Proposals beyond what builds of Rust for wasm32 use stay off, so
     # that a module which needs one is refused by name.
     "wasm_multi_memory": False,
@@ -77,12 +77,12 @@ class WasmModule:
         with refusing_malformed():
             check_header(data)  # the binding would take other bytes for the text format
         config = wasmtime.Config()
-        for name, value in _FEATURES.items():
+        for name, value in FEATURES.items():
             if hasattr(wasmtime.Config, name):  # an older binding does not have the newer proposals at all
                 setattr(config, name, value)
         self.engine: Any = wasmtime.Engine(config)
-        self.compiled = _compile(self.engine, bytes(data), limits or Limits())
-        self.clock = _EpochClock(self.engine)
+        self.compiled = compile_module(self.engine, bytes(data), limits or Limits())
+        self.clock = EpochClock(self.engine)
         surface = read_surface(data)
         problems = interface_problems(surface.imports, surface.exports)
         if problems:
@@ -182,17 +182,17 @@ class WasmEngine:
         try:
             yield
         except wasmtime.Trap as trap:
-            if _trap_code(trap) == "INTERRUPT":
+            if trap_code(trap) == "INTERRUPT":
                 self._stopped = f"{what} was stopped after {self.limits.seconds:g} seconds"
                 raise EngineLimit(self._stopped) from trap
-            raise EngineTrap(f"{what} trapped: {_trap_message(trap)}", _backtrace(trap)) from trap
+            raise EngineTrap(f"{what} trapped: {trap_message(trap)}", backtrace(trap)) from trap
         except wasmtime.WasmtimeError as error:
-            raise EngineLimit(f"{what} failed within {self.limits}: {_one_line(error)}") from error
+            raise EngineLimit(f"{what} failed within {self.limits}: {one_line(error)}") from error
         finally:
             self.module.clock.stop()
 
 
-class _EpochClock:
+class EpochClock:
     """Count time for the deadlines of one wasmtime engine, in a thread that ends when no call has run for a second."""
 
     def __init__(self, engine: Any) -> None:
@@ -202,6 +202,7 @@ class _EpochClock:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """Count while a call runs."""
         with self._lock:
             self._running += 1
             if self._thread is None or not self._thread.is_alive():  # a forked process has no threads of its parent
@@ -209,6 +210,7 @@ class _EpochClock:
                 self._thread.start()
 
     def stop(self) -> None:
+        """Say that a call is through."""
         with self._lock:
             self._running -= 1
 
@@ -238,27 +240,28 @@ _TO_WASM: dict[WasmType, Callable[[Number], int | float]] = {
 }
 
 
-def _compile(engine: Any, data: bytes, limits: Limits) -> Any:
+def compile_module(engine: Any, data: bytes, limits: Limits) -> Any:
     """Compile in a thread of its own: compilation cannot be interrupted, but it can be left behind."""
     outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def compile_module() -> None:
+    def compile_there() -> None:
         try:
             outcome.put(wasmtime.Module(engine, data))
         except wasmtime.WasmtimeError as error:
             outcome.put(error)
 
-    threading.Thread(target=compile_module, name="wasm-compilation", daemon=True).start()
+    threading.Thread(target=compile_there, name="wasm-compilation", daemon=True).start()
     try:
         compiled = outcome.get(timeout=limits.seconds)
     except queue.Empty:
         raise EngineLimit(f"compilation was abandoned after {limits.seconds:g} seconds") from None
     if isinstance(compiled, wasmtime.WasmtimeError):
-        raise InvalidModule(f"the module is not valid: {_one_line(compiled)}") from compiled
+        raise InvalidModule(f"the module is not valid: {one_line(compiled)}") from compiled
     return compiled
 
 
-def _trap_code(trap: Any) -> str:
+def trap_code(trap: Any) -> str:
+    """Return the name of a trap's code, empty for one that the binding does not know."""
     try:
         code = trap.trap_code
     except ValueError:  # a code that is newer than the binding
@@ -266,12 +269,13 @@ def _trap_code(trap: Any) -> str:
     return "" if code is None else str(code.name)
 
 
-def _trap_message(trap: Any) -> str:
+def trap_message(trap: Any) -> str:
     """Return the last line of wasmtime's message: those before it repeat the backtrace."""
     return visible(_own_words(trap.message).splitlines()[-1].strip().removeprefix("wasm trap: "))
 
 
-def _backtrace(trap: Any) -> str:
+def backtrace(trap: Any) -> str:
+    """Return the functions in which a trap happened, the innermost first."""
     frames = (
         f"{visible(frame.func_name or 'unnamed')} (function {frame.func_index}, offset {frame.module_offset:#x})"
         for frame in trap.frames
@@ -279,7 +283,8 @@ def _backtrace(trap: Any) -> str:
     return ", called by ".join(frames)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line that is safe to show."""
     return visible(" ".join(_own_words(str(error)).split()))
 
 

@@ -1,0 +1,121 @@
+"""`refruntime witness`: the first wrong number, read out of the memory of a build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from refruntime.api import raw_bytes
+from refruntime.commands.diff.report import refuse
+from refruntime.commands.files import write_file
+from refruntime.commands.shared import (
+    contract_failures,
+    finite,
+    map_file,
+    profile_option,
+    progress,
+    write_json,
+)
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import EngineError, EngineMissing, Limits
+from refruntime.show.witness import print_report
+
+PROMPT = "Once upon a time"
+
+
+@click.command(
+    "witness",
+    epilog="""\b
+Examples:
+  refruntime witness build.wasm --model stories.gguf --prompt "Once upon a time"
+  refruntime witness build.wasm --model stories.slm1 --prompt "The fox" -n 8 --position 12
+  refruntime witness build.wasm --model stories.slm1 --json - | jq .first
+""",
+)
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option("--model", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Model to generate with.")
+@click.option("--prompt", default=PROMPT, show_default=True, help="Prompt of the generation.")
+@click.option(
+    "-n", "--max-new-tokens", type=click.IntRange(min=1), default=1, show_default=True, help="Tokens to generate."
+)
+@click.option(
+    "--position",
+    type=click.IntRange(min=0),
+    help="Position to look at.  [default: the earliest one with a wrong number]",
+)
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
+@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
+@click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which a call of the build, or the stretch between two pauses of it, is stopped.",
+)
+@profile_option
+@click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON into this file; `-` prints it.")
+def witness_command(
+    build: Path,
+    model: Path,
+    prompt: str,
+    max_new_tokens: int,
+    position: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    timeout: float,
+    profile: Profile,
+    json_path: str | None,
+) -> None:
+    """Stop one generation of the module BUILD at many points and compare its memory with the oracle, number by number.
+
+    Neither source nor names of the build are needed. Exit codes: 0 no number is wrong, or too little could be seen; 1
+    a number is wrong; 2 wrong usage; 3 a missing tool or file.
+    """
+    as_json = json_path == "-"
+    module, artifact = bytes(map_file(build)), bytes(map_file(model))
+    try:
+        from refruntime.witness.build import CannotLook, Sampling, Witness
+        from refruntime.witness.report import document
+    except EngineMissing as error:
+        refuse(3, str(error), as_json)
+    about: dict[str, Any] = {"build": build.name, "model": model.name, "profile": profile.fingerprint}
+    try:
+        with contract_failures(as_json, **about), progress("running the build and the oracle"):
+            witness = Witness(
+                module,
+                artifact,
+                raw_bytes(prompt),
+                max_new_tokens,
+                Sampling(temperature, top_k, top_p, seed),
+                profile,
+                limits=Limits(seconds=timeout),
+            )
+        if position is not None and position >= len(witness.ids):
+            raise click.BadParameter(
+                f"{position}; the generation has the positions 0 .. {len(witness.ids) - 1}", param_hint="--position"
+            )
+        with progress("looking into its memory"):
+            seen = witness.earliest() if position is None else witness.at(position)
+    except (CannotLook, EngineError) as error:
+        refuse(1 if isinstance(error, CannotLook) else 2, str(error), as_json)
+    report = {**document(witness, seen), **about, "prompt": prompt}
+    if as_json:
+        write_json(report)
+    else:
+        print_report(report, Console())
+        if json_path is not None:
+            _save(Path(json_path), report)
+    raise click.exceptions.Exit(1 if report["verdict"] == "wrong" else 0)
+
+
+def _save(path: Path, report: dict[str, Any]) -> None:
+    write_file(path, json.dumps(finite(report), indent=2, allow_nan=False).encode() + b"\n")
+    click.echo(f"wrote {path}")

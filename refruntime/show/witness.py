@@ -1,0 +1,131 @@
+"""A report of the witness for people: verdict, table of events, map of layers and tensors, map of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from refruntime.show.text import plain_table
+
+MARKS: Final = {"equal": ("=", "green"), "wrong": ("x", "bold red"), "not seen": (".", "dim")}
+ROUNDING: Final = ("~", "yellow")
+LEGEND: Final = "= equal bit by bit   ~ rounding   x wrong   . not seen   [ ] the first wrong one"
+AROUND: Final = 4
+"""Rows of the table before and behind the first wrong tensor."""
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Print the verdict, what was seen around the first wrong tensor, and the maps."""
+    first, events = report["first"], report["events"]
+    console.print(Text(headline(report)), soft_wrap=True)
+    if first is not None:
+        for label, value in _details(first):
+            console.print(Text(f"  {label:<9}{value}"), soft_wrap=True)
+    console.print()
+    console.print(_events_table(_around(events, first)))
+    console.print(Text(f"position {report['position']} of {report['positions']}, {report['pauses']} pauses"))
+    console.print(tensor_map(events, first))
+    console.print(Text(LEGEND, style="dim"))
+    for name in ("keys", "values"):
+        _print_cache(name, report["cache"][name], console)
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """Return the verdict in one line."""
+    first, events = report["first"], report["events"]
+    if first is not None:
+        return f"WRONG {first['tensor']} at position {first['position']}: {first['text']}"
+    equal = sum(event["state"] == "equal" for event in events)
+    what = f"{equal} of {len(events)} tensors of position {report['position']} are in its memory bit by bit"
+    return f"CLEAN no number is wrong; {what}" if report["verdict"] == "clean" else f"NOT SEEN {what}"
+
+
+def _details(first: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [("pattern", first["pattern"])]
+    if "address" in first:
+        rows.append(("address", f"{first['address']:#x}, shape {' x '.join(map(str, first['shape']))}"))
+        rows.append(("oracle", " ".join(f"{x:.9g}" for x in first["expected"])))
+        rows.append(("build", " ".join(f"{x:.9g}" for x in first["found"])))
+        rows.append(("elements", " ".join(":".join(map(str, place)) for place in first["elements"])))
+    return rows
+
+
+def _around(events: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
+    if first is None:
+        return [event for event in events if event["state"] != "equal"] or events[:AROUND]
+    place = next(index for index, event in enumerate(events) if event["tensor"] == first["tensor"])
+    return events[max(0, place - AROUND) : place + 1 + AROUND]
+
+
+def _events_table(events: Sequence[Mapping[str, Any]]) -> Table:
+    headings = (("tensor", False), ("state", False), ("seen", True), ("address", True), ("fuel", True), ("why", False))
+    table = plain_table(*headings)
+    for event in events:
+        mark, style = MARKS[event["state"]]
+        numbers = [
+            f"{event['seen']} of {event['of']}",
+            "" if event["address"] is None else f"{event['address']:#x}",
+            "" if event["fuel"] is None else f"{event['fuel']:,}",
+        ]
+        state = Text(f"{mark} {event['state']}", style)
+        table.add_row(Text(event["tensor"]), state, *map(Text, [*numbers, event["reason"]]))
+    return table
+
+
+def tensor_map(events: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None) -> Table:
+    """Return a map of one position: layers down, tensors across."""
+    rows: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for event in events:
+        layer, kind = _layer_and_kind(event["tensor"])
+        rows.setdefault(layer, {})[kind] = event
+    kinds = list(dict.fromkeys(kind for layer, row in rows.items() if layer for kind in row))
+    table = Table(show_header=True, box=None, padding=(0, 0), pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for index in range(len(kinds)):
+        table.add_column(f"{index + 1:>3}", no_wrap=True)
+    for layer, row in rows.items():
+        if layer:
+            table.add_row(layer, *(_cell(row.get(kind), first) for kind in kinds))
+    outer = Text("  ".join(kind for kind in rows.get("", {})))
+    legend = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    legend.add_column(overflow="fold")
+    legend.add_row(table)
+    names = ", ".join(f"{index + 1} {kind}" for index, kind in enumerate(kinds))
+    legend.add_row(Text(names, style="dim"))
+    if outer:
+        line = Text("outside of layers: ")
+        for kind, event in rows[""].items():
+            line.append(f"{kind} ")
+            line.append_text(_cell(event, first))
+            line.append("  ")
+        legend.add_row(line)
+    return legend
+
+
+def _cell(event: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> Text:
+    if event is None:
+        return Text("   ")
+    mark, style = MARKS[event["state"]]
+    if first is not None and event["tensor"] == first["tensor"]:
+        if first["pattern"] == "order of additions":
+            mark, style = ROUNDING
+        return Text(f"[{mark}]", style)
+    return Text(f" {mark} ", style)
+
+
+def _layer_and_kind(name: str) -> tuple[str, str]:
+    parts = name.split(".")
+    return (f"{int(parts[1]):>5}", ".".join(parts[2:])) if parts[0] == "blk" else ("", name)
+
+
+def _print_cache(name: str, part: Mapping[str, Any] | None, console: Console) -> None:
+    if part is None:
+        console.print(Text(f"{name}: not found in memory as float32"))
+        return
+    console.print(Text(f"{name} of the cache at {part['address']:#x}: layers down, positions across"))
+    for layer, row in enumerate(part["layers"]):
+        console.print(Text(f"{layer:>5} {row}"), soft_wrap=True)

@@ -1,0 +1,152 @@
+"""Find what a build holds in the place of an array whose values are nowhere: the most alike of what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.witness.expected import Float32
+from refruntime.witness.locate import Place
+from refruntime.witness.presence import Presence
+from refruntime.witness.recording import Int
+from refruntime.witness.writes import Runs, runs
+
+MOST_RUNS: Final = 4000
+MOST_MOMENTS: Final = 256
+ALIKE: Final = 0.5
+"""A candidate below this cosine is no image."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a build holds where an array should be: `values` like the expected ones, `words` of each, pause of each row.
+
+    `distance` is the median relative difference, `cosine` that of the angle between both, with sign.
+    """
+
+    values: Float32
+    words: Int
+    pauses: tuple[int, ...]
+    distance: float
+    cosine: float
+
+
+def find_image(
+    presence: Presence, expected: Float32, after: int, until: int, homes: Sequence[int] = ()
+) -> Image | None:
+    """Return the closest of what was written after a pause: expected [rows, n]; None if nothing is alike.
+
+    `homes` are words at which the whole array may begin, whatever was written there in which order.
+    """
+    written = runs(presence.log, after, until)
+    bases = _bases(written, expected.size)
+    for home in homes:
+        bases.setdefault(home, []).extend(_moments(presence, home, expected.size, after, until))
+    best = _closest(presence, expected.reshape(1, -1), bases)
+    if len(expected) > 1:
+        by_rows = _closest(presence, expected, _bases(written, expected.shape[1]))
+        if by_rows is not None and (best is None or _rank(by_rows) < _rank(best)):
+            best = by_rows
+    return (
+        None
+        if best is None
+        else Image(
+            best.values.reshape(expected.shape),
+            best.words.reshape(expected.shape),
+            best.pauses,
+            best.distance,
+            best.cosine,
+        )
+    )
+
+
+def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
+    """Return the pause, while what matched is there, at which a place holds what is closest to a row [n] as a whole."""
+    changes = presence.changes_of(place.words)
+    moments = np.unique([place.pause, *changes[(changes > place.pause) & (changes < place.until)].tolist()])
+    if len(moments) > MOST_MOMENTS:
+        moments = moments[np.linspace(0, len(moments) - 1, MOST_MOMENTS).astype(np.int64)]
+    states = np.stack([presence.value_at(place.words, int(pause)) for pause in moments]).view(np.float32)
+    with np.errstate(all="ignore"):
+        x, t = states.astype(np.float64), row.astype(np.float64)
+        far = np.abs(x - t) > 1e-2 * np.maximum(np.abs(t), 1e-3 * np.abs(t).max())
+        error = np.nan_to_num(np.abs(x - t).sum(axis=1), nan=np.inf)
+    return int(moments[np.lexsort((error, far.sum(axis=1)))[0]])
+
+
+def _rank(image: Image) -> tuple[float, float]:
+    """Return what orders images: close ones by their distance, others by their angle."""
+    return (0.0, image.distance) if image.distance < 0.1 else (1.0, 1.0 - abs(image.cosine))
+
+
+def _moments(presence: Presence, word: int, size: int, after: int, until: int) -> list[int]:
+    """Return the pauses between two at which something changes in a place, at most so many, the first ones closest."""
+    if word < 0 or word + size > len(presence.log.first):
+        return []
+    changes = presence.changes_of(word + np.arange(size))
+    changes = changes[(changes > after) & (changes <= until)]
+    later = changes[MOST_MOMENTS // 2 :: 16][:MOST_MOMENTS]
+    return [*map(int, changes[: MOST_MOMENTS // 2]), *map(int, later)]
+
+
+def _closest(presence: Presence, expected: Float32, bases: dict[int, list[int]]) -> Image | None:
+    """Return the closest image whose rows lie at one place one after the other, or at one place each in turn."""
+    rows, size = expected.shape
+    best: Image | None = None
+    for base, moments in bases.items():
+        ends = sorted(set(moments))
+        words = base + np.arange(size)
+        if base < 0 or not ends or words[-1] >= len(presence.log.first):
+            continue
+        states = np.stack([presence.value_at(words, end) for end in ends]).view(np.float32)  # [moments, n]
+        if len(states) < rows:
+            continue
+        image = _in_turn(expected, states, words, ends)
+        if image is not None and (best is None or _rank(image) < _rank(best)):
+            best = image
+    return best
+
+
+def _bases(written: Runs, size: int) -> dict[int, list[int]]:
+    """Return the words at which an array of a size may begin, each with the pauses at which it was complete."""
+    long = (written.last - written.first + 1) >= max(2, size - max(2, size // 8))
+    found: dict[int, list[int]] = {}
+    for first, last, end in zip(written.first[long], written.last[long], written.end[long], strict=True):
+        for base in {int(first), int(last) - size + 1}:
+            found.setdefault(base, []).append(int(end))
+        if sum(map(len, found.values())) > MOST_RUNS:
+            break
+    return found
+
+
+def _in_turn(expected: Float32, states: Float32, words: Int, ends: list[int]) -> Image | None:
+    """Choose a moment for each row, later ones for later rows: the closest each."""
+    rows = len(expected)
+    chosen: list[int] = []
+    start = 0
+    for index, row in enumerate(expected):
+        stop = len(states) - (rows - 1 - index)
+        distance, cosine = _compare(states[start:stop], row)
+        score = np.where(distance < 0.1, distance, 2.0 - np.abs(cosine))
+        chosen.append(start + int(np.argmin(score)))
+        start = chosen[-1] + 1
+    values = states[chosen]  # [rows, n]
+    distance, cosine = _compare(values.reshape(1, -1), expected.reshape(-1))
+    if not distance[0] < 0.1 and not abs(cosine[0]) > ALIKE:
+        return None
+    places = np.tile(words, (rows, 1))
+    return Image(values, places, tuple(ends[at] for at in chosen), float(distance[0]), float(cosine[0]))
+
+
+def _compare(states: Float32, row: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return median relative difference and cosine of each state [m, n] with a row [n]: [m], [m]."""
+    with np.errstate(all="ignore"):
+        x, t = states.astype(np.float64), row.astype(np.float64)
+        size = np.maximum(np.abs(t), 1e-3 * np.abs(t).max() + 1e-300)
+        distance = np.nan_to_num(np.median(np.abs(x - t) / size, axis=1), nan=np.inf)
+        cosine = (x @ t) / (np.linalg.norm(x, axis=1) * np.linalg.norm(t))
+    return distance, np.nan_to_num(cosine)

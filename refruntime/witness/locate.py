@@ -1,0 +1,145 @@
+"""Find where and when the values of an expected array lay in memory, by votes on addresses and lifetimes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.engines.wasm.pauses import Words
+from refruntime.witness.expected import Float32
+from refruntime.witness.presence import Presence
+from refruntime.witness.recording import Int
+
+PROBES: Final = 24
+"""So many distinctive elements vote on the address of an array."""
+
+MOST_STAYS: Final = 2048
+"""A value that was seen more often than this says nothing about an address."""
+
+MOST_PAIRS: Final = 64
+"""The same for pairs of elements, which tell the distance of elements that do not lie side by side."""
+
+CANDIDATES: Final = 6
+MOST_STRIDE: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one row was: word of its first element, distance of its elements in words, pause at which it was looked at.
+
+    `matched` [n] says which elements were there bit by bit, `evidence` how many different values beside zero they are.
+    `until` is the first pause at which one of those that matched was another.
+    """
+
+    word: int
+    stride: int
+    pause: int
+    until: int
+    matched: NDArray[np.bool_]
+    evidence: int
+
+    @property
+    def words(self) -> Int:
+        """Return the words of the elements: [n]."""
+        return self.word + self.stride * np.arange(len(self.matched))
+
+    @property
+    def complete(self) -> bool:
+        """Say whether every element was there."""
+        return bool(self.matched.all())
+
+
+def bits(values: Float32) -> Words:
+    """Return float32 numbers as the words that hold them."""
+    return np.ascontiguousarray(values, np.float32).view(np.uint32)
+
+
+def find_row(presence: Presence, row: Float32, at_end: bool = False) -> Place | None:
+    """Return where most elements of a row [n] were at one moment, None if no two of them agree on a place.
+
+    With `at_end` only what is still there at the last pause counts.
+    """
+    values = bits(row)
+    best = _best([_at(presence, values, base, 1, at_end) for base in _bases(presence, values)])
+    if best is not None and best.complete:
+        return best
+    return _best([best, *(_at(presence, values, base, step, at_end) for base, step in _strided(presence, values))])
+
+
+def enough(place: Place | None) -> bool:
+    """Say whether what matched is evidence: two different values of a short row, three of a longer one."""
+    return place is not None and place.evidence >= (2 if len(place.matched) < 8 else 3)
+
+
+def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = False) -> Place | None:
+    """Return how much of a row was at a known place at one moment."""
+    return _at(presence, bits(row), word, stride, at_end)
+
+
+def _best(places: list[Place | None]) -> Place | None:
+    found = [place for place in places if place is not None]
+    return max(found, key=lambda place: (place.evidence, -place.pause), default=None)
+
+
+def _distinctive(presence: Presence, values: Words) -> list[tuple[int, slice]]:
+    """Return elements that can vote, with their stays: not zero, once in the row, the seldomest in the log."""
+    unique, counts = np.unique(values, return_counts=True)
+    once = np.isin(values, unique[counts == 1]) & ((values << np.uint32(1)) != 0)
+    found = [(index, presence.of_value(int(values[index]))) for index in np.flatnonzero(once).tolist()]
+    usable = [(index, stays) for index, stays in found if 0 < stays.stop - stays.start <= MOST_STAYS]
+    return sorted(usable, key=lambda item: item[1].stop - item[1].start)[:PROBES]
+
+
+def _bases(presence: Presence, values: Words) -> list[int]:
+    """Return the words at which a contiguous row most likely began."""
+    votes = [np.unique(presence.by_value.word[stays] - index) for index, stays in _distinctive(presence, values)]
+    if not votes:
+        return []
+    bases, counts = np.unique(np.concatenate(votes), return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:CANDIDATES]
+    return [int(base) for base, count in zip(bases[order], counts[order], strict=True) if count > 1]
+
+
+def _strided(presence: Presence, values: Words) -> list[tuple[int, int]]:
+    """Return places of a row whose elements do not lie side by side, on which most pairs of elements agree."""
+    probes = [probe for probe in _distinctive(presence, values) if probe[1].stop - probe[1].start <= MOST_PAIRS][:8]
+    votes: dict[tuple[int, int], int] = {}
+    for (i, first), (j, second) in pairwise(probes):
+        gap = presence.by_value.word[second][None, :] - presence.by_value.word[first][:, None]
+        step, rest = np.divmod(gap, j - i)
+        fits = (rest == 0) & (np.abs(step) > 1) & (np.abs(step) < MOST_STRIDE)
+        for row, column in np.argwhere(fits).tolist():
+            place = int(presence.by_value.word[first][row] - i * step[row, column]), int(step[row, column])
+            votes[place] = votes.get(place, 0) + 1
+    likely = sorted(votes, key=lambda place: -votes[place])[:CANDIDATES]
+    return [place for place in likely if votes[place] > 1]
+
+
+def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool) -> Place | None:
+    """Return the first moment at which most elements were where an address puts them."""
+    words = base + stride * np.arange(len(values))
+    first, last = presence.of_values_at(values, words)
+    counts = last - first
+    if not counts.any():
+        return None
+    element = np.repeat(np.arange(len(values)), counts)
+    stay = np.arange(len(element)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    begin, end = presence.by_value.begin[stay], presence.by_value.end[stay]
+    if at_end:
+        lasting = end == presence.pauses
+        element, begin, end = element[lasting], begin[lasting], end[lasting]
+        if not len(element):
+            return None
+    change = np.zeros(presence.pauses + 2, np.int64)
+    np.add.at(change, begin + 1, 1)  # shifted by one, so that what was there before has a place
+    np.add.at(change, end + 1, -1)
+    pause = int(np.argmax(np.cumsum(change))) - 1
+    there = (begin <= pause) & (pause < end)
+    matched = np.zeros(len(values), np.bool_)
+    matched[element[there]] = True
+    different = np.unique(values[matched & ((values << np.uint32(1)) != 0)])
+    return Place(base, stride, pause, int(end[there].min()), matched, len(different))

@@ -1,0 +1,121 @@
+"""Look into one call of a build: record, align, say which array is the first wrong one and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from refruntime.witness.expected import Expected, Float32
+from refruntime.witness.patterns import Pattern, find_pattern
+from refruntime.witness.presence import Presence
+from refruntime.witness.recording import Log, WatchedCall, Window, changed_pages, record
+from refruntime.witness.sightings import Sighting, align, first_wrong
+
+Verdict = Literal["clean", "wrong", "not seen"]
+
+COARSE_PAUSES: Final = 12_000
+FINE_PAUSES: Final = 4_000
+"""Pauses of one fine window at most; a window is often so short that it has a pause at every loop head."""
+
+MARGIN: Final = 0.02
+UNLOCATED: Final = Pattern("not located", "it is nowhere, and nothing like it was written", np.ones((1, 1), np.bool_))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The first wrong array: what was seen of it, and the pattern of its differences."""
+
+    sighting: Sighting
+    pattern: Pattern
+
+    @property
+    def name(self) -> str:
+        """Return the name of the array."""
+        return self.sighting.name
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look showed: a verdict, the first wrong array, one sighting for each expected array, the log."""
+
+    verdict: Verdict
+    first: Finding | None
+    sightings: tuple[Sighting, ...]
+    presence: Presence
+
+    @property
+    def log(self) -> Log:
+        """Return what was recorded."""
+        return self.presence.log
+
+
+def look(
+    call: WatchedCall,
+    expected: Sequence[Expected],
+    begin: int,
+    end: int,
+    known: Mapping[str, Float32] | None = None,
+    pauses: int = COARSE_PAUSES,
+) -> Look:
+    """Look for arrays while a call burns fuel from `begin` to `end`; `known` may stand in their places instead."""
+    pages = changed_pages(call, begin, end)
+    interval = max(1, (end - begin) // pauses)
+    presence = Presence(record(call, begin, end, interval, pages))
+    sightings = align(presence, expected)
+    windows = _windows(presence, sightings, interval)
+    if windows and interval > 1:
+        presence = Presence(record(call, begin, end, interval, pages, windows))
+        sightings = align(presence, expected)
+    return judge(presence, sightings, known or {})
+
+
+def judge(presence: Presence, sightings: Sequence[Sighting], known: Mapping[str, Float32]) -> Look:
+    """Decide from what was seen."""
+    result = list(sightings)
+    wrong = first_wrong(presence, result)
+    finding = None
+    if wrong is not None:
+        index, sighting = wrong
+        result[index] = sighting
+        finding = Finding(sighting, _pattern(sighting, result[:index], known))
+        verdict: Verdict = "wrong"
+    else:
+        ends = [sighting for sighting in result if sighting.expected.lasting] + result[-1:]
+        verdict = "clean" if all(sighting.state == "equal" for sighting in ends) else "not seen"
+    return Look(verdict, finding, tuple(result), presence)
+
+
+def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str, Float32]) -> Pattern:
+    if sighting.image is None:
+        return UNLOCATED
+    earlier: dict[str, Any] = {other.name: other.expected.values for other in reversed(before)}
+    return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier})
+
+
+def _windows(presence: Presence, sightings: Sequence[Sighting], interval: int) -> list[Window]:
+    """Return the stretches of fuel in which arrays that were not seen should have been, between their neighbours."""
+    fuel = presence.log.fuel
+    last = len(fuel) - 1
+    windows: list[tuple[int, int]] = []
+    for index, sighting in enumerate(sightings):
+        if sighting.state == "equal" or sighting.expected.values.shape[-1] < 2:
+            continue
+        before = [other.pause for other in sightings[:index] if other.state == "equal"]
+        after = [other.pause for other in sightings[index + 1 :] if other.state == "equal"]
+        start = max(before[-8:], default=0)
+        stop = min([pause for pause in after[:8] if pause > start], default=start + last // 50)
+        windows.append((int(fuel[max(0, start - 1)]), int(fuel[min(last, stop + 2)])))
+    return _merged(windows)
+
+
+def _merged(windows: list[tuple[int, int]]) -> list[Window]:
+    result: list[tuple[int, int]] = []
+    for begin, end in sorted(windows):
+        if result and begin <= result[-1][1]:
+            result[-1] = result[-1][0], max(end, result[-1][1])
+        else:
+            result.append((begin, end))
+    return [Window(begin, end, max(1, (end - begin) // FINE_PAUSES)) for begin, end in result]
