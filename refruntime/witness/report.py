@@ -88,7 +88,7 @@ def _reason(look: Look, sighting: Sighting) -> str:
     if sighting.state != "not seen" or sighting.reason:
         return sighting.reason
     if look.first is not None:
-        return f"not looked for behind {look.first.name}"
+        return "behind the first wrong one"
     return "it was in memory at no pause, and nothing that needs it was either"
 
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from wasmtime import _bindings as c_interface
 
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, InvalidModule, Limits, MemoryFault
-from refruntime.engines.sections import check_header
 from refruntime.engines.wasm.engine import (
     FEATURES,
     MAX_TABLE_ELEMENTS,
@@ -35,6 +34,7 @@ from refruntime.engines.wasm.engine import (
     trap_message,
 )
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
+from refruntime.instrument.reader import check_header
 
 MOST_FUEL: Final = 2**62
 NEVER: Final = 2**61
