@@ -32,7 +32,17 @@ from refruntime.quants.ggml import GGML_TYPES
 from refruntime.tokenizers.bpe1_section import Merge, TokenRecord, build_section
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 
-__all__ = ["FEATURES", "Found", "PlainFeature", "features_of_profile", "find_features", "needs_of", "needs_of_all"]
+__all__ = [
+    "FEATURES",
+    "Found",
+    "PlainFeature",
+    "feature_finder",
+    "features_of_profile",
+    "find_features",
+    "find_for_cases",
+    "needs_of",
+    "needs_of_all",
+]
 
 SHAPE: Final = Shape(hidden=8, layers=1, heads=2, ffn=16, capacity=16)
 
@@ -136,6 +146,11 @@ def find_features(
     wanted = possible if names is None else [name for name in names if name in possible]
     required = required_feature(profile.containers)
     return ask(fresh, wanted, lambda name: _plain_file(name, profile), required, seal)
+
+
+def feature_finder(fresh: Callable[[], Engine], profile: Profile) -> Callable[[Iterable[Case]], Found]:
+    """Return what asks a build for the features of cases; for `Suite(..., features=...)`."""
+    return partial(find_for_cases, fresh, profile)
 
 
 def find_for_cases(fresh: Callable[[], Engine], profile: Profile, cases: Iterable[Case]) -> Found:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from refruntime.cases.features import Found
+from refruntime.cases.needs import needs_of
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.differential.compare import Comparison, compare_observations, offered_fields
@@ -42,6 +44,12 @@ class Explanation(Protocol):
     def document(self) -> dict[str, Any]:
         """Return the explanation as JSON-ready values."""
 
+
+FeatureFinder = Callable[[Sequence[Case]], Found]
+"""Find out which of the features that cases need the build has (ID-1)."""
+
+NOTHING_ABSENT: Final = Found()
+"""What is known of a build that was asked for nothing."""
 
 Explainer = Callable[[PairRun], Explanation | None]
 """Explain the first divergence of a case; None when there is nothing to say."""
@@ -89,11 +97,15 @@ class Family:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """All judged cases in order. `offered` are the diagnostics fields of the build; `skipped` cases did not run."""
+    """All judged cases in order. `offered` are the diagnostics fields of the build; `skipped` cases did not run.
+
+    `found` is what the build was asked for and does not have.
+    """
 
     cases: tuple[CaseResult, ...]
     offered: frozenset[str]
     skipped: int = 0
+    found: Found = NOTHING_ABSENT
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -121,18 +133,29 @@ class SuiteResult:
         return dict(sorted(lost.items()))
 
     @property
+    def absent(self) -> dict[str, int]:
+        """Return how many cases could not be judged for want of a feature, by the name of the feature (ID-1)."""
+        reasons = Counter(result.reason for result in self.cases if result.verdict is Verdict.UNSUPPORTED)
+        return {name: reasons[self.found.reason([name])] for name in self.found.absent}
+
+    @property
     def exit_code(self) -> int:
-        """Return 0 fine, 1 mismatch or nothing compared, 4 crash."""
-        return exit_code(self.total.verdicts, self.total.steps)
+        """Return 0 fine, 1 mismatch, nothing compared, or a build without what all stands on, 4 crash."""
+        code = exit_code(self.total.verdicts, self.total.steps)
+        return code or int(self.found.required is not None)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A build, given by a function that makes a fresh instance, against an oracle."""
+    """A build, given by a function that makes a fresh instance, against an oracle.
+
+    `features` finds out what the build has before it is judged; without it nothing is taken to be absent.
+    """
 
     build: Callable[[], Engine]
     oracle: Oracle
     explain: Explainer | None = None
+    features: FeatureFinder | None = None
 
     def run(
         self,
@@ -143,16 +166,18 @@ class Suite:
     ) -> SuiteResult:
         """Run and judge every case; with `fail_fast` none after the first that is not fine.
 
-        A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED.
+        A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED. Where the build
+        refuses the plain file on which all stands, the case that shows it comes first.
         """
-        offered = self.offered()
+        offered, found = self.offered(), self.find(cases)
+        wanted = cases if found.required is None else [found.required, *cases]
         results: list[CaseResult] = []
         limits = explained = 0
-        for case in cases:
+        for case in wanted:
             if limits == MOST_LIMITS:
                 result = CaseResult(case, Verdict.POISONED, f"not run: a limit stopped the build {limits} times before")
             else:
-                result = self.judge(case, offered, explain=explained < MOST_EXPLAINED)
+                result = self.judge(case, offered, found, explain=explained < MOST_EXPLAINED)
                 explained += result.explanation is not None
                 limits += result.verdict is Verdict.POISONED
             results.append(result)
@@ -160,7 +185,11 @@ class Suite:
                 after_case(result)
             if fail_fast and result.verdict not in FINE:
                 break
-        return SuiteResult(tuple(results), offered, skipped=len(cases) - len(results))
+        return SuiteResult(tuple(results), offered, len(wanted) - len(results), found)
+
+    def find(self, cases: Sequence[Case]) -> Found:
+        """Return which of the features that cases need the build does not have (ID-1)."""
+        return NOTHING_ABSENT if self.features is None else self.features(cases)
 
     def offered(self) -> frozenset[str]:
         """Return the diagnostics fields that a fresh build shows; none if it cannot even start."""
@@ -170,8 +199,16 @@ class Suite:
             return frozenset()
         return offered_fields(observe(Case("offered", (INIT,)), engine, self.oracle.profile))
 
-    def judge(self, case: Case, offered: frozenset[str], *, explain: bool = True) -> CaseResult:
-        """Run one case on fresh instances and judge it; a bug of this tool is a verdict, not an exception."""
+    def judge(
+        self, case: Case, offered: frozenset[str], found: Found = NOTHING_ABSENT, *, explain: bool = True
+    ) -> CaseResult:
+        """Run one case on fresh instances and judge it; a bug of this tool is a verdict, not an exception.
+
+        A case that needs what is absent in `found` is not run; the one that shows what the build has to have is.
+        """
+        missing = "" if case is found.required else found.reason(needs_of(case))
+        if missing:
+            return CaseResult(case, Verdict.UNSUPPORTED, missing)
         began = time.perf_counter()
         try:
             result = self._judge(case, offered, explain)
@@ -181,6 +218,8 @@ class Suite:
             )
         except Exception:
             result = CaseResult(case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
+        if case is found.required and result.verdict is not Verdict.CONTRACT_GAP:
+            result = replace(result, reason=found.refusal)
         return replace(result, seconds=time.perf_counter() - began)
 
     def _judge(self, case: Case, offered: frozenset[str], explain: bool) -> CaseResult:
@@ -193,7 +232,7 @@ class Suite:
             followed = follow_ties(case, build, self.oracle, offered)
             mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
         run = PairRun(case, mine, build, comparison)
-        verdict, reason = judge(case, mine, build, comparison, len(ties))
+        verdict, reason = judge(mine, build, comparison, len(ties))
         explanation = None
         if explain and self.explain is not None and verdict in EXPLAINABLE:
             explanation = self.explain(run)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from refruntime.cases.observe import Observation
-from refruntime.cases.steps import Case, Load
 from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, outcome
 
@@ -57,7 +56,6 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    case: Case,
     reference: Sequence[Observation],
     build: Sequence[Observation],
     comparison: Comparison,
@@ -78,9 +76,6 @@ def judge(
     mine, theirs = reference[first.index], build[first.index]
     if theirs.kind == "limit":
         return Judgement(Verdict.POISONED, theirs.detail)
-    reason = unsupported_reason(case, mine, theirs)
-    if reason:
-        return Judgement(Verdict.UNSUPPORTED, reason)
     if first.field == "status" and is_failure(mine) != is_failure(theirs):
         verdict = Verdict.ONLY_REF_FAILED if is_failure(mine) else Verdict.ONLY_WASM_FAILED
         return Judgement(verdict, f"oracle {outcome(mine)}, build {outcome(theirs)}")
@@ -90,23 +85,6 @@ def judge(
 def is_failure(observation: Observation) -> bool:
     """Say whether a step failed: a status other than Ok, a trap, a fault, an error, a limit."""
     return observation.value != Status.Ok if observation.kind == "status" else observation.kind not in ("value", "none")
-
-
-def unsupported_reason(case: Case, mine: Observation, theirs: Observation) -> str:
-    """Say what the build does not have, if that is why a load differs; empty otherwise.
-
-    The published runtime has no GGUF (section 12 is this project's extension), so a build may refuse the container with
-    InvalidModelMagic, or a tensor type in it with UnsupportedDType. SLM1 is published: refusing it is a difference.
-    """
-    if not isinstance(mine.step, Load) or not case.models[mine.step.model].startswith(b"GGUF"):
-        return ""
-    if theirs.kind != "status":
-        return ""
-    if theirs.value == Status.InvalidModelMagic:
-        return "the build does not accept GGUF (GG-1)"
-    if theirs.value == Status.UnsupportedDType and mine.value == Status.Ok:
-        return "the build does not support a tensor type of this GGUF file (GG-3)"
-    return ""
 
 
 def exit_code(verdicts: Iterable[Verdict], steps: int) -> int:

@@ -173,7 +173,7 @@ class GoldenFiller:
             lost = ", ".join(sorted(comparison.lost))
             return [Problem("", "second opinion", f"it does not show {lost}")], self.opinion.name
         place = _place(comparison.first.index, observations)
-        verdict, reason = judge(case, observations, theirs, comparison)
+        verdict, reason = judge(observations, theirs, comparison)
         if verdict is Verdict.UNSUPPORTED:
             text = f"{reason}; name an independent check in `opinion`: {', '.join(OPINIONS)}"
             return [Problem(place, "second opinion", text)], self.opinion.name

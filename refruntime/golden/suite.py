@@ -173,7 +173,7 @@ class Consumer:
         except EngineError as error:  # the module cannot even be instantiated
             seen = [Observation(case.steps[0], "error", detail=str(error))]
         comparison, reference = compare_with_golden(case, expected, seen, self.offered)
-        verdict, reason = judge(case, reference, seen, comparison)
+        verdict, reason = judge(reference, seen, comparison)
         if verdict is Verdict.BOTH_FAILED and not all(map(_fails, expected[-1])):
             verdict = Verdict.MATCH
         if verdict in (Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
+from refruntime.battery.features import find_for_cases
+from refruntime.cases.needs import needs_of
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
@@ -78,10 +80,11 @@ def write_profile(report: GapReport) -> str:
 def find_gaps(build: Callable[[], Engine], battery: Callable[[Profile], Sequence[Case]], oracle: Oracle) -> GapReport:
     """Adopt fitting options one by one until the build agrees on the whole battery, or no option helps.
 
+    Cases that need a feature which the build does not have say nothing and are left out (ID-1).
     `battery` makes the cases for a profile, because the files in them carry the checksum of SL-5.
     """
     gaps, profile = _checksum_gaps(build, oracle.profile)
-    search = _Search(build, battery(profile), replace(oracle, profile=profile))
+    search = _Search(build, _judgeable(build, battery(profile), profile), replace(oracle, profile=profile))
     open_runs = search.diverging(search.cases)
     while open_runs:
         found = search.best_option(open_runs)
@@ -91,6 +94,13 @@ def find_gaps(build: Callable[[], Engine], battery: Callable[[Profile], Sequence
         gaps.append(gap)
         open_runs = search.diverging(run.case for run in open_runs) or search.diverging(search.cases)
     return GapReport(tuple(gaps), search.oracle.profile, tuple(open_runs))
+
+
+def _judgeable(build: Callable[[], Engine], cases: Sequence[Case], profile: Profile) -> list[Case]:
+    """Return the cases whose needs the build has; before them the one that shows that it lacks what all stands on."""
+    found = find_for_cases(build, profile, cases)
+    shown = [] if found.required is None else [found.required]
+    return [*shown, *(case for case in cases if not found.reason(needs_of(case)))]
 
 
 def _checksum_gaps(build: Callable[[], Engine], profile: Profile) -> tuple[list[Gap], Profile]:
@@ -143,7 +153,7 @@ class _Search:
         if only_tokens_differ(case, comparison):
             followed = follow_ties(case, answers, self.oracle, self.offered)
             reference, comparison, ties = followed.observations, followed.comparison, len(followed.ties)
-        verdict = judge(case, reference, answers, comparison, ties).verdict
+        verdict = judge(reference, answers, comparison, ties).verdict
         return None if verdict in FINE else PairRun(case, reference, answers, comparison)
 
     def best_option(self, runs: Sequence[PairRun]) -> tuple[Gap, Oracle] | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from refruntime.cases.observe import Observation
-from refruntime.cases.steps import Case
+from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
 from refruntime.differential.compare import offered_fields
-from refruntime.differential.run import Oracle
-from refruntime.differential.suite import Suite
+from refruntime.differential.run import Oracle, PairRun
+from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine, EngineError
 from refruntime.recordings.convert import Answer
 
@@ -27,6 +29,32 @@ class RecordedSuite(Suite):
 
     def _observe(self, case: Case) -> list[Observation]:
         return list(self.recorded[case.name])
+
+    def _judge(self, case: Case, offered: frozenset[str], explain: bool) -> CaseResult:
+        result = super()._judge(case, offered, explain)
+        reason = "" if result.run is None else _refused_extension(case, result.run)
+        return replace(result, verdict=Verdict.UNSUPPORTED, reason=reason, explanation=None) if reason else result
+
+
+def _refused_extension(case: Case, run: PairRun) -> str:
+    """Say what a recorded build does not have, if that is why a load differs; empty otherwise.
+
+    It cannot be asked for a plain file any more (ID-1), so its own answers must do: GGUF is this project's extension,
+    and a build may refuse the container with InvalidModelMagic, or a type in it with UnsupportedDType.
+    """
+    first = run.comparison.first
+    if first is None or first.index >= min(len(run.reference), len(run.build)):
+        return ""
+    mine, theirs = run.reference[first.index], run.build[first.index]
+    if not isinstance(mine.step, Load) or not case.models[mine.step.model].startswith(b"GGUF"):
+        return ""
+    if theirs.kind != "status":
+        return ""
+    if theirs.value == Status.InvalidModelMagic:
+        return "the recorded build does not accept GGUF (GG-1)"
+    if theirs.value == Status.UnsupportedDType and mine.value == Status.Ok:
+        return "the recorded build does not support a tensor type of this GGUF file (GG-3)"
+    return ""
 
 
 def recorded_suite(case: Case, answers: Sequence[Answer], oracle: Oracle) -> RecordedSuite:

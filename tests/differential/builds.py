@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from refruntime.cases.needs import features_of
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine, EngineLimit, EngineTrap, MemoryFault
 from refruntime.engines.reference import ReferenceEngine
@@ -56,3 +57,27 @@ TROUBLES: dict[str, Callable[[], Exception]] = {
     "limit": lambda: EngineLimit("generate was stopped after 1 seconds"),
     "fault": lambda: MemoryFault("range 0xffffffff + 1 lies outside memory"),
 }
+
+
+class Lacking(ReferenceEngine):
+    """A build that answers `load_model` otherwise where `answer` says so, as one without some feature does."""
+
+    def __init__(self, answer: Callable[[bytes], int | Exception | None]) -> None:
+        super().__init__(ExportedABI(numerics=Seq32(1)))
+        self._answer = answer
+
+    def call(self, export: str, *arguments: Number) -> int | None:
+        answer = None
+        if export == "load_model" and arguments[0]:
+            answer = self._answer(self.read(int(arguments[0]), int(arguments[1])))
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            return super().call(export, *arguments)
+        super().call("load_model", 0, 0)  # a failure that leaves a message, as that of a build does
+        return answer
+
+
+def without(feature: str, answer: int | Exception) -> Callable[[], Engine]:
+    """Return a function that makes builds without a feature: artifacts that need it are answered with `answer`."""
+    return lambda: Lacking(lambda data: answer if feature in features_of(data) else None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from refruntime import Profile
+from refruntime.battery.features import FEATURES, feature_finder
 from refruntime.battery.models.slm1 import BTOK, Shape, follow, random_weights, story_model, table_model
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Write
 from refruntime.containers.slm1_writer import write_slm1
@@ -151,12 +152,13 @@ def test_host_misuse_is_the_case_s_fault() -> None:
 
 
 def test_build_without_gguf() -> None:
-    """GG-1: a build that refuses GGUF by its magic lacks an extension; refusing SLM1 so is a failure."""
-    file = b"GGUF" + bytes(40)
-    result = judge(Case("family/gguf", (Load("m"),), {"m": file}), changed_build(Profile(containers=("slm1",))))
-    assert result.verdict is Verdict.UNSUPPORTED
-    result = judge(SHORT, changed_build(Profile(containers=("gguf",))))
-    assert result.verdict is Verdict.ONLY_WASM_FAILED
+    """GG-1: a build that refuses a GGUF file differs, unless it was asked and found not to have any."""
+    case = Case("family/gguf", (Load("m"),), {"m": FEATURES["gguf"].make(PROFILE)})
+    build = changed_build(Profile(containers=("slm1",)))
+    assert judge(case, build).verdict is Verdict.ONLY_WASM_FAILED
+    suite = Suite(build, Oracle(), features=feature_finder(build, PROFILE)).run([SHORT, case])
+    assert [result.verdict for result in suite.cases] == [Verdict.MATCH, Verdict.UNSUPPORTED]
+    assert suite.exit_code == 0
 
 
 def test_fail_fast() -> None:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from refruntime import Profile
+from refruntime.battery.features import feature_finder
 from refruntime.battery.models.slm1 import story_model, table_model
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
@@ -184,7 +185,8 @@ def test_junit_errors_and_skips() -> None:
     suite = Suite(changed_build(), Oracle(bind=bind)).run([FINE])  # type: ignore[arg-type]
     assert ElementTree.fromstring(junit_xml(suite, ABOUT)).find("testsuite/testcase/error") is not None
     gguf = Case("x/gguf", (Load("m"),), {"m": b"GGUF" + bytes(30)})
-    suite = Suite(changed_build(Profile(containers=("slm1",))), Oracle()).run([gguf])
+    build = changed_build(Profile(containers=("slm1",)))
+    suite = Suite(build, Oracle(), features=feature_finder(build, Profile())).run([gguf])
     assert ElementTree.fromstring(junit_xml(suite, ABOUT)).find("testsuite/testcase/skipped") is not None
     suite = Suite(lambda: Misbehaving("generate", TROUBLES["limit"]), Oracle()).run([FINE])
     failure = ElementTree.fromstring(junit_xml(suite, ABOUT)).find("testsuite/testcase/failure")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from refruntime.battery.catalogue import default_battery
@@ -18,31 +16,9 @@ from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineLimit, EngineTrap
 from refruntime.engines.reference import ReferenceEngine
-from refruntime.host_numbers import Number
+from tests.differential.builds import without
 
 PROFILE = Profile()
-
-
-class Picky(ReferenceEngine):
-    """An oracle that answers some files otherwise, as a build without some feature does."""
-
-    def __init__(self, refuses: Callable[[bytes], int | Exception | None]) -> None:
-        super().__init__()
-        self.refuses = refuses
-
-    def call(self, export: str, *arguments: Number) -> int | None:
-        """Answer `load_model` as told, all else as the oracle."""
-        if export == "load_model":
-            answer = self.refuses(self.read(int(arguments[0]), int(arguments[1])))
-            if isinstance(answer, Exception):
-                raise answer
-            if answer is not None:
-                return answer
-        return super().call(export, *arguments)
-
-
-def without(name: str, answer: int | Exception) -> Callable[[], Engine]:
-    return lambda: Picky(lambda data: answer if name in features_of(data) else None)
 
 
 def test_the_oracle_has_every_feature() -> None:

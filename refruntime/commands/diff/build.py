@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from refruntime.battery.catalogue import FAMILIES, default_battery, generation_models, select
+from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
@@ -181,7 +182,7 @@ def diff_command(
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
     sha256 = hashlib.sha256(module).hexdigest()
     about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
-    suite = Suite(engines.fresh, oracle)
+    suite = Suite(engines.fresh, oracle, features=feature_finder(engines.fresh, oracle.profile))
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     with progress("comparing", len(cases)) as advance:

@@ -20,7 +20,12 @@ def json_document(suite: SuiteResult, about: About) -> dict[str, Any]:
     """Return everything as one JSON-ready document; `version` changes when a field changes its meaning or goes."""
     return {
         "version": JSON_VERSION,
-        "build": {"name": about.build, "sha256": about.sha256, "diagnostics": sorted(suite.offered)},
+        "build": {
+            "name": about.build,
+            "sha256": about.sha256,
+            "diagnostics": sorted(suite.offered),
+            "absent": absent(suite),
+        },
         "contract": {
             "version": CONTRACT_VERSION,
             "source": about.profile_source,
@@ -36,6 +41,11 @@ def json_document(suite: SuiteResult, about: About) -> dict[str, Any]:
         "skipped": suite.skipped,
         "cases": [_case_document(result, about) for result in suite.cases],
     }
+
+
+def absent(suite: SuiteResult) -> dict[str, str]:
+    """Return the status with which the build refused the plain file of each feature that it does not have (ID-1)."""
+    return {name: status.name for name, status in suite.found.absent.items()}
 
 
 def _family_document(family: Family) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def junit_xml(suite: SuiteResult, about: About) -> bytes:
             skipped=str(family.verdicts[Verdict.UNSUPPORTED]),
             time=f"{sum(result.seconds for result in results):.3f}",
         )
+        if suite.found.absent:
+            properties = ElementTree.SubElement(element, "properties")
+            for name in suite.found.absent:
+                text = _clean(suite.found.reason([name]))
+                ElementTree.SubElement(properties, "property", name=f"absent {name}", value=text)
         for result in results:
             case = ElementTree.SubElement(
                 element, "testcase", classname=family.name, name=result.case.name, time=f"{result.seconds:.3f}"

@@ -187,6 +187,8 @@ def summary_lines(suite: SuiteResult) -> list[str]:
         lines.append(f"not compared, because the build does not show it: {names}")
     if suite.total.steps and not logits:
         lines.append("the build shows no logits, so that only tokens and text show an error of its arithmetic")
+    if suite.found.absent:
+        lines.append(absent_line(suite))
     ties = sum(len(result.ties) for result in suite.cases)
     if ties:
         lines.append(f"{ties} near ties: the build's token was followed")
@@ -199,6 +201,12 @@ def summary_lines(suite: SuiteResult) -> list[str]:
         f"{verdict}: {MEANINGS[verdict]}" for verdict in Verdict if seen[verdict] and verdict is not Verdict.MATCH
     ]
     return lines
+
+
+def absent_line(suite: SuiteResult) -> str:
+    """Return what the build does not have, with the status of the refusal and the number of cases (ID-1)."""
+    rows = ", ".join(f"{name} ({suite.found.absent[name].name}, {cases} cases)" for name, cases in suite.absent.items())
+    return f"absent, because the build refuses a plain file of it: {rows}"
 
 
 def text_report(suite: SuiteResult, about: About, tracebacks: Mapping[str, str] | None = None) -> str:
@@ -232,6 +240,8 @@ def github_annotations(suite: SuiteResult, about: About) -> list[str]:
     summary = (
         f"{total.cases} cases, {total.steps} steps, {total.fields} fields, {total.tokens} tokens: {_counts(total)}"
     )
+    if suite.found.absent:
+        summary += "; the build does not have " + ", ".join(suite.found.absent)
     return [*lines, f"::notice title=refruntime diff {_property(about.build)}::{_data(summary)}"]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import describe
 from refruntime.differential.report.text import About, case_lines
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import NOTHING_ABSENT, CaseResult, Suite
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.golden.case import step_document
 from refruntime.hypotheses.explain import Explainer
@@ -75,11 +77,12 @@ def diff(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
         raise SessionError("a build is compared in float32; start without --numerics")
     case = desk.case("session/repl", place.calls)
     oracle = Oracle(desk.profile, desk.numerics)
-    suite = Suite(desk.build.fresh, oracle)
+    suite = Suite(desk.build.fresh, oracle, features=feature_finder(desk.build.fresh, oracle.profile))
     with desk.progress("comparing", None):
         offered = suite.offered()
-        explained = Suite(desk.build.fresh, oracle, Explainer(oracle, offered))
-        result = explained.judge(case, offered)
+        explained = replace(suite, explain=Explainer(oracle, offered))
+        found = suite.find([case])
+        result = explained.judge(case, offered, NOTHING_ABSENT if found.required else found)  # a wrong build is shown
     return Answer(position, _diff_document(result), _diff_shown(desk, result), failed=_why_failed(result))
 
 
