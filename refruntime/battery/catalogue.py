@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from refruntime.battery.edge_cases import edge_cases
 from refruntime.battery.generate import generation_cases
 from refruntime.battery.gguf import gguf_cases, gguf_models
 from refruntime.battery.models.slm1 import Shape, random_model
@@ -59,6 +60,7 @@ FAMILIES: Final[Mapping[str, Callable[[Profile, Models], Iterator[Case]]]] = {
     "output": lambda profile, _: output_cases(profile),
     "gguf": lambda profile, _: gguf_cases(profile),
     "generate": _generate_cases,
+    "golden": lambda profile, _: edge_cases(profile),
 }
 """Family -> what makes its cases."""
 
@@ -82,15 +84,16 @@ def slm1_models(profile: Profile) -> dict[str, bytes]:
 def select(cases: Iterable[Case], patterns: Iterable[str]) -> tuple[Case, ...]:
     """Return the cases that fit any pattern, all without patterns.
 
-    A pattern is a name, a family, a rule that the case cites, or a shell pattern of a name such as `*/probe-*`.
+    A pattern is a name, what a name begins with up to a slash (a family, or `golden/sampling`), a rule that the case
+    cites, or a shell pattern of a name such as `*/probe-*`.
     """
     wanted = tuple(patterns)
     return tuple(case for case in cases if not wanted or any(_fits(case, pattern) for pattern in wanted))
 
 
 def _fits(case: Case, pattern: str) -> bool:
-    family = case.name.partition("/")[0]
-    return pattern in (case.name, family) or pattern in case.rules or fnmatchcase(case.name, pattern)
+    exact = pattern == case.name or case.name.startswith(f"{pattern}/")
+    return exact or pattern in case.rules or fnmatchcase(case.name, pattern)
 
 
 def _may_fit(family: str, pattern: str) -> bool:

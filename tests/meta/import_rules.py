@@ -60,7 +60,7 @@ INTERNAL: dict[str, set[str]] = {
     "engines": FOUNDATION | {"numerics", "memory", "host_numbers", "exports", "instrument"},
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
-    "battery": CALLING,
+    "battery": CALLING | {"resources", "golden"},
     "differential": CALLING,
     "golden": CALLING | {"atomic", "differential"},
     "recordings": CALLING | {"differential", "golden"},
