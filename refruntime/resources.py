@@ -64,6 +64,11 @@ def trained_models() -> tuple[Path, ...]:
     return found
 
 
+def trained_artifacts() -> dict[str, bytes]:
+    """Return the bytes of the trained models by file name. OSError."""
+    return {path.name: path.read_bytes() for path in trained_models()}
+
+
 def second_opinion() -> Path | None:
     """Return the independent build that a checkout names in its pyproject.toml; None where there is no checkout."""
     if checkout_golden_folder() is None:

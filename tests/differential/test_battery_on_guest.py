@@ -49,7 +49,7 @@ def test_clean_build_matches(family: str) -> None:
     assert not result.lost
     total = result.total
     assert total.cases == len(cases) > 10
-    assert total.steps > 3 * total.cases
+    assert total.steps > (2 if family == "golden" else 3) * total.cases  # a golden has one point
     assert total.fields > 10 * total.steps
     assert total.tokens > total.cases // 3
     unsupported = {item.case.name for item in result.cases if item.verdict is Verdict.UNSUPPORTED}

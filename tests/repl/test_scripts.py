@@ -158,3 +158,10 @@ def test_closed_standard_streams() -> None:
     assert "standard input is closed" in closed.stderr
     silent = subprocess.run(["sh", "-c", f"echo nonsense | {program} >&-"], cwd=PROJECT, capture_output=True, text=True)
     assert silent.returncode == 2
+
+
+@pytest.mark.parametrize("case", ["generate/stories.f32.slm1-probe", "golden/sampling/ties-at-the-cut"])
+def test_every_case_that_diff_names_can_be_opened(case: str) -> None:
+    """DG-3: cases on trained models and goldens have in the REPL the names that `diff` prints, in any folder."""
+    shown = command("repl", "--case", case, "--until", 1, stdin=b"script\n")
+    assert shown.code == 0, shown.stderr

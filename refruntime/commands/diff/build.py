@@ -28,7 +28,7 @@ from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.gaps import find_gaps, write_profile
 from refruntime.numerics import KERNELS
-from refruntime.resources import trained_models
+from refruntime.resources import trained_artifacts
 
 
 @click.command(
@@ -207,7 +207,7 @@ def _cases(
     profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
 ) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
-    artifacts = {path.name: bytes(map_file(path)) for path in (*trained_models(), *models)}
+    artifacts = trained_artifacts() | {path.name: bytes(map_file(path)) for path in models}
     if sessions is not None:
         battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
     else:

@@ -35,6 +35,7 @@ from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatc
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
+from refruntime.resources import trained_artifacts
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Build, Desk
@@ -180,7 +181,7 @@ def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
             return golden.case(desk.golden.artifact), golden.document.get("models", {})
     except (OSError, GoldenError) as error:
         raise UnreadableFile(str(error)) from error
-    found = [case for case in default_battery(desk.profile, patterns=[name]) if case.name == name]
+    found = [case for case in default_battery(desk.profile, trained_artifacts(), [name]) if case.name == name]
     if not found:
         raise click.BadParameter(f"no golden and no battery case has the id {name!r}", param_hint="--case")
     return found[0], {}
