@@ -116,7 +116,7 @@ ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
     "numerics": ARRAYS | {"numba"},
     "quants": ARRAYS | {"gguf", "numba"},
-    "containers": ARRAYS | {"gguf"},
+    "containers": ARRAYS | {"gguf", "numba"},
     "tokenizers": ARRAYS,
     "sampling": ARRAYS,
     "model": ARRAYS,

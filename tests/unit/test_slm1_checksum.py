@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from refruntime.containers import checksum as module
-from refruntime.containers.checksum import slm1_checksum
+from refruntime.containers import checksum_plain
+from refruntime.containers.checksum import (
+    Checkpoints,
+    Summing,
+    compiled_checksum,
+    resolved_operations,
+    slm1_checksum,
+)
 from refruntime.containers.slm1 import read_slm1
 from refruntime.contract import Profile, ProfileError
 from refruntime.errors import InvalidHeader
 from tests.unit.slm1_by_hand import build, naive_checksum
 
 ORDERS = ["mix, rotate, multiply", "mix, multiply, rotate", "rotate, mix, multiply"]
+PLAIN, COMPILED = Summing(math.inf), Summing(-1)
+WAYS = {"plain": PLAIN, "compiled": COMPILED}
+
+
+def summed(way: str | Summing, data: bytes | bytearray, profile: Profile) -> int:
+    """Sum in one of the two ways, whatever was summed before."""
+    if way == "compiled" and compiled_checksum() is None:
+        pytest.skip("numba is not installed")
+    summing = WAYS[way] if isinstance(way, str) else way
+    return summing.checksum(np.frombuffer(data, np.uint8), resolved_operations(profile), profile.checksum_start)
 
 
 def test_no_bytes_and_one_byte_by_hand() -> None:
@@ -24,16 +45,17 @@ def test_no_bytes_and_one_byte_by_hand() -> None:
     assert slm1_checksum(b"\x25", Profile()) == 0x7E539C9084446019 * 0x100000001B3 % 2**64
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("rotation", [0, 1, 5, 8, 9, 31, 32, 63])
 @pytest.mark.parametrize("start", [0, 1, 0xCBF29CE484222325, 2**64 - 1])
-def test_every_option(order: str, rotation: int, start: int) -> None:
-    """SL-5: each start, rotation and order equals the plain loop, on lengths around the skipped field."""
+def test_every_option(order: str, rotation: int, start: int, way: str) -> None:
+    """SL-5: each start, rotation and order equals the text, in both loops, on lengths around the skipped field."""
     profile = Profile(checksum_order=order, checksum_rotation=rotation, checksum_start=start)
     data = random.Random(7).randbytes(300)
     for length in (0, 1, 2, 99, 100, 101, 107, 108, 109, 300):
         expected = naive_checksum(data[:length], start, rotation, order)
-        assert slm1_checksum(data[:length], profile) == expected, length
+        assert summed(way, data[:length], profile) == expected, length
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -43,14 +65,68 @@ def test_chunks(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     profile = Profile(checksum_order=order)
     expected = naive_checksum(data, order=order)
     for size in (1, 3, 7, 100, 101, 103, 107, 108, 999, 1000):
-        monkeypatch.setattr(module, "_CHUNK", size)
-        assert slm1_checksum(data, profile) == expected, size
+        for place, name in ((checksum_plain, "CHUNK"), (Checkpoints, "STEP")):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, name, size)
+                assert summed(Summing(math.inf), data, profile) == expected, size
 
 
-def test_long_input_with_the_real_chunk() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_long_input(way: str) -> None:
     """SL-5: indices beyond 2^16 are mixed in full."""
     data = random.Random(9).randbytes(200_001)
+    assert summed(way, data, Profile()) == naive_checksum(data)
     assert slm1_checksum(memoryview(data), Profile()) == naive_checksum(data)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_summed_from_the_change_on(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SL-5: a file that differs from one before in its tail costs the tail alone; no other file or formula gains."""
+    sizes = []
+    counted_bytes = checksum_plain.counted_bytes
+
+    def counted(octets: NDArray[np.uint8], start: int, stop: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        sizes.append(stop - start)
+        return counted_bytes(octets, start, stop)
+
+    monkeypatch.setattr(checksum_plain, "counted_bytes", counted)
+    data, way = random.Random(11).randbytes(20_000), Summing(math.inf)
+    profile = Profile(checksum_order=order)
+    changed = {place: bytearray(data) for place in (19_999, 10_300, 101, 50)}
+    for place, copy in changed.items():
+        copy[place] ^= 1
+    again = [(data, 20_000), (data, 0), (data + b"x", 545), (data[:5_000], 904), (data[5:], 19_995)]
+    again += [(changed[19_999], 544), (changed[10_300], 9760), (changed[101], 0), (changed[50], 20_000)]
+    for file, cost in again:
+        sizes.clear()
+        assert summed(way, file, profile) == naive_checksum(bytes(file), order=order)
+        assert sum(sizes) == cost
+    for other in (replace(profile, checksum_start=7), replace(profile, checksum_rotation=6)):
+        sizes.clear()
+        summed(way, data, other)
+        assert sum(sizes) == 20_000
+
+
+def test_checkpoints_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SL-5: however many files are summed, few beginnings are kept, and the sums stay right."""
+    monkeypatch.setattr(Checkpoints, "MOST", 3)
+    way = Summing(math.inf)
+    for seed in range(4):
+        data = random.Random(seed).randbytes(5_000)
+        for _ in range(2):
+            assert summed(way, data, Profile()) == naive_checksum(data)
+    assert len(way._checkpoints._states) == 3
+
+
+@pytest.mark.parametrize("found", [lambda *_: 5, None])
+def test_the_compiled_loop_takes_over(found: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SL-5: when loading pays; where numba is missing the plain loop goes on."""
+    data = random.Random(12).randbytes(600)
+    monkeypatch.setattr(module, "compiled_checksum", lambda: found)
+    way = Summing(1000)
+    sums = [summed(way, data, Profile()) for _ in range(3)]
+    right = naive_checksum(data)
+    assert sums == ([right, 5, 5] if found else [right] * 3)
 
 
 def test_checksum_field_does_not_count() -> None:
@@ -132,8 +208,9 @@ OTHER_STEPS = {
 """Steps of the published family, written as sums of Python's integers."""
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("order", OTHER_STEPS)
-def test_other_steps_of_the_family(order: str) -> None:
+def test_other_steps_of_the_family(order: str, way: str) -> None:
     """SL-5: every operation of an order does what its words say, also across chunks and inside the skipped field."""
     step = OTHER_STEPS[order]
     data = random.Random(11).randbytes(17_000)
@@ -142,7 +219,7 @@ def test_other_steps_of_the_family(order: str) -> None:
         for index, byte in enumerate(data[:length]):
             state = step(state, 0 if 100 <= index < 108 else byte, index)
         profile = Profile(checksum_order=order, checksum_start=0x123456789ABCDEF)
-        assert slm1_checksum(data[:length], profile) == state, length
+        assert summed(way, data[:length], profile) == state, length
 
 
 def test_equal_orders_are_equal_profiles() -> None:
