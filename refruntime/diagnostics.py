@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,15 +60,15 @@ def build_diagnostics(report: Report, profile: Profile) -> bytes:
 
 def json_string(text: str) -> str:
     """Quote a string; quote, backslash, control characters and U+2028/U+2029 are escaped (DG-1)."""
-    pieces = []
-    for character in text:
-        if character in '"\\':
-            pieces.append("\\" + character)
-        elif character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029":
-            pieces.append(f"\\u{ord(character):04x}")
-        else:
-            pieces.append(character)
-    return '"' + "".join(pieces) + '"'
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+_ESCAPED: Final = re.compile('["\\\\\x00-\x1f\x7f-\x9f\u2028\u2029]')
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return "\\" + character if character in '"\\' else f"\\u{ord(character):04x}"
 
 
 def json_f32(value: np.float32) -> str:

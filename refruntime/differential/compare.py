@@ -127,7 +127,7 @@ def _compare_diagnostics(
         comparison.compared[name] += 1
         if name not in theirs:
             yield Difference(index, name, mine[name], MISSING)
-        elif not same(mine[name], theirs[name]):
+        elif mine[name] is not theirs[name] and not same(mine[name], theirs[name]):
             yield Difference(index, name, mine[name], theirs[name])
 
 
@@ -135,6 +135,8 @@ def same_meaning(mine: Any, theirs: Any) -> bool:
     """Compare JSON values by meaning: numbers as float32 bits when either is fractional, else exactly (DG-7)."""
     if isinstance(mine, bool) or isinstance(theirs, bool) or mine is None or theirs is None:
         return mine is theirs
+    if isinstance(mine, str) or (isinstance(mine, float) and mine == theirs):
+        return bool(mine == theirs)
     if isinstance(mine, (int, float)) and isinstance(theirs, (int, float)):
         if isinstance(mine, int) and isinstance(theirs, int):
             return mine == theirs
