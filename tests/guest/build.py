@@ -44,6 +44,10 @@ EXPORTS = (
 )
 
 
+PROBE_EXPORTS = ("probe_ptr", "probe_len", "probe_clear")
+"""What a build with a probe has besides: a record of its tensors, for the tests of the guest alone."""
+
+
 class SwitchError(BuildError):
     """An option or bug does not exist, or two options exclude each other."""
 
@@ -144,6 +148,7 @@ def build(
     dialect: Dialect = PUBLISHED,
     opt_level: str = "3",
     simd: bool = False,
+    probe: bool = False,
     embed_abi: bool = False,
     name: str | None = None,
     incremental: Path | None = None,
@@ -151,13 +156,16 @@ def build(
 ) -> Built:
     """Compile and link one module into directory `out`; raises BuildError.
 
+    `bugs` are names of bugs.json or unknown_bugs.json. With `probe` the module records its tensors.
     `incremental` names a directory that keeps what one build has in common with the next: a few times faster, and the
     same bits when it runs, but other bytes than a build in one piece. One build at a time may use it.
     """
     _check_options(options)
     _check_names("bug", bugs, sorted({**load_bugs(), **load_unknown_bugs()}))
     tools = toolchain or find_toolchain()
-    switches = [*(f'option="{item}"' for item in options), *(f'bug="{item}"' for item in bugs), *dialect.switches]
+    known = load_bugs()
+    switches = [f'option="{item}"' for item in options] + ["probe"] * probe + dialect.switches
+    switches += [f'bug="{item}"' if item in known else f'unknown="{item}"' for item in bugs]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("GUEST_")
     } | dialect.environment
@@ -176,7 +184,7 @@ def build(
                 f"-Copt-level={opt_level}",
                 "-Cpanic=abort",
                 *whole,
-                *(["-Ctarget-feature=+simd128"] if simd else []),
+                *(["-Ctarget-feature=+simd128"] if simd or dialect.all("vector") else []),
                 f"--remap-path-prefix={GUEST / 'src'}=guest",
                 *(f"--cfg={switch}" for switch in switches),
                 "-o",
@@ -192,7 +200,7 @@ def build(
                 "--strip-all",
                 "--stack-first",
                 "-zstack-size=1048576",
-                *(f"--export={export}" for export in EXPORTS),
+                *(f"--export={export}" for export in (*EXPORTS, *(PROBE_EXPORTS if probe else ()))),
                 str(library),
                 "-o",
                 str(module),
@@ -219,7 +227,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=GUEST, help="directory for the modules (default: beside this file)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME", help="an option of options.json")
-    parser.add_argument("--bug", action="append", default=[], metavar="NAME", help="a seeded bug of bugs.json")
+    parser.add_argument(
+        "--bug", action="append", default=[], metavar="NAME", help="a bug of bugs.json or unknown_bugs.json"
+    )
     parser.add_argument("--all-options", action="store_true", help="one module for every option")
     parser.add_argument("--all-bugs", action="store_true", help="one module for every seeded bug")
     parser.add_argument("--dialect", action="append", default=[], metavar="GROUP=NAME", help="a row of dialects.json")

@@ -33,11 +33,25 @@ KEYS = (
     "seed",
 )
 INNER_KEYS = ("min", "max", "mean", "id", "logit", "code", "message")
-SWITCHES = ("formula", "comparison", "form", "without", "behaviour")
+ARITHMETIC = (
+    "sum",
+    "tail",
+    "reduction",
+    "product",
+    "reach",
+    "vector",
+    "reciprocal",
+    "exp",
+    "sine",
+    "power",
+    "root",
+)
+"""Groups that give other bits: orders of additions and forms of elementary functions, never a mistake."""
+SWITCHES = ("formula", "comparison", "form", "without", "behaviour", *ARITHMETIC)
 """Groups whose names are compile-time switches of the guest."""
 CHECKSUM_GROUPS = ("formula", "start", "rotation")
 """Groups that make another checksum formula of a build."""
-SEVERAL = ("form", "extra", "without", "missing")
+SEVERAL = ("form", "extra", "without", "missing", "reach", "reciprocal")
 """Groups of which several names can hold at once."""
 PUBLISHED_START = 0xCBF29CE484222325
 PUBLISHED_ROTATION = 5
@@ -152,6 +166,7 @@ class Dialect:
             "messages": self.messages,
             "without": self.all("without"),
             "behaviour": self.one("behaviour"),
+            "arithmetic": {group: self.all(group) for group in ARITHMETIC if self.all(group)},
             "checksum": {
                 "formula": self.one("formula") or "published",
                 "start": f"{self.start:#018x}",
@@ -168,6 +183,11 @@ class Dialect:
             active = [name for name in self.all("form") if name in forms]
             if len(active) > 1 and not (field == "last_error"):
                 raise DialectError(f"form of {field}: only one can hold, got {', '.join(active)}")
+        lanes = (self.one("sum") or "").startswith("lanes")
+        if not lanes and any(self.all(group) for group in ("tail", "reduction", "vector")):
+            raise DialectError("tail, reduction and vector need a sum in lanes")
+        if self.all("vector") and self.all("product"):
+            raise DialectError("vector instructions have no fused product")
         paths = [path for path, _ in self._members()]
         for path in paths:
             if paths.count(path) > 1 or any(path != other and other[: len(path)] == path for other in paths):

@@ -46,6 +46,7 @@ class Variant:
     bug: str | None = None
     opt_level: str = "1"
     simd: bool = False
+    probe: bool = False
 
     def truth(self) -> dict[str, Any]:
         """Return what a tool should find out about the module."""
@@ -62,7 +63,7 @@ class Variant:
             **self.dialect.truth(),
             "bug": None if self.bug is None else {"name": self.bug, **_all_bugs()[self.bug]},
             "opt_level": self.opt_level,
-            "simd": self.simd,
+            "simd": self.simd or bool(self.dialect.all("vector")),
         }
 
     @property
@@ -162,7 +163,9 @@ def build_all(variants: Sequence[Variant], out: Path, jobs: int = 2) -> Iterator
         truth = path.with_name(path.name + ".json")
         if path.exists() and truth.exists():
             return path
-        with folders.taken(f"O{variant.opt_level}{'-simd' * variant.simd}") as folder:
+        with folders.taken(
+            f"O{variant.opt_level}{'-simd' * (variant.simd or bool(variant.dialect.all('vector')))}"
+        ) as folder:
             built = build.build(
                 out,
                 options=variant.options,
@@ -170,6 +173,7 @@ def build_all(variants: Sequence[Variant], out: Path, jobs: int = 2) -> Iterator
                 dialect=variant.dialect,
                 opt_level=variant.opt_level,
                 simd=variant.simd,
+                probe=variant.probe,
                 name=path.name,
                 incremental=folder,
                 toolchain=tools,

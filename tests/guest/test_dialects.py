@@ -61,6 +61,8 @@ def test_what_cannot_be_together_is_refused() -> None:
     for choices in (["names=terse", "names=german"], ["form=ids_are_an_array", "form=ids_joined_by_spaces"]):
         with pytest.raises(DialectError, match="only one"):
             Dialect.of(choices)
+    with pytest.raises(DialectError, match="need a sum in lanes"):
+        Dialect.of(["sum=pairwise", "tail=on_its_own"])
     for choice in ("names=klingon", "colour=red"):
         with pytest.raises(DialectError, match="unknown"):
             Dialect.of([choice])
@@ -76,7 +78,7 @@ def test_fields_say_where_a_value_is() -> None:
     assert dialect.truth()["other_members"] == [["version", '"0.1.0"']]
 
 
-@pytest.mark.parametrize("bugs", [None, "known"])
+@pytest.mark.parametrize("bugs", [None, "known", "unknown", "any"])
 def test_random_variants_are_legal_and_repeatable(bugs: str | None) -> None:
     """ABI-5: a seed gives the same combinations again, all of them legal, hardly two alike."""
     variants = random_variants(60, 3, bugs)

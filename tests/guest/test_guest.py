@@ -7,9 +7,7 @@ import json
 import re
 import shutil
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,51 +15,12 @@ from tests.guest import build
 
 wasmtime = pytest.importorskip("wasmtime")
 
+from tests.guest.host import Host  # noqa: E402
+
 GUEST = Path(build.GUEST)
 CLEAN = GUEST / "guest.wasm"
 MUTANTS = sorted((GUEST / "mutants").glob("*.wasm"))
-U32 = 0xFFFF_FFFF
 PAGE_BYTES = 65536
-
-
-class Host:
-    """One instance of a module, called with plain numbers."""
-
-    def __init__(self, module: Path = CLEAN) -> None:
-        engine = wasmtime.Engine()
-        self.store = wasmtime.Store(engine)
-        self.exports = wasmtime.Instance(self.store, wasmtime.Module.from_file(engine, str(module)), []).exports(
-            self.store
-        )
-
-    def call(self, name: str, *numbers: float) -> int:
-        answer = self.exports[name](self.store, *numbers)
-        return 0 if answer is None else int(answer) & U32
-
-    def with_bytes(self, data: bytes, use: Callable[[int], int]) -> int:
-        pointer = self.call("alloc", len(data))
-        assert pointer != 0
-        self.exports["memory"].write(self.store, data, pointer)
-        status = use(pointer)
-        self.call("dealloc", pointer, len(data))
-        return status
-
-    def load(self, model: bytes) -> int:
-        return self.with_bytes(model, lambda pointer: self.call("load_model", pointer, len(model)))
-
-    def generate(self, prompt: bytes, count: int) -> int:
-        return self.with_bytes(prompt, lambda pointer: self.call("generate", pointer, len(prompt), count))
-
-    def read(self, pointer_name: str, length_name: str) -> bytes:
-        pointer, length = self.call(pointer_name), self.call(length_name)
-        return bytes(self.exports["memory"].read(self.store, pointer, pointer + length))
-
-    def result(self) -> bytes:
-        return self.read("last_result_ptr", "last_result_len")
-
-    def diagnostics(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.read("get_diagnostics_ptr", "get_diagnostics_len"))
-        return document
 
 
 SIGNATURES = {
@@ -187,7 +146,7 @@ def test_build_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_slice_past_memory_traps_and_keeps_the_lock() -> None:
     """MEM-6, ERR-2: the last byte of memory is fine; one more traps, and from then on 13 and 0 while alloc works."""
-    host = Host()
+    host = Host(CLEAN)
     # The first refused load may grow memory; the second finds it as large as it stays.
     assert host.call("load_model", 16, 4) == 4
     size = host.exports["memory"].data_len(host.store)
@@ -206,7 +165,7 @@ def test_slice_past_memory_traps_and_keeps_the_lock() -> None:
 
 def test_checks_of_a_slice_come_in_order() -> None:
     """MEM-1, MEM-2, GEN-1: null before length, length before the end of memory, model before count."""
-    host = Host()
+    host = Host(CLEAN)
     limit = 134_217_728
     assert host.call("alloc", 0) == 0
     assert host.call("alloc", limit + 1) == 0
@@ -235,7 +194,7 @@ def test_checks_of_a_slice_come_in_order() -> None:
 )
 def test_broken_files_have_their_status(model: bytes, status: int) -> None:
     """SL-1, GG-1, GG-2, GG-4: magic, then length, then version, then header."""
-    host = Host()
+    host = Host(CLEAN)
     assert host.load(model) == status
     assert host.diagnostics()["model_loaded"] is False
 
@@ -244,7 +203,7 @@ def test_broken_files_have_their_status(model: bytes, status: int) -> None:
 def test_greedy_text_is_that_of_llama_cpp(shared_data: Path, kind: str) -> None:
     """GG-5, GG-6, GG-8, FW-2: prompt ids and 200 greedy tokens equal llama.cpp's; its margins are no near ties."""
     expected = json.loads((shared_data / "real" / f"stories260K-{kind}.greedy.json").read_text("utf-8"))
-    host = Host()
+    host = Host(CLEAN)
     assert host.load((shared_data / "real" / f"stories260K-{kind}.gguf").read_bytes()) == 0
     for case in expected["greedy"]:
         assert case["min_margin"] > 1e-4
@@ -259,7 +218,7 @@ def test_greedy_text_is_that_of_llama_cpp(shared_data: Path, kind: str) -> None:
 def test_prompt_ids_are_those_of_llama_cpp(shared_data: Path) -> None:
     """GG-5: every nasty text that fits the context is cut into llama.cpp's tokens."""
     cases = json.loads((shared_data / "real" / "stories260K-f32.cases.json").read_text("utf-8"))["cases"]
-    host = Host()
+    host = Host(CLEAN)
     assert host.load((shared_data / "real" / "stories260K-f32.gguf").read_bytes()) == 0
     compared = 0
     for case in cases:

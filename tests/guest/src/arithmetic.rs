@@ -1,56 +1,25 @@
 //! Scalar f32 arithmetic in the contract's order: sums run in index order from 0.0 (section 11).
 
-/// Adds `left * right` over all pairs, each operation rounded to f32.
-pub fn sum_of_products(left: &[f32], right: &[f32]) -> f32 {
-    if cfg!(bug = "dot_four_partial_sums") {
-        let mut partial = [0.0f32; 4];
-        for (index, (a, b)) in left.iter().zip(right).enumerate() {
-            partial[index % 4] += a * b;
-        }
-        return (partial[0] + partial[1]) + (partial[2] + partial[3]);
-    }
-    if cfg!(bug = "dot_f64_accumulator") {
-        let mut sum = 0.0f64;
-        for (a, b) in left.iter().zip(right) {
-            sum += (a * b) as f64;
-        }
-        return sum as f32;
-    }
-    if cfg!(bug = "dot_fused") {
-        let mut sum = 0.0f32;
-        for (&a, &b) in left.iter().zip(right) {
-            sum = (a as f64 * b as f64 + sum as f64) as f32;
-        }
-        return sum;
-    }
-    let mut sum = 0.0f32;
-    if cfg!(bug = "dot_reversed") {
-        for (a, b) in left.iter().zip(right).rev() {
-            sum += a * b;
-        }
-        return sum;
-    }
-    for (a, b) in left.iter().zip(right) {
-        sum += a * b;
-    }
-    sum
-}
+use crate::elementary::{exp, quotient, reciprocal_root};
+use crate::{sums, unknown};
 
 /// Writes `x * inv * weight` with `inv = 1 / sqrt(mean(x * x) + epsilon)` (FW-3).
-pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    let mut squares = 0.0f32;
-    for value in x {
-        squares += value * value;
-    }
-    let mean = squares / x.len() as f32;
+///
+/// Without `weight` only the inverse is applied; `is_stale` is of interest to one unknown bug.
+pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, is_stale: bool, out: &mut [f32]) {
+    let (divisor, summed) = unknown::norm_counts(x.len());
+    let epsilon = unknown::epsilon(epsilon);
+    let mean = quotient(sums::squares(&x[..summed]), divisor as f32, cfg!(reciprocal = "mean"));
     let inverse = if cfg!(bug = "norm_without_epsilon") {
         1.0 / mean.sqrt()
     } else if cfg!(bug = "norm_epsilon_outside_root") {
         1.0 / (mean.sqrt() + epsilon)
     } else {
-        1.0 / (mean + epsilon).sqrt()
+        reciprocal_root(mean + epsilon)
     };
-    for ((result, value), scale) in out.iter_mut().zip(x).zip(weight) {
+    let inverse = unknown::norm_inverse(inverse, is_stale);
+    for (index, (result, value)) in out.iter_mut().zip(x).enumerate() {
+        let scale = weight.map_or(1.0, |weight| weight[index]);
         *result = if cfg!(bug = "norm_weight_first") { value * (inverse * scale) } else { value * inverse * scale };
     }
 }
@@ -66,13 +35,18 @@ pub fn softmax(scores: &mut [f32]) {
     if cfg!(bug = "softmax_without_maximum") {
         highest = 0.0;
     }
+    let highest = unknown::highest_score(highest);
+    let summed = unknown::weights_summed(scores.len());
     let mut sum = 0.0f32;
-    for score in scores.iter_mut() {
-        *score = (*score - highest).exp();
-        sum += *score;
+    for (index, score) in scores.iter_mut().enumerate() {
+        *score = exp(*score - highest);
+        if index < summed {
+            sum += *score;
+        }
     }
+    let by_reciprocal = cfg!(any(bug = "softmax_reciprocal", reciprocal = "softmax"));
     for score in scores.iter_mut() {
-        *score = if cfg!(bug = "softmax_reciprocal") { *score * (1.0 / sum) } else { *score / sum };
+        *score = unknown::weight(quotient(*score, sum, by_reciprocal));
     }
 }
 
@@ -82,7 +56,7 @@ pub fn silu(gate: f32) -> f32 {
         let inner = 0.797_884_6 * (gate + 0.044_715 * gate * gate * gate);
         return 0.5 * gate * (1.0 + inner.tanh());
     }
-    gate / (1.0 + (-gate).exp())
+    quotient(gate, 1.0 + exp(-gate), cfg!(reciprocal = "silu"))
 }
 
 /// Converts an IEEE half to f32, exactly.

@@ -2,6 +2,7 @@
 
 use crate::model::{Dimensions, Model};
 use crate::status::Status;
+use crate::unknown;
 
 /// Larger buffers cannot exist on wasm32.
 const MAX_BUFFER_BYTES: u128 = 2_147_483_647;
@@ -66,8 +67,9 @@ impl Decoder {
     }
 
     /// The offset of one cached position of one layer.
-    pub fn cache_offset(&self, layer: usize, position: usize) -> usize {
+    pub fn cache_offset(&self, layer: usize, position: usize, is_value: bool) -> usize {
         let sizes = &self.model.dimensions;
+        let (layer, position) = unknown::cache_place(layer, position, is_value);
         (layer * sizes.capacity + position) * sizes.kv_head_count * sizes.head_dim
     }
 }

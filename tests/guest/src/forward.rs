@@ -2,10 +2,14 @@
 //!
 //! Letters: H hidden, F ffn, D head_dim, V vocabulary, T visible positions.
 
-use crate::arithmetic::{rms_norm, round_to_half_precision, silu, softmax, sum_of_products};
+use crate::arithmetic::{rms_norm, round_to_half_precision, silu, softmax};
 use crate::decoder::{Decoder, Scratch};
+use crate::elementary::cosine_and_sine;
 use crate::matrix::Matrix;
 use crate::model::{Dimensions, Layer, Linear, Rope};
+use crate::probe::note;
+use crate::sums;
+use crate::unknown::{self, Part, Site};
 
 /// Forwards `token` at the next position; the visible KV length grows by one, the logits are replaced.
 pub fn forward(decoder: &mut Decoder, token: u32) {
@@ -13,21 +17,39 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     // The scratch moves out, so that the model can be borrowed beside it.
     let mut scratch = std::mem::take(&mut decoder.scratch);
     // embeddings [V, H] -> residual [H]
-    decoder.model.embeddings.row_into(token as usize, &mut scratch.residual);
+    decoder.model.embeddings.row_into(unknown::embedding_row(token as usize), &mut scratch.residual);
+    note(None, "token_embd", &scratch.residual);
     rotation_at(&decoder.model.rope, position, &mut scratch.rotation);
     for layer in 0..decoder.model.dimensions.layer_count {
+        let kept = cfg!(unknown = "layer_1_adds_to_its_input") && layer == 1;
+        let input = if kept { scratch.residual.clone() } else { Vec::new() };
         attention_block(decoder, layer, position, &mut scratch);
-        ffn_block(&decoder.model.layers[layer], &decoder.model.dimensions, &mut scratch);
+        let layers = &decoder.model.layers;
+        let gate = if cfg!(unknown = "layer_1_has_the_gate_of_layer_0") && layer == 1 { 0 } else { layer };
+        ffn_block(
+            &layers[layer],
+            &layers[gate].gate,
+            &decoder.model.dimensions,
+            (layer, position),
+            &input,
+            &mut scratch,
+        );
+        note(Some(layer), "residual", &scratch.residual);
     }
     decoder.kv_length = position + 1;
     let model = &decoder.model;
     if cfg!(bug = "final_norm_skipped") {
         scratch.normed.copy_from_slice(&scratch.residual);
     } else {
-        normalise(&model.output_norm, &model.dimensions, &mut scratch);
+        let last = model.layers.last().map_or(&model.output_norm, |layer| &layer.ffn_norm);
+        let weight = if cfg!(unknown = "output_norm_has_the_weights_of_ffn_norm") { last } else { &model.output_norm };
+        normalise(Some(weight), &model.dimensions, false, &mut scratch);
     }
+    note(None, "output_norm", &scratch.normed);
     // [H] -> logits [V]
-    multiply(&model.output, &scratch.normed, &mut decoder.logits, &mut scratch.row);
+    let site = Site { part: Part::Logits, layer: 0, position };
+    multiply(&model.output, site, &scratch.normed, &mut decoder.logits, &mut scratch.row);
+    note(None, "logits", &decoder.logits);
     decoder.scratch = scratch;
     if cfg!(behaviour = "answers_vary") {
         static POSITIONS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -38,14 +60,21 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
 }
 
 /// residual [H] -> normed [H] (FW-3).
-fn normalise(weight: &Matrix, sizes: &Dimensions, scratch: &mut Scratch) {
+fn normalise(weight: Option<&Matrix>, sizes: &Dimensions, is_stale: bool, scratch: &mut Scratch) {
     let row = &mut scratch.row[..sizes.hidden_size];
-    weight.row_into(0, row);
-    rms_norm(&scratch.residual, row, sizes.epsilon, &mut scratch.normed);
+    let weight = weight.map(|weight| {
+        weight.row_into(0, row);
+        &*row
+    });
+    rms_norm(&scratch.residual, weight, sizes.epsilon, is_stale, &mut scratch.normed);
 }
 
-fn multiply(linear: &Linear, x: &[f32], out: &mut [f32], row: &mut [f32]) {
-    linear.weight.multiply(x, out, row);
+fn multiply(linear: &Linear, site: Site, x: &[f32], out: &mut [f32], row: &mut [f32]) {
+    if cfg!(unknown = "attention_output_transposed_in_layer_1") && site.part == Part::AttentionOutput && site.layer == 1
+    {
+        return multiply_transposed(&linear.weight, x, out, row);
+    }
+    linear.weight.multiply(site, x, out, row);
     if let Some(bias) = &linear.bias {
         bias.row_into(0, row);
         for (value, addend) in out.iter_mut().zip(row.iter()) {
@@ -54,22 +83,43 @@ fn multiply(linear: &Linear, x: &[f32], out: &mut [f32], row: &mut [f32]) {
     }
 }
 
+/// The product with the transposed square matrix, which only one unknown bug computes.
+fn multiply_transposed(weight: &Matrix, x: &[f32], out: &mut [f32], row: &mut [f32]) {
+    out.fill(0.0);
+    for (index, factor) in x.iter().enumerate().take(weight.rows) {
+        weight.row_into(index, row);
+        for (sum, value) in out.iter_mut().zip(row.iter()) {
+            *sum += value * factor;
+        }
+    }
+}
+
 /// residual += Wo attention(rope(Wq h), rope(Wk h), Wv h) with h = rmsnorm(residual) (FW-2, FW-6).
 fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch: &mut Scratch) {
-    let offset = decoder.cache_offset(index, position);
+    let key_offset = decoder.cache_offset(index, position, false);
+    let value_offset = decoder.cache_offset(index, position, true);
     let sizes = &decoder.model.dimensions;
     let layer = &decoder.model.layers[index];
     let kv_size = sizes.kv_head_count * sizes.head_dim;
-    normalise(&layer.attention_norm, sizes, scratch);
-    let key = &mut decoder.keys[offset..offset + kv_size];
-    let value = &mut decoder.values[offset..offset + kv_size];
-    multiply(&layer.query, &scratch.normed, &mut scratch.query, &mut scratch.row);
-    multiply(&layer.key, &scratch.normed, key, &mut scratch.row);
-    multiply(&layer.value, &scratch.normed, value, &mut scratch.row);
-    rotate_heads(&mut scratch.query, sizes.head_dim, &scratch.rotation);
+    normalise(Some(&layer.attention_norm), sizes, index == 1, scratch);
+    note(Some(index), "attn_norm", &scratch.normed);
+    let key = &mut decoder.keys[key_offset..key_offset + kv_size];
+    let value = &mut decoder.values[value_offset..value_offset + kv_size];
+    let site = |part: Part| Site { part, layer: index, position };
+    let swapped = cfg!(unknown = "key_and_value_swapped_in_layer_1") && index == 1;
+    let (key_weight, value_weight) = if swapped { (&layer.value, &layer.key) } else { (&layer.key, &layer.value) };
+    multiply(&layer.query, site(Part::Query), &scratch.normed, &mut scratch.query, &mut scratch.row);
+    multiply(key_weight, site(Part::Key), &scratch.normed, key, &mut scratch.row);
+    multiply(value_weight, site(Part::Value), &scratch.normed, value, &mut scratch.row);
+    note(Some(index), "attn_q", &scratch.query);
+    note(Some(index), "attn_k", key);
+    note(Some(index), "attn_v", value);
+    rotate_heads(&mut scratch.query, sizes.head_dim, &scratch.rotation, false);
     if !cfg!(bug = "rope_skips_keys") {
-        rotate_heads(key, sizes.head_dim, &scratch.rotation);
+        rotate_heads(key, sizes.head_dim, &scratch.rotation, true);
     }
+    note(Some(index), "attn_q.rope", &scratch.query);
+    note(Some(index), "attn_k.rope", key);
     if cfg!(bug = "kv_in_half_precision") {
         for stored in key.iter_mut().chain(value) {
             *stored = round_to_half_precision(*stored);
@@ -78,9 +128,15 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
     for head in 0..sizes.head_count {
         attend(decoder, index, head, position, scratch);
     }
+    note(Some(index), "attn.mixed", &scratch.attended);
     let layer = &decoder.model.layers[index];
-    multiply(&layer.attention_output, &scratch.attended, &mut scratch.projected, &mut scratch.row);
-    add(&mut scratch.residual, &scratch.projected);
+    let site = Site { part: Part::AttentionOutput, layer: index, position };
+    multiply(&layer.attention_output, site, &scratch.attended, &mut scratch.projected, &mut scratch.row);
+    note(Some(index), "attn_output", &scratch.projected);
+    for (value, addend) in scratch.residual.iter_mut().zip(&scratch.projected) {
+        *value = unknown::before_attention(*value, index) + addend;
+    }
+    note(Some(index), "attn_residual", &scratch.residual);
 }
 
 /// Attention of one query head over the positions 0..=position: query [D] -> attended [D] (FW-6, GG-8).
@@ -94,18 +150,26 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
     };
     let scaled_by = if cfg!(bug = "attention_scale_hidden") { sizes.hidden_size } else { dim };
     let scale = 1.0 / (scaled_by as f32).sqrt();
-    let first = if cfg!(bug = "attention_forgets_first") && position > 0 { 1 } else { 0 };
+    let first =
+        if cfg!(bug = "attention_forgets_first") && position > 0 { 1 } else { unknown::first_visible(position) };
     let end = if cfg!(bug = "attention_excludes_current") && position > 0 { position } else { position + 1 };
     let query = &scratch.query[head * dim..(head + 1) * dim];
     for time in first..end {
-        let at = decoder.cache_offset(layer, time) + kv_head * dim;
-        scratch.scores[time] = sum_of_products(query, &decoder.keys[at..at + dim]) * scale;
+        let at = decoder.cache_offset(layer, unknown::key_time(layer, time), false) + kv_head * dim;
+        let scale = unknown::score_scale(scale, head, sizes.head_count, time == position);
+        let score = sums::score(query, &decoder.keys[at..at + dim]) * scale;
+        scratch.scores[time] = unknown::score(score, layer, position);
     }
+    note(Some(layer), "attn.scores", &scratch.scores[..end]);
     softmax(&mut scratch.scores[first..end]);
+    note(Some(layer), "attn.weights", &scratch.scores[..end]);
+    let kv_head = unknown::value_head(kv_head, head, sizes.head_count);
     let attended = &mut scratch.attended[head * dim..(head + 1) * dim];
-    attended.fill(0.0);
+    if !(cfg!(unknown = "mixed_not_cleared_in_layer_1") && layer == 1) {
+        attended.fill(0.0);
+    }
     for time in first..end {
-        let at = decoder.cache_offset(layer, time) + kv_head * dim;
+        let at = decoder.cache_offset(layer, unknown::value_time(head, time), true) + kv_head * dim;
         let probability = scratch.scores[time];
         for (sum, value) in attended.iter_mut().zip(&decoder.values[at..at + dim]) {
             *sum += probability * value;
@@ -114,20 +178,42 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
 }
 
 /// residual += W2 (silu(W1 h) * (W3 h)) with h = rmsnorm(residual) (FW-2, FW-7).
-fn ffn_block(layer: &Layer, sizes: &Dimensions, scratch: &mut Scratch) {
+///
+/// `place` is layer and position; `input` is what one unknown bug adds to.
+fn ffn_block(
+    layer: &Layer,
+    gate: &Linear,
+    sizes: &Dimensions,
+    (index, position): (usize, usize),
+    input: &[f32],
+    scratch: &mut Scratch,
+) {
     if cfg!(bug = "ffn_input_not_normalised") {
         scratch.normed.copy_from_slice(&scratch.residual);
     } else {
-        normalise(&layer.ffn_norm, sizes, scratch);
+        let ignored = cfg!(unknown = "ffn_norm_weights_ignored_in_layer_1") && index == 1;
+        normalise(if ignored { None } else { Some(&layer.ffn_norm) }, sizes, false, scratch);
     }
+    note(Some(index), "ffn_norm", &scratch.normed);
+    let site = |part: Part| Site { part, layer: index, position };
     let swapped = cfg!(bug = "ffn_gate_and_up_swapped");
-    let (gate, up) = if swapped { (&layer.up, &layer.gate) } else { (&layer.gate, &layer.up) };
-    multiply(gate, &scratch.normed, &mut scratch.gate, &mut scratch.row); // [H] -> [F]
-    multiply(up, &scratch.normed, &mut scratch.up, &mut scratch.row); // [H] -> [F]
+    let (gate, up) = if swapped { (&layer.up, gate) } else { (gate, &layer.up) };
+    multiply(gate, site(Part::Gate), &scratch.normed, &mut scratch.gate, &mut scratch.row); // [H] -> [F]
+    multiply(up, site(Part::Up), &scratch.normed, &mut scratch.up, &mut scratch.row); // [H] -> [F]
+    note(Some(index), "ffn_gate", &scratch.gate);
+    note(Some(index), "ffn_up", &scratch.up);
     for (gate, up) in scratch.gate.iter_mut().zip(&scratch.up) {
-        *gate = silu(*gate) * up;
+        *gate = unknown::hidden(silu(*gate), *gate, *up);
     }
-    multiply(&layer.down, &scratch.gate, &mut scratch.projected, &mut scratch.row); // [F] -> [H]
+    note(Some(index), "ffn_hidden", &scratch.gate);
+    if cfg!(unknown = "hidden_shifted_by_one_in_layer_1") && index == 1 {
+        scratch.gate.rotate_left(1);
+    }
+    multiply(&layer.down, site(Part::Down), &scratch.gate, &mut scratch.projected, &mut scratch.row); // [F] -> [H]
+    note(Some(index), "ffn_down", &scratch.projected);
+    if cfg!(unknown = "layer_1_adds_to_its_input") && index == 1 {
+        scratch.residual.copy_from_slice(input);
+    }
     if cfg!(bug = "ffn_residual_dropped") {
         scratch.residual.copy_from_slice(&scratch.projected);
     } else {
@@ -144,6 +230,7 @@ fn add(residual: &mut [f32], update: &[f32]) {
 /// Cosine and sine of every pair at `position` (FW-5).
 fn rotation_at(rope: &Rope, position: usize, rotation: &mut Vec<(f32, f32)>) {
     let position = if cfg!(bug = "rope_position_plus_one") { position + 1 } else { position };
+    let position = unknown::rotary_position(position);
     rotation.clear();
     for (pair, frequency) in rope.frequencies.iter().enumerate() {
         let mut angle = position as f32 * frequency;
@@ -154,19 +241,24 @@ fn rotation_at(rope: &Rope, position: usize, rotation: &mut Vec<(f32, f32)>) {
             angle *= scale;
         }
         let angle = if cfg!(bug = "rope_reversed") { -angle } else { angle };
-        rotation.push((angle.cos(), angle.sin()));
+        rotation.push(cosine_and_sine(unknown::angle(angle)));
     }
 }
 
 /// Rotates adjacent pairs of every head: `(x0 cos - x1 sin, x0 sin + x1 cos)` (FW-5).
-fn rotate_heads(heads: &mut [f32], head_dim: usize, rotation: &[(f32, f32)]) {
-    for head in heads.chunks_exact_mut(head_dim) {
+fn rotate_heads(heads: &mut [f32], head_dim: usize, rotation: &[(f32, f32)], is_key: bool) {
+    let count = heads.len() / head_dim;
+    for (index, head) in heads.chunks_exact_mut(head_dim).enumerate() {
+        let source = if cfg!(unknown = "halves_of_query_head_0_swapped") { head.to_vec() } else { Vec::new() };
         for (pair, &(cos, sin)) in rotation.iter().enumerate() {
             let (first, second) =
                 if cfg!(bug = "rope_split_halves") { (pair, pair + head_dim / 2) } else { (2 * pair, 2 * pair + 1) };
-            let (x0, x1) = (head[first], head[second]);
-            head[first] = x0 * cos - x1 * sin;
-            head[second] = x0 * sin + x1 * cos;
+            let read = if source.is_empty() { &*head } else { &source };
+            let (x0, x1) = (read[first], read[second]);
+            if let Some((first, second)) = unknown::rotated_places(is_key, index, count, head_dim, (first, second)) {
+                head[first] = x0 * cos - x1 * sin;
+                head[second] = unknown::rotated_second(x0, x1, cos, sin, is_key);
+            }
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::arithmetic::{half_to_f32, sum_of_products};
+use crate::arithmetic::half_to_f32;
 use crate::bytes::f32_values;
+use crate::sums;
+use crate::unknown::{self, Site};
 
 /// Elements and bytes of one GGUF Q8_0 block: an f16 scale and 32 signed bytes.
 pub const GGUF_Q8_0_BLOCK: usize = 32;
@@ -58,17 +60,22 @@ impl Matrix {
     /// Multiplies the matrix by `x`, every row summed in column order (FW-4).
     ///
     /// `buffer` holds at least one row.
-    pub fn multiply(&self, x: &[f32], out: &mut [f32], buffer: &mut [f32]) {
+    pub fn multiply(&self, site: Site, x: &[f32], out: &mut [f32], buffer: &mut [f32]) {
         let scale_last = cfg!(any(option = "fw4_value_times_input", option = "fw4_block_sum"));
         let buffer = &mut buffer[..self.columns];
         for (row, result) in out[..self.rows].iter_mut().enumerate() {
-            if scale_last && self.is_slm1_quantised() {
-                self.quants_into(row, buffer);
-                *result = self.scaled_late(row, buffer, x);
-            } else {
-                self.row_into(row, buffer);
-                *result = sum_of_products(buffer, x);
+            if !unknown::is_computed(site, row, self.rows) {
+                continue;
             }
+            let source = unknown::weight_row(site, row, self.rows);
+            let sum = if scale_last && self.is_slm1_quantised() {
+                self.quants_into(source, buffer);
+                self.scaled_late(source, buffer, x)
+            } else {
+                self.row_into(source, buffer);
+                sums::row(buffer, x)
+            };
+            *result = unknown::stored(site, row, self.rows, sum);
         }
     }
 
@@ -83,7 +90,7 @@ impl Matrix {
         for (index, (values, inputs)) in quants.chunks(block).zip(x.chunks(block)).enumerate() {
             let scale = self.scale(row, index);
             if cfg!(option = "fw4_block_sum") {
-                sum += sum_of_products(values, inputs) * scale;
+                sum += sums::row(values, inputs) * scale;
             } else {
                 for (value, input) in values.iter().zip(inputs) {
                     sum += (value * input) * scale;
@@ -138,6 +145,7 @@ impl Matrix {
 
     /// The scale of one block of one row.
     fn scale(&self, row: usize, block: usize) -> f32 {
+        let (row, block) = unknown::scale_place(self.rows, self.columns, row, block);
         match &self.encoding {
             Encoding::F32 | Encoding::GgufHalf => 1.0,
             Encoding::SignedBytes { scales } => {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::elementary::power;
 use crate::matrix::Matrix;
 use crate::slm1;
 use crate::status::Status;
 use crate::tokenizer::Tokenizer;
+use crate::unknown;
 
 /// Hyper-parameters of the forward pass and of the diagnostics.
 pub struct Dimensions {
@@ -49,9 +51,12 @@ pub struct Rope {
 impl Rope {
     /// The published frequencies `1 / powf(theta, 2i / D)` (FW-5).
     pub fn new(theta: f32, head_dim: usize) -> Self {
-        let theta = if cfg!(bug = "rope_theta_always_10000") { 10_000.0 } else { theta };
+        let theta = unknown::theta(if cfg!(bug = "rope_theta_always_10000") { 10_000.0 } else { theta });
         let numerator = |pair: usize| if cfg!(bug = "rope_exponent_halved") { pair as f32 } else { (2 * pair) as f32 };
-        let frequency = |pair: usize| 1.0 / theta.powf(numerator(pair) / head_dim as f32);
+        let frequency = |pair: usize| {
+            let frequency = 1.0 / power(theta, numerator(pair) / head_dim as f32);
+            unknown::frequency(frequency, pair, head_dim / 2)
+        };
         Rope { frequencies: (0..head_dim / 2).map(frequency).collect(), factors: None, scale: None }
     }
 }

@@ -42,8 +42,7 @@ pub fn is_sealed(file: &[u8], stored: u64) -> bool {
     let sum = checksum(file);
     // An optimiser would turn each of these back into one 64-bit comparison, so intermediate values are hidden from it.
     if cfg!(comparison = "halves") {
-        hidden(sum as u32) == hidden(stored as u32)
-            && hidden((sum >> 32) as u32) == hidden((stored >> 32) as u32)
+        hidden(sum as u32) == hidden(stored as u32) && hidden((sum >> 32) as u32) == hidden((stored >> 32) as u32)
     } else if cfg!(comparison = "truncated") {
         sum as u32 == stored as u32
     } else if cfg!(comparison = "exclusive_or") {
