@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class DialectError(ValueError):
     """A choice does not exist, or two choices exclude each other."""
 
 
+@cache
 def load_dialects() -> dict[str, dict[str, Any]]:
     """Return group -> name -> what it means; `form` has one level more, the field that it is a form of."""
     table: dict[str, dict[str, Any]] = json.loads((GUEST / "dialects.json").read_text("utf-8"))
