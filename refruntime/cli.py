@@ -6,10 +6,12 @@ oracle; 130 interrupted, 141 nobody reads the output any more, as shells count t
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -60,6 +62,17 @@ class CommandGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name; a mistyped one gets a suggestion."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := get_close_matches(args[0], COMMANDS, 1, 0.5):
+                raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
+            raise
+
 
 @click.command(
     cls=CommandGroup,
@@ -95,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:  # usage errors are 2, others say their code
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(_printable(shown.getvalue()), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -106,16 +121,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"refruntime: {error}", err=True)
         return EXIT_USAGE
     except OSError as error:
-        click.echo(f"refruntime: {error}", err=True)
+        click.echo(_printable(f"refruntime: {error}"), err=True)
         return EXIT_MISSING
     except Exception as error:
         return _crash(error, show_traceback="--traceback" in argv)
 
 
+def _printable(message: str) -> str:
+    """Return a message that may quote a file, a template or an argument, harmless for a terminal."""
+    from refruntime.show.visible import printable
+
+    return printable(message)
+
+
 def _crash(error: Exception, *, show_traceback: bool) -> int:
-    click.echo(f"refruntime: this is a bug in the oracle: {type(error).__name__}: {error}", err=True)
+    click.echo(_printable(f"refruntime: this is a bug in the oracle: {type(error).__name__}: {error}"), err=True)
     if show_traceback:
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        click.echo(_printable("".join(traceback.format_exception(error))), err=True, nl=False)
     else:
         click.echo("Run again as `refruntime --traceback ...` and report what it prints.", err=True)
     return EXIT_CRASH

@@ -46,6 +46,18 @@ def read_profile(path: Path | None) -> Profile:
         raise click.BadParameter(f"{path}: {error}", param_hint="--profile") from error
 
 
+def read_input(path: Path, most: int = 1 << 27) -> bytes:
+    """Return the bytes of a file, `-` for standard input; exit code 3 if it cannot be read or is too long."""
+    try:
+        with click.open_file(str(path), "rb") as file:
+            data: bytes = file.read(most + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    if len(data) > most:
+        raise UnreadableFile(f"{path}: longer than {most} bytes")
+    return data
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file that the user named, complete or not at all; exit code 3 if that is not possible."""
     try:

@@ -1,17 +1,19 @@
-"""`refruntime run`: one generation from an empty context."""
+"""`refruntime run`: one generation from an empty context, written while it is generated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from datetime import datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import click
 from rich.console import Console
 
-from refruntime.api import Generation, open_model
+from refruntime.api import Generation, open_model, open_tokenizer
 from refruntime.commands.chat.prompt import chat_prompt
+from refruntime.commands.files import read_input
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -29,7 +31,9 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.trace import ChoiceEvent, Event
+from refruntime.show.stream import TextStream
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
 @click.command(
@@ -39,12 +43,21 @@ Examples:
   refruntime run model.gguf "Once upon a time" -n 32
   refruntime run model.slm1 "The fox" -n 32 --temperature 0.8 --top-k 40 --top-p 0.9 --seed 7
   refruntime run model.gguf --ids 1,403,407 -n 8 --json
+  refruntime run model.gguf -f prompt.txt > answer.txt
   refruntime run model.gguf --chat "Why is the sky blue?" --system "Answer in one sentence."
 """,
 )
 @MODEL
 @click.argument("prompt", required=False)
 @ids_option
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Read the prompt from a file, `-` for standard input; its bytes are taken as they are.",
+)
 @click.option(
     "--chat", metavar="TEXT", help="What a user says: the prompt is what the model's chat template makes of it."
 )
@@ -60,6 +73,7 @@ Examples:
 @click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
 @click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
+@click.option("--raw", is_flag=True, help="Send control characters of generated text to a terminal as they are.")
 @profile_option
 @numerics_option
 @json_option
@@ -67,6 +81,7 @@ def run_command(
     model: Path,
     prompt: str | None,
     ids: list[int] | None,
+    file: Path | None,
     chat: str | None,
     system: str | None,
     date: datetime | None,
@@ -75,6 +90,7 @@ def run_command(
     top_k: int,
     top_p: float,
     seed: int,
+    raw: bool,
     profile: Profile,
     numerics: NumericsChoice,
     as_json: bool,
@@ -84,14 +100,16 @@ def run_command(
     With --chat the prompt is what the chat template in a GGUF file makes of TEXT; this needs the extra `chat`. Texts of
     control tokens are then these tokens, also in TEXT, while PROMPT is plain text.
 
-    The text goes to standard output once it is complete, because the ABI does not stream. The defaults are those of
-    the contract: greedy. Exit code 1: the contract defines a failure for this, and standard error says which.
+    The text goes to standard output as it is generated; standard error says at the end how much it was, how fast, and
+    why it stopped. Ctrl-C keeps what is there. Without PROMPT, --ids, -f and --chat the prompt is read from standard
+    input, if that is no terminal. The defaults are those of the contract: greedy. Exit code 1: the contract defines a
+    failure for this, and standard error says which.
     """
     if chat is None and (system is not None or date is not None):
         raise click.UsageError("--system and --date go with --chat.")
-    if chat is not None and (prompt is not None or ids is not None):
-        raise click.UsageError("Give only one of PROMPT, --ids and --chat.")
-    source = one_prompt(prompt, ids) if chat is None else ""
+    if chat is not None and (prompt is not None or ids is not None or file is not None):
+        raise click.UsageError("Give only one of PROMPT, --ids, -f and --chat.")
+    source = b"" if chat is not None else _prompt(prompt, ids, file)
     sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     settings = {"max_new_tokens": max_new_tokens, **sampling}
     about: dict[str, Any] = {
@@ -102,26 +120,55 @@ def run_command(
     }
     data = map_file(model)
     with contract_failures(as_json, **about):
+        if chat is not None:  # a wrong template, or none, is told before the weights are loaded
+            rendered = chat_prompt(data, open_tokenizer(data, profile), chat, system, date or datetime.now())
+            source, about["chat"] = rendered.ids, rendered.text
         with progress("loading"):
             opened = open_model(data, profile, numerics.make(data))
-        if chat is not None:
-            rendered = chat_prompt(data, opened.tokenizer, chat, system, date or datetime.now())
-            source, about["chat"] = rendered.ids, rendered.text
-        with progress("generating", max_new_tokens) as advance:
-            try:
-                generation = opened.generate(source, max_new_tokens, **sampling, tracer=_TokenCounter(advance))
-            except ValueError as error:
-                raise click.BadParameter(str(error), param_hint="--ids") from error
+    lossy = profile.invalid_output_utf8 == "lossy"
+    follower = Follower(opened.tokenizer, None if as_json else _stream(raw, lossy))
+    try:
+        generation = opened.generate(source, max_new_tokens, **sampling, tracer=follower)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--ids") from error
+    except KeyboardInterrupt:
+        follower.finish()
+        click.echo(f"{follower.summary('interrupted')}, numerics {numerics.name}", err=True)
+        raise
+    follower.finish()
     if as_json:
-        write_json({**about, **_document(generation)})
-    elif generation.error is None:
-        click.echo(generation.result_bytes)
-        _summary(generation, profile, numerics.name)
+        write_json({**about, **_document(generation), "stopped": follower.reason(generation, max_new_tokens)})
     else:
-        print_failure(generation.error, Console(stderr=True))
-        _print_generated(generation)
+        if generation.error is not None:
+            print_failure(generation.error, Console(stderr=True))
+            _print_generated(generation)
+        reason = follower.reason(generation, max_new_tokens)
+        click.echo(follower.summary(reason), err=True)
+        about_bits = f"numerics {numerics.name}, profile {profile.fingerprint}"
+        click.echo(f"status {generation.status.name}, {about_bits}", err=True)
     if generation.error is not None:
         raise click.exceptions.Exit(1)
+
+
+def _prompt(prompt: str | None, ids: list[int] | None, file: Path | None) -> str | bytes | list[int]:
+    """Return the prompt from where it is given; a usage error unless it is given once."""
+    given = [each for each in (prompt, ids, file) if each is not None]
+    if not given and sys.stdin is not None and not sys.stdin.isatty():
+        given = [file := Path("-")]
+    if len(given) != 1:
+        raise click.UsageError("Give one of PROMPT, --ids, -f FILE, --chat, or a prompt on standard input.")
+    if file is None:
+        return one_prompt(prompt, ids)
+    data = read_input(file)
+    if not data and str(file) == "-":
+        raise click.UsageError("Standard input is empty; give PROMPT, --ids, -f FILE or --chat.")
+    return data
+
+
+def _stream(raw: bool, lossy: bool) -> TextStream:
+    """Return where generated text goes: standard output, made safe if a person reads it there."""
+    terminal = sys.stdout.isatty()
+    return TextStream(lambda data: click.echo(data, nl=False), safe=terminal and not raw, lossy=lossy)
 
 
 def _document(generation: Generation) -> dict[str, Any]:
@@ -134,14 +181,6 @@ def _document(generation: Generation) -> dict[str, Any]:
     }
 
 
-def _summary(generation: Generation, profile: Profile, numerics: str) -> None:
-    click.echo(
-        f"{len(generation.prompt_ids)} prompt tokens, {len(generation.generated_ids)} generated, status "
-        f"{generation.status.name}, numerics {numerics}, profile {profile.fingerprint}",
-        err=True,
-    )
-
-
 def _print_generated(generation: Generation) -> None:
     """Say what was generated before the failure."""
     if generation.generated_ids:
@@ -150,12 +189,58 @@ def _print_generated(generation: Generation) -> None:
         click.echo(f"  their bytes: {visible(generation.result_bytes)}", err=True)
 
 
-class _TokenCounter:
-    """Advance a progress bar with every sampled token."""
+def _spelling(tokenizer: Tokenizer, token: int) -> str:
+    """Return the text of a stop token: that of the vocabulary, or the name of the only one that SLM1 has."""
+    vocabulary = getattr(tokenizer, "vocabulary", None)
+    return "EOS" if vocabulary is None else f'"{visible(vocabulary.texts[token])}"'
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance = advance
+
+class Follower:
+    """Follow a generation: write its text, count its tokens, and know why it stopped."""
+
+    def __init__(self, tokenizer: Tokenizer, stream: TextStream | None) -> None:
+        self._tokenizer, self._stream = tokenizer, stream
+        self._prompt_tokens = 0
+        self._ids: list[int] = []
+        self._stop: int | None = None
+        self._began = self._last = perf_counter()
 
     def event(self, event: Event) -> None:
-        if isinstance(event, ChoiceEvent):
-            self._advance(1)
+        """Take an event of the runtime."""
+        if isinstance(event, TokensEvent) and event.name == "prompt":
+            self._prompt_tokens = len(event.ids)
+        elif isinstance(event, ChoiceEvent):
+            if not self._ids:
+                self._began = perf_counter()
+            self._last = perf_counter()
+            self._take(event.choice.token)
+
+    def _take(self, token: int) -> None:
+        if token in self._tokenizer.stop_ids:
+            self._stop = token
+            return
+        self._ids.append(token)
+        if self._stream is not None:
+            self._stream.add(self._tokenizer.decode([token]))
+
+    def finish(self) -> None:
+        """End the line of the text."""
+        if self._stream is not None:
+            self._stream.close()
+            if self._stream.written:
+                click.echo("")
+
+    def reason(self, generation: Generation, most: int) -> str:
+        """Say why the generation stopped."""
+        if generation.error is not None:
+            return "refused text" if generation.error.rule in {"GEN-9", "GEN-10"} else "failure"
+        if self._stop is not None:
+            return f"stop token {self._stop} {_spelling(self._tokenizer, self._stop)}"
+        return "limit" if len(self._ids) >= most else "context full"
+
+    def summary(self, reason: str) -> str:
+        """Return one line: tokens, speed, reason."""
+        seconds = self._last - self._began
+        steps = len(self._ids) + (self._stop is not None) - 1
+        speed = f", {steps / seconds:.1f} tokens/s" if steps > 0 and seconds > 0 else ""
+        return f"{self._prompt_tokens} prompt tokens, {len(self._ids)} generated{speed}; stopped: {reason}"

@@ -23,6 +23,7 @@ from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
 from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
+from refruntime.show.visible import printable
 from refruntime.show.visible import visible as visible
 
 Command = Callable[..., Any]
@@ -182,9 +183,11 @@ def status_document(error: ContractError | None) -> dict[str, Any]:
 def print_failure(error: ContractError, console: Console) -> None:
     """Print what was wrong, where, what was expected and found."""
     status = error.status
-    console.print(Text.assemble((f"{status.name} ({int(status)})", "bold red"), f": {error.detail}"), soft_wrap=True)
+    console.print(
+        Text.assemble((f"{status.name} ({int(status)})", "bold red"), f": {printable(error.detail)}"), soft_wrap=True
+    )
     for label, value in error.location():
-        console.print(Text(f"  {label:<9}{value}"), soft_wrap=True)
+        console.print(Text(printable(f"  {label:<9}{value}")), soft_wrap=True)
 
 
 @contextmanager

@@ -23,6 +23,18 @@ def visible(raw: bytes) -> str:
     return "".join(_visible_character(character) for character in raw.decode("utf-8", "surrogateescape"))
 
 
+def printable(text: str) -> str:
+    """Return text that a terminal shows as it is read: lines and tabs stay, what controls is made visible.
+
+    Control characters, C1 and marks of direction among them, become what `visible` makes of them, as do lone surrogates,
+    which stand for bytes that are no UTF-8.
+    """
+    return "".join(
+        character if character in "\n\t " or character.isprintable() else _visible_character(character)
+        for character in text
+    )
+
+
 def _visible_character(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:

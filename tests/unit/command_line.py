@@ -44,5 +44,5 @@ def command(*arguments: object, stdin: bytes = b"") -> Outcome:
         stream.flush()
         buffer = stream.buffer
         assert isinstance(buffer, io.BytesIO)
-        texts[name] = buffer.getvalue().decode()
+        texts[name] = buffer.getvalue().decode("utf-8", "surrogateescape")
     return Outcome(code, texts["stdout"], texts["stderr"])

@@ -178,3 +178,22 @@ def test_closed_output_is_no_bug(arguments: tuple[str, ...], tmp_path: Path) -> 
     words = [sys.executable, "-m", "refruntime", name, *([] if name == "contract" else [str(model)]), *rest]
     outcome = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], capture_output=True)
     assert (outcome.returncode, outcome.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("typed", ["rn", "difff", "tokenise", "contrct"])
+def test_a_mistyped_command_gets_a_suggestion(typed: str) -> None:
+    """ABI-1: the nearest command is named."""
+    outcome = command(typed)
+    assert outcome.code == 2
+    assert "Did you mean '" in outcome.stderr
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x07", "\x9b31m", "\u202egpj.exe", "\u2066"])
+def test_no_argument_reaches_a_terminal_as_a_command(tmp_path: Path, text: str) -> None:
+    """ABI-1: escape sequences and marks of direction in names of files are made visible in every complaint."""
+    name = tmp_path / f"a{text}b"
+    for words in (["inspect", name], ["run", name, "x"], ["compare", name, name], ["diff", name], ["verify", "--golden", name],
+                  ["run", name, "x", "--profile", name], ["tokenize", name, "x"], ["contract", "--rule", text], [text]):  # fmt: skip
+        outcome = command(*words)
+        assert outcome.code != 0
+        assert not {*"\x1b\x07\x9b\u202e\u2066"} & set(outcome.stderr + outcome.stdout), words

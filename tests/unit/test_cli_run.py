@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,36 @@ def test_text_alone_on_standard_output(model: Path) -> None:
     """GEN-8: standard output has the text and a line feed, the summary is elsewhere."""
     outcome = command("run", model, "H")
     assert (outcome.code, outcome.stdout) == (0, "elo!\n")
-    assert "2 prompt tokens, 4 generated, status Ok, numerics seq32" in outcome.stderr
+    assert re.search(r"2 prompt tokens, 4 generated, [0-9.]+ tokens/s; stopped: stop token 257 EOS\n", outcome.stderr)
+    assert "status Ok, numerics seq32" in outcome.stderr
     assert Profile().fingerprint in outcome.stderr
     assert command("run", model, "H", "-n", "2").stdout == "el\n"
+
+
+def test_why_it_stopped(model: Path) -> None:
+    """GEN-5, GEN-6: the limit, the capacity of 32 positions, a stop token: the summary tells them apart."""
+    assert "stopped: limit" in command("run", model, "H", "-n", 2).stderr
+    assert command("run", model, "--ids", "108", "-n", 99, "--json").json["stopped"] == "stop token 257 EOS"
+    endless = model.with_name("endless.slm1")
+    endless.write_bytes(lookup_model({ord("a"): ord("a")}))
+    outcome = command("run", endless, "a", "-n", 99)
+    assert outcome.stdout == "a" * 30 + "\n"
+    assert "2 prompt tokens, 30 generated" in outcome.stderr
+    assert "stopped: context full" in outcome.stderr
+
+
+def test_prompts_from_files(model: Path, tmp_path: Path) -> None:
+    """GEN-1: a file or standard input gives the bytes of the prompt; what is not given once is a usage error."""
+    path = tmp_path / "prompt.txt"
+    path.write_bytes(b"H")
+    assert command("run", model, "-f", path).stdout == "elo!\n"
+    assert command("run", model, "-f", "-", stdin=b"H").stdout == "elo!\n"
+    assert command("run", model, stdin=b"H").stdout == "elo!\n"
+    path.write_bytes(b"\xff")
+    assert command("run", model, "-f", path, "--json").json["status"]["name"] == "InvalidUtf8"
+    assert command("run", model, "H", "-f", path).code == 2
+    assert command("run", model, "-f", tmp_path / "none").code == 3
+    assert "Standard input is empty" in command("run", model).stderr
 
 
 def test_json_document(model: Path) -> None:
@@ -43,6 +71,7 @@ def test_json_document(model: Path) -> None:
         "generated_ids": list(b"elo!"),
         "text": "elo!",
         "result_bytes": b"elo!".hex(),
+        "stopped": "stop token 257 EOS",
     }
 
 
@@ -67,8 +96,8 @@ def test_generated_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     assert (document["result_bytes"], document["text"]) == ("c328", None)
     assert document["error"]["rule"] == "GEN-9"
     outcome = command("run", path, "A")
-    assert (outcome.code, outcome.stdout) == (1, "")
-    for part in ("InvalidUtf8 (3)", "195,40", "\\xc3("):
+    assert (outcome.code, outcome.stdout) == (1, "\udcc3(\n")  # the bytes as they came
+    for part in ("InvalidUtf8 (3)", "195,40", "\\xc3(", "stopped: refused text"):
         assert part in outcome.stderr
     lossy = tmp_path / "lossy.toml"
     lossy.write_text(Profile(invalid_output_utf8="lossy").to_toml())
