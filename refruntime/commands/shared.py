@@ -182,10 +182,8 @@ def status_document(error: ContractError | None) -> dict[str, Any]:
 
 def print_failure(error: ContractError, console: Console) -> None:
     """Print what was wrong, where, what was expected and found."""
-    status = error.status
-    console.print(
-        Text.assemble((f"{status.name} ({int(status)})", "bold red"), f": {printable(error.detail)}"), soft_wrap=True
-    )
+    title = f"{error.status.name} ({int(error.status)})"
+    console.print(Text.assemble((title, "bold red"), f": {printable(error.detail)}"), soft_wrap=True)
     for label, value in error.location():
         console.print(Text(printable(f"  {label:<9}{value}")), soft_wrap=True)
 

@@ -26,8 +26,8 @@ def visible(raw: bytes) -> str:
 def printable(text: str) -> str:
     """Return text that a terminal shows as it is read: lines and tabs stay, what controls is made visible.
 
-    Control characters, C1 and marks of direction among them, become what `visible` makes of them, as do lone surrogates,
-    which stand for bytes that are no UTF-8.
+    Control characters, C1 and marks of direction among them, become what `visible` makes of them, as do the surrogates
+    that stand for bytes which are no UTF-8.
     """
     return "".join(
         character if character in "\n\t " or character.isprintable() else _visible_character(character)
