@@ -66,7 +66,8 @@ def test_command(package: Installed, arguments: tuple[str, ...]) -> None:
 
 
 def test_repl(package: Installed) -> None:
-    """The REPL starts with one of the project's own models, and behind a golden."""
+    """The REPL starts with the project's own models, and behind a golden."""
+    assert "fox" in run(package, "repl", stdin="prompt 'The little'\nstep 8\ntext\n")
     assert "Once" in run(package, "repl", "stories.q8_0.slm1", stdin='prompt "Once"\nstep 3\nwhy\n')
     assert run(package, "repl", "--case", "sampling/ties-at-the-cut", "--until", 2, stdin="why\n")
     assert run(package, "repl", "--case", "state/cut-state", code=2, stdin="") == ""

@@ -120,7 +120,7 @@ def test_sessions_begin_behind_a_case_of_the_battery() -> None:
 
 def test_wrong_usage_and_missing_files() -> None:
     """2 wrong usage, 3 a missing file, 1 a model or a surface that the contract refuses."""
-    assert command("repl").code == 2
+    assert command("repl", "--until", "1").code == 2
     assert command("repl", "--case", "no/such").code == 2
     assert command("repl", STORIES, "--until", "1").code == 2
     assert command("repl", "missing.slm1").code == 3
@@ -158,6 +158,13 @@ def test_closed_standard_streams() -> None:
     assert "standard input is closed" in closed.stderr
     silent = subprocess.run(["sh", "-c", f"echo nonsense | {program} >&-"], cwd=PROJECT, capture_output=True, text=True)
     assert silent.returncode == 2
+
+
+def test_without_arguments_it_starts_on_its_own_model() -> None:
+    """ABI-1: a first visit needs no file."""
+    shown = command("repl", stdin=b"prompt 'The little'\nstep 8\ntext\n")
+    assert shown.code == 0, shown.stderr
+    assert "fox" in shown.stdout
 
 
 @pytest.mark.parametrize("case", ["generate/stories.f32.slm1-probe", "golden/sampling/ties-at-the-cut"])

@@ -125,7 +125,6 @@ def test_wrong_words(word: str, rows: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["--logits", "rows.npy", "--case", "a"], 2, "--logits goes without --case"),
         (["--logits", "rows.npy", "--wasm", "a"], 2, "--logits goes without --wasm"),
         (["--tokenizer", str(MODEL), str(MODEL)], 2, "--tokenizer belongs to --logits"),
-        ([], 2, "--logits FILE"),
     ],
     ids=str,
 )

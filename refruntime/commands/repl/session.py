@@ -35,7 +35,7 @@ from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatc
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
-from refruntime.resources import trained_artifacts
+from refruntime.resources import demo_model, trained_artifacts
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Build, Desk
@@ -48,6 +48,7 @@ EXIT_MISSING = 3
     "repl",
     epilog="""\b
 Examples:
+  refruntime repl
   refruntime repl stories.slm1
   refruntime repl --case sampling/ties-at-the-cut --until 2 --wasm build.wasm
   refruntime repl --logits step.npy --tokenizer stories.slm1
@@ -85,16 +86,17 @@ def repl_command(
 ) -> None:
     """Debug sampling with MODEL, an SLM1 or GGUF file: step, go back, branch, ask why a token won.
 
-    With --case MODEL may be left out; given, it stands in for every model that the case loads. With --logits there is
-    no model: the sampler alone is debugged, on logits of another runtime. In a terminal `help` lists the words.
-    Otherwise words are read from standard input, one a line. Exit codes of a script: 0 every word was obeyed, 1 a word
-    failed, 2 a line is no word, 3 a file is missing, 4 a bug in the oracle.
+    Without arguments the project's own story model is taken. With --case MODEL may be left out; given, it stands in
+    for every model that the case loads. With --logits there is no model: the sampler alone is debugged, on logits of
+    another runtime. In a terminal `help` lists the words. Otherwise words are read from standard input, one a line.
+    Exit codes of a script: 0 every word was obeyed, 1 a word failed, 2 a line is no word, 3 a file is missing, 4 a bug
+    in the oracle.
     """
-    if [model, case_name, logits] == [None, None, None]:
-        raise click.UsageError("Give MODEL, --case ID, or --logits FILE.")
     check_logits_options(logits, tokenizer, {"MODEL": model, "--case": case_name, "--wasm": wasm})
     if until is not None and case_name is None:
         raise click.UsageError("--until belongs to --case.")
+    if [model, case_name, logits] == [None, None, None]:
+        model = demo_model()
     if sys.stdin is None:
         _refuse(EXIT_MISSING, "standard input is closed; expected a terminal, or words one a line")
     in_terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty() and not as_json
