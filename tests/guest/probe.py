@@ -44,7 +44,7 @@ class Difference:
 def record_of(module: Path, model: bytes, prompt: bytes) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Prefill a prompt in a build with a probe: name and values of every tensor, in the order of their making."""
     host = Host(module)
-    if host.load(model) or host.generate(prompt, 1):
+    if host.load(model) or host.generate(prompt, 1) not in (0, 3):  # the one token may be half a character
         raise RuntimeError(f"{module.name}: {host.result().decode()}")
     record = host.read("probe_ptr", "probe_len")
     at = 0

@@ -79,16 +79,23 @@ def _all_bugs() -> dict[str, dict[str, Any]]:
     return {**build.load_bugs(), **build.load_unknown_bugs()}
 
 
-def random_variants(count: int, seed: int, bugs: str | None = None) -> list[Variant]:
-    """Return legal variants, the same for the same seed; with `bugs` (known, unknown, any) one bug in each."""
-    return [_random_variant(random.Random(f"{seed}/{number}"), bugs) for number in range(count)]
+def random_variants(count: int, seed: int, bugs: str | None = None, arithmetic: bool = False) -> list[Variant]:
+    """Return legal variants, the same for the same seed.
+
+    With `bugs` (known, unknown, any) there is one bug in each, with `arithmetic` another order of additions.
+    """
+    return [_random_variant(random.Random(f"{seed}/{number}"), bugs, arithmetic) for number in range(count)]
 
 
-def _random_variant(rng: random.Random, bugs: str | None) -> Variant:
-    bug = None if bugs is None else rng.choice(sorted(_pool(bugs)))
+def _random_variant(rng: random.Random, bugs: str | None, arithmetic: bool) -> Variant:
+    pool = (
+        [] if bugs is None else [name for name in sorted(_pool(bugs)) if not (arithmetic and name.startswith("dot_"))]
+    )
+    bug = rng.choice(pool) if pool else None
     while True:
+        choices = _random_choices(rng, bug) + (_random_order(rng) if arithmetic else [])
         try:
-            dialect = Dialect.of(_random_choices(rng, bug))
+            dialect = Dialect.of(choices)
         except DialectError:  # two names met in one place
             continue
         return Variant(_random_options(rng, bug, dialect), dialect, bug, rng.choice(OPT_LEVELS))
@@ -138,6 +145,17 @@ def _random_choices(rng: random.Random, bug: str | None) -> list[str]:
         if rng.random() < 0.25 and feature not in _needed(bug or "", rule):
             choices.append(f"without={feature}")
     return [choice for choice in choices if not choice.startswith(UNFIT)]
+
+
+def _random_order(rng: random.Random) -> list[str]:
+    """Choose an order of additions, uniform over all matrices."""
+    choices = [f"sum={rng.choice(names_of('sum'))}"]
+    if choices[0].startswith("sum=lanes"):
+        for group in ("tail", "reduction", "vector"):
+            choices += [f"{group}={rng.choice(names_of(group))}"] if rng.random() < 0.6 else []
+    if not choices[0].startswith("sum=f64") and not any(choice.startswith("vector") for choice in choices):
+        choices += ["product=fused"] if rng.random() < 0.2 else []
+    return choices + [f"reach={name}" for name in names_of("reach") if rng.random() < 0.4]
 
 
 def _needed(bug: str, rule: str) -> tuple[str, ...]:
@@ -223,11 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="chooses the combinations (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the modules")
     parser.add_argument("--with-bug", choices=("known", "unknown", "any"), help="one bug of this table in each module")
+    parser.add_argument("--arithmetic", action="store_true", help="another order of additions in each module")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="builds at a time (default: 2)")
     parsed = parser.parse_args(arguments)
+    variants = random_variants(parsed.random, parsed.seed, parsed.with_bug, parsed.arithmetic)
     began = time.monotonic()
     try:
-        for path in build_all(random_variants(parsed.random, parsed.seed, parsed.with_bug), parsed.out, parsed.jobs):
+        for path in build_all(variants, parsed.out, parsed.jobs):
             truth = json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
             bug = f"  bug {truth['bug']['name']}" if truth["bug"] else ""
             print(

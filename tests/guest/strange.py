@@ -21,7 +21,8 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.exports import ExportedABI
-from tests.guest.dialects import CHECKSUM_GROUPS, Dialect, checksum, contract_document
+from tests.guest.dialect_reader import contract_document
+from tests.guest.dialects import CHECKSUM_GROUPS, Dialect, checksum
 
 MESSAGES = (
     "null pointer",

@@ -89,4 +89,8 @@ def test_random_variants_are_legal_and_repeatable(bugs: str | None) -> None:
         build._check_options(variant.options)
         assert Dialect.of(variant.dialect.texts) == variant.dialect
         assert not variant.dialect.all("behaviour")
+        assert variant.dialect.truth()["arithmetic"] == {}
+    ordered = random_variants(30, 3, bugs, arithmetic=True)
+    assert all(variant.dialect.one("sum") for variant in ordered)
+    assert not any((variant.bug or "").startswith("dot_") for variant in ordered)
     assert sum(len(variant.options) >= 5 for variant in variants) >= 20
