@@ -36,6 +36,7 @@ COMMANDS = {
     "inspect": "refruntime.commands.inspect:inspect_command",
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
+    "identify": "refruntime.commands.identify:identify_command",
     "diff": "refruntime.commands.diff.build:diff_command",
     "witness": "refruntime.commands.witness:witness_command",
     "record": "refruntime.commands.record:record_command",

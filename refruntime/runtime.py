@@ -79,6 +79,7 @@ class Runtime:
     """
 
     stages: ClassVar[Stages] = STAGES
+    sampler: ClassVar[Callable[..., Choice]] = staticmethod(sample)
 
     def __init__(
         self,
@@ -288,7 +289,7 @@ class Runtime:
         logits = context.logits
         if logits is None:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
-        choice = sample(logits, self.sampling, generator_state, self.profile, self.stages)
+        choice = self.sampler(logits, self.sampling, generator_state, self.profile, self.stages)
         context.sampled_logits, context.choice = logits, choice
         if self.tracer is not None:
             self.tracer.event(ChoiceEvent(model.cache.length, choice))

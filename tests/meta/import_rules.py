@@ -119,6 +119,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "containers": ARRAYS | {"gguf", "numba"},
     "tokenizers": ARRAYS,
     "sampling": ARRAYS,
+    "identify": ARRAYS,
     "model": ARRAYS,
     "diagnostics": ARRAYS,
     "runtime": ARRAYS,

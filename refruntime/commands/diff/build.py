@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +14,16 @@ from refruntime.battery.catalogue import FAMILIES, default_battery, generation_m
 from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
+from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.recorded import compare_recorded
-from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.diff.report import Output, conditions, make_numerics, resolved_contract
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
-from refruntime.differential.verdict import EXIT_MISMATCH
-from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.gaps import find_gaps, write_profile
@@ -173,7 +173,7 @@ def diff_command(
     if only_list:
         _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
         return
-    engines = _engines(module, Limits(seconds=timeout), as_json)
+    engines = engines_of(module, Limits(seconds=timeout), as_json)
     with progress("making the cases"):
         cases = _cases(resolved.profile, models, patterns, sessions, seed)
     oracle = Oracle(resolved.profile, make_numerics(kernels, as_json))
@@ -226,26 +226,3 @@ def _list(cases: Sequence[Case], as_json: bool) -> None:
     width = max(len(case.name) for case in cases)
     for case in cases:
         click.echo(f"{case.name:<{width}}  {len(case.steps):>3} steps  {', '.join(case.rules)}")
-
-
-class _Engines:
-    """The compiled build, and what a report says of the software that runs it."""
-
-    def __init__(self, module: bytes, limits: Limits) -> None:
-        from refruntime.engines.wasm import WasmEngine, WasmModule
-
-        compiled = WasmModule(module, limits)
-        self.facts = {"wasmtime": str(compiled.info["wasmtime"]), "bytes": str(compiled.info["size"])}
-        self.fresh: Callable[[], Engine] = lambda: WasmEngine(compiled, limits)
-
-
-def _engines(module: bytes, limits: Limits, as_json: bool) -> _Engines:
-    """Compile the build: exit code 3 without wasmtime, 1 for a module with another surface, 2 for none at all."""
-    try:
-        return _Engines(module, limits)
-    except EngineMissing as error:
-        refuse(3, str(error), as_json)
-    except InterfaceMismatch as error:
-        refuse(EXIT_MISMATCH, f"the surface differs (ABI-1, ABI-2): {error}", as_json, problems=error.problems)
-    except EngineError as error:
-        refuse(2, str(error), as_json)

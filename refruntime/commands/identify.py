@@ -1,0 +1,87 @@
+"""`refruntime identify`: what an unknown build has, how it names things, which options it chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.report import make_numerics
+from refruntime.commands.files import write_file
+from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.engines.base import Limits
+from refruntime.identify.ask import identify
+from refruntime.identify.document import json_document
+from refruntime.numerics import KERNELS
+from refruntime.show.card import card_html, card_text
+
+
+@click.command(
+    "identify",
+    epilog="""\b
+Examples:
+  refruntime identify build.wasm
+  refruntime identify build.wasm --write-profile build.toml
+  refruntime identify build.wasm --json | jq .switches
+  refruntime identify build.wasm --html card.html
+""",
+)
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option(
+    "--write-profile",
+    "profile_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what was learnt as a contract profile in TOML, for `diff --profile` and `fill --profile`.",
+)
+@click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the card as a page.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds after which a call of the build is stopped.",
+)
+@click.option(
+    "--kernels",
+    type=click.Choice(KERNELS),
+    default="auto",
+    show_default=True,
+    help="What computes the oracle's numbers; it never changes a bit.",
+)
+@json_option
+def identify_command(
+    build: Path, profile_path: Path | None, html_path: Path | None, timeout: float, kernels: str, as_json: bool
+) -> None:
+    """Ask the WebAssembly module BUILD what it is: features, names, texts, and every option of the contract.
+
+    Each learnt value names the answer that leaves no other; what no answer can tell is listed as assumed. What
+    contradicts a rule is no option but a bug, and is listed as one. Exit codes: 0 all that can be observed is settled,
+    1 the build contradicts the contract or cannot be asked, 2 wrong usage, 3 a missing tool or file.
+    """
+    module = bytes(map_file(build))
+    limits = Limits(seconds=timeout)
+    engines = engines_of(module, limits, as_json)
+    numerics = make_numerics(kernels, as_json)
+    found = identify(module, engines.fresh, numerics, name=build.name, limits=limits, stage=_stage)
+    if profile_path is not None and not found.problem:
+        write_file(profile_path, found.profile.to_toml().encode())
+    if html_path is not None:
+        write_file(html_path, card_html(found).encode())
+    if as_json:
+        write_json(json_document(found))
+    else:
+        click.echo(card_text(found))
+        if profile_path is not None and not found.problem:
+            click.echo(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")
+    if found.exit_code:
+        raise click.exceptions.Exit(found.exit_code)
+
+
+@contextmanager
+def _stage(text: str) -> Iterator[None]:
+    with progress(text):
+        yield

@@ -1,0 +1,187 @@
+"""Ask a build everything, in an order in which each answer makes the next experiment possible (ID-1 to ID-3)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from refruntime.battery.catalogue import FAMILIES, default_battery
+from refruntime.battery.features import find_features, needs_of
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Case
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.run import Oracle, observe
+from refruntime.engines.base import Engine, Limits
+from refruntime.identify.asking import Answer, Build
+from refruntime.identify.bugs import find_bugs
+from refruntime.identify.calls import naming_sessions
+from refruntime.identify.checksum import find_checksum
+from refruntime.identify.evidence import learnt_switches
+from refruntime.identify.experiments import switch_experiments
+from refruntime.identify.fields import Shown, dialect_of, find_fields
+from refruntime.identify.identification import Identification
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.profile_of import profile_of
+from refruntime.identify.resolve import resolve
+from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.texts import Translation, learn_texts
+from refruntime.identify.trial import Trials
+from refruntime.numerics import Numerics
+
+EVERY: Final = {"state": 2, "sampler": 2, "tokenizer": 2, "slm1": 4, "gguf": 4}
+"""Of these families of the battery one case in so many is asked; of the others all, and none of `generate`.
+
+They vote where a bug makes an experiment speak for a wrong option. Numbers are compared by `diff`, which asks them all.
+"""
+
+Stage = Callable[[str], AbstractContextManager[object]]
+
+
+@dataclass
+class Memory:
+    """What outlives a build: the oracle's predictions of the experiments that are the same for all."""
+
+    predictions: dict[Profile, Predictions] = field(default_factory=dict)
+
+    def of(self, base: Profile, numerics: Numerics) -> Predictions:
+        """Return the predictions over a base profile."""
+        if base not in self.predictions:
+            self.predictions[base] = Predictions(base, numerics)
+        return self.predictions[base]
+
+
+def identify(
+    module: bytes,
+    fresh: Callable[[], Engine],
+    numerics: Numerics,
+    *,
+    name: str = "build",
+    limits: Limits | None = None,
+    memory: Memory | None = None,
+    stage: Stage = lambda text: nullcontext(),
+) -> Identification:
+    """Return what a build has, how it names things and which options it chose. No answer of a build is raised."""
+    began = time.perf_counter()
+    found = Identification(name, hashlib.sha256(module).hexdigest(), len(module))
+    base = Profile()
+    with stage("asking whether answers repeat"):
+        found.problem = unsteady(fresh, base)
+    if not found.problem:
+        with stage("asking for the checksum"):
+            found.checksum = find_checksum(module, fresh, limits or Limits(), base)
+        if not found.checksum.known:
+            found.problem = f"no model can be loaded: {found.checksum.text}"
+            found.tried = found.checksum.tried
+        else:
+            _ask(found, Build(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
+    found.seconds = time.perf_counter() - began
+    return found
+
+
+def unsteady(fresh: Callable[[], Engine], base: Profile) -> str:
+    """Say that a build answers the same calls in two ways; empty if it does not."""
+    case = next(naming_sessions(base))
+    case = replace(case, steps=case.steps[:4])
+    first, second = (Build(fresh).ask(case) for _ in range(2))
+    for index, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return f"the build answers differently each time: step {index} of the same session on two fresh instances"
+    return ""
+
+
+def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory, stage: Stage) -> None:
+    assert found.checksum is not None
+    base = found.checksum.profile
+    with stage("asking what it has"):
+        found.features = find_features(build.fresh, Profile(), seal=build.sealed)
+    usable = _usable(found, naming_sessions(Profile()))
+    with stage("asking how it names things"):
+        shown, trouble = _shown(build, usable, base, numerics)
+        found.problem = trouble
+        if not shown:
+            found.problem = trouble or "the build shows no diagnostics document that is JSON"
+            return
+        found.fields = find_fields(shown)
+    dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(found.fields))
+    offered = frozenset(name for name, item in found.fields.items() if item.status != "absent") & set(DIAGNOSTIC_NAMES)
+    designed = _usable(found, switch_experiments(Profile()))
+    battery = _usable(found, sampled_battery())
+    with stage("running experiments"):
+        sessions = {case.name: build.answers(case) for case in (*designed, *battery)}
+    found.texts = learn_texts(sessions, dialect, has_field="last_error" in offered)
+    translation = Translation(dialect, {status: text.text for status, text in found.texts.items()})
+    settlement = Settlement(memory.of(base, numerics), translation, offered)
+    with stage("ruling out options"):
+        for case in designed:
+            settlement.take(experiment(case, sessions, translation))
+        narrow(settlement, base, numerics)
+        for case in battery:
+            settlement.take(experiment(case, sessions, translation))
+    trials = Trials(settlement, numerics, settlement.predictions.bind)
+    with stage("weighing what contradicts"):
+        choices = resolve(settlement, trials, base)
+        profile = profile_of(base, choices, found)
+        found.learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
+        found.bugs = find_bugs(settlement, trials, replace(base, **choices), offered)
+    found.profile = profile
+    found.experiments = len(sessions)
+    found.calls = build.calls
+
+
+def sampled_battery() -> list[Case]:
+    """Return the cases of the battery that are asked besides the experiments."""
+    families = [name for name in FAMILIES if name != "generate"]
+    cases = default_battery(Profile(), {}, families)
+    seen: Counter[str] = Counter()
+    chosen = []
+    for case in cases:
+        family = case.name.partition("/")[0]
+        if seen[family] % EVERY.get(family, 1) == 0:
+            chosen.append(case)
+        seen[family] += 1
+    return chosen
+
+
+def narrow(settlement: Settlement, base: Profile, numerics: Numerics) -> None:
+    """Go on with an oracle to which settled switches are no question any more."""
+    options = settlement.survivors.options
+    settled: dict[str, Any] = {name: values[0] for name, values in options.items() if len(values) == 1}
+    still_open = frozenset(name for name, values in options.items() if len(values) > 1)
+    narrowed = Predictions(replace(base, **settled), numerics, still_open, settlement.predictions.bind)
+    settlement.predictions = narrowed
+
+
+def experiment(case: Case, sessions: dict[str, list[Answer]], translation: Translation) -> Experiment:
+    """Return a case with the build's answers in the contract's words."""
+    return Experiment(case, translation.read_all(sessions[case.name]))
+
+
+def _usable(found: Identification, cases: Iterable[Case]) -> Sequence[Case]:
+    """Return the cases that need nothing that the build does not have."""
+    assert found.features is not None
+    features = found.features
+    return [case for case in cases if not features.reason(needs_of(case))]
+
+
+def _shown(build: Build, cases: Sequence[Case], base: Profile, numerics: Numerics) -> tuple[list[Shown], str]:
+    """Return the documents of the naming sessions up to where a build leaves the contract, and why it does."""
+    shown: list[Shown] = []
+    trouble = ""
+    for case in cases:
+        mine: list[Observation] = observe(case, Oracle(base, numerics).engine(), Profile())
+        for index, (expected, answer) in enumerate(zip(mine, build.answers(case), strict=False)):
+            theirs = answer.observation
+            if (theirs.kind, theirs.value) != (expected.kind, expected.value):
+                if theirs.kind in ("trap", "limit", "fault", "error"):
+                    trouble = trouble or f"step {index} of {case.name}: {theirs.kind} {theirs.detail}".strip()
+                break
+            if answer.document is not None and expected.diagnostics is not None:
+                status = expected.value or 0
+                shown.append(Shown(expected.diagnostics, answer.document, status, case.name, index))
+    return shown, "" if shown else trouble

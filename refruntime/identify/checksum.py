@@ -1,0 +1,91 @@
+"""Find out how a build seals its files: by the contract's own formula, by another one, or not at all (SL-5, ID-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from refruntime.battery.models.slm1 import Shape, random_model
+from refruntime.client import Client
+from refruntime.containers.checksum import CHECKSUM_FIELD
+from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
+from refruntime.engines.base import Engine, EngineError, Limits
+from refruntime.identify.seal import CannotSeal, Sealer
+
+PLAIN: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """How files are sealed for a build.
+
+    `kind` is `contract` (the default formula), `formula` (another one that is known), `asked` (the build is asked for
+    each file), `not verified`, or `unknown`; `profile` has the formula where there is one. `fit` seals a file of ours.
+    """
+
+    kind: str
+    status: str
+    text: str
+    profile: Profile
+    fit: Callable[[bytes], bytes]
+    evidence: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Say whether files can be sealed."""
+        return self.kind != "unknown"
+
+
+def find_checksum(module: bytes, fresh: Callable[[], Engine], limits: Limits, profile: Profile) -> Checksum:
+    """Find how a build seals its files."""
+    right = random_model(7, PLAIN, profile=profile)
+    first, last = CHECKSUM_FIELD
+    own = int.from_bytes(right[first:last], "little")
+    wrong = [right[:first] + (own ^ bit).to_bytes(8, "little") + right[last:] for bit in (1, 1 << 40)]
+    answers = [_loads(fresh, data) for data in (right, *wrong)]
+    if answers[0] == Status.Ok and all(answer == Status.InvalidHeader for answer in answers[1:]):
+        evidence = ("a file with the checksum of SL-5 is loaded, and refused when one bit of it is wrong",)
+        return Checksum("contract", "observed", "the formula of the contract", profile, lambda data: data, evidence)
+    if all(answer == Status.Ok for answer in answers):
+        evidence = ("a file is loaded with the right checksum and with two wrong ones",)
+        unverified = replace(profile, checksum="not verified")
+        return Checksum("not verified", "observed", "not verified", unverified, lambda data: data, evidence)
+    return _asked(module, limits, profile, answers[0])
+
+
+def _asked(module: bytes, limits: Limits, profile: Profile, first_answer: object) -> Checksum:
+    try:
+        sealer = Sealer(module, limits)
+    except (CannotSeal, EngineError) as error:
+        tried = (f"a plain file with the checksum of SL-5: {first_answer}", *getattr(error, "tried", ()))
+        kind = getattr(error, "kind", "failed")
+        return Checksum("unknown", "unknown", str(error), profile, lambda data: data, (), tried, {"trouble": kind})
+    comparison = sealer.comparison
+    if comparison.kind == "not verified":
+        unverified = replace(profile, checksum="not verified")
+        return Checksum(
+            "not verified", "observed", "not verified", unverified, lambda data: data, tuple(comparison.evidence)
+        )
+    text = "asked from the build's own comparison"
+    if comparison.kind == "truncated":
+        text += f", of which only the bits {comparison.mask:#x} are compared"
+    return Checksum(
+        "asked",
+        "observed",
+        text,
+        profile,
+        sealer.fit,
+        tuple(comparison.evidence),
+        facts={"compared": comparison.kind, "mask": f"{comparison.mask:#x}"},
+    )
+
+
+def _loads(fresh: Callable[[], Engine], data: bytes) -> int | str:
+    try:
+        return Client(fresh()).load_model(data)
+    except EngineError as error:
+        return str(error)

@@ -1,0 +1,84 @@
+"""Name, for each switch, the answers that leave no other option; what no answer tells stays assumed (ID-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from refruntime.cases.steps import describe
+from refruntime.contract.profile import Profile, Switch
+from refruntime.differential.compare import Difference
+from refruntime.identify.identification import Evidence, Learnt
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.trial import Trials
+
+SHOWN_CHARACTERS: Final = 80
+MOST_TRIED: Final = 40
+
+
+def learnt_switches(settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions) -> list[Learnt]:
+    """Return every switch that is no part of the checksum, with its evidence, in contract order."""
+    return [
+        _learnt(switch, settlement, trials, profile, predictions)
+        for switch in Profile.switches()
+        if switch.rule != "SL-5"
+    ]
+
+
+def _learnt(
+    switch: Switch, settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions
+) -> Learnt:
+    value = getattr(profile, switch.attribute)
+    telling = [item for item in settlement.agreed.values() if _reads(item, switch.attribute, predictions, settlement)]
+    telling.sort(key=lambda item: switch.rule not in item.case.rules)
+    evidence: list[Evidence] = []
+    open_options: list[str] = []
+    for option in switch.options:
+        if option == value:
+            continue
+        shown = next(_against(telling, trials, profile, switch.attribute, option), None)
+        if shown is None:
+            open_options.append(str(option))
+        else:
+            evidence.append(shown)
+    if not open_options:
+        return Learnt(switch.key, switch.meaning, value, "observed", tuple(evidence))
+    reason = f"no experiment tells it from {' or '.join(open_options)}"
+    if not telling:
+        reason += ": the build has nothing in which it shows" if switch.rule.startswith("GG") else ""
+    return Learnt(switch.key, switch.meaning, value, "assumed", tuple(evidence), reason)
+
+
+def _reads(item: Experiment, name: str, predictions: Predictions, settlement: Settlement) -> bool:
+    return name in predictions.reads(item.case) or name in settlement.predictions.reads(item.case)
+
+
+def _against(telling: list[Experiment], trials: Trials, profile: Profile, name: str, option: Any) -> Iterator[Evidence]:
+    """Yield answers of the build that the oracle would give otherwise under another option."""
+    changes: dict[str, Any] = {name: option}
+    turned = replace(profile, **changes)
+    for item in telling[:MOST_TRIED]:
+        difference = trials.difference(item, turned)
+        if difference is not None:
+            yield evidence_of(item, difference, str(option))
+
+
+def evidence_of(item: Experiment, difference: Difference, instead: str) -> Evidence:
+    """Return a difference as evidence, values cut to what a line holds."""
+    call = describe(item.case.steps[difference.index])
+    return Evidence(
+        item.case.name,
+        difference.index,
+        call,
+        difference.field,
+        instead,
+        _shown(difference.reference),
+        _shown(difference.build),
+    )
+
+
+def _shown(value: object) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

@@ -1,0 +1,252 @@
+"""Find where a build writes each diagnostics field, and in which form, by what its values do (ID-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from refruntime.contract.dialect import MISSING, SUMMARY_PARTS, Dialect, Form, at_place, place_of
+from refruntime.contract.profile import DIAGNOSTIC_NAMES
+from refruntime.differential.compare import same_meaning
+from refruntime.identify.candidates import forms_for
+
+CONSTANT: Final = ("model_load_ms", "tokens_per_second")
+"""Fields that are always 0 (DG-4), so that nothing tells one of them from any other zero but its name."""
+
+MOST_DEPTH: Final = 6
+MOST_PLACES: Final = 2000
+IN_PARTS: Final = "in parts"
+BY_NAME: Final = "by its name alone: its values are not those of the contract"
+
+ENOUGH: Final = 0.6
+"""Share of the documents in which a field has to agree, where none agrees in all of them."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One answer: what the fields are by the contract (`expected`), the build's document, and where it was seen."""
+
+    expected: Mapping[str, Any]
+    document: Mapping[str, Any]
+    status: int
+    case: str
+    step: int
+
+
+@dataclass(frozen=True)
+class LearntField:
+    """Where a field lies and how it is written; `agreed` of `shown` documents say so.
+
+    `status` is `observed`, `assumed` (its name is all that speaks for it) or `absent`. `evidence` are (case, step)
+    pairs whose values leave no other place.
+    """
+
+    name: str
+    place: str
+    form: str
+    status: str
+    agreed: int
+    shown: int
+    reason: str = ""
+    evidence: tuple[tuple[str, int], ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
+    """Return what was found for every field, and for the parts of `logits_summary` where they lie apart."""
+    places = _places(shown)
+    found: dict[str, LearntField] = {}
+    for name in DIAGNOSTIC_NAMES:
+        if name in CONSTANT:
+            found[name] = _constant(name, shown, places)
+        elif name == "last_error":
+            found[name] = _last_error(shown, places)
+        else:
+            found[name] = _best(name, [item.expected[name] for item in shown], shown, places)
+    if found["logits_summary"].agreed < found["logits_summary"].shown:
+        parts = _summary_parts(shown, places)
+        if any(part.status == "observed" for part in parts.values()):
+            found["logits_summary"] = LearntField(
+                "logits_summary", "", "", "observed", len(shown), len(shown), IN_PARTS
+            )
+            found |= parts
+    return _without_doubles(found)
+
+
+def dialect_of(found: Mapping[str, LearntField]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Return places and forms as a profile holds them."""
+    places = tuple(
+        (name, item.place)
+        for name, item in found.items()
+        if item.place != name and not (name == "logits_summary" and item.reason == IN_PARTS)
+    )
+    return places, tuple((name, item.form) for name, item in found.items() if item.form)
+
+
+# Places --------------------------------------------------------------------------------------------------------------
+
+
+def _places(shown: Sequence[Shown]) -> list[str]:
+    """Return every place of any document, the shortest first."""
+    seen: dict[str, int] = {}
+
+    def visit(value: Any, path: tuple[str, ...]) -> None:
+        if len(seen) >= MOST_PLACES:
+            return
+        if path:
+            seen.setdefault(place_of(path), len(path))
+        if len(path) >= MOST_DEPTH:
+            return
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                visit(item, (*path, str(key)))
+        elif isinstance(value, list) and len(value) <= 4:
+            for index, item in enumerate(value):
+                visit(item, (*path, str(index)))
+
+    for item in shown:
+        visit(item.document, ())
+    return sorted(seen, key=lambda place: (seen[place], place))
+
+
+# One field -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    place: str
+    form: str
+    agreed: int
+    telling: int
+    evidence: tuple[tuple[str, int], ...]
+
+
+def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
+    """Return the place and form under which the values are the expected ones in most documents."""
+    candidates = sorted(
+        _candidates(name, expected, shown, places),
+        key=lambda item: (-item.agreed, item.place != name, len(item.form), item.place.count("/"), item.place),
+    )
+    if candidates:
+        best = candidates[0]
+        others = tuple(item.place for item in candidates[1:] if item.agreed == best.agreed and item.place != best.place)
+        if best.agreed == len(shown) or (best.agreed >= ENOUGH * len(shown) and best.telling >= 2):
+            reason = "" if best.agreed == len(shown) else f"agrees in {best.agreed} of {len(shown)} documents"
+            return LearntField(
+                name, best.place, best.form, "observed", best.agreed, len(shown), reason, best.evidence, others
+            )
+    if name in places:
+        return LearntField(name, name, "", "assumed", 0, len(shown), BY_NAME)
+    return LearntField(name, "", "", "absent", 0, len(shown), "no place of the diagnostics has its values")
+
+
+def _candidates(
+    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]
+) -> Iterator[_Candidate]:
+    for place in places:
+        values = [at_place(item.document, place) for item in shown]
+        if all(value is MISSING for value in values):
+            continue
+        for form in forms_for(name, expected, values):
+            dialect = Dialect((name,), ((name, place),), ((name, form),) if form else ())
+            agreed, telling, evidence = 0, set(), []
+            for item, mine in zip(shown, expected, strict=True):
+                theirs = dialect.read(item.document)
+                rewritten = dialect.read(dialect.write({name: mine}))
+                if theirs.keys() == rewritten.keys() and (not theirs or same_meaning(rewritten[name], theirs[name])):
+                    agreed += 1
+                    if name in theirs and str(mine) not in telling:
+                        telling.add(str(mine))
+                        evidence.append((item.case, item.step))
+            if len(telling) >= 2:
+                yield _Candidate(place, form, agreed, len(telling), tuple(evidence[-3:]))
+
+
+def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
+    zero = [place for place in places if all(at_place(item.document, place) in (0, 0.0) for item in shown)]
+    zero = [place for place in zero if not any(isinstance(at_place(item.document, place), bool) for item in shown)]
+    words = {word for word in name.split("_") if len(word) > 1}
+    named = [place for place in zero if words & set(_words(place))]
+    count = len(shown)
+    reason = "it is always 0 (DG-4): its name is all that speaks for it"
+    if name in zero:
+        return LearntField(name, name, "", "observed", count, count, reason="always 0, as DG-4 says")
+    if len(named) == 1:
+        return LearntField(name, named[0], "", "assumed", count, count, reason)
+    if name in places:
+        return LearntField(name, name, "", "assumed", 0, count, BY_NAME)
+    return LearntField(name, "", "", "absent", 0, count, "no place is always 0 and named like it")
+
+
+def _words(place: str) -> list[str]:
+    words, current = [], ""
+    for character in place:
+        if character.isalpha() and not (character.isupper() and current and current[-1].islower()):
+            current += character
+        else:
+            words.append(current.lower())
+            current = character if character.isalpha() else ""
+    return [*words, current.lower()]
+
+
+def _last_error(shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
+    """Find the place that has one text for each failed status and one value for all that went well (ERR-3, ERR-5)."""
+    count = len(shown)
+    for place in sorted(places, key=lambda place: (place != "last_error", place.count("/"), place)):
+        well = {_key(at_place(item.document, place)) for item in shown if item.status == 0}
+        failed: dict[int, set[Any]] = {}
+        for item in shown:
+            if item.status != 0:
+                failed.setdefault(item.status, set()).add(_key(at_place(item.document, place)))
+        texts = [next(iter(values)) for values in failed.values() if len(values) == 1]
+        if len(well) != 1 or len(texts) != len(failed) or len(failed) < 2 or well & set(texts):
+            continue
+        if not all(kind == "str" and text for kind, text in texts) or len(set(texts)) != len(texts):
+            continue
+        value = at_place(next(item for item in shown if item.status == 0).document, place)
+        form = "" if value is None else Form(has_none=True, none=value).text
+        evidence = tuple((item.case, item.step) for item in shown if item.status != 0)[:2]
+        return LearntField("last_error", place, form, "observed", count, count, evidence=evidence)
+    if "last_error" in places:
+        return LearntField("last_error", "last_error", "", "assumed", 0, count, BY_NAME)
+    return LearntField("last_error", "", "", "absent", 0, count, "no place has one text for each status")
+
+
+def _key(value: Any) -> tuple[str, str]:
+    return ("missing", "") if value is MISSING else (type(value).__name__, str(value))
+
+
+def _summary_parts(shown: Sequence[Shown], places: Sequence[str]) -> dict[str, LearntField]:
+    parts = {}
+    there = [item for item in shown if item.expected["logits_summary"] is not None]
+    for part in SUMMARY_PARTS:
+        expected = [item.expected["logits_summary"][part.partition(".")[2]] for item in there]
+        parts[part] = _best(part, expected, there, places)
+    return parts
+
+
+def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]:
+    """Give each place to one field: to the one that agrees best, of equals to the one that has no other."""
+    result = dict(found)
+    for name, item in sorted(found.items(), key=lambda pair: (len(pair[1].others), -pair[1].agreed)):
+        if not item.place:
+            continue
+        rivals = [other for other in result.values() if other.name != name and other.place == item.place]
+        for rival in rivals:
+            free = [place for place in rival.others if all(place != other.place for other in result.values())]
+            replacement = free[0] if free else ""
+            if not free and rival.agreed >= item.agreed and rival.status == "observed":
+                continue
+            result[rival.name] = LearntField(
+                rival.name,
+                replacement,
+                rival.form if replacement else "",
+                rival.status if replacement else "absent",
+                rival.agreed,
+                rival.shown,
+                "" if replacement else f"its place {item.place} is that of {name}",
+                rival.evidence,
+                (),
+            )
+    return result

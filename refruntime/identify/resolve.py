@@ -1,0 +1,65 @@
+"""Choose among what is left, and ask whether experiments that agree under no choice speak for another one.
+
+A right build contradicts nothing. Where something is contradicted the build has a bug, and the bug may have made an
+experiment speak for a wrong option. So every switch is turned once more: another option is taken only if more
+experiments agree under it than under the one that was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from refruntime.contract.profile import Profile
+from refruntime.identify.reading import SWITCHES
+from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.trial import Trials
+
+MOST_CONTRADICTED: Final = 24
+MOST_AGREED: Final = 48
+
+
+def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, Any]:
+    """Return the option of every switch under which most experiments agree."""
+    choices = settlement.best()
+    contradicted = spread(list(settlement.contradicted.values()), MOST_CONTRADICTED)
+    if not contradicted:
+        return choices
+    for name, options in SWITCHES.items():
+        for option in options:
+            if option != choices[name] and _gain(settlement, trials, base, choices, name, option, contradicted) > 0:
+                choices = {**choices, name: option}
+    _judge_again(settlement, trials, replace(base, **choices))
+    return choices
+
+
+def _gain(
+    settlement: Settlement,
+    trials: Trials,
+    base: Profile,
+    choices: dict[str, Any],
+    name: str,
+    option: Any,
+    contradicted: list[Experiment],
+) -> int:
+    """Return how many more experiments agree under another option, as far as a sample tells."""
+    turned = replace(base, **{**choices, name: option})
+    won = sum(trials.difference(item, turned) is None for item in contradicted)
+    if not won:
+        return 0
+    agreed = spread(list(settlement.agreed.values()), MOST_AGREED)
+    lost = sum(trials.difference(item, turned) is not None for item in agreed)
+    return won - lost
+
+
+def _judge_again(settlement: Settlement, trials: Trials, profile: Profile) -> None:
+    """Sort the contradicted experiments anew under the profile that was chosen."""
+    for name, item in list(settlement.contradicted.items()):
+        if trials.difference(item, profile) is None:
+            settlement.agreed[name] = settlement.contradicted.pop(name)
+
+
+def spread(items: list[Experiment], most: int) -> list[Experiment]:
+    """Return some of the experiments, spread over all of them."""
+    step = -(-len(items) // most) if items else 1
+    return items[::step]

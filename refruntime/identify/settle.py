@@ -1,0 +1,82 @@
+"""Rule out choices of switches by experiments, all switches at once; what no choice explains is set aside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Case
+from refruntime.differential.compare import Comparison, compare_observations
+from refruntime.identify.elimination import Survivors
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.reading import SWITCHES
+from refruntime.identify.texts import Translation
+from refruntime.memory import HostMisuse
+
+MOST_ROWS: Final = 3000
+
+
+@dataclass
+class Experiment:
+    """One session with the build: the case, and what the build answered in the contract's words."""
+
+    case: Case
+    answers: list[Observation]
+
+
+@dataclass
+class Settlement:
+    """Which choices are left, which experiments agree under them, and which agree under none."""
+
+    predictions: Predictions
+    translation: Translation
+    offered: Collection[str]
+    survivors: Survivors = field(default_factory=lambda: Survivors(dict(SWITCHES)))
+    agreed: dict[str, Experiment] = field(default_factory=dict)
+    contradicted: dict[str, Experiment] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
+    deadline: float = float("inf")
+
+    def take(self, experiment: Experiment) -> None:
+        """Rule out every choice under which the oracle answers an experiment otherwise than the build did."""
+        name = experiment.case.name
+        try:
+            rows = self.rows(experiment, self.survivors.allowed)
+        except HostMisuse as misuse:
+            self.unusable[name] = f"the case does what the contract leaves undefined: {misuse}"
+            return
+        if rows:
+            self.agreed[name] = experiment
+            self.survivors.add(name, rows)
+        else:
+            self.contradicted[name] = experiment
+
+    def rows(self, experiment: Experiment, allowed: Callable[[Mapping[str, Any], str], Any]) -> list[dict[str, Any]]:
+        """Return the choices under which the oracle's answers are the build's."""
+        rows = []
+        for row in self.predictions.agreeing(experiment.case, allowed, self.fits(experiment), experiment.answers):
+            rows.append(row)
+            if len(rows) > MOST_ROWS or time.monotonic() > self.deadline:
+                break
+        return rows
+
+    def fits(self, experiment: Experiment) -> Callable[[int, Observation], bool]:
+        """Return what says whether an oracle's answer is the build's."""
+
+        def fit(index: int, mine: Observation) -> bool:
+            return index < len(experiment.answers) and self.difference(mine, experiment.answers[index]).first is None
+
+        return fit
+
+    def difference(self, mine: Observation, theirs: Observation) -> Comparison:
+        """Compare one answer, as far as the build's form of the fields can hold it."""
+        return compare_observations([self.translation.project(mine)], [theirs], self.offered)
+
+    def best(self) -> dict[str, Any]:
+        """Return one joint choice that is left, the one nearest to the default."""
+        solutions = self.survivors.solutions()
+        defaults = {name: options[0] for name, options in SWITCHES.items()}
+        return min(solutions, key=lambda row: sum(row[name] != value for name, value in defaults.items()))

@@ -1,0 +1,112 @@
+"""Learn the text of each status, and speak the contract's texts in its place (ERR-3, ID-3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from refruntime.cases.observe import Observation
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.status import Status
+from refruntime.identify.asking import Answer
+
+FAILURES: Final = tuple(status for status in Status if status is not Status.Ok)
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of one status: how often it was seen, and what else was seen with that code."""
+
+    status: Status
+    text: str
+    seen: int
+    source: str
+    others: Mapping[str, int] = field(default_factory=dict)
+    evidence: tuple[tuple[str, int], ...] = ()
+
+
+def learn_texts(sessions: Mapping[str, Sequence[Answer]], dialect: Dialect, *, has_field: bool) -> dict[Status, Text]:
+    """Return the text that goes with each failed status: that of `last_error`, else that of the result.
+
+    A result counts where the call before left another one, since a build may leave results alone (ERR-4).
+    """
+    texts: dict[Status, Counter[str]] = {}
+    places: dict[tuple[Status, str], list[tuple[str, int]]] = {}
+    for case, answers in sessions.items():
+        before: bytes | None = None
+        for index, answer in enumerate(answers):
+            seen = answer.observation
+            if seen.kind == "status" and seen.value in FAILURES:
+                status = Status(seen.value)
+                text = _last_error(answer, dialect) if has_field else _fresh_result(seen, before)
+                if text:
+                    texts.setdefault(status, Counter())[text] += 1
+                    places.setdefault((status, text), []).append((case, index))
+            before = seen.result
+    learnt = {}
+    for status, counter in sorted(texts.items()):
+        (text, count), *others = counter.most_common()
+        source = "last_error" if has_field else "result"
+        learnt[status] = Text(status, text, count, source, dict(others), tuple(places[status, text][:2]))
+    if not has_field:
+        learnt = {status: item for status, item in learnt.items() if item.seen >= 2 and not item.others}
+    return learnt
+
+
+def _last_error(answer: Answer, dialect: Dialect) -> str:
+    value = dialect.read(answer.document or {}).get("last_error")
+    return value if isinstance(value, str) else ""
+
+
+def _fresh_result(seen: Observation, before: bytes | None) -> str:
+    if not seen.result or seen.result == before:
+        return ""
+    try:
+        return seen.result.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Turn a build's answers into the contract's words: fields by place and form, texts by status."""
+
+    dialect: Dialect
+    texts: Mapping[Status, str] = field(default_factory=dict)
+
+    def read(self, answer: Answer) -> Observation:
+        """Return one answer as an observation that can be held against the oracle's."""
+        seen = answer.observation
+        document: Mapping[str, Any] | None = None
+        if answer.document is not None:
+            document = self.dialect.read(answer.document)
+            if "last_error" in document:
+                document = {**document, "last_error": self._own(document["last_error"], seen.value)}
+        result = seen.result
+        if result:
+            text = self._own(result.decode("utf-8", "replace"), seen.value)
+            result = text.encode() if text != result.decode("utf-8", "replace") else result
+        return replace(seen, diagnostics=document, result=result)
+
+    def read_all(self, answers: Iterable[Answer]) -> list[Observation]:
+        """Return all answers of a session."""
+        return [self.read(answer) for answer in answers]
+
+    def project(self, observation: Observation) -> Observation:
+        """Return an oracle's observation as far as the build's form of the fields can hold it."""
+        if observation.diagnostics is None or self.dialect.plain:
+            return observation
+        return replace(observation, diagnostics=self.dialect.read(self.dialect.write(observation.diagnostics)))
+
+    def _own(self, text: Any, status: int | None) -> Any:
+        """Return the contract's text for a build's: by the status of the call, else of any that has this text."""
+        if not isinstance(text, str):
+            return text
+        if status in FAILURES and self.texts.get(Status(status)) == text:
+            return Status(status).message
+        for known, theirs in self.texts.items():
+            if theirs == text:
+                return known.message
+        return text
