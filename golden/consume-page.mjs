@@ -5,6 +5,7 @@ import {
   FINE,
   MEANINGS,
   WORKER,
+  absentLine,
   caseLines,
   consume,
   familyTable,
@@ -32,7 +33,7 @@ const page = Object.fromEntries(
     "results",
     "facts",
   ]
-    .concat(["families", "lost", "by-family", "by-verdict", "by-text", "count", "cases"])
+    .concat(["families", "lost", "absent", "by-family", "by-verdict", "by-text", "count", "cases"])
     .map((id) => [id, element(id)]),
 );
 
@@ -154,6 +155,7 @@ function finish(prefix) {
   page.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
   showFamilies();
   page.lost.textContent = lostLine(report);
+  page.absent.textContent = absentLine(report);
   const [families, verdicts] = ["families", "summary"].map((key) => report[key]);
   choices(page["by-family"], [ALL, ...families.map(({ name }) => name)]);
   choices(page["by-verdict"], [ALL, NOT_FINE, ...Object.keys(MEANINGS).filter((name) => verdicts.verdicts[name])]);

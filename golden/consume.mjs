@@ -680,10 +680,26 @@ const isObject = (value) => value !== null && typeof value === "object" && !Arra
 const ID = /^[a-z0-9][a-z0-9.-]*\/[a-z0-9][a-z0-9.-]*$/;
 const MODEL_FILE = /^models\/(?!\.)[A-Za-z0-9._-]+$/;
 
+const isListOf = (names, members) =>
+  Array.isArray(names) && isObject(members) && names.every((name) => Object.hasOwn(members, name));
+
+const isFeatureTable = (table, models) =>
+  isObject(table?.plain) &&
+  Array.isArray(table.refusals) &&
+  [table.required, table.absence, table.refusal].every((text) => typeof text === "string") &&
+  Object.values(table.plain).every(
+    (entry) =>
+      typeof entry?.title === "string" &&
+      isListOf(entry.needs, table.plain) &&
+      MODEL_FILE.test(entry.file) &&
+      Object.hasOwn(models ?? {}, entry.file),
+  );
+
 /** Check as much of an index as running its cases needs, and that it names no file elsewhere: GoldenError. */
 function checkIndex(index) {
   const isEntry = (entry) =>
     Array.isArray(entry?.rules) &&
+    isListOf(entry.features, index.features?.plain) &&
     isObject(entry.arrays) &&
     Object.keys(entry.arrays).every((name) => name === "ids.npy" || name === "weights.npy");
   const isExport = (item) => Array.isArray(item?.parameters) && typeof item.result === "string";
@@ -692,6 +708,7 @@ function checkIndex(index) {
     statuses: isObject(index.statuses),
     exports: isObject(index.exports) && Object.values(index.exports).every(isExport),
     diagnostics: isObject(index.diagnostics),
+    features: isFeatureTable(index.features, index.models),
     cases: isObject(index.cases) && Object.entries(index.cases).every(([id, entry]) => ID.test(id) && isEntry(entry)),
     models: isObject(index.models) && Object.keys(index.models).every((file) => MODEL_FILE.test(file)),
   };
@@ -756,6 +773,60 @@ function shellPattern(pattern) {
     return part.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
   });
   return new RegExp(`^${source}$`, "s");
+}
+
+// Features (section 7, step 4) ----------------------------------------------------------------------------------------
+
+/** Return features and all that they stand on, by code point: a container comes before what is in it. */
+function withNeeds(names, plain) {
+  const found = new Set();
+  const add = (name) => {
+    if (found.has(name)) return;
+    found.add(name);
+    plain[name].needs.forEach(add);
+  };
+  names.forEach(add);
+  return [...found].sort(byCodePoint);
+}
+
+/**
+ * Ask a build for the features that cases need, each on a fresh instance: the names of those whose plain file it refuses
+ * with the status of the refusal. What stands on an absent feature is not asked; after a limit nothing more is.
+ */
+async function findAbsent(golden, build, ids) {
+  const { features, cases, statuses, models } = golden.index;
+  const absent = {};
+  const asked = new Set();
+  for (const name of withNeeds(new Set(ids.flatMap((id) => cases[id].features)), features.plain)) {
+    const { file, needs } = features.plain[name];
+    if (needs.some((need) => need in absent || !asked.has(need))) continue;
+    const { bytes, hash } = await golden.artifact(file);
+    if (hash !== models[file].sha256) throw new ConsumeError(`${file}: its hash does not fit INDEX.json`, 1);
+    asked.add(name);
+    const { seen } = await build.run([{ call: ["init_runtime"] }, { load: "plain" }], { plain: bytes });
+    const answer = seen.at(-1);
+    if (answer?.kind === "limit") break;
+    const status = seen.length === 2 && answer.kind === "status" ? outcome(answer, statuses) : "";
+    if (features.refusals.includes(status)) absent[name] = status;
+  }
+  return absent;
+}
+
+/** Return the first absent feature that a case needs, if any. */
+const missingFeature = (id, { features, cases }, absent) =>
+  withNeeds(cases[id].features, features.plain).find((name) => name in absent);
+
+const sentence = (text, { title }, status) => text.replace("{title}", () => title).replace("{status}", () => status);
+
+/** Return what shows that the build refuses the plain file on which all stands. */
+function refusedResult({ features }, status) {
+  const { required, plain, refusal } = features;
+  const fields = [{ field: "status", expected: "Ok", found: status }];
+  return {
+    ...emptyResult(`features/${required}`),
+    ...{ rules: ["ID-1", "ST-3"], verdict: "ONLY_WASM_FAILED", reason: sentence(refusal, plain[required], status) },
+    ...{ steps: 1, fields: 1, first_difference: { step: 0, call: `load_model ${required}`, fields } },
+  };
 }
 
 // Comparison (section 7, step 6) --------------------------------------------------------------------------------------
@@ -886,26 +957,15 @@ function outcome({ kind, value, detail }, statuses) {
 const isFailure = ({ kind, value }) => (kind === "status" ? value !== 0 : kind !== "value" && kind !== "none");
 const isExpectedFailure = (entry) => "trap" in entry || ("status" in entry && entry.status !== "Ok");
 
-function judge({ session, expect, models }, seen, { first }, statuses) {
+function judge({ expect }, seen, { first }, statuses) {
   if (first === null) {
     const last = expect.steps.at(-1);
     return [alternatives(last).every(isExpectedFailure) ? "BOTH_FAILED" : "MATCH", ""];
   }
   const found = seen[first.step] ?? { kind: "error", detail: "the session ended before this step" };
   if (found.kind === "limit") return ["POISONED", found.detail];
-  const step = session.steps[first.step];
   const refused = outcome(found, statuses);
   const answers = alternatives(expect.steps[first.step]);
-  if (
-    "load" in step &&
-    new TextDecoder().decode(models[step.load].subarray(0, 4)) === "GGUF" &&
-    found.kind === "status"
-  ) {
-    if (refused === "InvalidModelMagic") return ["UNSUPPORTED", "the build does not accept GGUF (GG-1)"];
-    if (refused === "UnsupportedDType" && answers.some(({ status }) => status === "Ok")) {
-      return ["UNSUPPORTED", "the build does not support a tensor type of this GGUF file (GG-3)"];
-    }
-  }
   const [{ field, expected }] = first.differences;
   const isKind = ["status", "value", "none", "trap"].includes(field);
   const wasExpected = answers.every(isExpectedFailure);
@@ -945,7 +1005,7 @@ export async function consume({ read, startWorker, bytes, name, filters = [], se
   const { index } = golden;
   const report = {
     version: REPORT_VERSION,
-    build: { name, sha256: await sha256(bytes), offered: [] },
+    build: { name, sha256: await sha256(bytes), offered: [], absent: {} },
     golden: golden.about,
     exit_code: 1,
     problems: [],
@@ -963,7 +1023,14 @@ export async function consume({ read, startWorker, bytes, name, filters = [], se
     if (report.problems.length) return report;
     const { seen } = await build.run([{ call: ["init_runtime"] }], {});
     report.build.offered = Object.keys(seen[0]?.diagnostics ?? {}).sort();
+    const absent = (report.build.absent = await findAbsent(golden, build, ids));
     hooks.onStart?.(report, ids);
+    const { required } = index.features;
+    if (required in absent) {
+      const refused = refusedResult(index, absent[required]);
+      addToReport(report, refused);
+      await hooks.onCase?.(refused, report);
+    }
     const openings = new Map(); // files of the next cases are read while one runs
     let limits = 0;
     for (const [place, id] of ids.entries()) {
@@ -977,7 +1044,7 @@ export async function consume({ read, startWorker, bytes, name, filters = [], se
       openings.set(id, null);
       const result =
         limits < MOST_LIMITS
-          ? await runCase(golden, build, opening, id, report.build.offered)
+          ? (unsupported(index, id, absent) ?? (await runCase(golden, build, opening, id, report.build.offered)))
           : notRun(golden, id, limits);
       if (result.verdict === "POISONED") limits += 1;
       addToReport(report, result);
@@ -986,7 +1053,7 @@ export async function consume({ read, startWorker, bytes, name, filters = [], se
   } finally {
     build.end();
   }
-  report.exit_code = exitCode(report, ids.length);
+  report.exit_code = exitCode(report, ids.length, index.features.required);
   return report;
 }
 
@@ -1020,6 +1087,14 @@ async function runCase(golden, build, opening, id, offered) {
   }
 }
 
+/** Return the result of a case that needs what the build does not have; undefined for any other. */
+function unsupported(index, id, absent) {
+  const name = missingFeature(id, index, absent);
+  if (name === undefined) return undefined;
+  const reason = sentence(index.features.absence, index.features.plain[name], absent[name]);
+  return { ...emptyResult(id), rules: index.cases[id].rules, verdict: "UNSUPPORTED", reason, missing: name };
+}
+
 function notRun(golden, id, limits) {
   const reason = `not run: a limit stopped the build ${limits} times before`;
   return { ...emptyResult(id), rules: golden.index.cases[id].rules, verdict: "POISONED", reason };
@@ -1044,14 +1119,15 @@ function addToReport(report, result) {
   report.cases.push(result);
 }
 
-function exitCode({ cases, summary }, wanted) {
+function exitCode({ build, cases, summary }, wanted, required) {
   if (cases.some(({ verdict }) => verdict === "ORACLE_CRASH")) return 4;
+  if (required in build.absent) return 1;
   return cases.length === wanted && cases.every(({ verdict }) => FINE.includes(verdict)) && summary.steps > 0 ? 0 : 1;
 }
 
 /** Return the report as the machine-readable document of section 7: without what only the words for people need. */
 export function reportDocument(report) {
-  const cases = report.cases.map(({ candidates, rules, lost, ...result }) => result);
+  const cases = report.cases.map(({ candidates, rules, lost, missing, ...result }) => result);
   return { ...report, cases };
 }
 
@@ -1223,6 +1299,15 @@ export function lostLine({ lost }) {
   return fields.length ? `not compared, because the build does not show them: ${fields.join(", ")}` : "";
 }
 
+/** Return what the build does not have, in words; empty if it has all. */
+export function absentLine({ build, cases }) {
+  const rows = Object.entries(build.absent).map(([name, status]) => {
+    const count = cases.filter(({ missing }) => missing === name).length;
+    return `${name} (${status}, ${count} cases)`;
+  });
+  return rows.length ? `absent, because the build refuses a plain file of it: ${rows.join(", ")}` : "";
+}
+
 /** Return the whole report as text. */
 export function reportLines(report) {
   const lines = headerLines(report);
@@ -1241,6 +1326,7 @@ export function reportLines(report) {
   const align = (cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]));
   lines.push("", ...table.map((row) => row.map(align).join("  ")), "");
   if (lostLine(report)) lines.push(lostLine(report));
+  if (absentLine(report)) lines.push(absentLine(report));
   return [...lines, lastLine(report)];
 }
 

@@ -154,5 +154,5 @@ def feature_finder(fresh: Callable[[], Engine], profile: Profile) -> Callable[[I
 
 
 def find_for_cases(fresh: Callable[[], Engine], profile: Profile, cases: Iterable[Case]) -> Found:
-    """Ask a build for the features that cases need, and for the one on which all stands (ID-1)."""
-    return find_features(fresh, profile, {*needs_of_all(cases), required_feature(profile.containers)})
+    """Ask a build for the features that cases need, and for nothing else (ID-1)."""
+    return find_features(fresh, profile, needs_of_all(cases))

@@ -27,10 +27,14 @@ class Found:
     absent: Mapping[str, Status] = field(default_factory=dict)
     required: Case | None = None
 
+    def missing(self, needs: Iterable[str]) -> str:
+        """Return the first feature that is absent of these and all that they stand on; empty if none is."""
+        return next((name for name in with_needs(needs) if name in self.absent), "")
+
     def reason(self, needs: Iterable[str]) -> str:
         """Say why a case with these needs cannot be judged; empty if it can."""
-        missing = next((name for name in with_needs(needs) if name in self.absent), None)
-        return "" if missing is None else absence(feature(missing).title, self.absent[missing].name)
+        name = self.missing(needs)
+        return absence(feature(name).title, self.absent[name].name) if name else ""
 
     @property
     def lines(self) -> tuple[str, ...]:

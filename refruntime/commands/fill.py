@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 import numpy as np
 
 from refruntime import __version__, resources
+from refruntime.battery.features import FEATURES, find_features, needs_of
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.golden.folder import edited_golden_option
 from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
@@ -18,6 +20,7 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.base import EngineError, EngineMissing, Limits
 from refruntime.golden.corpus import Corpus, select_ids
+from refruntime.golden.features import write_plain_files
 from refruntime.golden.fill import (
     Computed,
     GoldenFiller,
@@ -93,7 +96,7 @@ def fill_command(
     filler = GoldenFiller(
         corpus,
         Oracle(profile, Seq32(kernels=kernels), bind=BoundModels(most=64)),
-        _second_opinion(opinion),
+        _second_opinion(opinion, profile),
         {"numpy": np.__version__, "refruntime": __version__},
     )
     if not check:
@@ -105,8 +108,15 @@ def fill_command(
             advance(1)
     changes = list(_index_differences(corpus, profile)) if check else []
     if not check and (outcomes or not corpus.path(INDEX).exists()):
-        corpus.write(INDEX, disk_json(build_index(corpus, profile)))
+        _write_index(corpus, profile)
     raise click.exceptions.Exit(_report(outcomes, changes, check, as_json))
+
+
+def _write_index(corpus: Corpus, profile: Profile) -> None:
+    """Write the plain file of every feature that a case needs, and the index, which lists them too."""
+    write_plain_files(corpus, build_index(corpus, profile), lambda name: FEATURES[name].make(profile))
+    corpus.forget()
+    corpus.write(INDEX, disk_json(build_index(corpus, profile)))
 
 
 class Outcome:
@@ -142,7 +152,7 @@ def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
     return select_ids(rules, patterns)
 
 
-def _second_opinion(path: Path | None) -> SecondOpinion:
+def _second_opinion(path: Path | None, profile: Profile) -> SecondOpinion:
     """Return the build that must agree: exit code 3 without one."""
     path = path or resources.second_opinion()
     if path is None:
@@ -154,7 +164,9 @@ def _second_opinion(path: Path | None) -> SecondOpinion:
         raise UnreadableFile(str(error)) from error
     except EngineError as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--opinion") from error
-    return SecondOpinion(f"build {hashlib.sha256(module).hexdigest()}", fresh)
+    found = cache(lambda: find_features(fresh, profile))
+    name = f"build {hashlib.sha256(module).hexdigest()}"
+    return SecondOpinion(name, fresh, lambda case: found().reason(needs_of(case)))
 
 
 def _fresh(module: bytes) -> Callable[[], Any]:
@@ -180,7 +192,11 @@ def _index_differences(corpus: Corpus, profile: Profile) -> Iterator[Problem]:
     except GoldenError as error:
         yield Problem("", "", str(error))
         return
-    yield from document_differences(stored, build_index(corpus, profile))
+    index = build_index(corpus, profile)
+    yield from document_differences(stored, index)
+    for name, entry in index["features"]["plain"].items():
+        if corpus.read_if_there(entry["file"]) != FEATURES[name].make(profile):
+            yield Problem("", "", f"{entry['file']} is not the plain file of {name}; run refruntime fill")
 
 
 def _report(outcomes: list[Outcome], index: list[Problem], check: bool, as_json: bool) -> int:

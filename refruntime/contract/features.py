@@ -43,6 +43,13 @@ STANDS_ON: Final = {"gguf/rotary/longrope": ("gguf/architecture/phi3",)}
 """What a plain file needs beyond its container, where it needs something."""
 
 
+ABSENCE: Final = "the build does not have {title}: it refuses the plain file with {status} (ID-1)"
+REFUSAL: Final = (
+    "the build has to load {title}, but refuses the plain file with {status}; what needs it is not judged (ID-1)"
+)
+"""What every host writes, whatever its language."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """One feature: `title` names it in a sentence, `needs` are the features that its plain file has besides."""
@@ -83,12 +90,10 @@ def required_feature(containers: Collection[str]) -> str:
 
 
 def absence(title: str, status: str) -> str:
-    """Say that a build does not have a feature; every host writes it so."""
-    return f"the build does not have {title}: it refuses the plain file with {status} (ID-1)"
+    """Say that a build does not have a feature."""
+    return ABSENCE.format(title=title, status=status)
 
 
 def refusal(title: str, status: str) -> str:
-    """Say that a build does not have the feature on which all stands; every host writes it so."""
-    return (
-        f"the build has to load {title}, but refuses the plain file with {status}; what needs it is not judged (ID-1)"
-    )
+    """Say that a build does not have the feature on which all stands."""
+    return REFUSAL.format(title=title, status=status)

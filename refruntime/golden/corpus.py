@@ -43,6 +43,10 @@ class Corpus:
             self._artifacts[name] = self.read(name)
         return self._artifacts[name]
 
+    def forget(self) -> None:
+        """Forget the artifacts that were read, because files below `models/` were written."""
+        self._artifacts.clear()
+
     def path(self, name: str) -> Path:
         """Return where a file lies, by its path below the root."""
         return self.root / name

@@ -21,7 +21,6 @@ from refruntime.differential.compare import compare_observations
 from refruntime.differential.decisions import Decision, measure_decisions
 from refruntime.differential.follow import FollowingRuntime, Sample
 from refruntime.differential.run import Oracle, observe
-from refruntime.differential.verdict import Verdict, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.golden.case import GoldenCase
 from refruntime.golden.corpus import Corpus
@@ -53,10 +52,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """A build that shares no code with the oracle: its name for the provenance, and what makes fresh instances."""
+    """A build that shares no code with the oracle: its name for the provenance, and what makes fresh instances.
+
+    `missing` says what it does not have of what a case needs, empty if it has all (ID-1).
+    """
 
     name: str
     fresh: Callable[[], Engine]
+    missing: Callable[[Case], str] = lambda _: ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,10 @@ class GoldenFiller:
             objections = check(case, observations, self.opinion.fresh, self.oracle.profile)
             found = [Problem(_place(item.step, observations), item.field, item.text) for item in objections]
             return found, f"{golden.opinion}, {self.opinion.name}"
+        missing = self.opinion.missing(case)
+        if missing:
+            text = f"{missing}; name an independent check in `opinion`: {', '.join(OPINIONS)}"
+            return [Problem("", "second opinion", text)], self.opinion.name
         try:
             theirs = observe(case, self.opinion.fresh(), self.oracle.profile)
         except EngineError as error:
@@ -173,10 +180,6 @@ class GoldenFiller:
             lost = ", ".join(sorted(comparison.lost))
             return [Problem("", "second opinion", f"it does not show {lost}")], self.opinion.name
         place = _place(comparison.first.index, observations)
-        verdict, reason = judge(observations, theirs, comparison)
-        if verdict is Verdict.UNSUPPORTED:
-            text = f"{reason}; name an independent check in `opinion`: {', '.join(OPINIONS)}"
-            return [Problem(place, "second opinion", text)], self.opinion.name
         return [
             Problem(place, item.field, f"oracle {_shown(item.reference)}, second opinion {_shown(item.build)}")
             for item in comparison.differences

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from refruntime.cases.needs import needs_of
 from refruntime.contract.exports import EXPORTS, Export
 from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile, ProfileError
 from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
 from refruntime.golden.corpus import Corpus
+from refruntime.golden.features import feature_table, parse_feature_table
 from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document
 from refruntime.golden.values import ARRAY_TYPES, FORMAT_VERSION, bytes_hash, json_hash, json_integer
 
@@ -21,6 +23,7 @@ KEYS: Final = (
     "statuses",
     "exports",
     "diagnostics",
+    "features",
     "cases",
     "models",
     "rules",
@@ -80,6 +83,7 @@ def case_entry(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
         return None
     arrays = {name: corpus.read_if_there(f"cases/{identifier}/{name}") for name in ARRAY_TYPES}
     return {
+        "features": list(needs_of(golden.case(corpus.artifact))),
         "case": golden.hash,
         "expect": json_hash(parse_document(expect, f"cases/{identifier}/expect.json")),
         "arrays": {name: bytes_hash(data) for name, data in arrays.items() if data is not None},
@@ -90,7 +94,7 @@ def case_entry(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
 def _entry_or_none(corpus: Corpus, identifier: str) -> dict[str, Any] | None:
     try:
         return case_entry(corpus, identifier)
-    except GoldenError:  # whoever reads the case is told
+    except (GoldenError, OSError):  # whoever reads the case is told
         return None
 
 
@@ -112,7 +116,9 @@ def build_index(corpus: Corpus, profile: Profile) -> dict[str, Any]:
     """Return the index of a corpus as its files are now; cases that are broken or not filled yet are left out."""
     entries = {identifier: _entry_or_none(corpus, identifier) for identifier in corpus.ids()}
     cases = {identifier: entry for identifier, entry in entries.items() if entry is not None}
-    return with_root({**contract_tables(profile), "cases": cases, "models": model_entries(corpus)})
+    needed = {name for entry in cases.values() for name in entry["features"]}
+    tables = {**contract_tables(profile), "features": feature_table(needed, profile)}
+    return with_root({**tables, "cases": cases, "models": model_entries(corpus)})
 
 
 def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
@@ -135,10 +141,13 @@ def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
         export["result"].one_of(("status", "pointer", "value", "none"))
     for node in (*fields["diagnostics"].members().values(), *fields["rules"].members().values(), fields["root"]):
         node.string()
+    parse_feature_table(fields["features"])
     for node in fields["cases"].members().values():
-        entry = node.object(("case", "expect", "arrays", "rules"))
+        entry = node.object(("case", "expect", "arrays", "features", "rules"))
         for text in (entry["case"], entry["expect"], *entry["arrays"].members().values(), *entry["rules"].items()):
             text.string()
+        for name in entry["features"].items():
+            name.one_of(tuple(fields["features"].value["plain"]))
     for node in fields["models"].members().values():
         model = node.object(("bytes", "sha256"))
         model["bytes"].count()

@@ -9,6 +9,7 @@ from typing import Any, Final
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Generate, Step, describe
 from refruntime.differential.compare import Difference
+from refruntime.differential.report.json_document import absent
 from refruntime.differential.report.text import visible
 from refruntime.differential.suite import Family, SuiteResult
 from refruntime.engines.base import InterfaceProblem
@@ -50,16 +51,13 @@ class SampleLines:
         return dict(self.sample)
 
 
-def suite_with_samples(run: GoldenRun, skipped: int = 0) -> SuiteResult:
-    """Return the results in the form of the reports for people, the sampler trace with every differing token.
-
-    `skipped` cases did not run.
-    """
+def suite_with_samples(run: GoldenRun) -> SuiteResult:
+    """Return the results in the form of the reports for people, the sampler trace with every differing token."""
     results = [
         golden.result if golden.sample is None else replace(golden.result, explanation=SampleLines(golden.sample))
         for golden in run.results
     ]
-    return SuiteResult(tuple(results), run.offered, skipped)
+    return SuiteResult(tuple(results), run.offered, run.skipped, run.found)
 
 
 def golden_document(
@@ -70,7 +68,7 @@ def golden_document(
     index = run.index
     return {
         "version": REPORT_VERSION,
-        "build": {"name": build, "sha256": sha256, "offered": sorted(run.offered)},
+        "build": {"name": build, "sha256": sha256, "offered": sorted(run.offered), "absent": absent(suite)},
         "golden": {
             "format": index["format"],
             "contract": index["contract"],

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
+from refruntime.cases.features import Found
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, compare_observations, float32_bits, offered_fields
 from refruntime.differential.run import PairRun, observe
-from refruntime.differential.suite import MOST_LIMITS, CaseResult
+from refruntime.differential.suite import MOST_LIMITS, NOTHING_ABSENT, CaseResult
 from refruntime.differential.verdict import FINE, Verdict, is_failure, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.golden.case import parse_case
@@ -32,6 +33,7 @@ from refruntime.golden.expect import (
     known_as_zero_or_not,
     parse_expectation,
 )
+from refruntime.golden.features import find_for_goldens
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.values import bytes_hash
@@ -63,11 +65,16 @@ class GoldenResult:
 
 @dataclass(frozen=True)
 class GoldenRun:
-    """All judged cases of a run, in order; `offered` are the diagnostics fields of the build."""
+    """All judged cases of a run, in order; `offered` are the diagnostics fields of the build.
+
+    `found` is what the build was asked for and does not have; `skipped` cases did not run.
+    """
 
     index: Mapping[str, Any]
     offered: frozenset[str]
     results: tuple[GoldenResult, ...]
+    found: Found = NOTHING_ABSENT
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,24 +120,51 @@ class Consumer:
         """Return the ids that any pattern means (an id, a family, a rule, a shell pattern), all without patterns."""
         return select_ids({key: tuple(entry["rules"]) for key, entry in self.index["cases"].items()}, tuple(patterns))
 
-    def run(self, ids: Sequence[str], after_case: Callable[[GoldenResult], object] | None = None) -> GoldenRun:
-        """Judge cases in order; after five that a limit stopped the others are POISONED."""
-        results: list[GoldenResult] = []
+    def find(self, ids: Sequence[str]) -> Found:
+        """Ask the build for the features that cases need (ID-1). GoldenError, OSError."""
+        return find_for_goldens(self.corpus, self.index, ids, self.fresh)
+
+    def run(
+        self,
+        ids: Sequence[str],
+        after_case: Callable[[GoldenResult], object] | None = None,
+        *,
+        fail_fast: bool = False,
+    ) -> GoldenRun:
+        """Judge cases in order; after five that a limit stopped the others are POISONED. GoldenError, OSError.
+
+        With `fail_fast` none runs after the first that is not fine. Where the build refuses the plain file on which all
+        stands, the case that shows it comes first.
+        """
+        found = self.find(ids)
+        results = [] if found.required is None else [_refused(found, found.required)]
+        wanted = [] if results and fail_fast else ids
+        if results and after_case is not None:
+            after_case(results[0])
+        skipped = len(ids) + len(results)
         limits = 0
-        for identifier in ids:
+        for identifier in wanted:
             if limits == MOST_LIMITS:
                 reason = f"not run: a limit stopped the build {limits} times before"
                 golden = GoldenResult(CaseResult(self._nameless(identifier), Verdict.POISONED, reason))
             else:
-                golden = self.judge(identifier)
+                golden = self.judge(identifier, found)
                 limits += golden.verdict is Verdict.POISONED
             results.append(golden)
             if after_case is not None:
                 after_case(golden)
-        return GoldenRun(self.index, self.offered, tuple(results))
+            if fail_fast and golden.verdict not in FINE:
+                break
+        return GoldenRun(self.index, self.offered, tuple(results), found, skipped - len(results))
 
-    def judge(self, identifier: str) -> GoldenResult:
-        """Run one case on a fresh instance; a bug of this tool is a verdict, not an exception. OSError."""
+    def judge(self, identifier: str, found: Found = NOTHING_ABSENT) -> GoldenResult:
+        """Run one case on a fresh instance; a bug of this tool is a verdict, not an exception. OSError.
+
+        A case that needs what is absent in `found` is not run.
+        """
+        missing = found.reason(self.index["cases"][identifier]["features"])
+        if missing:
+            return GoldenResult(CaseResult(self._nameless(identifier), Verdict.UNSUPPORTED, missing))
         began = time.perf_counter()
         try:
             golden = self._judge(identifier)
@@ -186,6 +220,14 @@ class Consumer:
     def _nameless(self, identifier: str) -> Case:
         """Return the case as far as the index knows it."""
         return Case(identifier, (), {}, tuple(self.index["cases"][identifier]["rules"]))
+
+
+def _refused(found: Found, case: Case) -> GoldenResult:
+    """Return the result that shows how the build refuses what it has to have (ID-1)."""
+    (step,), (name,) = case.steps, case.models
+    mine, theirs = Observation(step, "status", int(Status.Ok)), Observation(step, "status", int(found.absent[name]))
+    run = PairRun(case, [mine], [theirs], compare_observations([mine], [theirs]))
+    return GoldenResult(CaseResult(case, Verdict.ONLY_WASM_FAILED, found.refusal, run))
 
 
 def _check_hash(file: str, path: str, expected: str, found: str) -> None:

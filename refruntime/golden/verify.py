@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from refruntime.atomic import PARTIAL
+from refruntime.cases.needs import needs_of
 from refruntime.contract.rules import load_rules
 from refruntime.golden.case import IDENTIFIER, GoldenCase
 from refruntime.golden.corpus import CASE_FILES, Corpus
 from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expectation
+from refruntime.golden.features import feature_table
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
 from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document, shown
 from refruntime.golden.samples import check_samples
@@ -89,7 +91,7 @@ def verify(corpus: Corpus, *, partial: bool = False) -> Verification:
         result.note(error)
         return result
     _check_tables(index, result)
-    used = _check_cases(corpus, index, result)
+    used = _check_cases(corpus, index, result) | _check_features(index, result)
     _check_models(corpus, index, used, result)
     _check_files(corpus, index, result)
     if not partial:
@@ -114,6 +116,18 @@ def _check_tables(index: Mapping[str, Any], result: Verification) -> None:
         for name in sorted(expected.keys() | stored.keys()):
             place = f"{INDEX}: $.{key}.{name}"
             result.same(place, f"the package's {key} of {name}:", expected.get(name), stored.get(name))
+
+
+def _check_features(index: Mapping[str, Any], result: Verification) -> set[str]:
+    """Hold the table of features against what the cases need; return the plain files (ID-1)."""
+    needed = {name for entry in index["cases"].values() for name in entry["features"]}
+    try:
+        expected = feature_table(needed, profile_of(index))
+    except (GoldenError, ValueError) as error:
+        result.add(f"{INDEX}: $.features", "features that the contract names", str(error))
+        return set()
+    result.same(f"{INDEX}: $.features", "the features that the cases need:", expected, index["features"])
+    return {entry["file"] for entry in expected["plain"].values()}
 
 
 # Cases ---------------------------------------------------------------------------------------------------------------
@@ -168,7 +182,10 @@ def _check_case(
     fingerprint = index["profile"]["fingerprint"]
     result.same(f"{folder}expect.json: $.profile", "the profile of the index", fingerprint, expectation.profile)
     _check_arrays(corpus, golden, entry, expectation, result)
-    inputs = inputs_hash(golden, golden.case(corpus.artifact))
+    case = golden.case(corpus.artifact)
+    if entry:
+        result.same(f"{place}.features", "what its models need:", list(needs_of(case)), entry["features"])
+    inputs = inputs_hash(golden, case)
     result.same(f"{folder}expect.json: $.inputs", "the hash of case and models", inputs, expectation.inputs)
     result.cases += 1
     result.steps += len(expectation.steps)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from refruntime.battery.features import Found, find_features
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.differential.report.text import About, case_lines
 from refruntime.differential.run import Oracle
@@ -25,7 +26,7 @@ from refruntime.pytest_plugin.settings import PREFIX, VERIFY, Settings
 if TYPE_CHECKING:
     from refruntime.engines.wasm import WasmModule
 
-PROPERTIES: Final = ("refruntime_verdict", "refruntime_steps", "refruntime_fields", "refruntime_lost")
+PROPERTIES: Final = tuple(f"refruntime_{name}" for name in ("verdict", "steps", "fields", "lost", "absent"))
 
 
 class GoldenFailure(Exception):
@@ -48,6 +49,8 @@ class GoldenPlugin:
         self.limits = 0
         self.counts: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.absent: Counter[str] = Counter()
+        self.refused = False
 
     # Hooks -------------------------------------------------------------------------------------------------------
 
@@ -88,6 +91,7 @@ class GoldenPlugin:
             self.counts.update(cases=1, steps=int(str(values[PROPERTIES[1]])), fields=int(str(values[PROPERTIES[2]])))
             self.counts[f"verdict {values[PROPERTIES[0]]}"] += 1
             self.lost.update(str(values[PROPERTIES[3]]).split())
+            self.absent.update(str(values[PROPERTIES[4]]).split())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say how much was compared."""
@@ -100,6 +104,12 @@ class GoldenPlugin:
         if self.lost:
             names = ", ".join(f"{name} (in {count} cases)" for name, count in sorted(self.lost.items()))
             terminalreporter.write_line(f"not compared, because the build does not show it: {names}")
+        if self.absent:
+            names = ", ".join(
+                f"{name} ({status}, {count} cases)"
+                for (name, _, status), count in sorted((key.partition("="), n) for key, n in self.absent.items())
+            )
+            terminalreporter.write_line(f"absent, because the build refuses a plain file of it: {names}")
 
     # What items need -----------------------------------------------------------------------------------------------
 
@@ -140,13 +150,33 @@ class GoldenPlugin:
             raise BuildFailure(f"POISONED {identifier}: not run, because a limit stopped the build {self.limits} times")
         try:
             if self.settings.live:
-                golden = GoldenResult(self.suite.judge(consumer.open(identifier).case, self._offered))
+                golden = GoldenResult(self.suite.judge(consumer.open(identifier).case, self._offered, self.found))
             else:
-                golden = consumer.judge(identifier)
+                golden = consumer.judge(identifier, self.found)
         except (GoldenError, OSError) as error:
             raise GoldenFailure(f"STALE {identifier}: {error}") from error
+        if self.found.refusal and golden.verdict is Verdict.UNSUPPORTED and not self.refused:
+            self.refused = True  # one failure tells it, the other goldens are skipped
+            raise GoldenFailure(f"ONLY_WASM_FAILED {identifier}: {self.found.refusal}")
         self.limits += golden.verdict is Verdict.POISONED
         return golden
+
+    @cached_property
+    def found(self) -> Found:
+        """Return what the build was asked for and does not have: GoldenFailure where it lacks what all stands on."""
+        settings, consumer = self.settings, self.settings.consumer
+        if not settings.live:
+            return consumer.find(settings.ids)
+        cases = consumer.index["cases"]
+        needed = {name for identifier in settings.ids for name in cases[identifier]["features"]}
+        return find_features(self._fresh, settings.profile, needed)
+
+    def absent_for(self, golden: GoldenResult) -> str:
+        """Return `NAME=STATUS` of the feature for want of which a golden was not judged; empty if it was."""
+        if golden.verdict is not Verdict.UNSUPPORTED:
+            return ""
+        name = self.found.missing(self.settings.consumer.index["cases"][golden.id]["features"])
+        return f"{name}={self.found.absent[name].name}" if name else ""
 
     @cached_property
     def _offered(self) -> frozenset[str]:
@@ -203,7 +233,7 @@ class GoldenItem(_Item):
         golden = self.plugin.judge(self.name)
         comparison = golden.result.comparison
         fields, lost = sum(comparison.compared.values()), " ".join(sorted(comparison.lost))
-        values = (golden.verdict, comparison.steps, fields, lost)
+        values = (golden.verdict, comparison.steps, fields, lost, self.plugin.absent_for(golden))
         self.user_properties += [(name, str(value)) for name, value in zip(PROPERTIES, values, strict=True)]
         if golden.verdict is Verdict.UNSUPPORTED:
             pytest.skip(golden.result.reason)

@@ -132,11 +132,16 @@ def write_goldens(
     artifacts: Mapping[tuple[str, str], bytes] | None = None,
     samples: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     arrays: Mapping[str, Mapping[str, bytes]] | None = None,
+    plain: Mapping[str, bytes] | None = None,
+    needs: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write cases (id -> case.json and the steps of expect.json) with model files into an empty folder; return it.
 
-    `artifacts` are the bytes of (case, model) where the case changes the file.
+    `artifacts` are the bytes of (case, model) where the case changes the file. `plain` are features with their plain
+    files, each standing on the one before the first slash; `needs` says which of them a case needs.
     """
+    plain_files = {name: f"models/plain-{name.replace('/', '-')}" for name in plain or {}}
+    files = {**(files or {}), **{plain_files[name]: data for name, data in (plain or {}).items()}}
     entries = {}
     for identifier, (session, answers) in cases.items():
         place = folder / "cases" / identifier
@@ -162,6 +167,7 @@ def write_goldens(
             "case": hash_of(session),
             "expect": hash_of(expect),
             "arrays": {name: sha256(data) for name, data in (arrays or {}).get(identifier, {}).items()},
+            "features": list((needs or {}).get(identifier, [])),
             "rules": session["rules"],
         }
     for path, data in (files or {}).items():
@@ -174,6 +180,16 @@ def write_goldens(
         "statuses": {name: number for number, name in enumerate(STATUSES)},
         "exports": EXPORTS,
         "diagnostics": {name: name for name in FRESH},
+        "features": {
+            "absence": "without {title}: {status}",
+            "refusal": "refused {title}: {status}",
+            "refusals": ["InvalidModelMagic", "InvalidHeader", "UnsupportedDType"],
+            "required": "slm1",
+            "plain": {
+                name: {"file": path, "needs": [name.split("/")[0]] if "/" in name else [], "title": f"<{name}>"}
+                for name, path in plain_files.items()
+            },
+        },
         "cases": entries,
         "models": {path: {"bytes": len(data), "sha256": sha256(data)} for path, data in (files or {}).items()},
         "rules": {},

@@ -47,21 +47,58 @@ def test_verdicts(
 
 
 @pytest.mark.parametrize(
-    ("expected", "code", "data", "verdict"),
-    [
-        ("Ok", 4, GGUF, "UNSUPPORTED"),
-        ("InvalidHeader", 4, GGUF, "UNSUPPORTED"),
-        ("Ok", 10, GGUF, "UNSUPPORTED"),
-        ("InvalidHeader", 10, GGUF, "MISMATCH"),
-        ("Ok", 4, b"SLM1", "ONLY_WASM_FAILED"),
-        ("Ok", 6, GGUF, "ONLY_WASM_FAILED"),
-    ],
+    ("code", "status_name"), [(4, "InvalidModelMagic"), (6, "InvalidHeader"), (10, "UnsupportedDType")]
 )
-def test_builds_without_gguf(tmp_path: Path, expected: str, code: int, data: bytes, verdict: str) -> None:
-    """GG-1, GG-3: a build may refuse GGUF, by its magic or by a tensor type; SLM1 it may not."""
+def test_a_feature_that_is_refused_is_absent(tmp_path: Path, code: int, status_name: str) -> None:
+    """ID-1: where the plain file is refused with 4, 6 or 10 the cases that need it are not run; the report says so."""
     session = case(LOAD, models={"file": {"file": "models/m"}})
     build = answering(load_model=f"(i32.const {code})")
-    assert only(tmp_path, build, session, [status(expected)], files={"models/m": data})["verdict"] == verdict
+    cases = {"abi/init": (case(INIT), [OK]), "abi/load": (session, [OK])}
+    done = consume(
+        tmp_path, build, cases, files={"models/m": GGUF}, plain={"gguf": b"GGUF"}, needs={"abi/load": ["gguf"]}
+    )
+    assert done.verdicts == {"abi/init": "MATCH", "abi/load": "UNSUPPORTED"}
+    assert done.report["build"]["absent"] == {"gguf": status_name}
+    assert done.report["cases"][1]["reason"] == f"without <gguf>: {status_name}"
+    assert (done.report["cases"][1]["steps"], done.code) == (0, 0)
+
+
+@pytest.mark.parametrize("answer", ["(i32.const 0)", "(i32.const 5)", "(i32.const 7)", "(i32.const 9)", TRAP])
+def test_any_other_answer_is_held_to_the_contract(tmp_path: Path, answer: str) -> None:
+    """ID-1: a build that answers a plain file otherwise has the feature, and its cases are run."""
+    session = case(LOAD, models={"file": {"file": "models/m"}})
+    files, plain = {"models/m": GGUF}, {"gguf": b"GGUF"}
+    entry = only(
+        tmp_path, answering(load_model=answer), session, [OK], files=files, plain=plain, needs={"abi/case": ["gguf"]}
+    )
+    assert entry["verdict"] == ("MATCH" if answer == "(i32.const 0)" else "ONLY_WASM_FAILED")
+
+
+def test_only_what_cases_need_is_asked(tmp_path: Path) -> None:
+    """ID-1: what stands on an absent feature is not asked, nor what no chosen case needs."""
+    session = case(LOAD, models={"file": {"file": "models/m"}})
+    build = answering(load_model="(i32.const 10)")
+    plain = {"gguf": b"GGUF", "gguf/storage/q4_k": b"GGUFq", "slm1": b"SLM1"}
+    cases = {"abi/init": (case(INIT), [OK]), "abi/load": (session, [OK])}
+    needs = {"abi/load": ["gguf", "gguf/storage/q4_k"]}
+    done = consume(tmp_path, build, cases, files={"models/m": GGUF}, plain=plain, needs=needs)
+    assert done.report["build"]["absent"] == {"gguf": "UnsupportedDType"}
+    assert done.code == 0
+
+
+def test_a_build_without_slm1_is_wrong(tmp_path: Path) -> None:
+    """ID-1: where the plain SLM1 file is refused one case shows it, and the run is not fine."""
+    session = case(LOAD, models={"file": {"file": "models/m"}})
+    build = answering(load_model="(i32.const 6)")
+    cases = {"abi/init": (case(INIT), [OK]), "abi/load": (session, [OK])}
+    done = consume(
+        tmp_path, build, cases, files={"models/m": b"SLM1"}, plain={"slm1": b"SLM1"}, needs={"abi/load": ["slm1"]}
+    )
+    first = done.report["cases"][0]
+    assert done.verdicts == {"features/slm1": "ONLY_WASM_FAILED", "abi/init": "MATCH", "abi/load": "UNSUPPORTED"}
+    assert first["reason"] == "refused <slm1>: InvalidHeader"
+    assert first["first_difference"]["fields"] == [{"field": "status", "expected": "Ok", "found": "InvalidHeader"}]
+    assert done.code == 1
 
 
 def test_first_difference_ends_the_comparison(tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from refruntime.battery.features import FEATURES
 from refruntime.cases.steps import Case
+from refruntime.contract.profile import Profile
 from refruntime.contract.rules import load_rules
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine, Limits
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
+from refruntime.golden.features import plain_path
 from refruntime.golden.suite import Consumer
 from refruntime.golden.verify import unpinned_rules, verify
 
@@ -90,9 +93,14 @@ def test_the_recipe_makes_the_models() -> None:
     """Every model but the trained ones is byte for byte what tools/make_golden_models.py makes."""
     recipes = runpy.run_path(str(PROJECT / "tools" / "make_golden_models.py"))["MODELS"]
     files = {path.name for path in (GOLDEN / "models").iterdir() if path.suffix in (".slm1", ".gguf")}
-    assert files - recipes.keys() == {name for name in files if name.startswith("stories")}
+    plain = {name for name in files if name.startswith("plain-")}
+    assert files - recipes.keys() - plain == {name for name in files if name.startswith("stories")}
     for name, recipe in recipes.items():
         assert (GOLDEN / "models" / name).read_bytes() == recipe(), name
+    for name in json.loads((GOLDEN / "INDEX.json").read_text())["features"]["plain"]:
+        assert (GOLDEN / plain_path(name)).read_bytes() == FEATURES[name].make(Profile()), name
+        plain.remove(plain_path(name).removeprefix("models/"))
+    assert not plain
 
 
 def test_the_second_build_passes_every_case(corpus: Corpus) -> None:

@@ -121,10 +121,10 @@ def test_names_that_say_nothing_are_refused() -> None:
 
 
 def test_a_battery_is_asked_for_what_it_needs_alone() -> None:
-    """ID-1: nothing is asked that no case needs, except what all stands on."""
+    """ID-1: nothing is asked that no case needs."""
     cases = default_battery(PROFILE, patterns=["sampler"])
     assert find_for_cases(ReferenceEngine, PROFILE, cases).asked == ("slm1",)
-    assert find_for_cases(ReferenceEngine, PROFILE, ()).asked == ("slm1",)
+    assert find_for_cases(ReferenceEngine, PROFILE, ()).asked == ()
 
 
 def test_the_asked_instance_is_fresh() -> None:

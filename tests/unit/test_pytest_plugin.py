@@ -147,15 +147,30 @@ def test_clean_build(run: Run, goldens: Path) -> None:
 
 
 def test_what_a_build_does_not_have(run: Run, tmp_path: Path) -> None:
-    """GG-1, DG-3: a build without GGUF skips it with the reason; diagnostics that it does not show are named."""
+    """GG-1, ID-1: a build without GGUF skips what needs it with the reason; the summary names what is absent."""
     build = tmp_path / "build.wasm"
     build.write_bytes(build_module(load_model="(i32.const 4)"))
     result = run(build, "golden/gguf", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(
-        ["1 cases*1 UNSUPPORTED", "not compared, because the build does not show it: *kv_length*"]
+        [
+            "1 cases, 0 steps*1 UNSUPPORTED",
+            "absent, because the build refuses a plain file of it: gguf (InvalidModelMagic, 1 cases)",
+        ]
     )
-    result.stdout.fnmatch_lines(["SKIPPED*the build does not accept GGUF (GG-1)"])
+    result.stdout.fnmatch_lines(["SKIPPED*the build does not have GGUF files*InvalidModelMagic (ID-1)"])
+
+
+def test_a_build_without_slm1_fails_once(run: Run, tmp_path: Path) -> None:
+    """ID-1: where the plain SLM1 file is refused one golden fails with that message, the others that need it skip."""
+    build = tmp_path / "build.wasm"
+    build.write_bytes(build_module(load_model="(i32.const 6)"))
+    result = run(build, "golden/load", "golden/sampling", "-rs")
+    assert result.ret == 1
+    text = result.stdout.str()
+    assert text.count("the build has to load SLM1 files (f32 weights, byte tokenizer), but refuses the plain file") == 1
+    assert result.parseoutcomes()["failed"] == 1
+    assert result.parseoutcomes()["skipped"] >= 1
 
 
 def test_build_with_a_bug(run: Run, pytester: pytest.Pytester) -> None:

@@ -39,9 +39,6 @@ from refruntime.tokenizers.spelling import to_alphabet
 
 HIDDEN: Final = 8
 FFN: Final = 16
-BLOCK: Final = 256
-"""A multiple of the block of every type: with this feed-forward size one matrix can be stored in it."""
-
 NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
     "gemma2": {"attention.sliding_window": value(U32, 8)},
     "gemma3": {"attention.sliding_window": value(U32, 8)},
@@ -106,8 +103,13 @@ def with_tensors(file: GgufFile, architecture: Architecture) -> GgufFile:
 def stored_gguf(type_name: str) -> GgufFile:
     """Return a plain llama with one matrix in a storage type; its blocks are zeros, which are numbers in every type."""
     stored = next(item for item in GGML_TYPES.values() if item.name == type_name)
-    file = plain_gguf(llama__feed_forward_length=value(U32, BLOCK))
-    bytes_of_matrix = HIDDEN * BLOCK // stored.block_size * stored.type_size
+    ffn = max(FFN, stored.block_size)  # a row of this matrix is as long; the rest is as small as heads of 2 allow
+    file = plain_gguf(
+        llama__embedding_length=value(U32, 4),
+        llama__rope__dimension_count=value(U32, 2),
+        llama__feed_forward_length=value(U32, ffn),
+    )
+    bytes_of_matrix = 4 * ffn // stored.block_size * stored.type_size
     return file.with_tensor("blk.0.ffn_down.weight", type=stored.number, payload=bytes(bytes_of_matrix))
 
 

@@ -7,10 +7,9 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -19,12 +18,12 @@ from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.shared import progress, write_json
 from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.report.text import About, github_annotations, text_report
-from refruntime.differential.verdict import EXIT_MISMATCH, FINE
+from refruntime.differential.verdict import EXIT_MISMATCH
 from refruntime.engines.base import EngineError, InterfaceMismatch, Limits
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.report import golden_document, suite_with_samples
-from refruntime.golden.suite import Consumer, GoldenResult, GoldenRun
+from refruntime.golden.suite import Consumer, GoldenRun
 
 EXIT_USAGE = 2
 
@@ -82,40 +81,32 @@ def diff_goldens(options: GoldenOptions) -> None:
     except EngineError as error:
         click.echo(f"refruntime diff: {error}", err=True)
         raise click.exceptions.Exit(EXIT_USAGE) from error
-    run, skipped = _run(consumer, ids, options.fail_fast)
-    _report(options, run, skipped, sha256, str(engines["module"].info["wasmtime"]))
+    run = _run(consumer, ids, options.fail_fast)
+    _report(options, run, sha256, str(engines["module"].info["wasmtime"]))
 
 
 def _open(folder: Path, fresh: Any) -> Consumer:
     try:
         return Consumer(Corpus(folder), fresh)
     except GoldenError as error:
-        click.echo(f"refruntime diff: {error}", err=True)
-        raise click.exceptions.Exit(EXIT_MISMATCH) from error
+        _refuse(error)
 
 
-def _run(consumer: Consumer, ids: Sequence[str], fail_fast: bool) -> tuple[GoldenRun, int]:
-    """Return the run and how many cases were left out after the first that is not fine."""
-
-    class Stop(Exception):
-        pass
-
-    results: list[GoldenResult] = []
+def _run(consumer: Consumer, ids: Sequence[str], fail_fast: bool) -> GoldenRun:
     with progress("comparing with the goldens", len(ids)) as advance:
-
-        def after_case(golden: GoldenResult) -> None:
-            results.append(golden)
-            advance(1)
-            if fail_fast and golden.verdict not in FINE:
-                raise Stop
-
-        with suppress(Stop):
-            consumer.run(ids, after_case)
-    return GoldenRun(consumer.index, consumer.offered, tuple(results)), len(ids) - len(results)
+        try:
+            return consumer.run(ids, lambda _: advance(1), fail_fast=fail_fast)
+        except GoldenError as error:
+            _refuse(error)
 
 
-def _report(options: GoldenOptions, run: GoldenRun, skipped: int, sha256: str, wasmtime: str) -> None:
-    suite = suite_with_samples(run, skipped)
+def _refuse(error: GoldenError) -> NoReturn:
+    click.echo(f"refruntime diff: {error}", err=True)
+    raise click.exceptions.Exit(EXIT_MISMATCH) from error
+
+
+def _report(options: GoldenOptions, run: GoldenRun, sha256: str, wasmtime: str) -> None:
+    suite = suite_with_samples(run)
     about = _about(options, run, sha256, wasmtime)
     if options.junit is not None:
         write_file(options.junit, junit_xml(suite, about))
