@@ -109,9 +109,8 @@ def _problem(bug: Mapping[str, Any], first: Difference | None) -> str | None:
     """Say what is not as the row says; None if all is."""
     if first is None:
         return "nothing is wrong"
-    if first.tensor != bug["tensor"] or first.position != (
-        bug["position"] if bug["position"] is not None else first.position
-    ):
+    place = first.position if bug["position"] is None else bug["position"]
+    if first.tensor not in (bug["tensor"], *bug.get("accepted", ())) or first.position != place:
         return f"first wrong is {first.tensor} at position {first.position}"
     wrong = first.expected.view(np.uint32) != first.found.view(np.uint32)
     holds = PATTERNS.get(bug["pattern"])
