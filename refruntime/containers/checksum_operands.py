@@ -33,6 +33,8 @@ _TERMS: Final[dict[str, Callable[[Words, Words], Words]]] = dict(
             lambda byte, index: byte + index,
             lambda byte, index: index + u64(1),
             lambda byte, index: index & u64(255),
+            lambda byte, index: index * u64(0x100000001B3),
+            lambda byte, index: index * u64(0x9E3779B97F4A7C15),
             lambda byte, index: byte ^ (index + u64(1)),
             lambda byte, index: byte + (index & u64(255)),
             lambda byte, index: index << u64(8) | byte,

@@ -29,6 +29,8 @@ TERMS: Final = (
     "byte + index",
     "index + 1",
     "index & 255",
+    "index * 0x100000001b3",
+    "index * 0x9e3779b97f4a7c15",
     "byte ^ (index + 1)",
     "byte + (index & 255)",
     "index << 8 | byte",

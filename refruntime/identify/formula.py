@@ -1,6 +1,6 @@
 """Find the checksum formula of a build from sums of chosen files, so that files are sealed without it (SL-5, ID-2).
 
-    fitted = fit_formula(lambda file: sealer.seal(file).checksum)
+    fitted = formula_of(sealer)        # or fit_formula(ask) with any function from a file to its sum
     fitted.profile(Profile())          # the profile with SL-5.order, SL-5.start and SL-5.rotation of the build
 
 Files that differ in the last byte but one alone show the step: undone, all must lead to one state (`formula_family`). A
@@ -34,7 +34,7 @@ from refruntime.identify.formula_family import (
     state_before,
     structures,
 )
-from refruntime.identify.seal import HEADER_BYTES, probes
+from refruntime.identify.seal import HEADER_BYTES, Sealer, probes
 
 Ask = Callable[[bytes], int | None]
 """Return the build's sum of a file; None when the build refuses the file before it compares."""
@@ -74,6 +74,15 @@ class Fitted:
             "checksum_rotation": rotation,
         }
         return replace(base, checksum="verified", **changes)
+
+
+def formula_of(sealer: Sealer, random_files: int = RANDOM_FILES) -> Fitted:
+    """Find the formula of a build that can be asked: NoFormula, also for a build that shows no whole sums."""
+    kind = sealer.comparison.kind
+    if kind != "whole":
+        known = "nothing of a sum" if kind == "not verified" else f"the bits {sealer.comparison.mask:#018x} of a sum"
+        raise NoFormula(f"the build compares {known}, so no formula can be worked out", sealer.comparison.evidence)
+    return fit_formula(lambda file: sealer.seal(file).checksum, random_files)
 
 
 def fit_formula(ask: Ask, random_files: int = RANDOM_FILES, seed: int = 1) -> Fitted:

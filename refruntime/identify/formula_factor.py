@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from refruntime.containers.checksum import counted_bytes, operand_values
+from refruntime.containers.checksum_operands import counted_bytes, operand_values
 from refruntime.contract.checksum_order import Mix, Multiply, Operation, Rotate
 from refruntime.identify.formula_family import (
     Ending,
@@ -92,7 +92,7 @@ class _Behind:
         if (rest, file) not in self._known:
             state = self._ending.sums[file]
             for operation in reversed(rest):
-                state = _undone(operation, state, operand_values(operation, *self._octets[file])[0])
+                state = _undone(operation, state, int(operand_values(operation, *self._octets[file])[0]))
             self._known[rest, file] = state
         return self._known[rest, file]
 

@@ -18,7 +18,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.containers.checksum import counted_bytes, operand_values
+from refruntime.containers.checksum_operands import counted_bytes, operand_values
 from refruntime.contract.checksum_order import FNV_PRIME, Mix, Multiply, Operation, Rotate, RotateBy
 
 Step = tuple[Operation, ...]
@@ -46,7 +46,11 @@ _ALONE: Final = (
     *("byte + index", "byte ^ index", "byte ^ (index + 1)", "byte + (index & 255)"),
     *("index << 8 | byte", "byte << 8 * (index % 8)", "byte * (index + 1)", "byte"),
 )
-_INDICES: Final = ("index", "index + 1", "index & 255")
+_PAIRS: Final = (
+    *(("byte", "index"), ("byte", "index + 1"), ("byte", "index & 255")),
+    *(("byte", "index * 0x100000001b3"), ("byte", "index * 0x9e3779b97f4a7c15")),
+    ("byte << 8 * (index % 8)", "index"),
+)
 
 
 @cache
@@ -54,8 +58,8 @@ def structures() -> tuple[Step, ...]:
     """Return every step of the family, the simplest first."""
     found: list[Step] = []
     for before, between, after in product(_BETWEEN, repeat=3):
-        for how, other, term in product(_HOW, _HOW, _INDICES):
-            byte, index = Mix(how, "byte"), Mix(other, term)
+        for how, other, (octet, term) in product(_HOW, _HOW, _PAIRS):
+            byte, index = Mix(how, octet), Mix(other, term)
             found.append((*before, byte, *between, index, *after))
             found.append((*before, index, *between, byte, *after))
     for before, after in product(_BETWEEN, repeat=2):
@@ -121,7 +125,7 @@ class Ending:
 
 @cache
 def plain_structures() -> tuple[Step, ...]:
-    """Return the steps whose index is neither shifted by one nor cut to a byte: those that are tried further."""
+    """Return the steps whose index is neither shifted, cut nor multiplied: those that are tried further."""
     return tuple(step for step in structures() if not any("1" in mix.term or "&" in mix.term for mix in _mixes(step)))
 
 
@@ -168,7 +172,7 @@ class _Tail:
 
     def distances(self, choices: Sequence[Operation]) -> list[States]:
         """Return, for each byte, how far each rotation turns: uint64 [choices]."""
-        return [np.concatenate([_operand(choice, *place) for choice in choices]) for place in self._places]
+        return [np.concatenate([operand_values(choice, *place) for choice in choices]) for place in self._places]
 
     def undone(self, step: Step, turns: Sequence[Sequence[States]]) -> States:
         """Return the states before these bytes; `turns` are, for each byte, those of the rotations in order."""
@@ -177,7 +181,7 @@ class _Tail:
         for place, distances_here in zip(self._places, turns, strict=True):
             rest = list(distances_here)
             for operation in reversed(step):
-                value = rest.pop() if operation == _R else _operand(operation, *place)
+                value = rest.pop() if operation == _R else operand_values(operation, *place)
                 states = _undone(operation, states, value, inverses)
         return states
 
@@ -197,7 +201,7 @@ def state_before(file: bytes, step: Step, checksum: int, place: int) -> int:
     """Return the state before the byte at a place of a file with this sum; the start by default."""
     byte, index = counted_bytes(np.frombuffer(file, np.uint8), place, len(file))
     back = pow(factor_of(step), -1, 2**64)
-    columns = [reversed(operand_values(operation, byte, index)) for operation in reversed(step)]
+    columns = [operand_values(operation, byte, index)[::-1].tolist() for operation in reversed(step)]
     kinds = [type(operation) if not isinstance(operation, Mix) else operation.how for operation in reversed(step)]
     state = checksum
     for values in zip(*columns, strict=True):
@@ -218,7 +222,7 @@ def states_before(file: bytes, step: Step, checksum: int, place: int, factors: S
     byte, index = counted_bytes(np.frombuffer(file, np.uint8), place, len(file))
     inverses = inverse(factors)
     states = np.full(inverses.size, checksum, np.uint64)
-    columns = [np.array(operand_values(operation, byte, index), np.uint64) for operation in step]
+    columns = [operand_values(operation, byte, index) for operation in step]
     for row in range(byte.size - 1, -1, -1):
         for operation, column in zip(reversed(step), reversed(columns), strict=True):
             states = _undone(operation, states, column[row], inverses)
@@ -242,10 +246,6 @@ def rotated_right(states: States, count: States | np.uint64) -> States:
     """Return 64-bit rotations to the right by 0 .. 63."""
     back = (np.uint64(64) - count) & np.uint64(63)
     return (states >> count) | (states << back)
-
-
-def _operand(operation: Operation, byte: States, index: States) -> States:
-    return np.array(operand_values(operation, byte, index), np.uint64)
 
 
 def _undone(operation: Operation, states: States, value: States | np.uint64, inverses: States) -> States:

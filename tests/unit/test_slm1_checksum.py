@@ -200,6 +200,10 @@ OTHER_STEPS = {
     "xor byte ^ (index + 1), rotate, multiply": lambda h, b, i: rotl(h ^ (i + 1) ^ b, 5) * P & M,
     "xor index & 255, add byte, rotate, multiply": lambda h, b, i: rotl((h ^ i & 255) + b & M, 5) * P & M,
     "xor byte + (index & 255), rotate, multiply": lambda h, b, i: rotl(h ^ b + (i & 255), 5) * P & M,
+    "xor byte, xor index * 0x100000001b3, rotate, multiply": lambda h, b, i: rotl(h ^ b ^ i * P & M, 5) * P & M,
+    "xor byte, add index * 0x9e3779b97f4a7c15, rotate, multiply": lambda h, b, i: (
+        rotl((h ^ b) + i * 0x9E3779B97F4A7C15 & M, 5) * P & M
+    ),
     "xor index << 8 | byte, rotate, multiply": lambda h, b, i: rotl(h ^ (256 * i + b), 5) * P & M,
     "add byte << 8 * (index % 8), rotate, multiply": lambda h, b, i: rotl(h + b * 256 ** (i % 8) & M, 5) * P & M,
     "xor byte * (index + 1), rotate, multiply": lambda h, b, i: rotl(h ^ b * (i + 1), 5) * P & M,
