@@ -86,7 +86,7 @@ def test_shared_bytes_are_stored_once(numerics: Numerics) -> None:
         tracemalloc.start()
         try:
             bound = bind_model(file, PROFILE, numerics)
-            needed.append((bound.memory, tracemalloc.get_traced_memory()[1]))
+            needed.append((bound.memory, tracemalloc.get_traced_memory()[0]))
         finally:
             tracemalloc.stop()
     cache = 2 * 60 * 8 * 16 * np.dtype(numerics.dtype).itemsize
