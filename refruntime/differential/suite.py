@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ from refruntime.differential.compare import Comparison, compare_observations, of
 from refruntime.differential.follow import follow_ties, only_tokens_differ
 from refruntime.differential.near_tie import Flip
 from refruntime.differential.run import Oracle, PairRun, follow, observe
-from refruntime.differential.verdict import FINE, Verdict, exit_code, judge
+from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.memory import HostMisuse
 
@@ -53,6 +53,10 @@ NOTHING_ABSENT: Final = Found()
 
 Explainer = Callable[[PairRun], Explanation | None]
 """Explain the first divergence of a case; None when there is nothing to say."""
+
+
+Judging = Callable[["Suite", Sequence[Case], frozenset[str], Found], Iterator["CaseResult"]]
+"""Judge cases for a suite in their order: suite, cases, offered fields, absent features -> a result for each."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,14 @@ class Family:
 class SuiteResult:
     """All judged cases in order. `offered` are the diagnostics fields of the build; `skipped` cases did not run.
 
-    `found` is what the build was asked for and does not have.
+    `found` is what the build was asked for and does not have. `interrupted` says that a person ended the run.
     """
 
     cases: tuple[CaseResult, ...]
     offered: frozenset[str]
     skipped: int = 0
     found: Found = NOTHING_ABSENT
+    interrupted: bool = False
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -140,7 +145,9 @@ class SuiteResult:
 
     @property
     def exit_code(self) -> int:
-        """Return 0 fine, 1 mismatch, nothing compared, or a build without what all stands on, 4 crash."""
+        """Return 0 fine, 1 mismatch, nothing compared, or no plain file accepted, 4 crash, 130 interrupted."""
+        if self.interrupted:
+            return EXIT_INTERRUPTED
         code = exit_code(self.total.verdicts, self.total.steps)
         return code or int(self.found.required is not None)
 
@@ -149,13 +156,15 @@ class SuiteResult:
 class Suite:
     """A build, given by a function that makes a fresh instance, against an oracle.
 
-    `features` finds out what the build has before it is judged; without it nothing is taken to be absent.
+    `features` finds out what the build has before it is judged; without it nothing is taken to be absent. `judged` may
+    judge cases elsewhere, in their order and without explanations; by default they are judged here, one by one.
     """
 
     build: Callable[[], Engine]
     oracle: Oracle
     explain: Explainer | None = None
     features: FeatureFinder | None = None
+    judged: Judging | None = None
 
     def run(
         self,
@@ -167,25 +176,54 @@ class Suite:
         """Run and judge every case; with `fail_fast` none after the first that is not fine.
 
         A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED. Where the build
-        refuses the plain file on which all stands, the case that shows it comes first.
+        refuses the plain file on which all stands, the case that shows it comes first. An interrupt ends the run and
+        keeps what was compared.
         """
         offered, found = self.offered(), self.find(cases)
         wanted = cases if found.required is None else [found.required, *cases]
         results: list[CaseResult] = []
         limits = explained = 0
-        for case in wanted:
-            if limits == MOST_LIMITS:
-                result = CaseResult(case, Verdict.POISONED, f"not run: a limit stopped the build {limits} times before")
-            else:
-                result = self.judge(case, offered, found, explain=explained < MOST_EXPLAINED)
-                explained += result.explanation is not None
-                limits += result.verdict is Verdict.POISONED
-            results.append(result)
-            if after_case is not None:
-                after_case(result)
-            if fail_fast and result.verdict not in FINE:
-                break
-        return SuiteResult(tuple(results), offered, len(wanted) - len(results), found)
+        interrupted = False
+        judged = self._each(wanted, offered, found)
+        try:
+            for case in wanted:
+                if limits == MOST_LIMITS:
+                    reason = f"not run: a limit stopped the build {limits} times before"
+                    result = CaseResult(case, Verdict.POISONED, reason)
+                else:
+                    result = self._finished(next(judged), found, explain=explained < MOST_EXPLAINED)
+                    explained += result.explanation is not None
+                    limits += result.verdict is Verdict.POISONED
+                results.append(result)
+                if after_case is not None:
+                    after_case(result)
+                if fail_fast and result.verdict not in FINE:
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            judged.close()
+        return SuiteResult(tuple(results), offered, len(wanted) - len(results), found, interrupted)
+
+    def _each(self, wanted: Sequence[Case], offered: frozenset[str], found: Found) -> Generator[CaseResult, None, None]:
+        """Judge cases in their order, unexplained; the one that shows what the build has to have is judged here."""
+        first = int(found.required is not None)
+        for case in wanted if self.judged is None else wanted[:first]:
+            yield self.judge(case, offered, found, explain=False)
+        if self.judged is not None:
+            yield from self.judged(self, wanted[first:], offered, found)
+
+    def _finished(self, result: CaseResult, found: Found, *, explain: bool) -> CaseResult:
+        """Explain a result, and name the refusal of what the build has to have."""
+        began = time.perf_counter()
+        if explain:
+            try:
+                result = self.explained(result)
+            except Exception:
+                result = CaseResult(result.case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
+        if result.case is found.required and result.verdict is not Verdict.CONTRACT_GAP:
+            result = replace(result, reason=found.refusal)
+        return replace(result, seconds=result.seconds + time.perf_counter() - began)
 
     def find(self, cases: Sequence[Case]) -> Found:
         """Return which of the features that cases need the build does not have (ID-1)."""
@@ -211,18 +249,17 @@ class Suite:
             return CaseResult(case, Verdict.UNSUPPORTED, missing)
         began = time.perf_counter()
         try:
-            result = self._judge(case, offered, explain)
+            result = self._compared(case, offered)
         except HostMisuse as misuse:
             result = CaseResult(
                 case, Verdict.UNSUPPORTED, f"the case does what the contract leaves undefined: {misuse}"
             )
         except Exception:
             result = CaseResult(case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
-        if case is found.required and result.verdict is not Verdict.CONTRACT_GAP:
-            result = replace(result, reason=found.refusal)
-        return replace(result, seconds=time.perf_counter() - began)
+        result = replace(result, seconds=time.perf_counter() - began)
+        return self._finished(result, found, explain=True) if explain else result
 
-    def _judge(self, case: Case, offered: frozenset[str], explain: bool) -> CaseResult:
+    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
         build = self._observe(case)
         mine = follow(case, build, self.oracle.engine(), self.oracle.profile)
         comparison = compare_observations(mine, build, offered)
@@ -233,12 +270,16 @@ class Suite:
             mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
         run = PairRun(case, mine, build, comparison)
         verdict, reason = judge(mine, build, comparison, len(ties))
-        explanation = None
-        if explain and self.explain is not None and verdict in EXPLAINABLE:
-            explanation = self.explain(run)
-            if explanation is not None and explanation.gap is not None:
-                verdict, reason = Verdict.CONTRACT_GAP, explanation.gap
-        return CaseResult(case, verdict, reason, run, ties, flip, explanation)
+        return CaseResult(case, verdict, reason, run, ties, flip)
+
+    def explained(self, result: CaseResult) -> CaseResult:
+        """Return a result with what explains its first divergence; another option of a declared rule is a gap."""
+        if self.explain is None or result.run is None or result.verdict not in EXPLAINABLE:
+            return result
+        explanation = self.explain(result.run)
+        if explanation is None or explanation.gap is None:
+            return replace(result, explanation=explanation)
+        return replace(result, verdict=Verdict.CONTRACT_GAP, reason=explanation.gap, explanation=explanation)
 
     def _observe(self, case: Case) -> list[Observation]:
         try:

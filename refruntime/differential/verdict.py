@@ -46,6 +46,7 @@ FINE: Final = frozenset({Verdict.MATCH, Verdict.NEAR_TIE, Verdict.BOTH_FAILED, V
 EXIT_FINE: Final = 0
 EXIT_MISMATCH: Final = 1
 EXIT_CRASH: Final = 4
+EXIT_INTERRUPTED: Final = 130
 
 
 class Judgement(NamedTuple):

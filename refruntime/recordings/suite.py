@@ -30,10 +30,10 @@ class RecordedSuite(Suite):
     def _observe(self, case: Case) -> list[Observation]:
         return list(self.recorded[case.name])
 
-    def _judge(self, case: Case, offered: frozenset[str], explain: bool) -> CaseResult:
-        result = super()._judge(case, offered, explain)
+    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        result = super()._compared(case, offered)
         reason = "" if result.run is None else _refused_extension(case, result.run)
-        return replace(result, verdict=Verdict.UNSUPPORTED, reason=reason, explanation=None) if reason else result
+        return replace(result, verdict=Verdict.UNSUPPORTED, reason=reason) if reason else result
 
 
 def _refused_extension(case: Case, run: PairRun) -> str:

@@ -3,7 +3,7 @@
     python -m pytest -p tests.support.processor_time -n 2 ...
 
 User and system time of the process and of the children that ended count, so a test that starts commands pays for them.
-The table is printed at the end, the dearest files first; with PROCESSOR_TIME_LOG=FILE each test is written down at once.
+The table is printed at the end, the dearest files first; with PROCESSOR_TIME_LOG=FILE each test is written down too.
 """
 
 from __future__ import annotations

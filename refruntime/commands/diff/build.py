@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,13 +22,14 @@ from refruntime.commands.diff.report import Output, conditions, make_numerics, r
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
+from refruntime.differential.parallel import Processes, Recipe, processors
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.gaps import find_gaps, write_profile
-from refruntime.numerics import KERNELS
+from refruntime.numerics import KERNELS, Seq32
 from refruntime.resources import trained_artifacts
 
 
@@ -89,6 +91,13 @@ Examples:
 )
 @click.option("--seed", type=click.IntRange(0, 2**31), default=1, show_default=True, help="Seed of --random.")
 @click.option("--list", "only_list", is_flag=True, help="List the cases and the rules that they cite; run nothing.")
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Compare in N processes; the report is the same for every N. By default as many as there are processors.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine.")
 @click.option(
     "--timeout",
@@ -136,6 +145,7 @@ def diff_command(
     sessions: int | None,
     seed: int,
     only_list: bool,
+    jobs: int | None,
     fail_fast: bool,
     timeout: float,
     explains: bool,
@@ -182,7 +192,9 @@ def diff_command(
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
     sha256 = hashlib.sha256(module).hexdigest()
     about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
-    suite = Suite(engines.fresh, oracle, features=feature_finder(engines.fresh, oracle.profile))
+    processes = Processes(Recipe(engines.fresh, partial(_oracle, resolved.profile, kernels)), jobs or processors())
+    features = feature_finder(engines.fresh, oracle.profile)
+    suite = Suite(engines.fresh, oracle, features=features, judged=processes)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     with progress("comparing", len(cases)) as advance:
@@ -193,6 +205,11 @@ def diff_command(
             gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
         write_file(new_profile, write_profile(gaps).encode())
     output.show(result, about, gaps, new_profile)
+
+
+def _oracle(profile: Profile, kernels: str) -> Oracle:
+    """Return the oracle of one of several processes, which shares the processors with the others."""
+    return Oracle(profile, Seq32(1, kernels))
 
 
 def _refuse_with_goldens(names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from refruntime.commands.diff.report import refuse
 from refruntime.differential.verdict import EXIT_MISMATCH
@@ -17,7 +18,7 @@ class Engines:
 
         compiled = WasmModule(module, limits)
         self.facts = {"wasmtime": str(compiled.info["wasmtime"]), "bytes": str(compiled.info["size"])}
-        self.fresh: Callable[[], Engine] = lambda: WasmEngine(compiled, limits)
+        self.fresh: Callable[[], Engine] = partial(WasmEngine, compiled, limits)
 
 
 def engines_of(module: bytes, limits: Limits, as_json: bool) -> Engines:

@@ -193,7 +193,8 @@ def summary_lines(suite: SuiteResult) -> list[str]:
     if ties:
         lines.append(f"{ties} near ties: the build's token was followed")
     if suite.skipped:
-        lines.append(f"{suite.skipped} cases did not run")
+        why = ", because the run was interrupted" if suite.interrupted else ""
+        lines.append(f"{suite.skipped} cases did not run{why}")
     if suite.total.steps == 0:
         lines.append("nothing was compared")
     seen = suite.total.verdicts

@@ -76,11 +76,7 @@ class WasmModule:
             raise InvalidModule(f"the module has {self.size} bytes; at most {MAX_MODULE_BYTES} are accepted")
         with refusing_malformed():
             check_header(data)  # the binding would take other bytes for the text format
-        config = wasmtime.Config()
-        for name, value in FEATURES.items():
-            if hasattr(wasmtime.Config, name):  # an older binding does not have the newer proposals at all
-                setattr(config, name, value)
-        self.engine: Any = wasmtime.Engine(config)
+        self.engine: Any = new_engine()
         self.compiled = compile_module(self.engine, bytes(data), limits or Limits())
         self.clock = EpochClock(self.engine)
         surface = read_surface(data)
@@ -88,10 +84,30 @@ class WasmModule:
         if problems:
             raise InterfaceMismatch(problems)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process of this program needs to go on without compiling again."""
+        return {"size": self.size, "sha256": self.sha256, "machine_code": bytes(self.compiled.serialize())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over from another process of this program: machine code is trusted."""
+        self.size, self.sha256 = state["size"], state["sha256"]
+        self.engine = new_engine()
+        self.compiled = wasmtime.Module.deserialize(self.engine, state["machine_code"])
+        self.clock = EpochClock(self.engine)
+
     @property
     def info(self) -> dict[str, str | int]:
         """Return what a report says about a build: hash, size in bytes, and the software that runs it."""
         return {"sha256": self.sha256, "size": self.size, "wasmtime": version("wasmtime")}
+
+
+def new_engine(**more: bool) -> Any:
+    """Return a wasmtime engine with the features of a build, and more settings."""
+    config = wasmtime.Config()
+    for name, value in {**FEATURES, **more}.items():
+        if hasattr(wasmtime.Config, name):  # an older binding does not have the newer proposals at all
+            setattr(config, name, value)
+    return wasmtime.Engine(config)
 
 
 class WasmEngine:

@@ -22,13 +22,13 @@ from wasmtime import _bindings as c_interface
 
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, InvalidModule, Limits, MemoryFault
 from refruntime.engines.wasm.engine import (
-    FEATURES,
     MAX_TABLE_ELEMENTS,
     MAX_TABLES,
     TICK_SECONDS,
     EpochClock,
     backtrace,
     compile_module,
+    new_engine,
     one_line,
     trap_code,
     trap_message,
@@ -68,11 +68,7 @@ class PausableModule:
     def __init__(self, data: bytes, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         check_header(data)
-        config = wasmtime.Config()
-        for name, value in {**FEATURES, "consume_fuel": True}.items():
-            if hasattr(wasmtime.Config, name):
-                setattr(config, name, value)
-        self.engine: Any = wasmtime.Engine(config)
+        self.engine: Any = new_engine(consume_fuel=True)
         self.compiled = compile_module(self.engine, bytes(data), self.limits)
         self.clock = EpochClock(self.engine)
 
