@@ -17,6 +17,7 @@ pytest.importorskip("wasmtime")
 from refruntime import resources
 from refruntime.battery.catalogue import default_battery
 from refruntime.battery.edge_cases import with_checksum_of
+from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
@@ -59,14 +60,15 @@ def corpus() -> Corpus:
 def caught_by_goldens(fresh: Callable[[], Engine], corpus: Corpus, ids: Iterable[str]) -> list[str]:
     """Return which of these goldens tell a build from a right one."""
     consumer = Consumer(corpus, fresh)
-    return [identifier for identifier in ids if consumer.judge(identifier).verdict not in FINE]
+    chosen = list(ids)
+    return [golden.id for golden in consumer.run(chosen).results if golden.verdict not in FINE]
 
 
 def missed(fresh: Callable[[], Engine], cases: Mapping[str, Case], caught: Iterable[str]) -> list[str]:
     """Return which of these goldens catch a build that `diff` does not catch in the same session."""
-    suite = Suite(fresh, Oracle())
-    offered = suite.offered()
-    return [i for i in caught if suite.judge(cases[i], offered, explain=False).verdict in FINE]
+    suite = Suite(fresh, Oracle(), features=feature_finder(fresh, PROFILE))
+    chosen = [cases[identifier] for identifier in caught]
+    return [result.case.name for result in suite.run(chosen).cases if result.verdict in FINE]
 
 
 def test_the_battery_has_every_golden(cases: Mapping[str, Case], corpus: Corpus) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_serve(package: Installed) -> None:
             address = server.stdout.readline().strip()
             with urllib.request.urlopen(address, timeout=30) as page:
                 assert b"<html" in page.read().lower()
-            with urllib.request.urlopen(address.replace("consume.html", "INDEX.json"), timeout=30) as index:
+            with urllib.request.urlopen(urllib.parse.urljoin(address, "/INDEX.json"), timeout=30) as index:
                 assert json.load(index)["cases"]
         finally:
             server.send_signal(signal.SIGINT)
