@@ -113,9 +113,9 @@ class Runtime:
 
     def fail(self, error: ContractError) -> None:
         """Record a failed status call: its message, and the result that the profile asks for (ERR-3, ERR-4)."""
-        self.last_error = error.status.message
+        self.last_error = self.profile.message(error.status)
         if self.profile.failed_call_result == "message":
-            self._set_result(error.status.message.encode())
+            self._set_result(self.last_error.encode())
         elif self.profile.failed_call_result == "empty":
             self._set_result(b"")
 
@@ -204,6 +204,7 @@ class Runtime:
             self._reseed()
         try:
             self._clear_context()
+            self._set_result(b"")  # GEN-2
             self.prefill(prompt_ids())
             state = self.stages.seeded(self.sampling.seed, self.profile)  # GEN-7
             while len(self.context.generated_ids) < max_new_tokens and model.cache.length < self._full_length(model):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from refruntime.battery.ends import end_cases
 from refruntime.battery.models.gguf import (
     ALIGNMENT,
     BOOL,
@@ -86,6 +87,7 @@ def gguf_cases(profile: Profile) -> Iterator[Case]:
     for name, data in {**_good_files(), **_damaged_files()}.items():
         yield load_case(f"gguf/{name}", data, story, RULES)
     yield from _tokenizer_cases()
+    yield from end_cases()
 
 
 def _good_files() -> dict[str, bytes]:
@@ -195,6 +197,10 @@ def _wrong_metadata(plain: GgufFile) -> dict[str, GgufFile]:
         tokenizer__ggml__token_type=array(I32, VOCABULARY.types[:-1]),
     )
     files["scores-one-less"] = plain.with_keys(tokenizer__ggml__scores=array(F32, VOCABULARY.scores[:-1]))
+    files["scores-one-more"] = plain.with_keys(tokenizer__ggml__scores=array(F32, [*VOCABULARY.scores, 0.0]))
+    files["types-one-more"] = plain.with_keys(tokenizer__ggml__token_type=array(I32, [*VOCABULARY.types, 1]))
+    twice = (*VOCABULARY.tokens[:-1], VOCABULARY.tokens[-2])
+    files["tokens-with-one-text"] = plain.with_keys(tokenizer__ggml__tokens=array(STRING, twice))
     files["types-one-less"] = plain.with_keys(tokenizer__ggml__token_type=array(I32, VOCABULARY.types[:-1]))
     return files
 
@@ -228,6 +234,11 @@ def _wrong_tensors(plain: GgufFile) -> dict[str, GgufFile]:
         "name-of-64": {"name": b"x" * 64},
         "name-twice": {"name": b"output_norm.weight"},
     }
+    for name in ("unused.weight", "blk.0.attn_norm.bias", "blk.1.attn_norm.weight", "rope_factors_long.weight"):
+        unused = replace(entry, name=name.encode(), dimensions=(8,), payload=bytes(32))
+        files[f"tensor-unused-{name.replace('.', '-').replace('_', '-')}"] = replace(
+            plain, tensors=(*plain.tensors, unused)
+        )
     for label, change in changes.items():
         files[f"tensor-{label}"] = plain.with_tensor(last, **change)
     return files

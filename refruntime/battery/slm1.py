@@ -227,6 +227,8 @@ def _entry_values(field: str, file: bytes) -> Mapping[str, int]:
     if field == "byte_length":
         length = entry_value(file, "layers.0.w2.weight", "byte_length")
         values |= {"one-less": length - 1, "one-more": length + 1, "up-to-the-end": 2**63}
+    if field == "scale_offset":
+        values |= {"last-byte": len(file) - 1, "runs-past-the-end": len(file) - 4}
     if field == "byte_offset":
         values |= {
             "unaligned": entry_value(file, "layers.0.w2.weight", "byte_offset") + 1,

@@ -28,9 +28,7 @@ from refruntime.containers.slm1_format import (
     DType,
     Slm1Header,
     TensorEntry,
-    block_size_fits,
     fnv1a_64,
-    scale_count,
 )
 from refruntime.contract.profile import Profile
 from refruntime.errors import (
@@ -38,6 +36,7 @@ from refruntime.errors import (
     InvalidHeader,
     InvalidModelMagic,
     InvalidTensorDirectory,
+    ShapeMismatch,
     UnsupportedDType,
     UnsupportedModelVersion,
 )
@@ -112,13 +111,14 @@ class Slm1File:
 def read_slm1(data: bytes | memoryview, profile: Profile) -> Slm1File:
     """Read header and directory with the checks of SL-1, in its order, up to the directory.
 
-    Errors: InvalidModelMagic, UnsupportedModelVersion, InvalidHeader (fields, ranges, checksum), then entry by entry
+    Errors: InvalidModelMagic, UnsupportedModelVersion, InvalidHeader (fields, ranges, checksum; a profile may call
+    uneven heads ShapeMismatch), then entry by entry
     UnsupportedDType and InvalidTensorDirectory. The file is not copied; it must not change while the result is used.
     """
     view = memoryview(data).cast("B")
     header = _read_header(view)
-    _check_dimensions(header)
-    _check_ranges(header, len(view))
+    _check_dimensions(header, profile)
+    _check_ranges(header, len(view), profile)
     _check_checksum(header, view, profile)
     entries = TensorDirectory(view, header.tensor_directory_offset, header.tensor_count)
     for index, entry in enumerate(entries):
@@ -160,7 +160,7 @@ def _read_header(view: memoryview) -> Slm1Header:
     return header
 
 
-def _check_dimensions(header: Slm1Header) -> None:
+def _check_dimensions(header: Slm1Header, profile: Profile) -> None:
     for field in POSITIVE_DIMENSIONS:
         if getattr(header, field) == 0:
             raise _header_error(header, field, "a dimension is zero", "at least 1")
@@ -170,14 +170,17 @@ def _check_dimensions(header: Slm1Header) -> None:
             "hidden_size",
             "the heads do not fill the hidden vector",
             f"head_count x head_dim = {header.head_count} x {header.head_dim} = {header.head_count * header.head_dim}",
+            kind=InvalidHeader if profile.uneven_heads == "6" else ShapeMismatch,
         )
+    if profile.header_constants == "not checked":
+        return
     for field in ("rope_theta", "rms_norm_epsilon"):
         value = getattr(header, field)
         if not (math.isfinite(value) and value > 0):
             raise _header_error(header, field, "a constant is not usable", "finite and greater than 0")
 
 
-def _check_ranges(header: Slm1Header, size: int) -> None:
+def _check_ranges(header: Slm1Header, size: int, profile: Profile) -> None:
     if header.tokenizer_offset + header.tokenizer_length > size:
         raise InvalidHeader(
             "the tokenizer section reaches past the end of the file",
@@ -200,7 +203,7 @@ def _check_ranges(header: Slm1Header, size: int) -> None:
         raise _header_error(
             header, "tensor_data_offset", "the data offset is not aligned", f"a multiple of {ALIGNMENT}"
         )
-    if header.tensor_data_offset > size:
+    if header.tensor_data_offset > size and profile.data_offset_past_end == "6":
         raise _header_error(header, "tensor_data_offset", "the tensor data starts past the end", f"at most {size}")
 
 
@@ -222,7 +225,7 @@ def _check_checksum(header: Slm1Header, view: memoryview, profile: Profile) -> N
 
 
 def _check_entry(index: int, entry: TensorEntry, size: int) -> None:
-    """Check one entry in the order of CL-slm1: dtype, rank, payload range, scale range."""
+    """Check one entry in the order of CL-slm1: dtype, rank, payload range, start of the scales."""
 
     def failure(
         kind: type[ContractError], rule: str, field: str, detail: str, expected: object, found: object
@@ -256,21 +259,25 @@ def _check_entry(index: int, entry: TensorEntry, size: int) -> None:
             f"offset + length at most {size}",
             f"{entry.byte_offset} + {entry.byte_length}",
         )
-    if dtype is DType.F32 or not block_size_fits(dtype, entry.shape, entry.block_size):
-        return  # no scales, or a bad block_size: 9 later, once the tensor is known to be used
-    scale_bytes = 4 * scale_count(dtype, entry.shape, entry.block_size)
-    if entry.scale_offset + scale_bytes > size:
+    if dtype is not DType.F32 and entry.scale_offset >= size:  # where they end shows once the tensor is used
         raise failure(
             InvalidTensorDirectory,
             "SL-6",
             "scale_offset",
-            "the scales reach past the end of the file",
-            f"offset + length at most {size}",
-            f"{entry.scale_offset} + {scale_bytes}",
+            "the scales start past the end of the file",
+            f"below {size}",
+            entry.scale_offset,
         )
 
 
-def _header_error(header: Slm1Header, field: str, detail: str, expected: str, rule: str = "SL-1") -> InvalidHeader:
-    return InvalidHeader(
+def _header_error(
+    header: Slm1Header,
+    field: str,
+    detail: str,
+    expected: str,
+    rule: str = "SL-1",
+    kind: type[ContractError] = InvalidHeader,
+) -> ContractError:
+    return kind(
         detail, rule=rule, offset=HEADER_OFFSETS[field], field=field, expected=expected, found=getattr(header, field)
     )

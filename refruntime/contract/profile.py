@@ -9,37 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
-from refruntime.contract.checksum_order import OrderError, read_order, write_order
+from refruntime.contract.checksum_order import read_order, write_order
+from refruntime.contract.status import Status
+from refruntime.contract.values import (
+    CONTAINERS,
+    DIAGNOSTIC_NAMES,
+    ProfileError,
+    check_value,
+    from_plain_value,
+    to_toml_value,
+)
 
 CONTRACT_VERSION: Final = "0.1.0"
 
-DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
-    "model_load_ms",
-    "prompt_tokens",
-    "generated_tokens",
-    "tokens_per_second",
-    "peak_scratch_bytes",
-    "kv_length",
-    "quantization",
-    "last_error",
-    "model_loaded",
-    "tokenizer_output",
-    "logits_summary",
-    "selected_token",
-    "top_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "seed",
-)
-"""Keys of the diagnostics document, in order (DG-3)."""
-
-CONTAINERS: Final = ("slm1", "gguf")
-"""Containers that a loader may know (GG-1)."""
-
-
-class ProfileError(ValueError):
-    """A profile file or value is not valid; the message names the key, what was expected and what was found."""
+__all__ = ["CONTRACT_VERSION", "DIAGNOSTIC_NAMES", "Profile", "ProfileError", "Switch"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +48,9 @@ def _value(key: str, meaning: str, default: object) -> Any:
 class Profile:
     """Choose one option of every declared rule that has options. The default is the contract's first option."""
 
+    failure_messages: tuple[tuple[str, str], ...] = _value(
+        "ERR-3", "status name to the text that the build uses for a failure, where it differs", ()
+    )
     failed_call_result: Literal["message", "empty", "unchanged"] = _switch(
         "ERR-4", "result text after a failed status call", "message", "empty", "unchanged"
     )
@@ -90,10 +76,22 @@ class Profile:
         "SA-2", "order of equal logits, also at the cut", "lower id first", "higher id first"
     )
     temperature_scaling: Literal["divide", "multiply by the f32 reciprocal"] = _switch(
-        "SA-3", "how the temperature is applied", "divide", "multiply by the f32 reciprocal"
+        "SA-3.scaling", "how the temperature is applied", "divide", "multiply by the f32 reciprocal"
+    )
+    temperature_order: Literal["selection first", "temperature first"] = _switch(
+        "SA-3.order",
+        "whether candidates are selected before or after the temperature",
+        "selection first",
+        "temperature first",
+    )
+    weights: Literal["as they are", "normalised"] = _switch(
+        "SA-4", "what happens to the weights before the cut", "as they are", "normalised"
     )
     top_p_crossing: Literal["keep crossing", "drop crossing but keep one"] = _switch(
-        "SA-5", "the candidate that crosses the top-p threshold", "keep crossing", "drop crossing but keep one"
+        "SA-5.crossing", "the candidate that crosses the top-p threshold", "keep crossing", "drop crossing but keep one"
+    )
+    top_p_comparison: Literal[">=", ">"] = _switch(
+        "SA-5.comparison", "comparison of the cumulative weight with the top-p threshold", ">=", ">"
     )
     draw_comparison: Literal["<", "<="] = _switch("SA-6", "comparison of the draw with the running sum", "<", "<=")
     xorshift: Literal["13,7,17", "7,9,8", "12,25,27 times 0x2545F4914F6CDD1D"] = _switch(
@@ -126,6 +124,21 @@ class Profile:
         "(q*x)*scale",
         "sum times scale",
     )
+    uneven_heads: Literal["6", "9"] = _switch(
+        "SL-1.heads", "status when head_count x head_dim is not hidden_size", "6", "9"
+    )
+    unequal_kv_heads: Literal["9", "6"] = _switch(
+        "SL-1.kv-heads", "status when kv_head_count is not head_count in SLM1", "9", "6"
+    )
+    header_constants: Literal["finite and positive", "not checked"] = _switch(
+        "SL-1.constants", "what is demanded of rope_theta and rms_norm_epsilon", "finite and positive", "not checked"
+    )
+    data_offset_past_end: Literal["6", "not checked"] = _switch(
+        "SL-1.data-offset", "status when tensor_data_offset lies beyond the file", "6", "not checked"
+    )
+    scales_past_end: Literal["9", "7"] = _switch(
+        "SL-6", "status when scales run past the end of the file or have no place", "9", "7"
+    )
     checksum: Literal["verified", "not verified"] = _switch(
         "SL-5.verify", "whether the SLM1 checksum is verified", "verified", "not verified"
     )
@@ -133,6 +146,9 @@ class Profile:
     checksum_start: int = _value("SL-5.start", "start of the SLM1 checksum, 0 .. 2^64-1", 0xCBF29CE484222325)
     checksum_rotation: int = _value("SL-5.rotation", "left rotation of one checksum step, 0 .. 63", 5)
     containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", CONTAINERS)
+    gguf_stop_tokens: Literal["as llama.cpp", "metadata ids only"] = _switch(
+        "GG-6", "tokens that end a generation", "as llama.cpp", "metadata ids only"
+    )
     gguf_context_limit: int = _value("GG-7", "largest capacity of a GGUF model in positions", 2048)
     gguf_phi3_window: Literal["ignored", "applied"] = _switch(
         "GG-12.phi3-window", "the attention window of a phi3 file", "ignored", "applied"
@@ -140,18 +156,24 @@ class Profile:
     gguf_gptneox_gelu: Literal["tanh", "erf"] = _switch(
         "GG-12.gptneox-gelu", "the form of GELU in gptneox", "tanh", "erf"
     )
+    oversized_buffer: Literal["6", "2", "9", "13"] = _switch(
+        "CL-statuses", "status when a buffer could not exist on wasm32", "6", "2", "9", "13"
+    )
     diagnostic_names: tuple[tuple[str, str], ...] = _value(
         "DG-3", "contract key to the key that the build uses, where it differs", ()
     )
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _check(item.metadata, getattr(self, item.name))
+            check_value(item.metadata, getattr(self, item.name))
         object.__setattr__(self, "checksum_order", write_order(read_order(self.checksum_order)))
         # One order for what has none, so that profiles of equal meaning are equal and have one fingerprint.
         object.__setattr__(self, "containers", tuple(name for name in CONTAINERS if name in self.containers))
         names = sorted((name, other) for name, other in self.diagnostic_names if name != other)
         object.__setattr__(self, "diagnostic_names", tuple(names))
+        texts = {name: text for name, text in self.failure_messages if text != Status[name].message}
+        by_code = sorted(texts.items(), key=lambda pair: Status[pair[0]])
+        object.__setattr__(self, "failure_messages", tuple(by_code))
 
     @classmethod
     def switches(cls) -> tuple[Switch, ...]:
@@ -188,8 +210,9 @@ class Profile:
         attributes = cls.attributes()
         unknown = sorted(choices.keys() - attributes)
         if unknown:
-            raise ProfileError(f"unknown rule key {unknown[0]!r}; expected one of {', '.join(attributes)}")
-        return cls(**{attributes[key]: _from_plain_value(key, value) for key, value in choices.items()})
+            near = [key for key in attributes if key.partition(".")[0] == unknown[0].partition(".")[0]]
+            raise ProfileError(f"unknown rule key {unknown[0]!r}; expected one of {', '.join(near or attributes)}")
+        return cls(**{attributes[key]: from_plain_value(key, value) for key, value in choices.items()})
 
     @classmethod
     def attributes(cls) -> dict[str, str]:
@@ -204,7 +227,7 @@ class Profile:
         """Return the whole profile as TOML; `from_toml` gives an equal profile back."""
         lines = [f'contract = "{CONTRACT_VERSION}"', "", "[rules]"]
         for item in fields(self):
-            text = _to_toml_value(item.metadata["key"], getattr(self, item.name))
+            text = to_toml_value(item.metadata["key"], getattr(self, item.name))
             lines.append(f'"{item.metadata["key"]}" = {text}  # {item.metadata["meaning"]}')
         return "\n".join(lines) + "\n"
 
@@ -215,80 +238,11 @@ class Profile:
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    def message(self, status: Status) -> str:
+        """Return the text of a failure, the contract's own or the build's (ERR-3)."""
+        return dict(self.failure_messages).get(status.name, status.message)
+
     def differences(self) -> dict[str, Any]:
         """Return the keys whose value is not the default, for people and reports."""
         default = type(self)().choices()
         return {key: value for key, value in self.choices().items() if value != default[key]}
-
-
-_INTEGER_RANGES: dict[str, tuple[int, int]] = {
-    "SL-5.start": (0, 2**64 - 1),
-    "SL-5.rotation": (0, 63),
-    "GG-7": (1, 2**31 - 1),
-}
-
-
-def _check(metadata: Any, value: object) -> None:
-    key = metadata["key"]
-    if "options" in metadata:
-        if value not in metadata["options"]:
-            raise ProfileError(f"{key}: {value!r} is no option; expected one of {', '.join(metadata['options'])}")
-    elif key == "SL-5.order":
-        _check_order(key, value)
-    elif key in _INTEGER_RANGES:
-        low, high = _INTEGER_RANGES[key]
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ProfileError(f"{key}: expected an integer {low} .. {high}, found {value!r}")
-    elif key == "GG-1":
-        if not isinstance(value, tuple) or not value or any(name not in CONTAINERS for name in value):
-            raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
-    elif key == "DG-3" and not _is_name_map(value):
-        raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
-
-
-def _check_order(key: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise ProfileError(f"{key}: expected a text such as 'mix, rotate, multiply', found {value!r}")
-    try:
-        read_order(value)
-    except OrderError as error:
-        raise ProfileError(f"{key}: {error}") from error
-
-
-def _is_name_map(value: object) -> bool:
-    """Say whether a value is a tuple of (diagnostics key, other name) that leaves every name unique."""
-    if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
-        return False
-    renamed = dict(value)
-    if len(renamed) != len(value) or not all(isinstance(name, str) for name in renamed.values()):
-        return False
-    names = [renamed.get(name, name) for name in DIAGNOSTIC_NAMES]
-    return set(renamed) <= set(DIAGNOSTIC_NAMES) and len(set(names)) == len(names)
-
-
-def _from_plain_value(key: str, value: Any) -> Any:
-    if key == "SL-5.start" and isinstance(value, str):  # TOML integers are signed 64 bit, so a hex string is allowed
-        try:
-            return int(value, 0)
-        except ValueError as error:
-            raise ProfileError(f"{key}: expected an integer or a hex string, found {value!r}") from error
-    if key == "GG-1" and isinstance(value, list):
-        return tuple(value)
-    if key == "DG-3" and isinstance(value, dict):
-        return tuple(value.items())
-    return value
-
-
-def _to_toml_value(key: str, value: Any) -> str:
-    if key == "SL-5.start":
-        return f'"{value:#x}"'
-    if key == "DG-3":
-        return "{" + ", ".join(f"{name} = {_toml_string(other)}" for name, other in value) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml_string, value)) + "]"
-    return str(value) if isinstance(value, int) else _toml_string(value)
-
-
-def _toml_string(text: str) -> str:
-    """Quote for TOML, which knows JSON's escapes but no surrogate pairs."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,6 +10,7 @@ from refruntime.contract.exports import EXPORTS, Export
 from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile, ProfileError
 from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
+from refruntime.contract.values import MAPS
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.features import feature_table, parse_feature_table
 from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document
@@ -62,7 +63,7 @@ def _json_option(key: str, value: Any) -> Any:
     """Return a profile value as the golden format holds it."""
     if isinstance(value, int):
         return json_integer(value)
-    if key == "DG-3":
+    if key in MAPS:
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
 

@@ -13,7 +13,7 @@ __all__ = ["Inspection", "MetadataLine", "TensorLine", "TokenizerLine", "TypeCou
 def inspect_artifact(data: Buffer, profile: Profile) -> Inspection:
     """Validate an artifact as `load_model` does, and read whatever can be read of it; no ContractError leaves here."""
     view = memoryview(data).cast("B")
-    report = _readable_part(view)
+    report = _readable_part(view, profile)
     try:
         model = validate_model(view, profile)
     except ContractError as error:
@@ -25,7 +25,7 @@ def inspect_artifact(data: Buffer, profile: Profile) -> Inspection:
     return report
 
 
-def _readable_part(view: memoryview) -> Inspection:
+def _readable_part(view: memoryview, profile: Profile) -> Inspection:
     magic = bytes(view[:4])
     if magic == b"SLM1":
         from refruntime.inspection.slm1 import read_slm1_leniently
@@ -34,5 +34,5 @@ def _readable_part(view: memoryview) -> Inspection:
     if magic == b"GGUF":
         from refruntime.inspection.gguf import read_gguf_leniently
 
-        return read_gguf_leniently(view)
+        return read_gguf_leniently(view, profile)
     return Inspection("unknown", len(view))

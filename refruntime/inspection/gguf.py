@@ -9,6 +9,7 @@ from refruntime.containers.gguf import HEADER, SUPPORTED_VERSIONS, GgufTensor, r
 from refruntime.containers.gguf_directory import DirectoryReader
 from refruntime.containers.gguf_metadata import GgufField, GgufMetadata, ValueType
 from refruntime.containers.gguf_reader import MetadataReader
+from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine
 from refruntime.model.gguf_tokenizer import pre_tokenizer_name, read_tokenizer
@@ -18,7 +19,7 @@ SHOWN_ELEMENTS = 8
 Items = TypeVar("Items")
 
 
-def read_gguf_leniently(view: memoryview) -> Inspection:
+def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
     """Return header, keys and tensor entries up to the first that cannot be read; never raises ContractError."""
     report = Inspection("gguf", len(view))
     if len(view) < HEADER.size:
@@ -35,7 +36,7 @@ def read_gguf_leniently(view: memoryview) -> Inspection:
         report.notes.append(f"{keys} of {key_count} keys could be read; the next one is broken")
         return report
     try:
-        tokenizer = read_tokenizer(metadata)
+        tokenizer = read_tokenizer(metadata, profile)
         report.tokenizer = TokenizerLine.of(tokenizer)
         if tokenizer.kind == "bpe" and not pre_tokenizer_name(metadata):
             report.notes.append("tokenizer.ggml.pre is absent, so text is cut into words as llama.cpp's default does")

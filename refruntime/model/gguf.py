@@ -65,7 +65,7 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
         architecture = read_architecture(file.metadata, profile)
         hyperparameters = read_hyperparameters(file.metadata, architecture, profile, file.tensors)
         _refuse_splits(file)
-        tokenizer = read_tokenizer(file.metadata)
+        tokenizer = read_tokenizer(file.metadata, profile)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []
     expected = expected_tensors(model_layout(architecture, hyperparameters, file.tensors))
     for name, shape, required in expected:  # stops at the first absent one

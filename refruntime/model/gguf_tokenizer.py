@@ -8,11 +8,14 @@ import numpy as np
 
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
+from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.end_texts import FILL_IN_THE_MIDDLE_ENDS, end_texts
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS, nearest_name
 from refruntime.tokenizers.spm import SpmTokenizer
+from refruntime.tokenizers.token_attributes import marks_by_text
 from refruntime.tokenizers.vocabulary import Vocabulary
 
 PREFIX: Final = "tokenizer.ggml."
@@ -27,13 +30,16 @@ _ROLE_KEYS: Final = {
 }
 
 
-def read_tokenizer(metadata: GgufMetadata) -> Tokenizer:
-    """Return the tokenizer; InvalidHeader for an unknown model, missing keys, wrong types and inconsistent values."""
+def read_tokenizer(metadata: GgufMetadata, profile: Profile) -> Tokenizer:
+    """Return the tokenizer; InvalidHeader for an unknown model, missing keys, wrong types and inconsistent values.
+
+    The profile decides which tokens end a generation (GG-6).
+    """
     model = metadata.text(PREFIX + "model")
     if model == "llama":
-        return _read_spm(metadata)
+        return _read_spm(metadata, profile)
     if model in ("gpt2", "gemma4"):
-        return _read_bpe(metadata, pre_tokenizer_name(metadata) or "default")
+        return _read_bpe(metadata, pre_tokenizer_name(metadata) or "default", profile)
     raise InvalidHeader(
         "the tokenizer model is not supported",
         rule="GG-4",
@@ -49,10 +55,10 @@ def pre_tokenizer_name(metadata: GgufMetadata) -> str:
     return "gemma4" if is_gemma else metadata.text(PREFIX + "pre", "")
 
 
-def _read_spm(metadata: GgufMetadata) -> SpmTokenizer:
-    vocabulary = read_vocabulary(metadata)
+def _read_spm(metadata: GgufMetadata, profile: Profile) -> SpmTokenizer:
+    vocabulary = read_vocabulary(metadata, profile)
     size = len(vocabulary.texts)
-    roles = _read_roles(metadata, size, bos_id=1, eos_id=2, add_bos=True)
+    roles = _read_roles(metadata, vocabulary, profile, bos_id=1, eos_id=2, add_bos=True)
     return SpmTokenizer(
         vocabulary,
         read_scores(metadata, size),
@@ -61,7 +67,7 @@ def _read_spm(metadata: GgufMetadata) -> SpmTokenizer:
     )
 
 
-def _read_bpe(metadata: GgufMetadata, name: str) -> BpeTokenizer:
+def _read_bpe(metadata: GgufMetadata, name: str, profile: Profile) -> BpeTokenizer:
     pre_tokenizer = PRE_TOKENIZERS.get(name)
     if pre_tokenizer is None:
         raise InvalidHeader(
@@ -71,11 +77,12 @@ def _read_bpe(metadata: GgufMetadata, name: str) -> BpeTokenizer:
             expected=f"a name that llama.cpp knows; the nearest is {nearest_name(name)}",
             found=printable(name),
         )
-    vocabulary = read_vocabulary(metadata)
+    vocabulary = read_vocabulary(metadata, profile)
     default = None if metadata.text(PREFIX + "model") == "gemma4" else 11  # llama.cpp's ids for byte-pair encoding
     roles = _read_roles(
         metadata,
-        len(vocabulary.texts),
+        vocabulary,
+        profile,
         bos_id=default if pre_tokenizer.has_bos else None,
         eos_id=default,
         add_bos=pre_tokenizer.add_bos,
@@ -91,14 +98,15 @@ class _Roles(TypedDict):
 
     bos_id: int | None
     eos_id: int | None
-    extra_stop_ids: list[int]
+    stop_ids: frozenset[int]
     add_bos: bool
     add_eos: bool
 
 
 def _read_roles(
     metadata: GgufMetadata,
-    size: int,
+    vocabulary: Vocabulary,
+    profile: Profile,
     *,
     bos_id: int | None,
     eos_id: int | None,
@@ -109,6 +117,7 @@ def _read_roles(
 
     With `always_bos` BOS is added whatever the metadata says.
     """
+    size = len(vocabulary.texts)
     bos_id = token_id(metadata, "bos_token_id", size, default=bos_id)
     eos_id = token_id(metadata, "eos_token_id", size, default=eos_id)
     add_bos = metadata.boolean(PREFIX + "add_bos_token", add_bos) or always_bos
@@ -121,29 +130,51 @@ def _read_roles(
                 field=f"{PREFIX}{name}_token_id",
                 expected=f"an id below {size}",
             )
-    ends = (token_id(metadata, f"{name}_token_id", size) for name in ("eot", "eom"))
-    stops = [token for token in ends if token is not None]
-    return _Roles(bos_id=bos_id, eos_id=eos_id, extra_stop_ids=stops, add_bos=add_bos, add_eos=add_eos)
+    stop_ids = read_stop_ids(metadata, vocabulary, eos_id, profile)
+    return _Roles(bos_id=bos_id, eos_id=eos_id, stop_ids=stop_ids, add_bos=add_bos, add_eos=add_eos)
 
 
-def read_vocabulary(metadata: GgufMetadata) -> Vocabulary:
+def read_stop_ids(
+    metadata: GgufMetadata, vocabulary: Vocabulary, eos_id: int | None, profile: Profile
+) -> frozenset[int]:
+    """Return the tokens that end a generation: those that the metadata name, and those known by their text (GG-6)."""
+    size = len(vocabulary.texts)
+    named = [eos_id, *(token_id(metadata, f"{name}_token_id", size) for name in ("eot", "eom"))]
+    stops = {token for token in named if token is not None}
+    if profile.gguf_stop_tokens == "metadata ids only":
+        return frozenset(stops)
+    ids = vocabulary.ids
+    roles = _named_roles(metadata, size)
+    stops |= {ids[text] for text in end_texts().ends if text in ids}
+    stops |= {token for role, token in (marks_by_text(ids, roles) | roles).items() if role in FILL_IN_THE_MIDDLE_ENDS}
+    return frozenset(stops - end_texts().no_ends(ids))
+
+
+def _named_roles(metadata: GgufMetadata, size: int) -> dict[str, int]:
+    """Return role in fill-in-the-middle prompts -> token, as the metadata say; of two keys the later one counts."""
+    return {
+        role: token
+        for role, keys in _ROLE_KEYS.items()
+        for key in keys
+        if (token := token_id(metadata, key, size)) is not None
+    }
+
+
+def read_vocabulary(metadata: GgufMetadata, profile: Profile) -> Vocabulary:
     """Read token texts and types; absent types are all normal (section 13)."""
     tokens = metadata.strings(PREFIX + "tokens")
     types: list[int] | None = None
     if PREFIX + "token_type" in metadata:
         numbers = metadata.numbers(PREFIX + "token_type", ValueType.INT32)
         check_count(PREFIX + "token_type", len(numbers), len(tokens))
-        types = numbers[: len(tokens)].tolist()
+        types = numbers.tolist()
     return Vocabulary.build(
         tokens,
         types,
         model_name=metadata.text("general.name", ""),
         pre_tokenizer=metadata.text(PREFIX + "pre", ""),
-        named_roles=[
-            role
-            for role, keys in _ROLE_KEYS.items()
-            if any(token_id(metadata, key, len(tokens)) is not None for key in keys)
-        ],
+        named_roles=_named_roles(metadata, len(tokens)),
+        ends_by_text=profile.gguf_stop_tokens == "as llama.cpp",
     )
 
 
@@ -151,7 +182,7 @@ def read_scores(metadata: GgufMetadata, size: int) -> list[float]:
     """Read one merge score for each token; InvalidHeader where one is NaN, which no order of merges can follow."""
     scores = metadata.numbers(PREFIX + "scores", ValueType.FLOAT32, ValueType.INT32)
     check_count(PREFIX + "scores", len(scores), size)
-    scores = scores[:size].astype(np.float32)
+    scores = scores.astype(np.float32)
     if np.isnan(scores).any():
         raise InvalidHeader(
             "a token score is NaN",
@@ -165,10 +196,10 @@ def read_scores(metadata: GgufMetadata, size: int) -> list[float]:
 
 
 def check_count(key: str, found: int, expected: int) -> None:
-    """Refuse an array that is shorter than the vocabulary with InvalidHeader; a longer one is fine, as in llama.cpp."""
-    if found < expected:
+    """Refuse an array that is not as long as the vocabulary: InvalidHeader (GG-13)."""
+    if found != expected:
         raise InvalidHeader(
-            "there are fewer values than tokens", rule="GG-4", field=key, expected=f"at least {expected}", found=found
+            "there is not one value for each token", rule="GG-13", field=key, expected=expected, found=found
         )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.limits import MAX_BUFFER_BYTES
-from refruntime.errors import GenerationFailed, InvalidHeader
+from refruntime.contract.profile import Profile
+from refruntime.errors import ContractError, GenerationFailed, InvalidHeader, InvalidLength, ShapeMismatch
 from refruntime.memory_limit import within_memory
 from refruntime.model.validated import Hyperparameters
 
@@ -87,14 +89,22 @@ def first_cache_bytes(hyperparameters: Hyperparameters, dtype: type[np.floating[
     return numbers * min(h.max_context, FIRST_POSITIONS) * np.dtype(dtype).itemsize
 
 
-def check_buffers(hyperparameters: Hyperparameters) -> None:
-    """Refuse buffers that cannot exist on wasm32 before any is allocated: InvalidHeader (section 13, Statuses)."""
+_REFUSALS: Final[Mapping[str, type[ContractError]]] = {
+    "6": InvalidHeader,
+    "2": InvalidLength,
+    "9": ShapeMismatch,
+    "13": GenerationFailed,
+}
+
+
+def check_buffers(hyperparameters: Hyperparameters, profile: Profile) -> None:
+    """Refuse buffers that cannot exist on wasm32 before any is allocated (section 13, Statuses): 6, or 2, 9, 13."""
     h = hyperparameters
     cache = h.layer_count * h.max_context * h.kv_head_count * h.head_dim * 4
     scratch = scratch_bytes(h)
     for name, size in (("keys", cache), ("values", cache), ("scratch", scratch), ("logits", 4 * h.vocab_size)):
         if size > MAX_BUFFER_BYTES:
-            raise InvalidHeader(
+            raise _REFUSALS[profile.oversized_buffer](
                 f"the {name} buffer cannot exist on wasm32",
                 rule="CL-statuses",
                 field=name,

@@ -27,7 +27,7 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
         from refruntime.model.gguf import validate_gguf
 
         model = validate_gguf(read_gguf(view), profile)
-    check_buffers(model.hyperparameters)
+    check_buffers(model.hyperparameters, profile)
     return model
 
 
@@ -45,7 +45,7 @@ def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
 
     metadata = read_gguf(view).metadata
     with metadata.located():
-        return tokenizer_from_metadata(metadata)
+        return tokenizer_from_metadata(metadata, profile)
 
 
 def container_of(view: memoryview, profile: Profile) -> str:

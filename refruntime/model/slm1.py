@@ -23,7 +23,7 @@ from refruntime.containers.slm1_format import (
     scale_count,
 )
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
+from refruntime.errors import ContractError, InvalidHeader, InvalidTensorDirectory, MissingTensor, ShapeMismatch
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
 from refruntime.quants.slm1 import dequantize, unpack_q4_0
 from refruntime.tokenizers import bpe1_section, btok
@@ -112,9 +112,9 @@ def validate_slm1(file: Slm1File, profile: Profile) -> ValidatedModel:
     """Check everything behind the directory in the order of SL-1 and return the model; no weight is decoded.
 
     Errors: InvalidHeader (tokenizer), MissingTensor, ShapeMismatch (shapes, block sizes, encoded lengths, scales,
-    kv_head_count, head_dim). No check here depends on the profile; the argument makes all containers alike.
+    kv_head_count, head_dim); a profile may call unequal heads InvalidHeader and scales without a place
+    InvalidTensorDirectory.
     """
-    del profile
     header = file.header
     tokenizer = _parse_tokenizer(file)
     found: list[tuple[str, str, tuple[int, ...], TensorEntry]] = []
@@ -133,8 +133,8 @@ def validate_slm1(file: Slm1File, profile: Profile) -> ValidatedModel:
         found.append((name, canonical, shape, entry))
     weights: dict[str, Slm1Weight] = {}
     for name, canonical, shape, entry in found:
-        weights[canonical] = _bind(file, name, shape, entry)
-    _check_heads(header)
+        weights[canonical] = _bind(file, name, shape, entry, profile)
+    _check_heads(header, profile)
     hyperparameters = Hyperparameters(
         architecture="slm1",
         vocab_size=header.vocab_size,
@@ -169,11 +169,18 @@ def _parse_tokenizer(file: Slm1File) -> Tokenizer:
     )
 
 
-def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry) -> Slm1Weight:
+def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry, profile: Profile) -> Slm1Weight:
     """Check shape, block size, encoded length and scales of one used tensor (SL-2, SL-3, SL-6)."""
 
-    def failure(rule: str, field: str, detail: str, expected: object, value: object) -> ShapeMismatch:
-        return ShapeMismatch(
+    def failure(
+        rule: str,
+        field: str,
+        detail: str,
+        expected: object,
+        value: object,
+        kind: type[ContractError] = ShapeMismatch,
+    ) -> ContractError:
+        return kind(
             detail,
             rule=rule,
             tensor=name,
@@ -199,6 +206,15 @@ def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry)
     if dtype is DType.F32:
         return Slm1Weight(name, shape, dtype, 0, payload, np.empty(0, np.float32), (entry.byte_offset, 0))
     count = scale_count(dtype, shape, entry.block_size)
+    if entry.scale_offset == 0 or entry.scale_offset + 4 * count > len(file.data):
+        raise failure(
+            "SL-6",
+            "scale_offset",
+            "the scales have no place in the file",
+            f"not 0, and offset + length at most {len(file.data)}",
+            f"{entry.scale_offset} + {4 * count}",
+            ShapeMismatch if profile.scales_past_end == "9" else InvalidTensorDirectory,
+        )
     scales = np.frombuffer(file.data, "<f4", count, entry.scale_offset)  # [rows x blocks], a view of the file
     scales = scales.astype(np.float32, copy=False)
     usable = np.isfinite(scales) & (scales > 0)
@@ -218,9 +234,9 @@ def _bind(file: Slm1File, name: str, shape: tuple[int, ...], entry: TensorEntry)
     return Slm1Weight(name, shape, dtype, entry.block_size, payload, scales.reshape(rows, count // rows), place)
 
 
-def _check_heads(header: Slm1Header) -> None:
+def _check_heads(header: Slm1Header, profile: Profile) -> None:
     if header.kv_head_count != header.head_count:
-        raise ShapeMismatch(
+        raise (ShapeMismatch if profile.unequal_kv_heads == "9" else InvalidHeader)(
             "grouped-query attention is not supported",
             rule="SL-1",
             offset=HEADER_OFFSETS["kv_head_count"],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.sampling.config import SamplingConfig
 from refruntime.sampling.generator import Draw, draw, seeded
-from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing, argmax, cut, pick, select, weigh
+from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing, argmax, cut, pick, select, temper, weigh
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sample(
     """Choose a token from float32 logits [V] (SA-1 .. SA-6); nothing is changed, the new state is in the result."""
     if config.temperature == 0:
         return Choice(stages.argmax(logits), generator_state, "temperature is 0")
-    selection = stages.select(logits, config.top_k, profile)
+    selection = _selected(logits, config, profile, stages)
     if selection.ids.size == 0:
         return Choice(stages.argmax(logits), generator_state, "no logit could be retained", selection)
     weighing = stages.weigh(selection, config.temperature, profile)
@@ -77,3 +77,11 @@ def sample(
         draw=drawn,
         pick=picked,
     )
+
+
+def _selected(logits: Float32, config: SamplingConfig, profile: Profile, stages: Stages) -> Selection:
+    """Retain candidates by their logits, or by their tempered logits where the profile says so (SA-2, SA-3)."""
+    if profile.temperature_order == "selection first":
+        return stages.select(logits, config.top_k, profile)
+    by_scaled = stages.select(temper(logits, config.temperature, profile), config.top_k, profile)
+    return Selection(by_scaled.ids, logits[by_scaled.ids], by_scaled.logits)

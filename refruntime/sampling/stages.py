@@ -19,15 +19,22 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Selection:
-    """The retained candidates in descending order: `ids` int64 [R], `logits` float32 [R] (SA-2)."""
+    """The retained candidates in descending order: `ids` int64 [R], `logits` float32 [R] (SA-2).
+
+    `scaled` float32 [R]: the logits after the temperature, where it came before the selection (SA-3).
+    """
 
     ids: NDArray[np.int64]
     logits: Float32
+    scaled: Float32 | None = None
 
 
 @dataclass(frozen=True)
 class Weighing:
-    """Weights before any cut: `weights` and running sums `cumulative`, float32 [R]; `total` is the last sum (SA-3)."""
+    """Weights before any cut: `weights` and running sums `cumulative`, float32 [R]; `total` is the last sum (SA-3).
+
+    Where the profile normalises the weights, these are the quotients (SA-4).
+    """
 
     weights: Float32
     cumulative: Float32
@@ -76,25 +83,43 @@ def select(logits: Float32, top_k: int, profile: Profile) -> Selection:
     return Selection(ids[order], logits[ids[order]])
 
 
+def temper(values: Float32, temperature: np.float32, profile: Profile) -> Float32:
+    """Apply the temperature to float32 values of any shape (SA-3)."""
+    with np.errstate(all="ignore"):
+        if profile.temperature_scaling == "divide":
+            return values / temperature
+        return values * (np.float32(1) / temperature)
+
+
 def weigh(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
     """Weigh every retained candidate by expf((l - l_max) / temperature): [R] -> [R] (SA-3, SA-4)."""
     with np.errstate(all="ignore"):
-        distance = selection.logits - selection.logits[0]
-        if profile.temperature_scaling == "divide":
-            scaled = distance / temperature
+        if selection.scaled is not None:
+            exponents = selection.scaled - selection.scaled[0]
         else:
-            scaled = distance * (np.float32(1) / temperature)
-        weights = expf(scaled)
+            exponents = temper(selection.logits - selection.logits[0], temperature, profile)
+        weighing = weighed(expf(exponents))
+        if profile.weights == "normalised" and weighing.usable:
+            weighing = weighed(weighing.weights / weighing.total)
+    return weighing
+
+
+def weighed(weights: Float32) -> Weighing:
+    """Sum weights in retained order: [R] -> [R] (SA-4)."""
+    with np.errstate(all="ignore"):
         cumulative = np.add.accumulate(weights, dtype=np.float32)
     return Weighing(weights, cumulative, cumulative[-1])
 
 
 def cut(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
-    """Keep the shortest prefix whose cumulative weight is >= top_p * total (SA-5)."""
+    """Keep the shortest prefix whose cumulative weight is >= top_p * total, or > where the profile says so (SA-5)."""
     with np.errstate(all="ignore"):
         threshold = np.float32(top_p * weighing.total)
-    reached = np.flatnonzero(weighing.cumulative >= threshold)
-    kept = int(reached[0]) + 1 if reached.size else weighing.cumulative.size
+    strictly = profile.top_p_comparison == ">"
+    crossing = np.flatnonzero(weighing.cumulative > threshold if strictly else weighing.cumulative >= threshold)
+    if not crossing.size:  # nothing exceeds the threshold, so nothing crosses it
+        return Cut(weighing.cumulative.size, threshold, weighing.cumulative[-1])
+    kept = int(crossing[0]) + 1
     if profile.top_p_crossing == "drop crossing but keep one":
         kept = max(1, kept - 1)
     return Cut(kept, threshold, weighing.cumulative[kept - 1])

@@ -49,12 +49,17 @@ class Why:
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Return all ids whose logit is a number, greatest first, ties as the profile says (SA-2): [<= V]."""
+        """Return all ids whose logit is a number, greatest first, ties as the profile says (SA-2): [<= V].
+
+        Retained candidates come first in their own order, which a temperature before the selection may change (SA-3).
+        """
         logits = self.taken.logits
         ids = np.flatnonzero(~np.isnan(logits))
         if self.profile.equal_logits == "higher id first":
             ids = ids[::-1]
-        return ids[np.argsort(-logits[ids], kind="stable")]
+        by_logit = ids[np.argsort(-logits[ids], kind="stable")]
+        retained = self.choice.selection.ids if self.choice.selection is not None else by_logit[:0]
+        return np.concatenate([retained, by_logit[~np.isin(by_logit, retained)]])
 
     @property
     def winner(self) -> int:
@@ -132,12 +137,17 @@ class Why:
 
     @property
     def crossing(self) -> Candidate | None:
-        """Return the candidate whose running sum reached the threshold of top-p, None in a greedy step (SA-5)."""
+        """Return the candidate whose running sum reached the threshold of top-p, or exceeded it (SA-5).
+
+        None in a greedy step, and where no sum exceeds the threshold.
+        """
         weighing, cut = self.choice.weighing, self.choice.cut
         if weighing is None or cut is None:
             return None
-        reached = np.flatnonzero(weighing.cumulative >= cut.threshold)
-        return self.candidate(int(reached[0]) if reached.size else weighing.cumulative.size - 1)
+        strictly = self.profile.top_p_comparison == ">"
+        sums, threshold = weighing.cumulative, cut.threshold
+        reached = np.flatnonzero(sums > threshold if strictly else sums >= threshold)
+        return self.candidate(int(reached[0])) if reached.size else None
 
     @property
     def neighbours(self) -> tuple[Candidate | None, Candidate | None]:

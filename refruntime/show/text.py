@@ -219,18 +219,23 @@ def _truncation(why: Why, hexes: bool) -> list[RenderableType]:
     text = f"{retained} retained, {why.order.size - retained} cut"
     edge = why.edge_of_top_k
     if edge is not None:
-        last, first = edge
-        text += f" between {_short(last)} {exact(last.logit, hexes)} and {_short(first)} {exact(first.logit, hexes)}"
+        last, next_one = edge
+        text += f" between {_short(last)} {exact(last.logit, hexes)}"
+        text += f" and {_short(next_one)} {exact(next_one.logit, hexes)}"
         if why.tied_at_the_edge:
             text += f"; {count(why.tied_at_the_edge, 'cut candidate')} with an equal logit, {why.profile.equal_logits}"
     lines = [row("top-k", text)]
-    lines.append(
-        row("temperature", f"weights expf((logit - greatest) / temperature); total {exact(weighing.total, hexes)}")
-    )
+    first = why.profile.temperature_order == "temperature first"
+    formula = "expf(logit / temperature - greatest)" if first else "expf((logit - greatest) / temperature)"
+    divided = ", each divided by their sum" if why.profile.weights == "normalised" else ""
+    lines.append(row("temperature", f"weights {formula}{divided}; total {exact(weighing.total, hexes)}"))
     text = f"threshold top_p x total = {exact(cut.threshold, hexes)}"
     crossing = why.crossing
     if crossing is not None and crossing.high is not None:
-        text += f", reached by {_short(crossing)} with the running sum {exact(crossing.high, hexes)}"
+        verb = "exceeded" if why.profile.top_p_comparison == ">" else "reached"
+        text += f", {verb} by {_short(crossing)} with the running sum {exact(crossing.high, hexes)}"
+    else:
+        text += ", exceeded by no running sum"
     text += f"; {cut.kept} kept, {retained - cut.kept} cut; mass {exact(cut.mass, hexes)}"
     return [*lines, row("top-p", text)]
 

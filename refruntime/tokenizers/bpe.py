@@ -39,7 +39,7 @@ class BpeTokenizer:
         *,
         bos_id: int | None = None,
         eos_id: int | None = None,
-        extra_stop_ids: Iterable[int] = (),
+        stop_ids: Iterable[int] | None = None,
         add_bos: bool = False,
         add_eos: bool = False,
     ) -> None:
@@ -47,7 +47,8 @@ class BpeTokenizer:
         self.pre_tokenizer = pre_tokenizer
         self.bos_id = bos_id
         self.eos_id = eos_id
-        self.stop_ids = frozenset(extra_stop_ids) | ({eos_id} if eos_id is not None else set())
+        ends = [eos_id] if eos_id is not None else []
+        self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
         self._prefix = [bos_id] if add_bos and bos_id is not None else []
         self._suffix = [eos_id] if add_eos and eos_id is not None else []
         last = len(merges) - 1

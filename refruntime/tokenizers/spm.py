@@ -17,7 +17,8 @@ from refruntime.tokenizers.vocabulary import Vocabulary
 class SpmTokenizer:
     """Merge neighbouring symbols greedily by score, fall back to bytes.
 
-    `scores` are f32 values by id; `bos_id` and `eos_id` must be given where `add_bos` and `add_eos` are set.
+    `scores` are f32 values by id; `bos_id` and `eos_id` must be given where `add_bos` and `add_eos` are set. Without
+    `stop_ids` EOS alone stops.
     """
 
     kind = "spm"
@@ -29,7 +30,7 @@ class SpmTokenizer:
         *,
         bos_id: int | None = 1,
         eos_id: int | None = 2,
-        extra_stop_ids: Iterable[int] = (),
+        stop_ids: Iterable[int] | None = None,
         add_bos: bool = True,
         add_eos: bool = False,
         add_space_prefix: bool = True,
@@ -37,7 +38,8 @@ class SpmTokenizer:
         self.vocabulary = vocabulary
         self.bos_id = bos_id
         self.eos_id = eos_id
-        self.stop_ids = frozenset(extra_stop_ids) | ({eos_id} if eos_id is not None else set())
+        ends = [eos_id] if eos_id is not None else []
+        self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
         self._prefix = [bos_id] if add_bos and bos_id is not None else []
         self._suffix = [eos_id] if add_eos and eos_id is not None else []
         self._add_space_prefix = add_space_prefix

@@ -6,11 +6,12 @@ and adds strip rules by the name of the model, because the file cannot express t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
 from refruntime.errors import InvalidHeader
+from refruntime.tokenizers.end_texts import end_texts
 
 
 class Attribute(IntEnum):
@@ -41,24 +42,9 @@ _OF_TYPE: Final = {
 }
 """Attribute of each token type of the file; every other number is undefined."""
 
-_ENDS: Final = (
-    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> <|eom_id|> "
-    "<EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <turn|> <|tool_response> "
-    "<｜end▁of▁sentence｜> [e~["
-)
-"""Texts that end a turn or a text: such tokens are control tokens whatever the file says."""
+_OF_NAME: Final = {"normal": Attribute.NORMAL, "user-defined": Attribute.USER_DEFINED}
 
-_FILL_IN_THE_MIDDLE: Final = {
-    "fim_pre": "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> <|prefix|>",
-    "fim_suf": "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> <|suffix|>",
-    "fim_mid": "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> <|code_middle|> <|middle|>",
-    "fim_pad": "<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]",
-    "fim_rep": "<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>",
-    "fim_sep": "<|file_sep|>",
-}
-"""Role in fill-in-the-middle prompts -> texts; one token for a role becomes control unless the file names the role."""
-
-_ALWAYS_SHOWN: Final = "<|channel|> <|message|> <|start|> <|constrain|>"
+_ALWAYS_SHOWN: Final = (b"<|channel|>", b"<|message|>", b"<|start|>", b"<|constrain|>")
 """Texts that are user-defined whatever the file says."""
 
 
@@ -69,45 +55,54 @@ def derive_attributes(
     model_name: str = "",
     pre_tokenizer: str = "",
     named_roles: Collection[str] = (),
+    ends_by_text: bool = True,
 ) -> list[int]:
     """Return the attribute bits of every token, by id.
 
     `ids` maps the distinct token texts to 0 .. V - 1; `types` are the file's token types, None means all normal;
-    `named_roles` are the roles of fill-in-the-middle that the metadata assigns. InvalidHeader when the strip rules of
-    the model's name need a token that the vocabulary lacks.
+    `named_roles` are the roles of fill-in-the-middle that the metadata assigns; with `ends_by_text` tokens that end a
+    generation by their text are control tokens (GG-6). InvalidHeader when the strip rules of the model's name need a
+    token that the vocabulary lacks.
     """
     attributes = [int(Attribute.NORMAL)] * len(ids) if types is None else [_OF_TYPE.get(each, 0) for each in types]
     attributes = [int(each) for each in attributes]
-    for role, texts in _FILL_IN_THE_MIDDLE.items():
-        if role not in named_roles:  # which of several candidates llama.cpp takes depends on its hash table
-            for token in sorted(_present(ids, texts))[:1]:
-                attributes[token] |= Attribute.CONTROL
+    for token in marks_by_text(ids, named_roles).values():
+        attributes[token] |= Attribute.CONTROL
     for text, token in ids.items():
         if attributes[token] & Attribute.CONTROL and b"unused" in text:
             attributes[token] |= Attribute.UNUSED
-    for token in _present(ids, _ENDS):
-        attributes[token] |= Attribute.CONTROL
+    if ends_by_text:
+        for token in _present(ids, end_texts().ends):
+            attributes[token] |= Attribute.CONTROL
     for token in _present(ids, _ALWAYS_SHOWN):
         attributes[token] = int(Attribute.USER_DEFINED)
-    messages = (b"<|return|>" in ids or b"<|flush|>" in ids) and (b"<|call|>" in ids or b"<|calls|>" in ids)
-    if messages:  # in these vocabularies <|end|> closes a message, not the text
-        for token in _present(ids, "<|end|>"):
-            attributes[token] = int(Attribute.USER_DEFINED)
-    if b"<|tool_response>" in ids:
-        for token in _present(ids, "</s>"):
-            attributes[token] = int(Attribute.NORMAL)
+    if ends_by_text:
+        for exemption in end_texts().exemptions:
+            if exemption.holds(ids):
+                attributes[ids[exemption.text]] = int(_OF_NAME[exemption.type])
     _add_strip_rules(attributes, ids, model_name.lower(), pre_tokenizer)
     return attributes
 
 
-def _present(ids: Mapping[bytes, int], texts: str) -> list[int]:
-    return [ids[text] for text in texts.encode().split(b" ") if text in ids]
+def marks_by_text(ids: Mapping[bytes, int], named_roles: Collection[str] = ()) -> dict[str, int]:
+    """Return role in fill-in-the-middle prompts -> the token that its text names, without the roles of the metadata.
+
+    Which of several candidates llama.cpp takes depends on its hash table; here it is the lowest id.
+    """
+    found = {
+        role: _present(ids, texts) for role, texts in end_texts().fill_in_the_middle.items() if role not in named_roles
+    }
+    return {role: min(tokens) for role, tokens in found.items() if tokens}
+
+
+def _present(ids: Mapping[bytes, int], texts: Iterable[bytes]) -> list[int]:
+    return [ids[text] for text in texts if text in ids]
 
 
 def _add_strip_rules(attributes: list[int], ids: Mapping[bytes, int], model_name: str, pre_tokenizer: str) -> None:
     """Let whitespace beside some tokens vanish, as the original tokenizers of these models do."""
     if any(name in pre_tokenizer for name in ("jina-v2-de", "jina-v2-es", "jina-v2-code")):
-        for token in _present(ids, "<mask>"):
+        for token in _present(ids, [b"<mask>"]):
             attributes[token] |= Attribute.LSTRIP
     elif "phi-3" in model_name or "phi3" in model_name:
         for token, attribute in enumerate(attributes):
@@ -124,5 +119,5 @@ def _add_strip_rules(attributes: list[int], ids: Mapping[bytes, int], model_name
             token = ids[text.encode()]
             attributes[token] = attributes[token] & ~Attribute.RSTRIP | (Attribute.RSTRIP if strips else 0)
     elif "modern-bert" in model_name:
-        for token in _present(ids, "[MASK]"):
+        for token in _present(ids, [b"[MASK]"]):
             attributes[token] |= Attribute.LSTRIP

@@ -35,6 +35,7 @@ class Vocabulary:
         model_name: str = "",
         pre_tokenizer: str = "",
         named_roles: Collection[str] = (),
+        ends_by_text: bool = True,
     ) -> Self:
         """Take the tokens as llama.cpp does; InvalidHeader for no tokens, equal tokens and misspelt byte tokens.
 
@@ -49,7 +50,12 @@ class Vocabulary:
         if not ids:
             raise _invalid("the vocabulary is empty", "0 tokens")
         attributes = derive_attributes(
-            ids, types, model_name=model_name, pre_tokenizer=pre_tokenizer, named_roles=named_roles
+            ids,
+            types,
+            model_name=model_name,
+            pre_tokenizer=pre_tokenizer,
+            named_roles=named_roles,
+            ends_by_text=ends_by_text,
         )
         vocabulary = cls(texts, ids, attributes)
         for index, attribute in enumerate(attributes):

@@ -32,7 +32,7 @@ expect = playwright.expect
 pytestmark = pytest.mark.browser
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
-MUTANT = MUTANTS["top_p_strictly_greater"]
+MUTANT = MUTANTS["top_k_off_by_one"]
 DONE = re.compile(r"(^|; )(fine|NOT FINE): ")
 PATIENCE = 90_000  # milliseconds, for a whole run on a busy machine
 SCREENSHOT = PROJECT / "docs" / "browser.png"

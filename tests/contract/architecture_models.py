@@ -36,8 +36,10 @@ def with_entries(array: np.ndarray, entries: dict[tuple[int, ...], float]) -> np
     return array
 
 
-def model_file(architecture: str, keys: dict[str, bytes], tensors: Tensors) -> bytes:
-    """Return a file of one layer with one head of 4 numbers; arrays are row-major."""
+def model_file(
+    architecture: str, keys: dict[str, bytes], tensors: Tensors, tokenizer: dict[str, bytes] | None = None
+) -> bytes:
+    """Return a file of one layer with one head of 4 numbers; arrays are row-major; `tokenizer` keys replace others."""
     numbers = {
         "context_length": 32,
         "embedding_length": HIDDEN,
@@ -47,7 +49,7 @@ def model_file(architecture: str, keys: dict[str, bytes], tensors: Tensors) -> b
     }
     own = {name: scalar(U32, value) for name, value in numbers.items()} | keys
     shared = {name: value for name, value in llama_keys().items() if name.startswith("tokenizer.")}
-    all_keys = {"general.architecture": scalar(STRING, architecture)} | shared
+    all_keys = {"general.architecture": scalar(STRING, architecture)} | shared | (tokenizer or {})
     all_keys |= {f"{architecture}.{name}": value for name, value in own.items()}
     entries, data = [], b""
     for name, array in tensors.items():
@@ -110,4 +112,24 @@ def gptneox_at_two() -> bytes:
             block + "ffn_down.weight": with_entries(zeros(HIDDEN, HIDDEN), {(0, 0): 1.0}),
             block + "ffn_down.bias": with_entries(zeros(HIDDEN), {(1,): 1.95455}),
         },
+    )
+
+
+def llama_that_says_end_for_ever() -> bytes:
+    """A llama that answers every token with `</s>` (id 2), while its metadata call `hi` (id 6) the end."""
+    vocabulary, block = len(VOCABULARY), "blk.0."
+    ones = np.ones(HIDDEN, np.float32)
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    return model_file(
+        "llama",
+        {"attention.layer_norm_rms_epsilon": scalar(F32, 1e-9)},
+        {
+            "token_embd.weight": np.ones((vocabulary, HIDDEN), np.float32),
+            "output_norm.weight": ones,
+            "output.weight": with_entries(zeros(vocabulary, HIDDEN), {(2, 0): 1.0}),
+            block + "attn_norm.weight": ones,
+            block + "ffn_norm.weight": ones,
+            **{f"{block}{name}.weight": zeros(HIDDEN, HIDDEN) for name in square},
+        },
+        {"tokenizer.ggml.eos_token_id": scalar(U32, 6)},
     )

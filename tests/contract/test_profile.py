@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refruntime import Profile
-from refruntime.contract import CONTRACT_VERSION, DIAGNOSTIC_NAMES, ProfileError
+from refruntime.contract import CONTRACT_VERSION, DIAGNOSTIC_NAMES, ProfileError, Status
 
 OTHER_VALUES: dict[str, Any] = {
     "SL-5.order": "xor byte, multiply, rotate by index % 63 + 1, add index",
+    "ERR-3": (("InvalidLength", "bad length"),),
     "SL-5.start": 7,
     "SL-5.rotation": 6,
     "GG-1": ("gguf",),
@@ -55,6 +56,8 @@ def profiles(draw: st.DrawFn) -> Profile:
     names = draw(st.lists(st.sampled_from(DIAGNOSTIC_NAMES), unique=True, max_size=4))
     others = draw(st.lists(words, unique=True, min_size=len(names), max_size=len(names)))
     values["diagnostic_names"] = tuple(sorted(zip(names, others, strict=True)))
+    failures = draw(st.lists(st.sampled_from([status.name for status in Status if status]), unique=True, max_size=4))
+    values["failure_messages"] = tuple((name, draw(words)) for name in failures)
     return Profile(**values)
 
 
@@ -107,6 +110,11 @@ def test_order_and_repetition_mean_nothing() -> None:
     same = Profile.from_toml('[rules]\n"DG-3" = {seed = "s", top_k = "k"}\n')
     assert (renamed, renamed.fingerprint) == (same, same.fingerprint)
     assert Profile.from_toml(renamed.to_toml()) == renamed
+    told = Profile(
+        failure_messages=(("GenerationFailed", "no"), ("InvalidLength", "bad"), ("NullPointer", "null pointer"))
+    )
+    again = Profile.from_toml('[rules]\n"ERR-3" = {InvalidLength = "bad", GenerationFailed = "no"}\n')
+    assert (told, told.fingerprint) == (again, again.fingerprint)
 
 
 def test_default_is_the_first_option() -> None:
@@ -147,6 +155,11 @@ BAD_TOML: dict[str, tuple[str, str]] = {
     "containers in lists": ('[rules]\n"GG-1" = [["slm1"]]\n', "GG-1"),
     "limit 0": ('[rules]\n"GG-7" = 0\n', "GG-7"),
     "limit too large": ('[rules]\n"GG-7" = 2147483648\n', "GG-7"),
+    "text for success": ('[rules]\n"ERR-3" = {Ok = "fine"}\n', "ERR-3"),
+    "text for an unknown status": ('[rules]\n"ERR-3" = {Broken = "x"}\n', "ERR-3"),
+    "text is a number": ('[rules]\n"ERR-3" = {InvalidLength = 2}\n', "ERR-3"),
+    "texts as a list": ('[rules]\n"ERR-3" = ["x"]\n', "ERR-3"),
+    "a rule whose keys have suffixes": ('[rules]\n"SA-5" = ">"\n', "SA-5.crossing, SA-5.comparison"),
     "unknown key renamed": ('[rules]\n"DG-3" = {speed = "x"}\n', "DG-3"),
     "name is a number": ('[rules]\n"DG-3" = {seed = 5}\n', "DG-3"),
     "names as a list": ('[rules]\n"DG-3" = ["seed"]\n', "DG-3"),
@@ -177,6 +190,10 @@ BAD_VALUES: list[dict[str, Any]] = [
     {"containers": ("slm1", "onnx")},
     {"gguf_context_limit": 0},
     {"gguf_context_limit": "2048"},
+    {"failure_messages": {"InvalidLength": "x"}},
+    {"failure_messages": (("InvalidLength", "x"), ("InvalidLength", "y"))},
+    {"failure_messages": (("InvalidLength",),)},
+    {"failure_messages": (("InvalidLength", None),)},
     {"diagnostic_names": {"seed": "x"}},
     {"diagnostic_names": (("sneed", "x"),)},
     {"diagnostic_names": (("seed", 1),)},

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from refruntime import Profile
-from tests.contract.architecture_models import gptneox_at_two, phi3_with_window
+from tests.contract.architecture_models import gptneox_at_two, llama_that_says_end_for_ever, phi3_with_window
 from tests.contract.host import Host
 from tests.contract.models import follow, quantized_model, story_model, table_model
 from tests.second_opinion.sampler_reference import f32, outputs, unit
 from tests.unit.gguf_by_hand import llama_file
-from tests.unit.slm1_by_hand import build, naive_checksum, patch_header
+from tests.unit.slm1_by_hand import Q8_0, build, fix_checksum, model_tensors, naive_checksum, patch_entry, patch_header
 
 EITHER = table_model({}, otherwise={ord("0"): 0.0, ord("1"): 0.0}, capacity=64)
 """Every token is followed by `0` or `1` with equal logits."""
@@ -119,6 +119,18 @@ def draws_with_half_the_mass(profile: Profile) -> bytes:
     return drawn(Host(profile, model=model), 1.0, 4, 0.5, SEED, 30)
 
 
+def draws_below_one_tenth(profile: Profile) -> bytes:
+    """One of ten equal weights is a tenth of 10; ten times 0.1 is more than 1, and a tenth of that takes two."""
+    model = table_model({}, otherwise=dict.fromkeys(b"0123456789", 0.0), capacity=64)
+    return drawn(Host(profile, model=model), 1.0, 10, 0.1, SEED, 30)
+
+
+def best_of_two_close_ones(profile: Profile) -> bytes:
+    """Divided by 1.9 both logits are 1.0526315: then they are equal, and the lower id comes first."""
+    close = {ord("0"): 2 - 2.0**-22, ord("1"): 2 - 2.0**-23}
+    return drawn(Host(profile, model=table_model({}, otherwise=close)), 1.9, 1, 1.0, SEED, 1)
+
+
 def draw_on_the_edge(profile: Profile) -> bytes:
     return drawn(Host(profile, model=EITHER), 1.0, 2, 1.0, seed_of(2**63), 1)
 
@@ -194,6 +206,31 @@ def answer_of(file: bytes) -> Callable[[Profile], bytes]:
     return answer
 
 
+def with_header(**fields: float) -> bytes:
+    return bytes(fix_checksum(patch_header(build(), fields)))
+
+
+def scales_past_the_end() -> bytes:
+    file = build(model_tensors(Q8_0))
+    return bytes(fix_checksum(patch_entry(file, "output.weight", scale_offset=len(file) - 4)))
+
+
+def generated_tokens(profile: Profile) -> int:
+    host = Host(profile, model=llama_that_says_end_for_ever())
+    assert host.generate(b"hi", 3) == 0
+    count: int = host.diagnostics["generated_tokens"]
+    return count
+
+
+def texts_of_failures(profile: Profile) -> list[tuple[bytes, str | None]]:
+    host = Host(profile, model=story_model())
+    seen = []
+    for prompt, count in ((b"a", 0), (b"\xff", 1)):
+        assert host.generate(prompt, count) in (2, 3)
+        seen.append((host.result, host.diagnostics["last_error"]))
+    return seen
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What a host does and sees, and what it must see under each option or value."""
@@ -214,11 +251,20 @@ SWITCHES: dict[str, Scenario] = {
     "NT-2": Scenario(status_without_context, {"13": 13, "2": 2, "11": 11}),
     "NT-6": Scenario(result_of_continuation, {"token": b"c", "all generated text": b"bc"}),
     "SA-2": Scenario(best_of_equals, {"lower id first": (b"0", [48, 49, 50]), "higher id first": (b"2", [50, 49, 48])}),
-    "SA-3": Scenario(
+    "SA-3.order": Scenario(best_of_two_close_ones, {"selection first": b"1", "temperature first": b"0"}),
+    "SA-4": Scenario(draws_below_one_tenth, {"as they are": b"0" * 30, "normalised": coins(outputs(SEED, 30))}),
+    "SA-3.scaling": Scenario(
         draws_at_subnormal_temperature,
         {"divide": coins(outputs(SEED, 30)), "multiply by the f32 reciprocal": b"0" * 30},
     ),
-    "SA-5": Scenario(
+    "SA-5.comparison": Scenario(
+        draws_with_half_the_mass,
+        {
+            ">=": coins(outputs(SEED, 30)),
+            ">": bytes(b"012"[int(3 * unit(output))] for output in outputs(SEED, 30)),
+        },
+    ),
+    "SA-5.crossing": Scenario(
         draws_with_half_the_mass,
         {"keep crossing": coins(outputs(SEED, 30)), "drop crossing but keep one": b"0" * 30},
     ),
@@ -248,6 +294,18 @@ SWITCHES: dict[str, Scenario] = {
         {"untouched": coins(outputs(SEED, 30)[5:]), "reseeded": coins(outputs(SEED, 25))},
     ),
     "FW-4": Scenario(quantized_logit, dict(quantized_sums(3, f32(0.1)))),
+    "SL-1.heads": Scenario(loads(with_header(head_count=3)), {"6": (6,), "9": (9,)}),
+    "SL-1.kv-heads": Scenario(loads(with_header(kv_head_count=3)), {"9": (9,), "6": (6,)}),
+    "SL-1.constants": Scenario(
+        loads(with_header(rope_theta=-1.0), with_header(rms_norm_epsilon=0.0)),
+        {"finite and positive": (6, 6), "not checked": (0, 0)},
+    ),
+    "SL-1.data-offset": Scenario(loads(with_header(tensor_data_offset=2**20)), {"6": (6,), "not checked": (0,)}),
+    "SL-6": Scenario(loads(scales_past_the_end()), {"9": (9,), "7": (7,)}),
+    "CL-statuses": Scenario(
+        loads(with_header(max_context=2**29)), {status: (int(status),) for status in ("6", "2", "9", "13")}
+    ),
+    "GG-6": Scenario(generated_tokens, {"as llama.cpp": 0, "metadata ids only": 3}),
     "SL-5.verify": Scenario(loads(bytes(build(checksum=1))), {"verified": (6,), "not verified": (0,)}),
     "GG-12.phi3-window": Scenario(answer_of(phi3_with_window()), {"ignored": b"h", "applied": b"i"}),
     "GG-12.gptneox-gelu": Scenario(answer_of(gptneox_at_two()), {"tanh": b"h", "erf": b"i"}),
@@ -257,6 +315,16 @@ VALUES: dict[str, Scenario] = {
     "SL-5.order": Scenario(
         loads(*(file_with_checksum(order=order) for order in ORDERS)),
         dict(zip(ORDERS, [(0, 6, 6), (6, 0, 6), (6, 6, 0)], strict=True)),
+    ),
+    "ERR-3": Scenario(
+        texts_of_failures,
+        {
+            (): [(b"invalid length", "invalid length"), (b"invalid utf-8", "invalid utf-8")],
+            (("InvalidLength", "bad \u2028 length"),): [
+                ("bad \u2028 length".encode(), "bad \u2028 length"),
+                (b"invalid utf-8", "invalid utf-8"),
+            ],
+        },
     ),
     "SL-5.start": Scenario(
         loads(file_with_checksum(), file_with_checksum(start=99)), {0xCBF29CE484222325: (0, 6), 99: (6, 0)}
@@ -295,7 +363,7 @@ VALUE_FIELDS = {item.metadata["key"]: item.name for item in fields(Profile) if "
 
 @pytest.mark.parametrize(("key", "option"), SWITCH_CASES)
 def test_every_option_is_seen_by_a_host(key: str, option: str) -> None:
-    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2 to SA-6, PR-1 to PR-4, FW-4, SL-5, GG-12: as expected."""
+    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2 to PR-4, FW-4, SL-1, SL-5, SL-6, CL-statuses, GG-6, GG-12."""
     (attribute,) = [switch.attribute for switch in Profile.switches() if switch.key == key]
     choice: dict[str, Any] = {attribute: option}
     scenario = SWITCHES[key]  # a new switch needs a scenario here
@@ -304,7 +372,7 @@ def test_every_option_is_seen_by_a_host(key: str, option: str) -> None:
 
 @pytest.mark.parametrize("key", VALUE_FIELDS)
 def test_every_value_is_seen_by_a_host(key: str) -> None:
-    """SL-5, GG-1, GG-7, DG-3: fields that take a value change what a host sees."""
+    """ERR-3, SL-5, GG-1, GG-7, DG-3: fields that take a value change what a host sees."""
     scenario = VALUES[key]  # a new field needs a scenario here
     for value, expected in scenario.expected.items():
         assert scenario.observe(Profile(**{VALUE_FIELDS[key]: value})) == expected, value

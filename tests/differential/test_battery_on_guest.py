@@ -26,7 +26,7 @@ FIRST_FIELDS = {
     "q4_high_nibble_first": ("generate/slm1-q4_0-greedy", {"top_tokens", "selected_token", "status"}),
     "reset_keeps_kv": ("state/continuing-reset", {"kv_length"}),
     "rope_split_halves": ("generate/slm1-f32-probe", {"top_tokens", "selected_token"}),
-    "top_p_strictly_greater": ("sampler/top-p-reached-exactly-0.5", {"selected_token", "result"}),
+    "top_k_off_by_one": ("sampler/ties-top-k-3", {"selected_token", "result"}),
     "top_tokens_of_previous_step": ("generate/slm1-f32-greedy", {"top_tokens"}),
 }
 """Seeded bug -> a case that shows it, and what differs there first, told from the description of the bug."""

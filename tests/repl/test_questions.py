@@ -71,7 +71,10 @@ def test_what_if_takes_several_values_and_all_options() -> None:
     outcome = say(talk, "what-if")
     assert outcome.answer is not None
     keys = {each["with"].split(" = ")[0] for each in outcome.answer.document["alternatives"]}
-    assert keys == {"SA-2", "SA-3", "SA-5", "SA-6", "PR-1", "PR-2", "PR-3"}
+    assert keys == {
+        *("SA-2", "SA-3.scaling", "SA-3.order", "SA-4", "SA-5.crossing", "SA-5.comparison", "SA-6"),
+        *("PR-1", "PR-2", "PR-3"),
+    }
 
 
 def test_questions_answer_with_the_numbers_of_the_session() -> None:
@@ -124,8 +127,8 @@ def test_what_if_after_several_draws(profile: Profile, word: str, changes: dict[
     asked = getattr(asked, word)(3)
     (answer,) = asked.what_if(**changes).alternatives
     options = {name.replace("_", "-"): str(value) for name, value in changes.items() if name.isupper()}
-    if "SA-5" in options:
-        options["SA-5"] = "drop crossing but keep one"
+    if "SA-5.crossing" in options:
+        options["SA-5.crossing"] = "drop crossing but keep one"
     other = Profile.from_choices({**profile.choices(), **options})
     sampling = {name: value for name, value in changes.items() if name.islower()}
     again = Session(tiny_model(), other).set(**{**settings, **sampling}).prompt("ab")

@@ -167,6 +167,25 @@ def test_ties_and_edges_are_told() -> None:
     assert [each.token for each in higher.edge_of_top_k or ()] == [20, 11]
 
 
+def test_other_orders_and_comparisons_are_told() -> None:
+    """SA-3, SA-4, SA-5: the stages are told as the profile has them, in the order of the retained candidates."""
+    even = np.full(260, -1000.0, np.float32)
+    even[[5, 6, 7, 8]] = 0.0
+    profile = Profile(temperature_order="temperature first", weights="normalised", top_p_comparison=">")
+    why = why_of(even, profile, temperature=1.0, top_k=4, top_p=0.5)
+    assert (why.crossing and why.crossing.token, why.choice.cut and why.choice.cut.kept) == (7, 3)
+    shown = as_string(why_shown(why), 200)
+    assert "weights expf(logit / temperature - greatest), each divided by their sum; total 1.0" in shown
+    assert 'threshold top_p x total = 0.5, exceeded by #3 "␇" with the running sum 0.75; 3 kept' in shown
+    whole = why_of(even, profile, temperature=1.0, top_k=4, top_p=1.0)
+    assert whole.crossing is None
+    assert "exceeded by no running sum; 4 kept" in as_string(why_shown(whole), 200)
+    close = np.full(260, -1000.0, np.float32)
+    close[[3, 9]] = (2 - 2.0**-22, 2 - 2.0**-23)  # one float32 after the division by 1.9
+    assert why_of(close, temperature=1.9, top_k=2).order[:2].tolist() == [9, 3]
+    assert why_of(close, profile, temperature=1.9, top_k=2).order[:2].tolist() == [3, 9]
+
+
 def test_logits_that_are_no_numbers() -> None:
     """SA-1, SA-4: NaN is counted and never shown as a candidate; with nothing to retain the reason is given."""
     logits = np.full(260, np.nan, np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from refruntime import Session
+from refruntime import Profile, Session
 from tests.repl_tools import transcripts
 
 pytest.importorskip("wasmtime", reason="the tutorial runs a build; the extra `wasm` is not installed")
@@ -16,18 +16,19 @@ PAGE = PROJECT / "docs" / "find-a-sampler-bug.md"
 
 
 def test_the_page_shows_what_its_commands_show() -> None:
-    """SA-5: run again, the page is the page; `python -m tests.repl_tools.transcripts PAGE` writes it anew."""
+    """SA-2: run again, the page is the page; `python -m tests.repl_tools.transcripts PAGE` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert transcripts.run(page).splitlines() == page.splitlines()
 
 
 def test_the_bug_is_found_in_ten_commands() -> None:
-    """SA-5: the page keeps its promise of ten words, on a build that the comparison knows as buggy."""
+    """SA-2: the page keeps its promise of ten words, on a build that the comparison knows as buggy."""
     page = PAGE.read_text(encoding="utf-8")
     blocks = [body for kind, body in transcripts.BLOCK.findall(page) if kind == "console"]
     assert sum(len(transcripts.commands(body, "> ")) for body in blocks) == 10
-    assert "MISMATCH session/repl" in "".join(blocks)
-    assert "MATCH every compared field" in blocks[-1]
+    assert "CONTRACT_GAP session/repl" in "".join(blocks[:-1])
+    assert "MISMATCH session/repl" in blocks[-1]
+    assert "first     sampler selection differs if one candidate more than top_k is retained" in blocks[-1]
 
 
 def test_a_page_that_says_something_else_is_noticed() -> None:
@@ -39,15 +40,17 @@ def test_a_page_that_says_something_else_is_noticed() -> None:
 
 
 def test_the_last_question_tells_the_two_causes_apart() -> None:
-    """SA-2, SA-5: with one candidate too many, top_p 0.5 gives the build's text, and 0.7 a wrong one.
+    """SA-2, SA-5: at top_p 0.5 one candidate too many gives the text of the option `>`, at 0.45 another one.
 
     That is what the page concludes from: equal weights, so that five candidates stand for a top_k of 5.
     """
-    even = Session(PROJECT / "golden" / "models" / "table-even.f32.slm1")
+    even = PROJECT / "golden" / "models" / "table-even.f32.slm1"
 
-    def text(top_k: int, top_p: float) -> bytes:
-        return even.set(temperature=1, top_k=top_k, top_p=top_p, seed=11).prompt("-").step(12).text
+    def text(top_k: int, top_p: float, profile: Profile | None = None) -> bytes:
+        session = Session(even, profile).set(temperature=1, top_k=top_k, top_p=top_p, seed=11)
+        return session.prompt("-").step(12).text
 
-    assert text(5, 0.5) == b"021111001010"
-    assert text(4, 0.7) == b"021111001010"
-    assert text(5, 0.7) != text(4, 0.7)
+    option = Profile(top_p_comparison=">")
+    assert text(5, 0.5) == text(4, 0.5, option) == b"021111001010"
+    assert text(4, 0.45) == text(4, 0.45, option) != text(5, 0.45)
+    assert text(5, 0.45) in PAGE.read_bytes()

@@ -94,6 +94,9 @@ class Options:
     multiply_by_reciprocal: bool = False
     drop_crossing: bool = False
     draw_at_most: bool = False
+    temperature_first: bool = False
+    normalised: bool = False
+    above_threshold: bool = False
 
 
 def greedy(logits: Sequence[float]) -> int:
@@ -112,17 +115,29 @@ def retained(logits: Sequence[float], top_k: int, options: Options) -> list[int]
     return sorted(ids, key=lambda token: (-logits[token], sign * token))[: min(top_k, 1024)]
 
 
+def tempered(value: float, temperature: float, options: Options) -> float:
+    """Return a number after the temperature (SA-3)."""
+    if options.multiply_by_reciprocal:
+        return f32(value * f32_quotient(1.0, temperature))
+    return f32_quotient(value, temperature)
+
+
 def weights(logits: Sequence[float], ids: Sequence[int], temperature: float, options: Options) -> list[float]:
-    """Return the weight of each retained id (SA-3)."""
+    """Return the weight of each retained id (SA-3); with the temperature first the logits have it already."""
     result = []
     for token in ids:
         distance = f32(logits[token] - logits[ids[0]])
-        if options.multiply_by_reciprocal:
-            scaled = f32(distance * f32_quotient(1.0, temperature))
-        else:
-            scaled = f32_quotient(distance, temperature)
-        result.append(expf(scaled))
+        result.append(expf(distance if options.temperature_first else tempered(distance, temperature, options)))
     return result
+
+
+def running_sums(values: Sequence[float]) -> list[float]:
+    """Return the float32 sums of the first one, two, three ... values."""
+    sums, running = [], 0.0
+    for value in values:
+        running = f32(running + value)
+        sums.append(running)
+    return sums
 
 
 def choose(
@@ -132,20 +147,22 @@ def choose(
     options = options or Options()
     if temperature == 0:
         return greedy(logits), False
-    ids = retained(logits, top_k, options)
-    candidate_weights = weights(logits, ids, temperature, options) if ids else []
-    sums = []
-    running = 0.0
-    for weight in candidate_weights:
-        running = f32(running + weight)
-        sums.append(running)
-    if not ids or not math.isfinite(running) or not running > 0:
+    ranked = [tempered(logit, temperature, options) for logit in logits] if options.temperature_first else logits
+    ids = retained(ranked, top_k, options)
+    candidate_weights = weights(ranked, ids, temperature, options)
+    sums = running_sums(candidate_weights)
+    if not ids or not math.isfinite(sums[-1]) or not sums[-1] > 0:
         return greedy(logits), False
-    threshold = f32(top_p * running)
-    kept = 1
-    while sums[kept - 1] < threshold:
-        kept += 1
-    if options.drop_crossing and kept > 1:
+    if options.normalised:
+        sums = running_sums([f32(weight / sums[-1]) for weight in candidate_weights])
+    threshold = f32(top_p * sums[-1])
+    crossing = [
+        place
+        for place, total in enumerate(sums)
+        if total > threshold or (total == threshold and not options.above_threshold)
+    ]
+    kept = crossing[0] + 1 if crossing else len(sums)
+    if options.drop_crossing and crossing and kept > 1:
         kept -= 1
     point = f32(coin * sums[kept - 1])
     for place in range(kept):

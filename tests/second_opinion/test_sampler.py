@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ temperatures = st.one_of(
 top_ps = st.one_of(
     st.floats(0, 1, width=32, exclude_min=True), st.sampled_from([1.0, 0.5, 0.25, 2.0**-149, 1 - 2.0**-24])
 )
-options_lists = st.builds(Options, st.booleans(), st.booleans(), st.booleans(), st.booleans())
+options_lists = st.builds(Options, *[st.booleans()] * len(fields(Options)))
 
 
 def profile_of(options: Options) -> Profile:
@@ -47,6 +48,9 @@ def profile_of(options: Options) -> Profile:
         temperature_scaling="multiply by the f32 reciprocal" if options.multiply_by_reciprocal else "divide",
         top_p_crossing="drop crossing but keep one" if options.drop_crossing else "keep crossing",
         draw_comparison="<=" if options.draw_at_most else "<",
+        temperature_order="temperature first" if options.temperature_first else "selection first",
+        weights="normalised" if options.normalised else "as they are",
+        top_p_comparison=">" if options.above_threshold else ">=",
     )
 
 

@@ -25,7 +25,7 @@ VOCABULARIES = {  # file of the vocabulary -> cases; the last two files hold who
 
 
 def spm_of(shared_data: Path, name: str) -> SpmTokenizer:
-    tokenizer = read_tokenizer(read_gguf((shared_data / f"{name}.gguf").read_bytes()).metadata)
+    tokenizer = read_tokenizer(read_gguf((shared_data / f"{name}.gguf").read_bytes()).metadata, Profile())
     assert isinstance(tokenizer, SpmTokenizer)
     return tokenizer
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from refruntime.containers.gguf import read_gguf
+from refruntime.contract import Profile
 from refruntime.model.gguf_tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
@@ -47,7 +48,7 @@ def small_tokenizer(vocabulary: dict[str, Any], model: str, pre: str | None) -> 
     if pre is not None:
         values["pre"] = scalar(STRING, pre)
     file = gguf_file([key(f"tokenizer.ggml.{name}", value) for name, value in values.items()])
-    tokenizer = read_tokenizer(read_gguf(file).metadata)
+    tokenizer = read_tokenizer(read_gguf(file).metadata, Profile())
     assert isinstance(tokenizer, BpeTokenizer)
     return tokenizer
 
@@ -100,7 +101,7 @@ def test_pieces_and_attributes_are_those_of_llama_cpp(name: str, pre: str | None
 def shared_tokenizer(folder: Path, name: str) -> BpeTokenizer:
     path = folder / "tokenizers" / f"{name}.gguf"
     data = path.read_bytes() if path.exists() else np.load(f"{path}.npz")["gguf"].tobytes()
-    tokenizer = read_tokenizer(read_gguf(data).metadata)
+    tokenizer = read_tokenizer(read_gguf(data).metadata, Profile())
     assert isinstance(tokenizer, BpeTokenizer)
     return tokenizer
 

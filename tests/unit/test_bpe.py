@@ -166,7 +166,7 @@ def test_bos_and_eos_are_added_as_told() -> None:
     vocabulary = Vocabulary.build([b"a", b"<s>", b"</s>"], [NORMAL, CONTROL, CONTROL])
     both = BpeTokenizer(vocabulary, [], PRE_TOKENIZERS["gpt-2"], bos_id=1, eos_id=2, add_bos=True, add_eos=True)
     assert (both.encode(b"a"), both.encode(b""), both.encode(b"a", add_special=False)) == ([1, 0, 2], [1, 2], [0])
-    neither = BpeTokenizer(vocabulary, [], PRE_TOKENIZERS["gpt-2"], bos_id=1, eos_id=2, extra_stop_ids=[0])
+    neither = BpeTokenizer(vocabulary, [], PRE_TOKENIZERS["gpt-2"], bos_id=1, eos_id=2, stop_ids=[0, 2])
     assert (neither.encode(b"a"), neither.stop_ids, neither.eos_id, neither.kind) == ([0], frozenset({0, 2}), 2, "bpe")
 
 

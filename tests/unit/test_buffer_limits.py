@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from refruntime.errors import InvalidHeader
+from refruntime.contract import Profile, Status
+from refruntime.errors import ContractError
 from refruntime.model.kv_cache import check_buffers
 from refruntime.model.validated import Hyperparameters
 
@@ -35,13 +36,24 @@ LARGEST = {  # the largest that fits, and by how much each number grows to fit n
 }
 
 
+OPTIONS = {
+    "6": Status.InvalidHeader,
+    "2": Status.InvalidLength,
+    "9": Status.ShapeMismatch,
+    "13": Status.GenerationFailed,
+}
+
+
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_largest_buffers(name: str) -> None:
-    """CL-statuses: a buffer of 2147483647 bytes may exist, a longer one gives 6 and is named."""
+    """CL-statuses: a buffer of 2147483647 bytes may exist, a longer one gives 6, or another status, and is named."""
     fitting, growth = LARGEST[name]
     largest = dataclasses.replace(SMALL, **fitting)
-    check_buffers(largest)
-    with pytest.raises(InvalidHeader) as caught:
-        check_buffers(dataclasses.replace(largest, **{key: fitting[key] + more for key, more in growth.items()}))
-    assert caught.value.field == name.split()[0]
-    assert caught.value.rule == "CL-statuses"
+    check_buffers(largest, Profile())
+    larger = dataclasses.replace(largest, **{key: fitting[key] + more for key, more in growth.items()})
+    for option, status in OPTIONS.items():
+        with pytest.raises(ContractError) as caught:
+            check_buffers(larger, Profile(oversized_buffer=option))  # type: ignore[arg-type]
+        assert caught.value.status is status
+        assert caught.value.field == name.split()[0]
+        assert caught.value.rule == "CL-statuses"

@@ -139,9 +139,14 @@ INVALID_KEYS: dict[str, tuple[Keys, str]] = {
     "no tokenizer model": ({"tokenizer.ggml.model": None}, "tokenizer.ggml.model"),
     "unknown tokenizer model": ({"tokenizer.ggml.model": scalar(STRING, "bert")}, "tokenizer.ggml.model"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokenizer.ggml.tokens"),
-    "empty vocabulary": ({"tokenizer.ggml.tokens": array(STRING, [])}, "tokenizer.ggml.tokens"),
+    "empty vocabulary": (
+        {"tokenizer.ggml.tokens": array(STRING, []), "tokenizer.ggml.token_type": None},
+        "tokenizer.ggml.tokens",
+    ),
     "tokens as numbers": ({"tokenizer.ggml.tokens": array(U32, [1] * 8)}, "tokenizer.ggml.tokens"),
     "equal tokens": ({"tokenizer.ggml.tokens": array(STRING, [*VOCABULARY[:7], b"h"])}, "tokenizer.ggml.tokens"),
+    "more types than tokens": ({"tokenizer.ggml.token_type": array(I32, [*TYPES, 1])}, "tokenizer.ggml.token_type"),
+    "more scores than tokens": ({"tokenizer.ggml.scores": array(F32, [*SCORES, 0.0])}, "tokenizer.ggml.scores"),
     "misspelt byte token": (
         {"tokenizer.ggml.token_type": array(I32, [*TYPES[:7], 6])},
         "tokenizer.ggml.tokens",
@@ -235,10 +240,6 @@ HARMLESS: dict[str, Keys] = {
     },
     "how the file was made": {"llama.tensor_data_layout": scalar(STRING, "Meta AI original pth")},
     "other software's keys": {"general.name": scalar(STRING, "Tiny"), "mine.setting": array(F64, [1.0])},
-    "more scores and types than tokens": {
-        "tokenizer.ggml.scores": array(F32, [*SCORES, float("nan")]),
-        "tokenizer.ggml.token_type": array(I32, [*TYPES, 77]),
-    },
     "whole scores": {"tokenizer.ggml.scores": array(I32, [0, 0, 0, -9, -9, -9, -1, -2])},
 }
 

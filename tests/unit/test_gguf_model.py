@@ -194,11 +194,13 @@ def test_the_first_of_two_faults_decides(name: str) -> None:
 
 
 def test_stop_tokens_come_from_the_ids_of_the_file() -> None:
-    """GG-6: eos, and eot and eom if present; no other token stops."""
+    """GG-6: eos, and eot and eom if present; by their text more, here `</s>`."""
     keys: Keys = {
         "tokenizer.ggml.eos_token_id": u32(6),
         "tokenizer.ggml.eot_token_id": u32(4),
         "tokenizer.ggml.eom_token_id": u32(5),
     }
     tokenizer = load(llama_file(keys)).tokenizer
-    assert (tokenizer.eos_id, tokenizer.stop_ids) == (6, frozenset({4, 5, 6}))
+    assert (tokenizer.eos_id, tokenizer.stop_ids) == (6, frozenset({2, 4, 5, 6}))
+    by_id = load(llama_file(keys), Profile(gguf_stop_tokens="metadata ids only")).tokenizer
+    assert (by_id.eos_id, by_id.stop_ids) == (6, frozenset({4, 5, 6}))

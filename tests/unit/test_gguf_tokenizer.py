@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from refruntime.errors import ContractError, InvalidHeader
 from refruntime.inspection import inspect_artifact
 from refruntime.model.gguf_tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.end_texts import end_texts
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from tests.unit.gguf_by_hand import BOOL, I32, STRING, U32, array, gguf_file, key, scalar
 
@@ -34,8 +36,8 @@ def vocabulary(**changes: bytes | None) -> bytes:
     return gguf_file([key(f"tokenizer.ggml.{name}", value) for name, value in values.items() if value is not None])
 
 
-def read(**changes: bytes | None) -> BpeTokenizer:
-    tokenizer = read_tokenizer(read_gguf(vocabulary(**changes)).metadata)
+def read(profile: Profile | None = None, **changes: bytes | None) -> BpeTokenizer:
+    tokenizer = read_tokenizer(read_gguf(vocabulary(**changes)).metadata, profile or Profile())
     assert isinstance(tokenizer, BpeTokenizer)
     return tokenizer
 
@@ -94,13 +96,51 @@ def test_gemma_4_ignores_pre_and_needs_its_bos() -> None:
     model = scalar(STRING, "gemma4")
     assert refusal(model=model).field == "tokenizer.ggml.bos_token_id"
     tokenizer = read(model=model, pre=scalar(STRING, "no such"), bos_token_id=scalar(U32, 12))
-    assert (tokenizer.encode(b"ab"), tokenizer.eos_id, tokenizer.stop_ids) == ([12, 8], None, frozenset())
+    assert (tokenizer.encode(b"ab"), tokenizer.eos_id, tokenizer.stop_ids) == ([12, 8], None, frozenset({11}))
 
 
 def test_stop_tokens() -> None:
-    """GG-6: EOS, end of turn and end of message where the file names them; nothing is guessed from texts."""
+    """GG-6: EOS, end of turn and end of message where the file names them, and tokens that are known by their text."""
     ends = {"eos_token_id": scalar(U32, 1), "eot_token_id": scalar(U32, 2), "eom_token_id": scalar(U32, 3)}
-    assert read(**ends).stop_ids == frozenset({1, 2, 3})
+    assert read(**ends).stop_ids == frozenset({1, 2, 3, 11})
+    ends["tokens"] = array(STRING, [*TOKENS, "<|im_end|>", "<|end|>", "<PAD>", "<|fim_prefix|>"])
+    by_text = read(**ends)
+    assert by_text.stop_ids == frozenset({1, 2, 3, 11, 14, 15, 16})
+    assert by_text.piece(14) == b""
+    by_id = read(Profile(gguf_stop_tokens="metadata ids only"), **ends)
+    assert by_id.stop_ids == frozenset({1, 2, 3})
+    assert by_id.piece(14) == b"<|im_end|>"
+
+
+def test_marks_of_fill_in_the_middle_that_stop() -> None:
+    """GG-6: padding, repository and file marks end a generation; one that the file names counts, not its text."""
+    tokens = array(STRING, [*TOKENS, "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|fim_middle|>"])
+    assert read(tokens=tokens).stop_ids == frozenset({11, 14, 15, 16})
+    named = read(tokens=tokens, fim_pad_token_id=scalar(U32, 5), fim_pre_token_id=scalar(U32, 6))
+    assert named.stop_ids == frozenset({11, 5, 15, 16})
+
+
+def test_some_ends_end_nothing_beside_others() -> None:
+    """GG-6: where llama.cpp takes an end off its list, the token ends nothing even if the file names it as EOS."""
+    call = [*TOKENS, "<|end|>", "<|return|>", "<|call|>"]
+    read_call = read(tokens=array(STRING, call), eos_token_id=scalar(U32, 14))
+    assert read_call.stop_ids == frozenset({11, 15, 16})
+    assert read_call.piece(14) == b"<|end|>"
+    assert read(tokens=array(STRING, call[:-1]), eos_token_id=scalar(U32, 14)).stop_ids == frozenset({11, 14, 15})
+    tool = [*TOKENS, "</s>", "<|tool_response>"]
+    assert read(tokens=array(STRING, tool), eos_token_id=scalar(U32, 14)).stop_ids == frozenset({11, 15})
+    ids_only = Profile(gguf_stop_tokens="metadata ids only")
+    assert read(ids_only, tokens=array(STRING, tool), eos_token_id=scalar(U32, 14)).stop_ids == frozenset({14})
+
+
+def test_the_lists_of_texts_are_dated() -> None:
+    """GG-6: the lists say which llama.cpp they are, and name no text twice."""
+    lists = end_texts()
+    assert "llama.cpp 0.5.0" in lists.source
+    assert date.fromisoformat(lists.date) >= date(2026, 11, 29)
+    texts = [*lists.ends, *(text for texts in lists.fill_in_the_middle.values() for text in texts)]
+    assert len(set(texts)) == len(texts) > 50
+    assert {exemption.text for exemption in lists.exemptions} <= set(lists.ends)
 
 
 def test_an_unknown_pre_tokenizer_is_refused_with_the_nearest_name() -> None:
@@ -139,7 +179,8 @@ def test_tokens_are_required_and_distinct() -> None:
     """GG-4: as for every vocabulary."""
     assert refusal(tokens=None).field == "tokenizer.ggml.tokens"
     assert refusal(tokens=array(STRING, ["a", "a"])).field == "tokenizer.ggml.tokens"
-    assert refusal(token_type=array(I32, [1])).field == "tokenizer.ggml.token_type"
+    for count in (1, len(TOKENS) - 1, len(TOKENS) + 1):  # GG-13
+        assert refusal(token_type=array(I32, [1] * count)).field == "tokenizer.ggml.token_type"
 
 
 def test_an_unknown_model_is_refused() -> None:
@@ -160,9 +201,17 @@ RAW = st.binary(max_size=4) | st.sampled_from([b"a b", b" a", b"\xc4\xa0 a", b"<
     pre=st.sampled_from([*PRE_TOKENIZERS, "?"]),
     text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
     numbers=st.lists(st.integers(0, 21), min_size=2, max_size=2),
+    exactly=st.booleans(),
 )
 def test_hostile_vocabularies_are_refused_or_work(
-    tokens: list[bytes], merges: list[bytes], types: list[int], model: str, pre: str, text: str, numbers: list[int]
+    tokens: list[bytes],
+    merges: list[bytes],
+    types: list[int],
+    model: str,
+    pre: str,
+    text: str,
+    numbers: list[int],
+    exactly: bool,
 ) -> None:
     """GG-4, GG-5: any bytes as tokens and merges, any types and ids: a contract failure or a tokenizer that works."""
     changes = {
@@ -170,7 +219,7 @@ def test_hostile_vocabularies_are_refused_or_work(
         "pre": scalar(STRING, pre),
         "tokens": array(STRING, tokens),
         "merges": array(STRING, merges),
-        "token_type": array(I32, types),
+        "token_type": array(I32, types[: len(tokens)] if exactly else types),
         "bos_token_id": scalar(U32, numbers[0]),
         "eos_token_id": scalar(U32, numbers[1]),
     }

@@ -290,6 +290,6 @@ def test_decoding_gives_the_text_back() -> None:
 
 def test_the_protocol() -> None:
     """GEN-2, GG-6: what the runtime asks of a tokenizer."""
-    spm = SpmTokenizer(vocabulary([*BASE, *LETTERS]), [0.0] * 8, eos_id=2, extra_stop_ids=[4])
+    spm = SpmTokenizer(vocabulary([*BASE, *LETTERS]), [0.0] * 8, eos_id=2, stop_ids=[2, 4])
     assert (spm.kind, spm.vocab_size, spm.eos_id, spm.stop_ids) == ("spm", 8, 2, frozenset({2, 4}))
     assert SpmTokenizer(vocabulary(BASE), [0.0] * 3, eos_id=None).stop_ids == frozenset()

@@ -71,11 +71,6 @@ def _without_temperature(selection: Selection, temperature: np.float32, profile:
     return _weighed(expf(selection.logits - selection.logits[0]))
 
 
-def _normalised(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
-    weighing = STAGES.weigh(selection, temperature, profile)
-    return _weighed(weighing.weights / weighing.total) if weighing.usable else weighing
-
-
 def _rounded_exp(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
     scaled = (selection.logits - selection.logits[0]) / temperature
     return _weighed(np.exp(scaled.astype(np.float64)).astype(np.float32))
@@ -86,11 +81,6 @@ def _cut_at(weighing: Weighing, threshold: Any, reached: Any, cumulative: Any) -
     places = np.flatnonzero(reached)
     kept = int(places[0]) + 1 if places.size else len(weighing.cumulative)
     return Cut(kept, np.float32(threshold), np.float32(cumulative[kept - 1]))
-
-
-def _strictly_greater(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
-    threshold = np.float32(top_p * weighing.total)
-    return _cut_at(weighing, threshold, weighing.cumulative > threshold, weighing.cumulative)
 
 
 def _without_total(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
@@ -178,18 +168,11 @@ _STAGES: Final[tuple[tuple[str, str, str, Stages], ...]] = (
         "SA-3",
         STAGES._replace(weigh=_without_maximum),
     ),
-    ("weights-normalised", "weights are divided by their total first", "SA-3", STAGES._replace(weigh=_normalised)),
     (
         "weights-rounded-exp",
         "the sampler's expf is computed in float64 and rounded once",
         "FW-8",
         STAGES._replace(weigh=_rounded_exp),
-    ),
-    (
-        "top-p-strictly",
-        "the nucleus ends where the sum exceeds the threshold, not where it reaches it",
-        "SA-5",
-        STAGES._replace(cut=_strictly_greater),
     ),
     (
         "top-p-absolute",

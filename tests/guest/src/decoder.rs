@@ -37,7 +37,7 @@ pub struct Scratch {
 }
 
 impl Decoder {
-    /// Allocates the buffers of `model`; a buffer that wasm32 cannot hold gives 6.
+    /// Allocates the buffers of `model`; a buffer that wasm32 cannot hold is refused.
     pub fn new(model: Model) -> Result<Decoder, Status> {
         let sizes = &model.dimensions;
         let attention_size = sizes.head_count * sizes.head_dim;
@@ -46,7 +46,7 @@ impl Decoder {
             || scratch_bytes(sizes) as u128 > MAX_BUFFER_BYTES
             || 4 * sizes.vocab_size as u128 > MAX_BUFFER_BYTES
         {
-            return Err(Status::InvalidHeader);
+            return Err(oversized());
         }
         let scratch = Scratch {
             residual: zeros(sizes.hidden_size)?,
@@ -78,6 +78,19 @@ impl Decoder {
 pub fn scratch_bytes(sizes: &Dimensions) -> u64 {
     let context = if cfg!(bug = "scratch_without_context") { 0 } else { sizes.capacity as u64 };
     4 * (10 * sizes.hidden_size as u64 + 3 * sizes.ffn_size as u64 + context)
+}
+
+/// The status of a buffer that cannot exist (section 13, Statuses).
+fn oversized() -> Status {
+    if cfg!(option = "buffer_invalid_length") {
+        Status::InvalidLength
+    } else if cfg!(option = "buffer_shape_mismatch") {
+        Status::ShapeMismatch
+    } else if cfg!(option = "buffer_generation_failed") {
+        Status::GenerationFailed
+    } else {
+        Status::InvalidHeader
+    }
 }
 
 fn product(factors: &[usize]) -> u128 {

@@ -26,6 +26,7 @@ impl Runtime {
         if !cfg!(bug = "generate_keeps_context") {
             self.clear_generation();
         }
+        self.result.clear();
         if cfg!(option = "pr4_generate_reseeds") {
             self.reseed();
         }

@@ -3,6 +3,8 @@
 //! This guest reads F32, F16 and Q8_0 tensors. Hyper-parameters that would change the arithmetic in a way
 //! that it does not have (experts, YaRN, per-layer arrays) are refused with 6 and never ignored.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::gguf_reader::{GgufFile, Metadata, TensorEntry, TensorType};
@@ -31,7 +33,7 @@ pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
         Some(stated) if stated as usize != dimensions.vocab_size => return Err(Status::InvalidHeader),
         _ => {}
     }
-    let tensors = Tensors { file: &file, parsed: &parsed };
+    let tensors = Tensors { file: &file, parsed: &parsed, used: RefCell::new(BTreeSet::new()) };
     tensors.check_presence(dimensions.layer_count)?;
     let sizes = Sizes::new(&dimensions);
     let embeddings = tensors.matrix("token_embd.weight", &[sizes.hidden, sizes.vocabulary])?;
@@ -52,6 +54,7 @@ pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
     for index in 0..dimensions.layer_count {
         layers.push(tensors.layer(index, &sizes)?);
     }
+    tensors.check_that_all_are_used()?;
     let weight = output.unwrap_or_else(|| embeddings.clone());
     let output = Linear { weight, bias: None };
     let (tokenizer, label) = (Tokenizer::Spm(tokenizer), label(&parsed));
@@ -153,6 +156,8 @@ const LAYER_PARTS: [&str; 9] =
 struct Tensors<'a> {
     file: &'a Arc<[u8]>,
     parsed: &'a GgufFile<'a>,
+    /// Names of the tensors that became part of the model.
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Tensors<'_> {
@@ -171,6 +176,15 @@ impl Tensors<'_> {
         Ok(())
     }
 
+    /// A tensor that the architecture does not use gives 9 (GG-13).
+    fn check_that_all_are_used(&self) -> Result<(), Status> {
+        if self.used.borrow().len() == self.parsed.tensors.len() {
+            Ok(())
+        } else {
+            Err(Status::ShapeMismatch)
+        }
+    }
+
     /// A matrix of exactly these dimensions, columns first; else 9.
     fn matrix(&self, name: &str, expected: &[u64]) -> Result<Matrix, Status> {
         self.optional(name, expected)?.ok_or(Status::MissingTensor)
@@ -185,6 +199,7 @@ impl Tensors<'_> {
         if entry.dimensions != expected[..significant] {
             return Err(Status::ShapeMismatch);
         }
+        self.used.borrow_mut().insert(name.to_string());
         let encoding = match entry.kind {
             TensorType::F32 => Encoding::F32,
             TensorType::F16 => Encoding::GgufHalf,

@@ -1,65 +1,17 @@
 //! The SPM vocabulary in GGUF metadata (GG-4 to GG-6).
 
+use std::collections::BTreeMap;
+
 use crate::bytes::f32_values;
+use crate::gguf_known_texts::{ALWAYS_SHOWN, ENDS, ROLES};
 use crate::gguf_reader::{Metadata, ARRAY_OF_F32, TYPE_I32};
 use crate::status::Status;
 use crate::tokenizer_spm::{Affixes, Kind, SpmTokenizer, Token};
 
 const DEFAULT_BOS: u32 = 1;
 const DEFAULT_EOS: u32 = 2;
-
-/// Texts that llama.cpp takes for control tokens whatever type the file gives them: ends of a turn or text,
-/// and the marks of fill-in-the-middle prompts.
-const CONTROL_TEXTS: [&str; 48] = [
-    "</s>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|flush|>",
-    "<|calls|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<end_of_utterance>",
-    "<｜end▁of▁sentence｜>",
-    "<|fim_prefix|>",
-    "<fim-prefix>",
-    "<fim_prefix>",
-    "<｜fim▁begin｜>",
-    "<PRE>",
-    "▁<PRE>",
-    "<|code_prefix|>",
-    "<|fim_suffix|>",
-    "<fim-suffix>",
-    "<fim_suffix>",
-    "<｜fim▁hole｜>",
-    "<SUF>",
-    "▁<SUF>",
-    "<|code_suffix|>",
-    "<|fim_middle|>",
-    "<fim-middle>",
-    "<fim_middle>",
-    "<｜fim▁end｜>",
-    "<MID>",
-    "▁<MID>",
-    "<|code_middle|>",
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<PAD>",
-    "[PAD]",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<|file_sep|>",
-];
+/// No token ends a generation by its text (GG-6).
+const METADATA_IDS_ONLY: bool = cfg!(option = "gg6_metadata_ids");
 
 /// Builds the tokenizer; whatever is missing, inconsistent or unknown gives 6.
 pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
@@ -77,10 +29,15 @@ pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
         // llama.cpp gives empty tokens a name.
         let text = if text.is_empty() { format!("[EMPTY_{id}]").into_bytes() } else { text.to_vec() };
         let byte = if kind == Kind::Byte { Some(byte_of(&text).ok_or(Status::InvalidHeader)?) } else { None };
-        let kind = if CONTROL_TEXTS.iter().any(|known| known.as_bytes() == text) { Kind::Control } else { kind };
         tokens.push(Token { text, score, kind, byte, strips_right: false });
     }
     let vocab_size = tokens.len();
+    let mut ids = BTreeMap::new();
+    for (id, token) in tokens.iter().enumerate() {
+        if ids.insert(token.text.clone(), id as u32).is_some() {
+            return Err(Status::InvalidHeader); // two tokens with one text (GG-13)
+        }
+    }
     let id = |key: &str| match metadata.u32(key)? {
         Some(id) if id as usize >= vocab_size => Err(Status::InvalidHeader),
         id => Ok(id),
@@ -93,6 +50,41 @@ pub fn load(metadata: &Metadata) -> Result<SpmTokenizer, Status> {
     let mut stop = vec![eos];
     stop.extend(id("tokenizer.ggml.eot_token_id")?);
     stop.extend(id("tokenizer.ggml.eom_token_id")?);
+    for role in &ROLES {
+        let mut named = None;
+        for key in role.keys {
+            named = id(&format!("tokenizer.ggml.{key}"))?.or(named);
+        }
+        let by_text = || role.texts.iter().filter_map(|text| ids.get(text.as_bytes()).copied()).min();
+        let found = named.or_else(by_text);
+        if let (None, Some(token)) = (named, found) {
+            tokens[token as usize].kind = Kind::Control;
+        }
+        if role.ends_generation && !METADATA_IDS_ONLY {
+            stop.extend(found);
+        }
+    }
+    let known = |text: &str| ids.get(text.as_bytes()).copied();
+    if !METADATA_IDS_ONLY {
+        for token in ENDS.iter().filter_map(|text| known(text)) {
+            tokens[token as usize].kind = Kind::Control;
+            stop.push(token);
+        }
+    }
+    for token in ALWAYS_SHOWN.iter().filter_map(|text| known(text)) {
+        tokens[token as usize].kind = Kind::UserDefined;
+    }
+    if !METADATA_IDS_ONLY {
+        // Beside these tokens `<|end|>` closes a message and `</s>` is plain text, whatever the metadata say.
+        let answers = known("<|return|>").or(known("<|flush|>")).and(known("<|call|>").or(known("<|calls|>")));
+        let exempt = [("<|end|>", answers, Kind::UserDefined), ("</s>", known("<|tool_response>"), Kind::Normal)];
+        for (text, companion, kind) in exempt {
+            if let (Some(token), Some(_)) = (known(text), companion) {
+                tokens[token as usize].kind = kind;
+                stop.retain(|&stopping| stopping != token);
+            }
+        }
+    }
     if is_phi3(metadata)? {
         strip_right_of_specials(&mut tokens);
     }

@@ -21,6 +21,7 @@ mod elementary;
 mod forward;
 mod generation;
 mod generator;
+mod gguf_known_texts;
 mod gguf_model;
 mod gguf_reader;
 mod gguf_tokenizer;

@@ -38,14 +38,24 @@ pub fn sample(logits: &[f32], config: &SamplingConfig, generator: &mut XorShift6
         return greedy(logits);
     }
     let top_k = if cfg!(bug = "top_k_off_by_one") { config.top_k as usize + 1 } else { config.top_k as usize };
-    let retained = best(logits, top_k);
-    let weights = weights(logits, &retained, config.temperature);
-    let mut total = 0.0f32;
-    for weight in &weights {
-        total += weight;
-    }
+    let temperature_first = cfg!(option = "sa3_temperature_first");
+    let scaled: Vec<f32> = if temperature_first {
+        logits.iter().map(|&logit| tempered(logit, config.temperature)).collect()
+    } else {
+        Vec::new()
+    };
+    let ranked = if temperature_first { &scaled } else { logits };
+    let retained = best(ranked, top_k);
+    let mut weights = weights(ranked, &retained, config.temperature);
+    let mut total = sum(&weights);
     if retained.is_empty() || !total.is_finite() || total <= 0.0 {
         return greedy(logits);
+    }
+    if cfg!(option = "sa4_normalised") {
+        for weight in &mut weights {
+            *weight /= total;
+        }
+        total = sum(&weights);
     }
     let (kept, mass) = nucleus(&weights, config.top_p, total);
     let unit = generator.unit();
@@ -89,20 +99,37 @@ pub fn best(logits: &[f32], count: usize) -> Vec<u32> {
 /// The unnormalised weight of every retained candidate (SA-3).
 fn weights(logits: &[f32], retained: &[u32], temperature: f32) -> Vec<f32> {
     let highest = retained.first().map_or(0.0, |&id| logits[id as usize]);
-    let reciprocal = 1.0 / temperature;
     let weight = |&id: &u32| {
         let logit = logits[id as usize];
-        if cfg!(option = "sa3_reciprocal") {
-            ((logit - highest) * reciprocal).exp()
+        if cfg!(option = "sa3_temperature_first") {
+            (logit - highest).exp()
         } else if cfg!(bug = "temperature_multiplied") {
             ((logit - highest) * temperature).exp()
         } else if cfg!(bug = "weights_without_maximum") {
             (logit / temperature).exp()
         } else {
-            ((logit - highest) / temperature).exp()
+            tempered(logit - highest, temperature).exp()
         }
     };
     retained.iter().map(weight).collect()
+}
+
+/// A logit, or a distance of two, after the temperature (SA-3).
+fn tempered(value: f32, temperature: f32) -> f32 {
+    if cfg!(option = "sa3_reciprocal") {
+        value * (1.0 / temperature)
+    } else {
+        value / temperature
+    }
+}
+
+/// The sum in retained order (SA-4).
+fn sum(weights: &[f32]) -> f32 {
+    let mut total = 0.0f32;
+    for weight in weights {
+        total += weight;
+    }
+    total
 }
 
 /// The length and the cumulative weight of the prefix that top-p keeps (SA-5).
@@ -116,7 +143,7 @@ fn nucleus(weights: &[f32], top_p: f32, total: f32) -> (usize, f32) {
         let before = cumulative;
         cumulative += weight;
         let crossed =
-            if cfg!(bug = "top_p_strictly_greater") { cumulative > threshold } else { cumulative >= threshold };
+            if cfg!(option = "sa5_strictly_greater") { cumulative > threshold } else { cumulative >= threshold };
         if crossed && cfg!(option = "sa5_drop_crossing") && index > 0 {
             return (index, before);
         }

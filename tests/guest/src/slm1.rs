@@ -37,7 +37,11 @@ pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
         elements[dtype as usize] += shape.iter().map(|&size| size as u64).product::<u64>();
     }
     let model = bind(&header, &directory, tokenizer, label(&elements))?;
-    if header.kv_head_count != header.head_count || header.head_dim % 2 != 0 {
+    if header.kv_head_count != header.head_count {
+        let status = if cfg!(option = "sl1_kv_heads_6") { Status::InvalidHeader } else { Status::ShapeMismatch };
+        return Err(status);
+    }
+    if header.head_dim % 2 != 0 {
         return Err(Status::ShapeMismatch);
     }
     Ok(model)
@@ -136,7 +140,7 @@ struct Header {
 }
 
 impl Header {
-    /// Checks length (6), version (5), then every other field (6).
+    /// Checks length (6), version (5), then every other field (6, or 9 where an option says so).
     fn parse(file: &[u8]) -> Result<Header, Status> {
         if file.len() < HEADER_BYTES {
             return Err(Status::InvalidHeader);
@@ -145,10 +149,11 @@ impl Header {
         if cursor.u32() != Some(VERSION) {
             return Err(Status::UnsupportedModelVersion);
         }
-        Header::parse_fields(&mut cursor, file.len()).ok_or(Status::InvalidHeader)
+        Header::parse_fields(&mut cursor, file.len()).unwrap_or(Err(Status::InvalidHeader))
     }
 
-    fn parse_fields(cursor: &mut Cursor, file_size: usize) -> Option<Header> {
+    /// `None` stands for 6.
+    fn parse_fields(cursor: &mut Cursor, file_size: usize) -> Option<Result<Header, Status>> {
         let header_length = cursor.u32()?;
         let _model_type = cursor.u32()?;
         let flags = cursor.u32()?;
@@ -165,15 +170,22 @@ impl Header {
         let length_fits = header_length as usize >= HEADER_BYTES && header_length as usize <= file_size;
         let dimensions_fit = vocab_size > 0 && sizes.iter().all(|&size| size > 0);
         let heads_fit = head_count as u64 * head_dim as u64 == hidden_size as u64;
-        let numbers_fit = [rope_theta, epsilon].iter().all(|value| value.is_finite() && *value > 0.0);
+        let usable = |value: &f32| value.is_finite() && *value > 0.0;
+        let numbers_fit = cfg!(option = "sl1_constants_unchecked") || [rope_theta, epsilon].iter().all(usable);
         let aligned = data_offset % DATA_ALIGNMENT == 0 || cfg!(bug = "data_alignment_unchecked");
-        let data_fits = aligned && data_offset <= file_size as u64;
-        if !(length_fits && dimensions_fit && heads_fit && numbers_fit && data_fits && checksum != 0) {
+        let inside = data_offset <= file_size as u64 || cfg!(option = "sl1_data_offset_unchecked");
+        if !(length_fits && dimensions_fit) {
+            return None;
+        }
+        if !heads_fit && cfg!(option = "sl1_heads_9") {
+            return Some(Err(Status::ShapeMismatch));
+        }
+        if !(heads_fit && numbers_fit && aligned && inside && checksum != 0) {
             return None;
         }
         let tokenizer = range_inside(tokenizer_offset, tokenizer_length as u128, file_size)?;
         let directory = range_inside(directory_offset, tensor_count as u128 * ENTRY_BYTES as u128, file_size)?;
-        Some(Header {
+        Some(Ok(Header {
             flags,
             vocab_size,
             hidden_size,
@@ -188,7 +200,7 @@ impl Header {
             tokenizer,
             directory,
             checksum,
-        })
+        }))
     }
 
     fn tied(&self) -> bool {

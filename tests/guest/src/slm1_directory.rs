@@ -24,13 +24,13 @@ pub struct Entry {
     pub dtype: DType,
     dimensions: Vec<u32>,
     payload: Range<usize>,
-    /// Absent when block_size is bad, which is reported later as 9.
-    scales: Option<Range<usize>>,
+    /// Where the scales start; where they end follows from the block size.
+    scale_offset: u64,
     block_size: u32,
 }
 
 impl Entry {
-    /// Checks dtype (10), rank (7), payload range (7) and scale range (7), in this order.
+    /// Checks dtype (10), rank (7), payload range (7) and the start of the scales (7), in this order.
     fn parse(entry: &[u8], file_size: usize) -> Result<Entry, Status> {
         let fields = RawEntry::read(entry).ok_or(Status::InvalidTensorDirectory)?;
         let dtype = match fields.dtype {
@@ -45,15 +45,11 @@ impl Entry {
         let dimensions = fields.dimensions[..fields.rank as usize].to_vec();
         let payload = range_inside(fields.byte_offset, fields.byte_length as u128, file_size)
             .ok_or(Status::InvalidTensorDirectory)?;
-        let scales = match scale_count(dtype, &dimensions, fields.block_size) {
-            None => None,
-            Some(count) => Some(
-                range_inside(fields.scale_offset, count.saturating_mul(4), file_size)
-                    .ok_or(Status::InvalidTensorDirectory)?,
-            ),
-        };
-        let (name_hash, block_size) = (fields.name_hash, fields.block_size);
-        Ok(Entry { name_hash, dtype, dimensions, payload, scales, block_size })
+        if dtype != DType::F32 && fields.scale_offset != 0 && fields.scale_offset >= file_size as u64 {
+            return Err(Status::InvalidTensorDirectory);
+        }
+        let (name_hash, block_size, scale_offset) = (fields.name_hash, fields.block_size, fields.scale_offset);
+        Ok(Entry { name_hash, dtype, dimensions, payload, scale_offset, block_size })
     }
 
     /// Turns the entry into a matrix of exactly this shape, else 9 (SL-6).
@@ -63,25 +59,42 @@ impl Entry {
         }
         let (rows, columns) = rows_and_columns(&self.dimensions);
         let elements = rows * columns as u128;
-        let (length, encoding) = match (self.dtype, &self.scales) {
-            (DType::F32, _) => (4 * elements, Encoding::F32),
-            (DType::Q8, Some(scales)) => (elements, Encoding::SignedBytes { scales: scales.clone() }),
-            (DType::Q4, Some(scales)) => {
-                (elements / 2, Encoding::Nibbles { scales: scales.clone(), block: self.block_size as usize })
-            }
-            (_, None) => return Err(Status::ShapeMismatch),
+        let length = match self.dtype {
+            DType::F32 => 4 * elements,
+            DType::Q8 => elements,
+            DType::Q4 => elements / 2,
         };
+        let scale_count = scale_count(self.dtype, &self.dimensions, self.block_size).ok_or(Status::ShapeMismatch)?;
         if self.payload.len() as u128 != length {
             return Err(Status::ShapeMismatch);
         }
-        if let (true, Some(scales)) = (self.dtype != DType::F32, &self.scales) {
-            let positive = |scale: f32| scale.is_finite() && scale > 0.0;
-            if !f32_values(&file[scales.clone()]).all(positive) && !cfg!(bug = "bad_scales_accepted") {
-                return Err(Status::ShapeMismatch);
-            }
-        }
+        let encoding = match self.dtype {
+            DType::F32 => Encoding::F32,
+            DType::Q8 => Encoding::SignedBytes { scales: self.scales(file, scale_count)? },
+            DType::Q4 => Encoding::Nibbles { scales: self.scales(file, scale_count)?, block: self.block_size as usize },
+        };
         let (rows, columns) = (rows as usize, columns as usize);
         Ok(Matrix { file: file.clone(), payload: self.payload.clone(), encoding, rows, columns })
+    }
+
+    /// Where the scales are; each must be positive and finite (SL-6).
+    fn scales(&self, file: &[u8], count: u128) -> Result<Range<usize>, Status> {
+        let inside = range_inside(self.scale_offset, count.saturating_mul(4), file.len());
+        let scales = inside.filter(|_| self.scale_offset != 0).ok_or_else(misplaced_scales)?;
+        let positive = |scale: f32| scale.is_finite() && scale > 0.0;
+        if !f32_values(&file[scales.clone()]).all(positive) && !cfg!(bug = "bad_scales_accepted") {
+            return Err(Status::ShapeMismatch);
+        }
+        Ok(scales)
+    }
+}
+
+/// The status of scales that run past the end of the file or have no place at all (SL-6).
+fn misplaced_scales() -> Status {
+    if cfg!(option = "sl6_scales_7") {
+        Status::InvalidTensorDirectory
+    } else {
+        Status::ShapeMismatch
     }
 }
 
@@ -121,11 +134,11 @@ fn rows_and_columns(dimensions: &[u32]) -> (u128, u32) {
     }
 }
 
-/// The number of scales; `None` for f32 and for a bad block_size (SL-2).
+/// The number of scales, 0 for f32; `None` for a bad block_size (SL-2).
 fn scale_count(dtype: DType, dimensions: &[u32], block_size: u32) -> Option<u128> {
     let (rows, columns) = rows_and_columns(dimensions);
     match dtype {
-        DType::F32 => None,
+        DType::F32 => Some(0),
         DType::Q8 if block_size == columns => Some(rows),
         DType::Q4 if block_size > 0 && block_size % 2 == 0 && columns % block_size == 0 => {
             Some(rows * (columns / block_size) as u128)

@@ -32,7 +32,7 @@ pub struct Token {
 
 pub struct SpmTokenizer {
     tokens: Vec<Token>,
-    /// Token text -> id; of equal texts the last counts.
+    /// Token text -> id.
     ids: HashMap<Vec<u8>, u32>,
     /// Tokens that are matched in plain text, longest first.
     user_defined: Vec<u32>,

@@ -1,0 +1,131 @@
+"""What the fields of a contract profile may hold: options, numbers, selections and tables of names, and their TOML."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from refruntime.contract.checksum_order import OrderError, read_order
+from refruntime.contract.status import Status
+
+DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
+    "model_load_ms",
+    "prompt_tokens",
+    "generated_tokens",
+    "tokens_per_second",
+    "peak_scratch_bytes",
+    "kv_length",
+    "quantization",
+    "last_error",
+    "model_loaded",
+    "tokenizer_output",
+    "logits_summary",
+    "selected_token",
+    "top_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "seed",
+)
+"""Keys of the diagnostics document, in order (DG-3)."""
+
+CONTAINERS: Final = ("slm1", "gguf")
+"""Containers that a loader may know (GG-1)."""
+
+
+class ProfileError(ValueError):
+    """A profile file or value is not valid; the message names the key, what was expected and what was found."""
+
+
+MAPS: Final = ("ERR-3", "DG-3")
+"""Keys whose value is a table of names."""
+
+_INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    "SL-5.start": (0, 2**64 - 1),
+    "SL-5.rotation": (0, 63),
+    "GG-7": (1, 2**31 - 1),
+}
+
+
+def check_value(metadata: Any, value: object) -> None:
+    """Refuse a value that a field of the profile cannot have: ProfileError names the key."""
+    key = metadata["key"]
+    if "options" in metadata:
+        if value not in metadata["options"]:
+            raise ProfileError(f"{key}: {value!r} is no option; expected one of {', '.join(metadata['options'])}")
+    elif key == "SL-5.order":
+        _check_order(key, value)
+    elif key in _INTEGER_RANGES:
+        low, high = _INTEGER_RANGES[key]
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ProfileError(f"{key}: expected an integer {low} .. {high}, found {value!r}")
+    elif key == "GG-1":
+        if not isinstance(value, tuple) or not value or any(name not in CONTAINERS for name in value):
+            raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
+    elif key == "ERR-3" and not _is_message_map(value):
+        raise ProfileError(f"{key}: expected a table from names of failing statuses to texts, found {value!r}")
+    elif key == "DG-3" and not _is_name_map(value):
+        raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
+
+
+def _check_order(key: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ProfileError(f"{key}: expected a text such as 'mix, rotate, multiply', found {value!r}")
+    try:
+        read_order(value)
+    except OrderError as error:
+        raise ProfileError(f"{key}: {error}") from error
+
+
+def _is_message_map(value: object) -> bool:
+    """Say whether a value is a tuple of (name of a failing status, text), no status twice."""
+    if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        return False
+    texts = dict(value)
+    failures = {status.name for status in Status if status}
+    return len(texts) == len(value) and set(texts) <= failures and all(map(_is_unicode, texts.values()))
+
+
+def _is_unicode(text: object) -> bool:
+    return isinstance(text, str) and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_name_map(value: object) -> bool:
+    """Say whether a value is a tuple of (diagnostics key, other name) that leaves every name unique."""
+    if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        return False
+    renamed = dict(value)
+    if len(renamed) != len(value) or not all(isinstance(name, str) for name in renamed.values()):
+        return False
+    names = [renamed.get(name, name) for name in DIAGNOSTIC_NAMES]
+    return set(renamed) <= set(DIAGNOSTIC_NAMES) and len(set(names)) == len(names)
+
+
+def from_plain_value(key: str, value: Any) -> Any:
+    """Return the value of a profile key from what TOML or JSON hold. ProfileError."""
+    if key == "SL-5.start" and isinstance(value, str):  # TOML integers are signed 64 bit, so a hex string is allowed
+        try:
+            return int(value, 0)
+        except ValueError as error:
+            raise ProfileError(f"{key}: expected an integer or a hex string, found {value!r}") from error
+    if key == "GG-1" and isinstance(value, list):
+        return tuple(value)
+    if key in MAPS and isinstance(value, dict):
+        return tuple(value.items())
+    return value
+
+
+def to_toml_value(key: str, value: Any) -> str:
+    """Return the value of a profile key as TOML writes it."""
+    if key == "SL-5.start":
+        return f'"{value:#x}"'
+    if key in MAPS:
+        return "{" + ", ".join(f"{name} = {_toml_string(other)}" for name, other in value) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml_string, value)) + "]"
+    return str(value) if isinstance(value, int) else _toml_string(value)
+
+
+def _toml_string(text: str) -> str:
+    """Quote for TOML, which knows JSON's escapes but no surrogate pairs."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
