@@ -37,6 +37,7 @@ COMMANDS = {
     "tokenize": "refruntime.commands.tokenize:tokenize_command",
     "convert": "refruntime.commands.convert:convert_command",
     "identify": "refruntime.commands.identify:identify_command",
+    "seal": "refruntime.commands.seal:seal_command",
     "diff": "refruntime.commands.diff.build:diff_command",
     "witness": "refruntime.commands.witness:witness_command",
     "record": "refruntime.commands.record:record_command",

@@ -12,6 +12,8 @@ from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits
+from refruntime.identify.comparison import Comparison
+from refruntime.identify.formula import Fitted, NoFormula, formula_of
 from refruntime.identify.seal import CannotSeal, Sealer
 
 PLAIN: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)
@@ -61,15 +63,23 @@ def _asked(module: bytes, limits: Limits, profile: Profile, first_answer: object
     try:
         sealer = Sealer(module, limits)
     except (CannotSeal, EngineError) as error:
-        tried = (f"a plain file with the checksum of SL-5: {first_answer}", *getattr(error, "tried", ()))
+        failed = (f"a plain file with the checksum of SL-5: {first_answer}", *getattr(error, "tried", ()))
         kind = getattr(error, "kind", "failed")
-        return Checksum("unknown", "unknown", str(error), profile, lambda data: data, (), tried, {"trouble": kind})
+        return Checksum("unknown", "unknown", str(error), profile, lambda data: data, (), failed, {"trouble": kind})
     comparison = sealer.comparison
     if comparison.kind == "not verified":
         unverified = replace(profile, checksum="not verified")
         return Checksum(
             "not verified", "observed", "not verified", unverified, lambda data: data, tuple(comparison.evidence)
         )
+    searched: tuple[str, ...] = ()
+    if comparison.kind == "whole":
+        try:
+            fitted = formula_of(sealer)
+        except NoFormula as error:
+            searched = (str(error), *error.tried)
+        else:
+            return _formula(fitted, comparison, profile)
     text = "asked from the build's own comparison"
     if comparison.kind == "truncated":
         text += f", of which only the bits {comparison.mask:#x} are compared"
@@ -80,8 +90,19 @@ def _asked(module: bytes, limits: Limits, profile: Profile, first_answer: object
         profile,
         sealer.fit,
         tuple(comparison.evidence),
+        searched,
         facts={"compared": comparison.kind, "mask": f"{comparison.mask:#x}"},
     )
+
+
+def _formula(fitted: Fitted, comparison: Comparison, profile: Profile) -> Checksum:
+    """Return how files are sealed without the build."""
+    found = fitted.profile(profile)
+    sealer = Sealer(b"", formula=found)
+    text = f"{found.checksum_order}, rotation {found.checksum_rotation}, start {found.checksum_start:#x}"
+    held = f"this formula gives the build's own sum of {fitted.files} random files"
+    facts: dict[str, object] = {"compared": comparison.kind, "files": fitted.files}
+    return Checksum("formula", "observed", text, found, sealer.fit, (*comparison.evidence, held), facts=facts)
 
 
 def _loads(fresh: Callable[[], Engine], data: bytes) -> int | str:

@@ -140,7 +140,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "hypotheses": ARRAYS,
     "witness": ARRAYS,
     "session": ARRAYS,
-    "identify": ARRAYS,
     "samplers": ARRAYS | {"rich"},
     "show": ARRAYS | {"rich", "matplotlib"},
     "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
