@@ -16,7 +16,8 @@ UV ?= $(shell command -v uv)
 PYTHON ?=
 PYTEST_ARGS ?=
 # Enough workers for a laptop; more of them cost more in start-up than they save.
-PYTEST_WORKERS ?= -n auto --maxprocesses 4
+# Tests of one group share what they made, so they run on one worker.
+PYTEST_WORKERS ?= -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help
 help: ## list the targets
@@ -28,11 +29,14 @@ demo: $(VENV)/.installed-core ## run the demonstration
 
 .PHONY: test
 test: $(VENV)/.installed-test ## run the tests, in parallel
+	@$(BIN)/python tools/compile_kernels.py
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser and not package" $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: $(VENV)/.installed-test ## run the tests that take minutes, such as every seeded bug (needs Rust for wasm32)
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(PYTEST_WORKERS) $(PYTEST_ARGS)
+test-slow: $(VENV)/.installed-test ## run what takes minutes, such as every seeded bug (needs Rust for wasm32), and property tests on new examples
+	@$(BIN)/python tools/compile_kernels.py
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "(slow or hypothesis) and not browser and not package" --hypothesis-profile=free \
+	  $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-package
 test-package: $(VENV)/.installed-test ## build sdist and wheel, install the wheel outside of the checkout, and use it there

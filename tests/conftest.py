@@ -1,10 +1,22 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and how property tests choose their examples.
+
+By default, so in `make test` and in continuous integration, the examples are the same every time (profile
+`repeatable`). `make test-slow` draws new ones (profile `free`); a failure prints the line that draws them again.
+"""
 
 from __future__ import annotations
 
+import random
+import shlex
+from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("free", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -16,3 +28,24 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("second-opinion data folder ../shared/data does not exist here")
     return SHARED_DATA
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw the seed of free examples here, so that it can be told; workers get it with the other options."""
+    if config.getoption("--hypothesis-profile") == "free" and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say under a failure with free examples how to draw the same ones."""
+    report = yield
+    seed = item.config.getoption("--hypothesis-seed")
+    if report.failed and seed is not None and item.get_closest_marker("hypothesis") is not None:
+        options = f"--hypothesis-profile=free --hypothesis-seed={seed}"
+        line = f"python -m pytest {shlex.quote(item.nodeid)} {options}"
+        report.sections.append(("repeat it with", line))
+    return report

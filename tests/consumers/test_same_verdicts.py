@@ -36,9 +36,16 @@ def comparable(entry: Mapping[str, Any]) -> dict[str, Any]:
 def test_mutants_are_there() -> None:
     """ABI-1: at least twelve seeded bugs stand for what a build may do wrong."""
     assert len(MUTANTS) >= 12
+    assert BUILDS.keys() >= set(QUICK)
 
 
-@pytest.mark.parametrize("name", BUILDS)
+QUICK = ("guest", "reset_keeps_kv", "draw_from_32_bits")
+"""Builds of the fast test: the clean one, a bug of states, a bug of numbers."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BUILDS]
+)
 def test_same_verdicts(name: str, goldens: Path) -> None:
     """ABI-1, ABI-5: on the clean build every case is fine in both consumers, on a mutant the same cases fail alike."""
     done = run_node(BUILDS[name], "--golden", goldens, "--json")

@@ -66,7 +66,14 @@ SINGLE: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("key", "changes"), SINGLE, ids=[key for key, _ in SINGLE])
+QUICK = ("ST-5", "PR-1", "SL-5.order")
+"""Options that the fast tests look for: one of a state, one of a number, one of a formula."""
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [pytest.param(*each, id=each[0], marks=[] if each[0] in QUICK else [pytest.mark.slow]) for each in SINGLE],
+)
 def test_one_deviating_rule_is_found(key: str, changes: dict[str, Any]) -> None:
     """Every option is found by its key and value; under the written profile the build agrees."""
     theirs = replace(PROFILE, **changes)
@@ -120,6 +127,7 @@ def test_indistinguishable_options_are_said_to_be() -> None:
     assert "no observation tells it from" in gap.text
 
 
+@pytest.mark.slow
 def test_options_that_only_some_cases_tell_apart_are_told_apart() -> None:
     """PR-4: where reset and generate often follow each other, the whole battery decides which of them reseeds."""
     theirs = replace(PROFILE, generator_on_reset="reseeded")

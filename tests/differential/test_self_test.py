@@ -20,6 +20,8 @@ from tests.guest.build import Toolchain, build, find_toolchain, option_names
 from tools.self_test import CAUSES, NUMERIC_FAMILIES, OPTIONS, Recorded, catch, diverging, engines, gap_of
 
 BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))
+pytestmark = pytest.mark.xdist_group("self-test")  # one worker records the oracle's answers for all
+
 FEW = 6
 """Diverging cases after which a mutant has been seen enough in the fast test."""
 
@@ -64,7 +66,24 @@ def test_the_clean_build_is_not_blamed(recorded: Recorded) -> None:
     assert [run.case.name for run in diverging(engines(GUEST), recorded)] == []
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+QUICK = (
+    "attention_scale_hidden",
+    "bpe_rightmost_first",
+    "capacity_off_by_one",
+    "draw_from_32_bits",
+    "norm_without_epsilon",
+)
+"""Mutants of the fast test: attention, tokenizer, state, sampler. The others are as dear and fail as rarely."""
+
+
+def test_the_quick_mutants_are_there() -> None:
+    """The fast test runs what it names."""
+    assert MUTANTS.keys() >= set(QUICK)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in MUTANTS]
+)
 def test_a_committed_mutant_is_caught_and_named(name: str, recorded: Recorded) -> None:
     """Every committed mutant diverges, and the hypothesis that describes its bug explains as much as any other."""
     result = catch(name, engines(MUTANTS[name]), recorded, most=FEW)

@@ -37,7 +37,7 @@ PROFILES = st.sampled_from(
         Profile(generator_on_reset="reseeded", generator_on_load="reseeded", continuation_result="all generated text"),
     ]
 )
-FEW = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def talk(profile: Profile, lines: list[str]) -> Shell:

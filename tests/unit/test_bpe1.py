@@ -270,7 +270,7 @@ def test_replaced_byte_does_not_change_encoding() -> None:
 small_ids = st.sampled_from([97, 98, 99, 260, 261, 262, 263])
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600, deadline=None)
 @given(
     text=st.text(alphabet="abc", max_size=24),
     merges=st.lists(st.tuples(small_ids, small_ids, small_ids, st.integers(0, 4)), max_size=10),

@@ -78,7 +78,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(steps=st.lists(STEPS, max_size=12))
 def test_no_sequence_leaks(steps: list[tuple[Any, ...]]) -> None:
     """MEM-3, MEM-9: after any sequence of calls, failures and traps the ledger holds no region of the host."""

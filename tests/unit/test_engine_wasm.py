@@ -72,7 +72,7 @@ def test_i32_by_hand(echo: WasmEngine, given: float, seen: int) -> None:
     assert echo.call("alloc", given) == seen
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(values=st.tuples(*[st.integers(-(2**70), 2**70)] * 3))
 def test_i32_arguments_arrive_in_order(values: tuple[int, int, int]) -> None:
     """ABI-3: every parameter is converted, and none is exchanged; arithmetic of the module is modulo 2^32."""
@@ -83,7 +83,7 @@ def test_i32_arguments_arrive_in_order(values: tuple[int, int, int]) -> None:
     assert engine.read(100, 8) == bytes(ctypes.c_uint32(first)) + bytes(ctypes.c_uint32(second))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(
     temperature=st.floats(allow_nan=False),
     top_k=st.integers(-(2**33), 2**33),

@@ -292,7 +292,7 @@ def test_the_contract_names_every_architecture() -> None:
     assert set(listed[1].split(", ")) == set(ARCHITECTURES)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(NAMES),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3),

@@ -62,8 +62,11 @@ def run(
     )  # fmt: skip
 
 
+QUICK = (("no SIMD in NumPy", "numpy"), ("two threads", "numba"))
+"""What the fast tests run: the two that are farthest from each other, and from what filled the goldens."""
+
 COMBINATIONS = [
-    pytest.param(name, kernels, marks=[pytest.mark.slow] if kernels == "numba" and name != "two threads" else [])
+    pytest.param(name, kernels, marks=[] if (name, kernels) in QUICK else [pytest.mark.slow])
     for kernels in ("numpy", "numba")
     for name in SETTINGS
 ]

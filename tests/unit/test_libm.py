@@ -155,7 +155,7 @@ def wasm_libm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Float32
 def test_equals_a_module_built_now(name: str, wasm_libm: Callable[..., Float32Array]) -> None:
     """FW-8: any mixture of bit patterns gives the results of a module that this machine's compiler makes."""
 
-    @settings(derandomize=True, deadline=None, max_examples=150, database=None)
+    @settings(deadline=None, max_examples=150)
     @given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=64))
     def check(patterns: list[int]) -> None:
         arguments = arguments_of(name, np.array(patterns, dtype=np.uint32).view(np.float32))

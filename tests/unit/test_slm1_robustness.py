@@ -70,7 +70,7 @@ def test_truncation_is_seen_by_the_checksum() -> None:
         assert isinstance(attempt(file[:length], PROFILE), InvalidHeader)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 @given(
     dtype=st.sampled_from([F32, Q8_0, Q4_0]),
     flips=st.lists(st.tuples(st.integers(0, 1100), st.integers(1, 255)), min_size=1, max_size=4),
@@ -83,7 +83,7 @@ def test_flipped_bytes(dtype: int, flips: list[tuple[int, int]]) -> None:
     attempt(fix_checksum(file), PROFILE)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None)
 @given(
     dtype=st.sampled_from([F32, Q8_0, Q4_0]),
     field=st.sampled_from([name for name in HEADER_FIELDS if name != "checksum"]),
@@ -103,7 +103,7 @@ def test_wild_fields(dtype: int, field: str, bits: int, second: tuple[int, int, 
     attempt(file, UNCHECKED)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
 def test_random_bytes(tail: bytes) -> None:
     """SL-1: bytes that only begin like an SLM1 file are refused."""

@@ -1,0 +1,28 @@
+"""Compile every numba kernel once, so that the workers of a test run load machine code instead of each compiling it.
+
+    python tools/compile_kernels.py
+
+Does nothing where numba is not installed. What was compiled before is only loaded.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def main() -> None:
+    if find_spec("numba") is None:
+        return
+    from refruntime.containers import checksum_compiled  # noqa: F401  # compiles when it is imported
+    from refruntime.numerics import Seq32
+    from refruntime.numerics.kernels_fast import RowProducts
+    from refruntime.quants.compiled import KERNELS, decoder
+
+    Seq32(kernels="numba")
+    RowProducts()
+    for name in KERNELS:
+        decoder(name)
+
+
+if __name__ == "__main__":
+    main()
