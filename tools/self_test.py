@@ -25,6 +25,7 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from refruntime.battery.catalogue import default_battery  # noqa: E402
+from refruntime.battery.features import find_for_cases, needs_of  # noqa: E402
 from refruntime.cases.observe import Observation  # noqa: E402
 from refruntime.cases.steps import INIT, Case  # noqa: E402
 from refruntime.contract.profile import Profile  # noqa: E402
@@ -98,14 +99,17 @@ def engines(module: Path) -> Callable[[], Engine]:
 
 
 def diverging(build: Callable[[], Engine], recorded: Recorded) -> Iterator[PairRun]:
-    """Yield every case that is not fine."""
+    """Yield every case that is not fine; those that need what the build does not have say nothing (ID-1)."""
     profile = recorded.oracle.profile
     offered = offered_fields(observe(Case("offered", (INIT,)), build(), profile))
-    for case in recorded.cases:
+    found = find_for_cases(build, profile, recorded.cases)
+    shown = () if found.required is None else (found.required,)
+    answers = {**recorded.answers, **Recorded.of(shown, recorded.oracle).answers}
+    for case in (*shown, *(case for case in recorded.cases if not found.reason(needs_of(case)))):
         theirs = observe(case, build(), profile)
-        mine = recorded.answers[case.name][: len(theirs)]
+        mine = answers[case.name][: len(theirs)]
         comparison = compare_observations(mine, theirs, offered)
-        if judge(case, mine, theirs, comparison).verdict not in FINE:
+        if judge(mine, theirs, comparison).verdict not in FINE:
             yield PairRun(case, mine, theirs, comparison)
 
 

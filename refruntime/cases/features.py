@@ -37,9 +37,9 @@ class Found:
         return absence(feature(name).title, self.absent[name].name) if name else ""
 
     @property
-    def lines(self) -> tuple[str, ...]:
-        """Return one line for people for each feature that is absent."""
-        return tuple(f"{name}: {self.reason([name])}" for name in self.absent)
+    def of_one_case(self) -> Found:
+        """Return this for a case that is judged alone: a build that refuses what it has to have is held against it."""
+        return self if self.required is None else Found(self.asked)
 
     @property
     def refusal(self) -> str:

@@ -238,12 +238,14 @@ class Suite:
         return offered_fields(observe(Case("offered", (INIT,)), engine, self.oracle.profile))
 
     def judge(
-        self, case: Case, offered: frozenset[str], found: Found = NOTHING_ABSENT, *, explain: bool = True
+        self, case: Case, offered: frozenset[str], found: Found | None = None, *, explain: bool = True
     ) -> CaseResult:
         """Run one case on fresh instances and judge it; a bug of this tool is a verdict, not an exception.
 
         A case that needs what is absent in `found` is not run; the one that shows what the build has to have is.
+        Without `found` the build is asked for this case.
         """
+        found = self.find([case]).of_one_case if found is None else found
         missing = "" if case is found.required else found.reason(needs_of(case))
         if missing:
             return CaseResult(case, Verdict.UNSUPPORTED, missing)

@@ -157,11 +157,12 @@ class Consumer:
                 break
         return GoldenRun(self.index, self.offered, tuple(results), found, skipped - len(results))
 
-    def judge(self, identifier: str, found: Found = NOTHING_ABSENT) -> GoldenResult:
+    def judge(self, identifier: str, found: Found | None = None) -> GoldenResult:
         """Run one case on a fresh instance; a bug of this tool is a verdict, not an exception. OSError.
 
-        A case that needs what is absent in `found` is not run.
+        A case that needs what is absent in `found` is not run; without `found` the build is asked for this case.
         """
+        found = self.find([identifier]).of_one_case if found is None else found
         missing = found.reason(self.index["cases"][identifier]["features"])
         if missing:
             return GoldenResult(CaseResult(self._nameless(identifier), Verdict.UNSUPPORTED, missing))

@@ -14,7 +14,7 @@ from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import describe
 from refruntime.differential.report.text import About, case_lines
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import NOTHING_ABSENT, CaseResult, Suite
+from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.golden.case import step_document
 from refruntime.hypotheses.explain import Explainer
@@ -81,8 +81,7 @@ def diff(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
     with desk.progress("comparing", None):
         offered = suite.offered()
         explained = replace(suite, explain=Explainer(oracle, offered))
-        found = suite.find([case])
-        result = explained.judge(case, offered, NOTHING_ABSENT if found.required else found)  # a wrong build is shown
+        result = explained.judge(case, offered)
     return Answer(position, _diff_document(result), _diff_shown(desk, result), failed=_why_failed(result))
 
 
