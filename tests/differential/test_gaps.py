@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refruntime.battery.catalogue import select
+from refruntime.battery.catalogue import default_battery, select
 from refruntime.battery.generate import generation_cases
 from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.battery.sampler import sampler_cases
@@ -83,6 +83,38 @@ def test_one_deviating_rule_is_found(key: str, changes: dict[str, Any]) -> None:
     assert (gap.key, gap.value) == (key, next(iter(changes.values())))
     assert Profile.from_toml(write_profile(report)) == theirs
     assert f"CONTRACT_GAP({key})" in report.lines[0]
+
+
+IN_FILES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("SA-3.order", {"temperature_order": "temperature first"}, "sampler/temperature-makes-a-tie-*"),
+    ("SA-4", {"weights": "normalised"}, "sampler/top-p-[or]*"),
+    ("SA-5.comparison", {"top_p_comparison": ">"}, "sampler/top-p-reached-*"),
+    ("SL-1.heads", {"uneven_heads": "9"}, "slm1/header-head-count-*"),
+    ("SL-1.kv-heads", {"unequal_kv_heads": "6"}, "slm1/header-kv-head-count-*"),
+    ("SL-1.constants", {"header_constants": "not checked"}, "slm1/header-r*-*"),
+    ("SL-1.data-offset", {"data_offset_past_end": "not checked"}, "slm1/header-tensor-data-offset-*"),
+    ("SL-6", {"scales_past_end": "7"}, "slm1/entry-q8_0-scale-offset-*"),
+    ("CL-statuses", {"oversized_buffer": "2"}, "slm1/header-max-context-*"),
+    ("CL-statuses", {"oversized_buffer": "9"}, "slm1/header-max-context-*"),
+    ("CL-statuses", {"oversized_buffer": "13"}, "slm1/header-max-context-*"),
+    ("GG-6", {"gguf_stop_tokens": "metadata ids only"}, "gguf/ends-*"),
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "pattern"), IN_FILES, ids=[f"{key}-{i}" for i, (key, *_) in enumerate(IN_FILES)]
+)
+def test_options_on_files_and_ties_are_found(key: str, changes: dict[str, Any], pattern: str) -> None:
+    """SA-3, SA-4, SA-5, SL-1, SL-6, CL-statuses, GG-6: the battery's cases on a rule name the option of a build."""
+
+    def cases(profile: Profile) -> Sequence[Case]:
+        return default_battery(profile, patterns=[pattern])
+
+    theirs = replace(PROFILE, **changes)
+    report = find_gaps(changed_build(theirs), cases, Oracle(PROFILE))
+    assert report.clean
+    assert [(gap.key, gap.value, gap.alternatives) for gap in report.gaps] == [(key, next(iter(changes.values())), ())]
+    assert Profile.from_toml(write_profile(report)) == theirs
 
 
 def test_several_deviating_rules_are_found_together() -> None:

@@ -46,6 +46,8 @@ EXPORTS = (
 
 PROBE_EXPORTS = ("probe_ptr", "probe_len", "probe_clear")
 """What a build with a probe has besides: a record of its tensors, for the tests of the guest alone."""
+LONGEST_NAME = 120
+"""Characters of a file name that says every switch; a file system takes 255 bytes."""
 
 
 class SwitchError(BuildError):
@@ -133,11 +135,14 @@ def custom_section(name: str, payload: bytes) -> bytes:
 def file_name(
     options: Sequence[str], bugs: Sequence[str], dialect: Dialect = PUBLISHED, opt_level: str = "3", simd: bool = False
 ) -> str:
-    """Return the default file name of a variant."""
+    """Return the default file name of a variant; one of many switches is named by their number and a hash."""
     parts = ["guest", *(f"option-{name}" for name in options), *(f"bug-{name}" for name in bugs)]
     parts += [text.replace("=", "-") for text in dialect.texts]
     parts += [f"O{opt_level}"] * (opt_level != "3") + ["simd"] * simd
-    return "-".join(parts) + ".wasm"
+    name = "-".join(parts)
+    if len(name) > LONGEST_NAME:
+        name = f"guest-{len(parts) - 1}-switches-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name + ".wasm"
 
 
 def build(

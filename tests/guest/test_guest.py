@@ -107,6 +107,15 @@ def test_every_option_can_be_declared() -> None:
     assert build.declared_choices(["pr4_load_reseeds", "sc3_no"]) == {"PR-4.load": "reseeded", "SC-3": "no"}
 
 
+def test_options_can_be_combined() -> None:
+    """SA-3, SL-1: one option of every rule at once is declared whole, and has a name that a file can have."""
+    chosen = [next(cfg for cfg in texts.values() if cfg is not None) for texts in build.load_options().values()]
+    assert len(build.declared_choices(chosen)) == len(chosen) > 25
+    assert len(build.file_name(chosen, ["top_k_off_by_one"])) < 255
+    assert build.file_name(chosen, []) != build.file_name(chosen[1:], [])
+    assert build.file_name(["sc3_no"], []) == "guest-option-sc3_no.wasm"
+
+
 def test_unknown_switches_are_refused(tmp_path: Path) -> None:
     """ST-2: a misspelt switch must not build the default silently."""
     with pytest.raises(build.BuildError, match="unknown option 'st2'"):
