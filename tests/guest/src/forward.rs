@@ -54,8 +54,7 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     if cfg!(behaviour = "answers_vary") {
         static POSITIONS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let count = POSITIONS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // Among printable characters, so that texts stay valid.
-        let token = (32 + count * 7 % 90) % decoder.logits.len();
+        let token = (32 + count * 7 % 90) % decoder.logits.len(); // printable, so that texts stay valid
         decoder.logits[token] += 100.0;
     }
 }
