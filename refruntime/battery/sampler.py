@@ -73,10 +73,11 @@ def _edge_cases(profile: Profile) -> Iterator[Case]:
         title = f"sampler/temperature-makes-a-tie-top-k-{top_k}"
         yield Case(title, drawing(Configure(1.9, top_k, 1.0, 11)), {"model": close}, ("SA-3", "SA-2"))
     # A tenth of ten weights of 1 is one of them; ten weights of 0.1 are more than 1, and a tenth of that takes two.
-    for count in (10, 24):
+    # 3 of 12 tells the two apart where the sum must exceed the threshold, too.
+    for part, count in ((1, 10), (1, 24), (3, 12)):
         equal = table_model({}, otherwise=dict.fromkeys(LETTERS[:count], 2.0), capacity=64, profile=profile)
-        title = f"sampler/top-p-one-of-{count}"
-        yield Case(title, drawing(Configure(1.0, count, 1 / count, 11)), {"model": equal}, ("SA-4", "SA-5"))
+        title = f"sampler/top-p-of-equals-{part}-{count}"
+        yield Case(title, drawing(Configure(1.0, count, part / count, 11)), {"model": equal}, ("SA-4", "SA-5"))
     # The third and all later weights vanish in a float32 sum of 2, but not in a float64 sum.
     vanishing = {97: 0.0, 98: 0.0} | dict.fromkeys(range(260, 760), math.log(2.0**-24))
     model = table_model({}, otherwise=vanishing, vocab=760, capacity=64, tokenizer=btok_section(760), profile=profile)
