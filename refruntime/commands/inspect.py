@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -17,6 +19,7 @@ from refruntime.commands.shared import (
     map_file,
     plain_table,
     print_failure,
+    printable,
     profile_option,
     status_document,
     visible,
@@ -24,6 +27,7 @@ from refruntime.commands.shared import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.inspection import Inspection, MetadataLine, inspect_artifact
+from refruntime.inspection.summary import summary
 from refruntime.model.validated import Hyperparameters
 
 SHOWN_TEXT = 100
@@ -35,25 +39,40 @@ SHOWN_TENSORS = 400
     epilog="""\b
 Examples:
   refruntime inspect model.slm1
+  refruntime inspect model.gguf --tensors
   refruntime inspect broken.gguf --json | jq .error
 """,
 )
 @MODEL
+@click.option("--tensors", is_flag=True, help="Show every tensor: type, shape, offset, length.")
+@click.option("--metadata", is_flag=True, help="Show the header and every key.")
+@click.option("--tokenizer", is_flag=True, help="Show all that is known of the tokenizer.")
 @profile_option
 @json_option
-def inspect_command(model: Path, profile: Profile, as_json: bool) -> None:
-    """Show header, metadata, tensors, types and tokenizer of MODEL, and check everything that loading checks.
+def inspect_command(
+    model: Path, tensors: bool, metadata: bool, tokenizer: bool, profile: Profile, as_json: bool
+) -> None:
+    """Say what MODEL is, in a few lines, and check everything that loading checks.
 
     Of a broken file it shows what can be read, then the first rule that fails with offset, expected and found value;
-    exit code 1.
+    exit code 1. The JSON document always holds everything.
     """
     report = inspect_artifact(map_file(model), profile)
     if as_json:
-        write_json({"model": str(model), **inspection_document(report)})
+        write_json({"model": str(model), "summary": summary(report, profile), **inspection_document(report)})
     else:
-        print_inspection(report, str(model), Console())
+        parts = Parts(tensors, metadata, tokenizer)
+        print_inspection(report, str(model), summary(report, profile), parts, Console())
     if report.error is not None:
         raise click.exceptions.Exit(1)
+
+
+class Parts(NamedTuple):
+    """What is shown behind the summary."""
+
+    tensors: bool
+    metadata: bool
+    tokenizer: bool
 
 
 def inspection_document(report: Inspection) -> dict[str, Any]:
@@ -73,26 +92,47 @@ def inspection_document(report: Inspection) -> dict[str, Any]:
     }
 
 
-def print_inspection(report: Inspection, name: str, console: Console) -> None:
+def print_inspection(report: Inspection, name: str, answers: Mapping[str, str], parts: Parts, console: Console) -> None:
     """Print an inspection for people."""
-    console.print(Text(f"{name}: {report.container}, {report.byte_length:,} bytes", style="bold"), soft_wrap=True)
-    _print_pairs("header", report.header, console)
-    if report.metadata:
-        table = plain_table("key", "type", "offset", "value", right=("offset",))
-        for line in report.metadata:
-            add_row(table, visible(_raw(line.key)), line.type, line.offset, _shortened(line))
-        console.print(table)
-    _print_tensors(report, console)
-    if report.tokenizer is not None:
+    title = f"{printable(name)}: {report.container}, {report.byte_length:,} bytes"
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    _print_summary(answers, console)
+    if parts.metadata:
+        _print_pairs("header", report.header, console)
+        _print_metadata(report, console)
+    if parts.tensors:
+        _print_tensors(report, console)
+    if parts.tokenizer and report.tokenizer is not None:
         _print_pairs("tokenizer", asdict(report.tokenizer), console)
-    if report.hyperparameters is not None:
+    if parts.metadata and report.hyperparameters is not None:
         _print_pairs("model", {**_told(report.hyperparameters), "quantization": report.quantization}, console)
     for note in report.notes:
-        console.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+        console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
     if report.error is None:
         console.print(Text(f"valid: {len(report.tensors)} tensors, every check of loading passed", style="green"))
+        if not any(parts):
+            console.print(Text("--tensors, --metadata and --tokenizer show the rest", style="dim"))
     else:
         print_failure(report.error, console)
+
+
+def _print_summary(answers: Mapping[str, str], console: Console) -> None:
+    """Print one answer a line, folded behind its question in a narrow terminal."""
+    indent = max(map(len, answers), default=0) + 2
+    for question, answer in answers.items():
+        lines = wrap(printable(answer), max(20, console.width - indent))
+        console.print(
+            Text(("\n" + " " * indent).join([f"{question:<{indent}}" + lines[0], *lines[1:]])), soft_wrap=True
+        )
+
+
+def _print_metadata(report: Inspection, console: Console) -> None:
+    if not report.metadata:
+        return
+    table = plain_table("key", "type", "offset", "value", right=("offset",))
+    for line in report.metadata:
+        add_row(table, visible(_raw(line.key)), line.type, line.offset, _shortened(line))
+    console.print(table)
 
 
 def _told(hyperparameters: Hyperparameters) -> dict[str, Any]:

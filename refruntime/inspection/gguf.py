@@ -37,7 +37,8 @@ def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
         return report
     try:
         tokenizer = read_tokenizer(metadata, profile)
-        report.tokenizer = TokenizerLine.of(tokenizer)
+        pre_tokenizer = pre_tokenizer_name(metadata) or "default" if tokenizer.kind == "bpe" else None
+        report.tokenizer = TokenizerLine.of(tokenizer, pre_tokenizer)
         if tokenizer.kind == "bpe" and not pre_tokenizer_name(metadata):
             report.notes.append("tokenizer.ggml.pre is absent, so text is cut into words as llama.cpp's default does")
     except ContractError as error:

@@ -9,6 +9,9 @@ from typing import Any, Self
 from refruntime.errors import ContractError
 from refruntime.model.validated import Hyperparameters
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.byte_ids import BOS
+from refruntime.tokenizers.spm import SpmTokenizer
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,38 @@ class TypeCount:
 
 @dataclass(frozen=True)
 class TokenizerLine:
-    """The tokenizer in short."""
+    """The tokenizer in short; `stop_texts` are the texts of `stop_ids`, `pre_tokenizer` is None where there is none."""
 
     kind: str
     vocab_size: int
+    bos_id: int | None
     eos_id: int | None
+    adds_bos: bool
+    adds_eos: bool
     stop_ids: tuple[int, ...]
+    stop_texts: tuple[str, ...]
+    pre_tokenizer: str | None = None
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Self:
+    def of(cls, tokenizer: Tokenizer, pre_tokenizer: str | None = None) -> Self:
         """Describe a tokenizer."""
-        return cls(tokenizer.kind, tokenizer.vocab_size, tokenizer.eos_id, tuple(sorted(tokenizer.stop_ids)))
+        stop_ids = tuple(sorted(tokenizer.stop_ids))
+        if isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
+            texts = tuple(tokenizer.vocabulary.texts[token].decode("utf-8", "surrogateescape") for token in stop_ids)
+            bos_id, adds_bos, adds_eos = tokenizer.bos_id, tokenizer.adds_bos, tokenizer.adds_eos
+        else:  # SL-8, SL-10: both stand around the text; the last EOS of a prompt is removed (GEN-2)
+            texts, bos_id, adds_bos, adds_eos = ("EOS",), BOS, True, True
+        return cls(
+            tokenizer.kind,
+            tokenizer.vocab_size,
+            bos_id,
+            tokenizer.eos_id,
+            adds_bos,
+            adds_eos,
+            stop_ids,
+            texts,
+            pre_tokenizer,
+        )
 
 
 @dataclass

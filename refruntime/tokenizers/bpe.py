@@ -56,6 +56,11 @@ class BpeTokenizer:
         self._known_words: dict[str, list[int]] = {}
 
     @property
+    def adds_eos(self) -> bool:
+        """Say whether EOS is added behind a text."""
+        return bool(self._suffix)
+
+    @property
     def adds_bos(self) -> bool:
         """Return whether `encode` puts BOS before a text."""
         return bool(self._prefix)

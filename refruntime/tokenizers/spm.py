@@ -47,6 +47,11 @@ class SpmTokenizer:
         self._of_byte = [self._find_byte(byte) for byte in range(256)]
 
     @property
+    def adds_eos(self) -> bool:
+        """Say whether EOS is added behind a text."""
+        return bool(self._suffix)
+
+    @property
     def adds_bos(self) -> bool:
         """Return whether `encode` puts BOS before a text."""
         return bool(self._prefix)

@@ -31,12 +31,12 @@ def _refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
-def command(*arguments: object, stdin: bytes = b"") -> Outcome:
-    """Run `refruntime ARGUMENTS`."""
+def command(*arguments: object, stdin: bytes = b"", columns: int = 200) -> Outcome:
+    """Run `refruntime ARGUMENTS` in a terminal of so many columns."""
     streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for name in ("stdout", "stderr")}
     source = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
     plain = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
-    wide = mock.patch.dict(os.environ, {**plain, "COLUMNS": "200"}, clear=True)
+    wide = mock.patch.dict(os.environ, {**plain, "COLUMNS": str(columns)}, clear=True)
     with wide, mock.patch.multiple(sys, stdin=source, **streams):
         code = main([str(argument) for argument in arguments])
     texts = {}

@@ -52,7 +52,7 @@ def test_inspection_tells_what_is_special(tmp_path: Path) -> None:
     """GG-11: people are shown the hyper-parameters that count in this model, and none that have no effect."""
     path = tmp_path / "model.gguf"
     path.write_bytes(make("gemma2", 1))
-    shown = command("inspect", path).stdout
+    shown = command("inspect", path, "--metadata").stdout
     assert "sliding_window" in shown
     assert "logit_softcap" in shown
     assert "expert_count" not in shown

@@ -59,9 +59,12 @@ def test_slm1_document(tmp_path: Path) -> None:
     assert tensors["layers.0.w1.weight"]["note"].startswith("blocks of 2; scales at ")
     elements = 2 * 260 * 4 + 4 * 16 + 3 * 8 + 3 * 4
     assert document["types"] == [{"type": "q4_0", "tensors": 12, "elements": elements, "byte_length": elements // 2}]
-    assert document["tokenizer"] == {"kind": "btok", "vocab_size": 260, "eos_id": 257, "stop_ids": [257]}
+    assert document["tokenizer"] == {
+        **{"kind": "btok", "vocab_size": 260, "bos_id": 256, "eos_id": 257, "adds_bos": True, "adds_eos": True},
+        **{"stop_ids": [257], "stop_texts": ["EOS"], "pre_tokenizer": None},
+    }
     assert document["quantization"] == "q4_0"
-    people = command("inspect", path)
+    people = command("inspect", path, "--tensors")
     assert people.code == 0
     for part in ("layers.0.w1.weight", "2 x 4", "q4_0", "btok", "valid: 12 tensors"):
         assert part in people.stdout
@@ -83,7 +86,29 @@ def test_gguf_document(tmp_path: Path) -> None:
         raw = data[entry["offset"] : entry["offset"] + entry["byte_length"]]
         assert raw == struct.pack("<f", 1) * entry["elements"]
     assert (document["quantization"], document["hyperparameters"]["kv_head_count"]) == ("f32", 2)
-    assert "(16 elements)" in command("inspect", path).stdout
+    assert "(16 elements)" in command("inspect", path, "--metadata").stdout
+
+
+def test_the_summary_answers_what_is_asked_first(tmp_path: Path) -> None:
+    """GG-5, GG-6, GG-7: architecture, sizes, types, tokenizer, stop tokens, template, capacity: a line each."""
+    path = tmp_path / "model.gguf"
+    small_gguf(path)
+    shown = command("inspect", path, columns=80).stdout
+    assert max(map(len, shown.splitlines()[1:])) <= 80
+    for line in (
+        "architecture   llama",
+        "in 11 tensors: f32 100%",
+        "tokenizer      spm, 16 ids",
+        "begin and end  BOS 1 added; EOS 2 not added",
+        'stops at       2 "</s>"',
+        "chat template  no",
+        "capacity       16 positions",
+    ):
+        assert line in shown, shown
+    limited = tmp_path / "limit.toml"
+    limited.write_text(Profile(gguf_context_limit=8).to_toml())
+    answers = command("inspect", path, "--json", "--profile", limited).json["summary"]
+    assert answers["capacity"] == "8 positions: the profile ends there (GG-7, limit 8); the file says 16"
 
 
 def test_late_failure_still_shows_the_file(tmp_path: Path) -> None:
@@ -92,7 +117,7 @@ def test_late_failure_still_shows_the_file(tmp_path: Path) -> None:
     damaged = bytearray(HELLO)
     damaged[-1] ^= 1
     path.write_bytes(damaged)
-    outcome = command("inspect", path)
+    outcome = command("inspect", path, "--tensors", "--metadata")
     assert outcome.code == 1
     for part in ("vocab_size", "layers.0.wq.weight", "InvalidHeader (6)", "SL-5", "100 (0x64)", "expected", "found"):
         assert part in outcome.stdout
@@ -170,7 +195,7 @@ def test_names_from_a_file_cannot_drive_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     data = small_gguf(path).replace(b"t12", b"\x1b[2").replace(b"general.architecture", b"general.\x1b[1m\xfftecture")
     path.write_bytes(data.replace(b"blk.0.ffn_up", b"blk.0.f\x1b[1mp"))
-    outcome = command("inspect", path)
+    outcome = command("inspect", path, "--tensors", "--metadata", "--tokenizer")
     assert outcome.code == 1
     assert "\x1b" not in outcome.stdout
     assert "␛[1m" in outcome.stdout
