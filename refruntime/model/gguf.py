@@ -14,7 +14,7 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
 from refruntime.model.gguf_hyperparameters import read_architecture, read_hyperparameters
 from refruntime.model.gguf_tokenizer import read_tokenizer
-from refruntime.model.layout.architecture import model_layout
+from refruntime.model.layout.architecture import layout_within
 from refruntime.model.layout.tree import expected_tensors
 from refruntime.model.validated import QuantizedRows, ValidatedModel
 from refruntime.quants.ggml import GGML_TYPES, GgmlType, dequantize
@@ -67,7 +67,7 @@ def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
         _refuse_splits(file)
         tokenizer = read_tokenizer(file.metadata, profile)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []
-    expected = expected_tensors(model_layout(architecture, hyperparameters, file.tensors))
+    expected = expected_tensors(layout_within(architecture, hyperparameters, file.tensors))
     for name, shape, required in expected:  # stops at the first absent one
         tensor = file.tensors.get(name)
         if tensor is not None:

@@ -322,3 +322,12 @@ def model_or_failure(data: bytes) -> ValidatedModel | ContractError:
         return validate_model(data, Profile())
     except ContractError as failure:
         return failure
+
+
+def test_experts_that_are_only_claimed_cost_nothing() -> None:
+    """GG-4: a router of other size is a wrong shape, found at once, however many experts the metadata claim."""
+    made = recipe("qwen3moe", 1)
+    made.keys(expert_count=2**32 - 1)
+    with pytest.raises(ShapeMismatch) as caught:
+        load(made)
+    assert caught.value.tensor == "blk.0.ffn_gate_inp.weight"

@@ -193,6 +193,14 @@ def test_the_first_of_two_faults_decides(name: str) -> None:
     assert (caught.value.field or "").startswith(field)
 
 
+@pytest.mark.parametrize("layers", [3, 2**20, 2**32 - 1])
+def test_layers_that_are_only_claimed_cost_nothing(layers: int) -> None:
+    """GG-4: the first absent tensor is named at once, however many layers the metadata claim."""
+    with pytest.raises(MissingTensor) as caught:
+        load(llama_file({"llama.block_count": u32(layers)}))
+    assert caught.value.tensor == "blk.2.attn_norm.weight"
+
+
 def test_stop_tokens_come_from_the_ids_of_the_file() -> None:
     """GG-6: eos, and eot and eom if present; by their text more, here `</s>`."""
     keys: Keys = {

@@ -6,7 +6,8 @@ short convolution reads.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
+from dataclasses import replace
 
 from refruntime.model.architectures.base import ABSENT, OPTIONAL, REQUIRED, Architecture, Presence
 from refruntime.model.layout.tree import (
@@ -28,12 +29,24 @@ from refruntime.model.validated import Hyperparameters
 
 def model_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> ModelLayout:
     """Return the layout of a model; `present` decides between forms of which a file holds one."""
-    return _Layout(architecture, dimensions, present).model()
+    return _Layout(architecture, dimensions, present, dimensions.expert_count).model()
+
+
+def layout_within(architecture: Architecture, dimensions: Hyperparameters, present: Collection[str]) -> ModelLayout:
+    """Return as much of a layout as shows every tensor that a file lacks or should not have, whatever it claims.
+
+    Every layer needs a tensor of its own, so of more layers than there are tensors the first absent one lies in the
+    first of them; all experts lie in the stacks of one.
+    """
+    layers = min(dimensions.layer_count, len(present) + 1)
+    return _Layout(architecture, replace(dimensions, layer_count=layers), present, experts=1).model()
 
 
 class _Layout:
-    def __init__(self, architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> None:
-        self.architecture, self.dimensions, self.present = architecture, dimensions, present
+    def __init__(
+        self, architecture: Architecture, dimensions: Hyperparameters, present: Container[str], experts: int
+    ) -> None:
+        self.architecture, self.dimensions, self.present, self.experts = architecture, dimensions, present, experts
 
     def model(self) -> ModelLayout:
         architecture, sizes = self.architecture, self.dimensions
@@ -114,7 +127,7 @@ class _Layout:
         hidden, ffn = sizes.hidden_size, sizes.ffn_size
         if kind == "experts":
             router = _matrices(block + "ffn_gate_inp", shape=(sizes.expert_count, hidden))
-            return Experts(router, tuple(self.expert(block, index) for index in range(sizes.expert_count)))
+            return Experts(router, tuple(self.expert(block, index) for index in range(self.experts)))
         if kind == "gate and up fused":
             up = _matrices(block + "ffn_up", shape=(2 * ffn, hidden), bias=bias, borders=(ffn,))
         else:
