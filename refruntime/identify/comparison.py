@@ -28,6 +28,12 @@ HIGH: Final = WHOLE ^ LOW
 MOST_LOADS: Final = 3
 """Loads that one sum may take: where halves are compared one after the other, the second shows when the first fits."""
 
+MOST_LOADS_FOR_BYTES: Final = 32
+"""The same where bytes are compared one by one; a load shows none when the sum has a byte that is planted elsewhere."""
+
+RETRIES_FOR_BYTES: Final = 8
+"""Failed steps of the search that other random numbers may mend: two bytes are equal by accident once in 256 times."""
+
 LOADS_FOR_A_MASK: Final = 16
 """Random numbers that tell how many low bits are compared: each shows the highest of them with a chance of one half."""
 
@@ -80,18 +86,21 @@ NOTHING: Final = Part(0, 0)
 class WatchedBuild:
     """A build whose comparisons are watched. Raises what reading, compiling and instantiating a module raises."""
 
-    def __init__(self, module: bytes, limits: Limits | None = None) -> None:
+    def __init__(self, module: bytes, limits: Limits | None = None, *, single_bytes: bool = False) -> None:
+        self.single_bytes = single_bytes
         self.limits = limits or Limits()
         self.sha256 = hashlib.sha256(module).hexdigest()
         with refusing_malformed():
-            self.watched = watch_comparisons(module)
+            self.watched = watch_comparisons(module, single_bytes=single_bytes)
         self.compiled = WasmModule(self.watched.module, self.limits)
         self.loads = 0
         self._engine: WasmEngine | None = None
         self._random = Random(self.sha256)  # the same numbers in every run, and none that a build could know
 
     def random(self) -> int:
-        """Return the next random 64-bit number whose halves differ and are not zero."""
+        """Return the next random 64-bit number; its halves differ and are not zero, single bytes are 0x80 and more."""
+        if self.single_bytes:
+            return int.from_bytes(bytes(self._random.sample(range(0x80, 0x100), 8)), "little")
         while True:
             number = self._random.getrandbits(64)
             if number & LOW and number >> 32 and number & LOW != number >> 32:
@@ -159,28 +168,41 @@ def find_comparison(build: WatchedBuild, probes: Sequence[bytes]) -> Comparison:
         raise CannotSeal("never compared", _never_compared(build, loads[0]), tried)
     sites: frozenset[int] = frozenset()
     parts = {first: NOTHING, second: NOTHING}
+    retries = RETRIES_FOR_BYTES if build.single_bytes else 0
     while parts[first].mask != WHOLE:
-        more = _steady_sites(build, first, second, parts, tried)
+        try:
+            more = _steady_sites(build, first, second, parts, tried)
+        except CannotSeal:
+            if not retries:
+                raise
+            more = frozenset()
         if not more - sites:
-            break
+            if not retries:
+                break
+            retries -= 1
         sites |= more
         parts = {file: ask_parts(build, file, sites)[0] for file in parts}
     return _confirmed(build, first, sites, loads[0], tried)
 
 
-def read_parts(load: Load, sites: frozenset[int], wanted: int = WHOLE) -> Part:
-    """Return what the meetings of a load at some sites show of the sum; `wanted` are the bits that are compared."""
+def read_parts(load: Load, sites: frozenset[int], wanted: int = WHOLE, known: int = 0) -> Part:
+    """Return what the meetings of a load at some sites show of the sum; `wanted` and `known` as for `part_of`."""
     found = NOTHING
     for meeting in load.meetings:
         if meeting.site.offset in sites:
-            found = found.joined(part_of(meeting, load.planted, wanted))
+            found = found.joined(part_of(meeting, load.planted, wanted, known))
     return found
 
 
-def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE) -> Part:
-    """Return the bits of the sum that a meeting shows, by the part of the planted number that was met."""
+def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE, known: int = 0) -> Part:
+    """Return the bits of the sum that a meeting shows, by the part of the planted number that was met.
+
+    `wanted` are the bits that the build compares, `known` those of the number that are the sum's already.
+    """
     met, other = meeting.met, meeting.other
     if meeting.site.opcode not in WATCHED_64:
+        if met < 0x100:
+            return _byte_of(met, other, planted, known)
         return Part(LOW, other) if met == planted & LOW else Part(HIGH, other << 32)
     if met == planted & wanted:
         return Part(wanted, other & wanted)
@@ -193,14 +215,23 @@ def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE) -> Part:
     return Part(mask, other & mask)
 
 
+def _byte_of(met: int, other: int, planted: int, known: int) -> Part:
+    """Return the byte of the sum that a met byte shows; nothing when either operand may be another planted byte's."""
+    places = {place: planted >> place & 0xFF for place in range(0, 64, 8) if not known >> place & 0xFF}
+    found = [place for place, octet in places.items() if octet == met]
+    if len(found) != 1 or other > 0xFF or other in places.values():
+        return NOTHING
+    return Part(0xFF << found[0], other << found[0])
+
+
 def ask_parts(build: WatchedBuild, file: bytes, sites: frozenset[int], wanted: int = WHOLE) -> tuple[Part, Load]:
     """Return what a build shows of its sum of a file, and the last load; parts are put in until no more shows."""
     found = NOTHING
     load = build.load(file, build.random())
-    for _ in range(MOST_LOADS):
-        more = found.joined(read_parts(load, sites, wanted))
-        grown, found = more.mask != found.mask, more
-        if not grown or found.mask & wanted == wanted:
+    for _ in range(MOST_LOADS_FOR_BYTES if build.single_bytes else MOST_LOADS):
+        more = found.joined(read_parts(load, sites, wanted, found.mask))
+        grown, found = more.mask != found.mask or build.single_bytes, more
+        if not grown or found.mask & wanted == wanted or load.status == Status.Ok:
             break
         load = build.load(file, found.over(build.random()))
     return found, load
@@ -272,7 +303,7 @@ def _new_values(load: Load, known: Part) -> dict[int, int]:
     return {
         meeting.site.offset: meeting.other
         for meeting in load.meetings
-        if part_of(meeting, load.planted).mask & ~known.mask
+        if part_of(meeting, load.planted, WHOLE, known.mask).mask & ~known.mask
     }
 
 
@@ -303,7 +334,7 @@ def _never_compared(build: WatchedBuild, load: Load) -> str:
     none = "" if build.compares_64_bits() else "; the module has no 64-bit comparison at all"
     return (
         f"the file is refused ({load}), but no watched instruction met the number in its checksum field{none}. Either "
-        "the build compares byte by byte, or it refuses the file for another reason before it looks at the checksum"
+        "the build compares in another way, or it refuses the file for another reason before it looks at the checksum"
     )
 
 

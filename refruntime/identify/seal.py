@@ -75,8 +75,23 @@ class Sealer:
 
     @cached_property
     def comparison(self) -> Comparison:
-        """How the build compares: CannotSeal."""
-        return find_comparison(self.build, probes())
+        """How the build compares, if not 64 or 32 bits at a time then byte by byte: CannotSeal."""
+        try:
+            return find_comparison(self.build, probes())
+        except CannotSeal as error:
+            if error.kind != "never compared":
+                raise
+            return self._comparison_of_bytes(error)
+
+    def _comparison_of_bytes(self, before: CannotSeal) -> Comparison:
+        build = WatchedBuild(self._module, self._limits, single_bytes=True)
+        try:
+            found = find_comparison(build, probes())
+        except CannotSeal as error:
+            tried = (*before.tried, f"single bytes of the number: {error}")
+            raise CannotSeal(before.kind, str(before), tried) from error
+        self.build = build
+        return found
 
     @property
     def loads(self) -> int:

@@ -12,15 +12,21 @@ exported under names of this module. A host plants a number, lets the build work
 
 A planted number must be random: then 2^-64 (2^-32 for a half) is the chance that something else equals it by accident.
 A meeting with a half is how a compiler splits a 64-bit comparison, or how a build compares a truncated number.
+
+For a build that compares byte by byte `single_bytes` lets the i32 instructions meet the bytes of the planted number
+instead of its halves. These bytes must be 0x80 or more: text and small numbers, which a build compares all the time,
+are not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Protocol
 
 from refruntime.instrument.encoding import (
+    END,
     body,
     call,
     global_get,
@@ -43,6 +49,7 @@ _PREFIX: Final = "refruntime.watch."
 _COMPARISONS: Final = frozenset((0x51, 0x52))  # i64 operands, i32 result
 
 _I32_ADD, _I32_OR, _I32_EQ, _I32_EQZ = b"\x6a", b"\x72", b"\x46", b"\x45"
+_I32_SUB, _I32_AND, _I32_LT_U = b"\x6b", b"\x71", b"\x49"
 _I64_EQ, _I64_XOR, _I64_SHR_U = b"\x51", b"\x85", b"\x88"
 _WRAP, _EXTEND_U = b"\xa7", b"\xad"
 _HIGH_HALF = i64_const(32) + _I64_SHR_U
@@ -98,7 +105,7 @@ class Watched:
         return Meeting(site, engine.read_global(slot + "met"), engine.read_global(slot + "other"))
 
 
-def watch_comparisons(data: bytes) -> Watched:
+def watch_comparisons(data: bytes, *, single_bytes: bool = False) -> Watched:
     """Return a module that answers as before and notes meetings: MalformedModule for what cannot be read."""
     module = Module(data)
     prefix = _free_prefix(module)
@@ -106,7 +113,8 @@ def watch_comparisons(data: bytes) -> Watched:
     module.export_global(prefix + "planted", planted)
     record = _add_record(module, prefix)
     functions = {opcode: _add_watched_64(module, opcode, planted, record) for opcode in WATCHED_64}
-    functions |= {opcode: _add_watched_32(module, opcode, planted, record) for opcode in WATCHED_32}
+    meets_32 = _meets_byte if single_bytes else _meets_half
+    functions |= {opcode: _add_watched_32(module, opcode, record, meets_32(planted)) for opcode in WATCHED_32}
     sites: list[Site] = []
 
     def watched(site: Site) -> bytes:
@@ -162,17 +170,36 @@ def _add_watched_64(module: Module, opcode: int, planted: int, record: int) -> i
     return module.add_function(("i64", "i64", "i32"), ("i32" if opcode in _COMPARISONS else "i64",), body(code))
 
 
-def _add_watched_32(module: Module, opcode: int, planted: int, record: int) -> int:
-    """Append the function (a i32, b i32, site i32) that computes a 32-bit operation and records a met half."""
-
-    def meets(operand: int) -> bytes:
-        low = local_get(operand) + global_get(planted) + _WRAP + _I32_EQ
-        high = local_get(operand) + global_get(planted) + _HIGH_HALF + _WRAP + _I32_EQ
-        return low + high + _I32_OR
-
+def _add_watched_32(module: Module, opcode: int, record: int, meets: Callable[[int], bytes]) -> int:
+    """Append the function (a i32, b i32, site i32) that computes a 32-bit operation and records what is met."""
     code = b"".join(
         meets(met) + if_then(local_get(met) + _EXTEND_U + local_get(other) + _EXTEND_U + local_get(2) + call(record))
         for met, other in ((0, 1), (1, 0))
     )
     code += local_get(0) + local_get(1) + bytes([opcode])
     return module.add_function(("i32", "i32", "i32"), ("i32",), body(code))
+
+
+def _meets_half(planted: int) -> Callable[[int], bytes]:
+    """Return what tells whether an operand is a half of the planted number."""
+
+    def meets(operand: int) -> bytes:
+        low = local_get(operand) + global_get(planted) + _WRAP + _I32_EQ
+        high = local_get(operand) + global_get(planted) + _HIGH_HALF + _WRAP + _I32_EQ
+        return low + high + _I32_OR
+
+    return meets
+
+
+def _meets_byte(planted: int) -> Callable[[int], bytes]:
+    """Return what tells whether an operand is 0x80 to 0xFF and a byte of the planted number."""
+
+    def meets(operand: int) -> bytes:
+        possible = local_get(operand) + i32_const(0x80) + _I32_SUB + i32_const(0x80) + _I32_LT_U
+        code = i32_const(0)
+        for shift in range(0, 64, 8):
+            byte = global_get(planted) + i64_const(shift) + _I64_SHR_U + _WRAP + i32_const(0xFF) + _I32_AND
+            code += local_get(operand) + byte + _I32_EQ + _I32_OR
+        return possible + b"\x04\x7f" + code + b"\x05" + i32_const(0) + END
+
+    return meets

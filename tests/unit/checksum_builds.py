@@ -56,6 +56,28 @@ TRUNCATED = {
 """Comparisons that leave bits of the sum out."""
 
 
+def _pair(place: int) -> str:
+    """Byte number `place` of the field, and the same byte of the sum."""
+    sum_byte = f"(i32.and (i32.const 255) (i32.wrap_i64 (i64.shr_u (local.get $h) (i64.const {8 * place}))))"
+    return f"(i32.load8_u offset={100 + place} (local.get $p)) {sum_byte}"
+
+
+def _all_bytes() -> str:
+    equal = "(i32.const 1)"
+    for place in range(8):
+        equal = f"(i32.and {equal} (i32.eqz (i32.xor {_pair(place)})))"
+    return equal
+
+
+def _bytes_in_order() -> str:
+    steps = [f"(drop (br_if $done (i32.const 0) (i32.ne {_pair(place)})))" for place in range(8)]
+    return f"(block $done (result i32) {' '.join(steps)} (i32.const 1))"
+
+
+BYTE_BY_BYTE = {"until one differs": _bytes_in_order(), "all of them": _all_bytes()}
+"""Comparisons of single bytes."""
+
+
 def summing_build(
     step: str = PUBLISHED,
     *,
