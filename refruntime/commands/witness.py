@@ -82,7 +82,8 @@ def witness_command(
     as_json = json_path == "-"
     module, artifact = bytes(map_file(build)), bytes(map_file(model))
     try:
-        from refruntime.witness.build import CannotLook, Sampling, Witness
+        from refruntime.witness.build import CannotLook, Witness
+        from refruntime.witness.oracle import Sampling
         from refruntime.witness.report import document
     except EngineMissing as error:
         refuse(3, str(error), as_json)

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from refruntime.api import Model, open_model
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Limits
 from refruntime.engines.wasm.pauses import PausableInstance, PausableModule
 from refruntime.numerics import Numerics
-from refruntime.witness.expected import Expected, Float32, of_position
-from refruntime.witness.kv_map import CacheMap, cached, find_cache
-from refruntime.witness.look import Look, look
+from refruntime.witness.expected import Float32
+from refruntime.witness.kv_map import find_cache
+from refruntime.witness.locate import bits
+from refruntime.witness.look import Look, look, with_finding
+from refruntime.witness.oracle import CHOICE, OracleRun, Sampling
+from refruntime.witness.patterns import Pattern
 from refruntime.witness.recording import WatchedCall
 from refruntime.witness.sightings import kind_of
 from refruntime.witness.windows import Windows, even_windows, windows_by_cache
 
 EXPORT: Final = "generate"
+OTHER_TOKEN: Final = "another token"
+MOST_STATES: Final = 256
 
 
 class CannotLook(Exception):
     """The build did not do what was to be looked at; the message says what it did instead."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A sampling configuration (SC-2); greedy by default."""
-
-    temperature: float = 0.0
-    top_k: int = 1
-    top_p: float = 1.0
-    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -52,42 +44,38 @@ class PositionLook:
 class Witness:
     """One build, one model, one prompt; looks are made on demand and every one is remembered.
 
-    `ids` are the tokens that the oracle forwards: those of the prompt, then those that it generates. CannotLook when
-    the build refuses the model or the prompt; ContractError when the oracle does; EngineError as `PausableInstance`.
+    CannotLook when the build refuses the model or the prompt; ContractError when the oracle does; EngineError as
+    `PausableInstance`.
     """
 
     module: bytes
     artifact: bytes
     prompt: bytes
     new_tokens: int = 1
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     profile: Profile = field(default_factory=Profile)
     numerics: str | Numerics = "seq32"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self.model: Model = open_model(self.artifact, self.profile, self.numerics)
-        s = self.sampling
-        options: dict[str, Any] = {"temperature": s.temperature, "top_k": s.top_k, "top_p": s.top_p, "seed": s.seed}
-        generation = self.model.generate(self.prompt, self.new_tokens, **options)
-        if generation.error is not None:
-            raise generation.error
-        capacity = self.model.hyperparameters.max_context
-        self.prompt_length = len(generation.prompt_ids)
-        self.ids: list[int] = [*generation.prompt_ids, *generation.generated_ids][:capacity]
+        arguments = self.prompt, self.new_tokens, self.sampling, self.profile, self.numerics
+        self.oracle = OracleRun(self.artifact, *arguments)
         self.call = WatchedCall(PausableModule(self.module, self.limits), self._perform, EXPORT)
         instance = self.call.run()
         self.fuel = instance.fuel_of_watched
-        self.memory = instance.words().copy()
-        self.looks: dict[int, Look] = {}
-        cache = self.model.transformer.new_cache()
-        self.model.transformer.forward(self.ids, cache)
-        keys, values = cached(cache, len(self.ids))
-        self.values = self._cache_map(values)
-        self.keys = self._cache_map(keys, self.values)
+        memory = instance.words()
+        keys, values = self.oracle.cache()
+        self.values = find_cache(memory, values)
+        self.keys = find_cache(memory, keys, self.values)
         if self.values is None and self.keys is not None:
-            self.values = self._cache_map(values, self.keys)
+            self.values = find_cache(memory, values, self.keys)
+        self.looks: dict[int, Look] = {}
         self.windows = self._windows()
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the tokens that the oracle forwards: those of the prompt, then those that it generates."""
+        return self.oracle.ids
 
     def _perform(self, instance: PausableInstance) -> None:
         client = Client(instance)
@@ -100,16 +88,11 @@ class Witness:
             if status != Status.Ok:
                 raise CannotLook(f"{what} of the build gave status {status}: {client.result()!r}")
 
-    def _cache_map(self, expected: Float32, like: CacheMap | None = None) -> CacheMap | None:
-        return find_cache(self.memory, expected, like) if expected.size else None
-
     def _windows(self) -> Windows:
         usable = self.keys if self.keys is not None else self.values
         if usable is None or not (usable.word >= 0).all(axis=(1, 2)).any():
             return even_windows(self.fuel, len(self.ids))
         return windows_by_cache(self.call, self.fuel, usable)
-
-    # Looks -----------------------------------------------------------------------------------------------------------
 
     def first_position(self) -> int | None:
         """Return the first position whose keys or values are wrong, None if all that were found are right."""
@@ -123,49 +106,83 @@ class Witness:
         """Stop the build at many points of one position and align what is there with the oracle."""
         if position not in self.looks:
             begin, end = self.windows.of(position)
-            expected = self.expected(position)
-            self.looks[position] = look(self.call, expected, begin, end, self._known(position, expected))
+            expected = self.oracle.expected(position)
+            self.looks[position] = look(self.call, expected, begin, end, lambda: self.oracle.known(position))
         return self.looks[position]
 
     def at(self, position: int) -> PositionLook:
         """Return the look at a position."""
         return PositionLook(position, self.look_at(position))
 
-    def expected(self, position: int) -> list[Expected]:
-        """Return what the oracle computes at a position."""
-        return of_position(self.model.transformer, self.ids, position)
-
-    def _known(self, position: int, expected: Sequence[Expected]) -> dict[str, Float32]:
-        """Return what may stand in the place of an array: those of the position before."""
-        known: dict[str, Float32] = {}
-        if position:
-            for item in self.expected(position - 1):
-                known[f"the same at position {position - 1}: {item.name}"] = item.values
-        return known
-
     def earliest(self) -> PositionLook:
         """Return the look at the earliest position with a wrong number; if all is right, that at the last position.
 
-        The caches say where a run left the path. When its token is already another one there, the numbers before it
-        decide: those of the position before.
+        The caches say where a run left the path. When its token is already another one there, what came before decides:
+        the numbers of the position before, and the sampler.
         """
-        position = self.first_position()
-        last = self.prompt_length - 1
+        position, last = self.first_position(), len(self.ids) - 1
         if position is None:
-            tried = [last] if self.keys is not None or self.values is not None else [0, min(1, last), last]
-            tried.append(len(self.ids) - 1)
+            tried = [self.oracle.prompt_length - 1, last]
+            if self.keys is None and self.values is None:
+                tried = [0, min(1, last), *tried]
         else:
             tried = [position]
         for at in dict.fromkeys(tried):
             seen = self.look_at(at)
             if seen.verdict == "wrong":
                 break
-        first = seen.first
-        if at and first is not None and kind_of(first.name) == "token_embd" and at >= self.prompt_length:
-            before = self.look_at(at - 1)
-            if before.verdict == "wrong":
-                return PositionLook(at - 1, before)
+        if position is None and seen.verdict == "wrong":
+            at, seen = self._earlier(at)
+        sampled = at >= self.oracle.prompt_length
+        if sampled and seen.first is not None and kind_of(seen.first.name) == "token_embd":
+            return self._before_token(at)
         return PositionLook(at, seen)
 
+    def _earlier(self, wrong: int) -> tuple[int, Look]:
+        """Return an earlier wrong position where the caches show none: halfway between a clean one and a wrong one.
 
-Wrong = NDArray[np.bool_]
+        A number that is wrong now and then may be wrong before, too.
+        """
+        clean = -1
+        for probe in (0, 1):
+            if probe < wrong:
+                if self.look_at(probe).verdict == "wrong":
+                    return probe, self.look_at(probe)
+                clean = probe
+        while wrong - clean > 1:
+            middle = (wrong + clean) // 2
+            if self.look_at(middle).verdict == "wrong":
+                wrong = middle
+            else:
+                clean = middle
+        return wrong, self.look_at(wrong)
+
+    def _before_token(self, position: int) -> PositionLook:
+        """Return what went wrong before another token was forwarded at a position."""
+        for before in dict.fromkeys((self.oracle.prompt_length - 1, position - 1)):
+            if self.look_at(before).verdict == "wrong":
+                return self.at(before)
+        right = self.ids[position]
+        token = forwarded_token(self.look_at(position), self.look_at(position - 1), self.oracle.embedding())
+        if token == right:
+            return self.at(position)
+        text = f"token {right} should follow, " + ("another one did" if token is None else f"{token} did")
+        return PositionLook(position - 1, with_finding(self.look_at(position - 1), CHOICE, Pattern(OTHER_TOKEN, text)))
+
+
+def forwarded_token(seen: Look, before: Look, embedding: Float32) -> int | None:
+    """Return the token whose row of `embedding` [V, H] lay where that of the position before lay, None if none did."""
+    places = [sighting.places for sighting in before.sightings if sighting.name == "token_embd"]
+    if not places or len(places[0]) != 1 or places[0][0] is None:
+        return None
+    home = int(before.log.address[places[0][0].word])
+    where = np.flatnonzero(seen.log.address == home)
+    size = embedding.shape[1]
+    if not len(where) or int(where[0]) + size > len(seen.log.address):
+        return None
+    words = int(where[0]) + np.arange(size)
+    for pause in seen.presence.changes_of(words)[:MOST_STATES].tolist():
+        same = (bits(embedding) == seen.presence.value_at(words, pause)).all(axis=1)
+        if same.any():
+            return int(np.argmax(same))
+    return None

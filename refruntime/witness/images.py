@@ -85,12 +85,12 @@ def _rank(image: Image) -> tuple[float, float]:
 
 def _moments(presence: Presence, word: int, size: int, after: int, until: int) -> list[int]:
     """Return the pauses between two at which something changes in a place, at most so many, the first ones closest."""
-    if word < 0 or word + size > len(presence.log.first):
+    if after < 0 or word < 0 or word + size > len(presence.log.first):
         return []
     changes = presence.changes_of(word + np.arange(size))
     changes = changes[(changes > after) & (changes <= until)]
     later = changes[MOST_MOMENTS // 2 :: 16][:MOST_MOMENTS]
-    return [*map(int, changes[: MOST_MOMENTS // 2]), *map(int, later)]
+    return [after, *map(int, changes[: MOST_MOMENTS // 2]), *map(int, later)]  # it may stay as it was
 
 
 def _closest(presence: Presence, expected: Float32, bases: dict[int, list[int]]) -> Image | None:

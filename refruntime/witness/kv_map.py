@@ -60,7 +60,7 @@ def find_cache(memory: Words, expected: Float32, like: CacheMap | None = None) -
     units = bits(expected).reshape(-1, size)
     stride, found = _found_units(memory, units)
     word = found.reshape(layers, positions, heads)
-    if int((word >= 0).sum()) < 2:
+    if int((word >= 0).sum()) < (2 if like is None else 1):
         return None
     places = _layout(word, None if like is None else like.word)
     if positions > 1 and (places[:, 1:] == places[:, :-1]).any():

@@ -70,6 +70,18 @@ def find_row(presence: Presence, row: Float32, at_end: bool = False) -> Place | 
     return _best([best, *(_at(presence, values, base, step, at_end) for base, step in _strided(presence, values))])
 
 
+def common_homes(presence: Presence, rows: Float32) -> list[tuple[int, int]]:
+    """Return words at which each of some rows [rows, n] may have begun in its turn, by votes of all their elements."""
+    votes: dict[int, set[tuple[int, int]]] = {}
+    for index, row in enumerate(rows):
+        for element, stays in _distinctive(presence, bits(row)):
+            if stays.stop - stays.start <= MOST_PAIRS:
+                for base in np.unique(presence.by_value.word[stays] - element).tolist():
+                    votes.setdefault(base, set()).add((index, element))
+    likely = sorted(votes, key=lambda base: -len(votes[base]))[:CANDIDATES]
+    return [(base, 1) for base in likely if len(votes[base]) > 2 and len({row for row, _ in votes[base]}) > 1]
+
+
 def enough(place: Place | None) -> bool:
     """Say whether what matched is evidence: two different values of a short row, three of a longer one."""
     return place is not None and place.evidence >= (2 if len(place.matched) < 8 else 3)
@@ -87,11 +99,13 @@ def _best(places: list[Place | None]) -> Place | None:
 
 def _distinctive(presence: Presence, values: Words) -> list[tuple[int, slice]]:
     """Return elements that can vote, with their stays: not zero, once in the row, the seldomest in the log."""
-    unique, counts = np.unique(values, return_counts=True)
-    once = np.isin(values, unique[counts == 1]) & ((values << np.uint32(1)) != 0)
-    found = [(index, presence.of_value(int(values[index]))) for index in np.flatnonzero(once).tolist()]
-    usable = [(index, stays) for index, stays in found if 0 < stays.stop - stays.start <= MOST_STAYS]
-    return sorted(usable, key=lambda item: item[1].stop - item[1].start)[:PROBES]
+    unique, places, counts = np.unique(values, return_index=True, return_counts=True)
+    once = (counts == 1) & ((unique << np.uint32(1)) != 0)
+    first, last = presence.of_values(unique[once])
+    stays = last - first
+    order = np.argsort(stays, kind="stable")
+    order = order[(stays[order] > 0) & (stays[order] <= MOST_STAYS)][:PROBES]
+    return [(int(places[once][at]), slice(int(first[at]), int(last[at]))) for at in order]
 
 
 def _bases(presence: Presence, values: Words) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,12 +16,12 @@ from refruntime.witness.sightings import Sighting, align, first_wrong
 
 Verdict = Literal["clean", "wrong", "not seen"]
 
-COARSE_PAUSES: Final = 12_000
+COARSE_PAUSES: Final = 6_000
 FINE_PAUSES: Final = 4_000
 """Pauses of one fine window at most; a window is often so short that it has a pause at every loop head."""
 
 MARGIN: Final = 0.02
-UNLOCATED: Final = Pattern("not located", "it is nowhere, and nothing like it was written", np.ones((1, 1), np.bool_))
+UNLOCATED: Final = Pattern("not located", "it is nowhere, and nothing like it was written")
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,13 @@ def look(
     expected: Sequence[Expected],
     begin: int,
     end: int,
-    known: Mapping[str, Float32] | None = None,
+    known: Callable[[], Mapping[str, Float32]] = dict,
     pauses: int = COARSE_PAUSES,
 ) -> Look:
-    """Look for arrays while a call burns fuel from `begin` to `end`; `known` may stand in their places instead."""
+    """Look for arrays while a call burns fuel from `begin` to `end`.
+
+    `known` gives, when something is wrong, other arrays that may stand in the place of one.
+    """
     pages = changed_pages(call, begin, end)
     interval = max(1, (end - begin) // pauses)
     presence = Presence(record(call, begin, end, interval, pages))
@@ -69,10 +72,10 @@ def look(
     if windows and interval > 1:
         presence = Presence(record(call, begin, end, interval, pages, windows))
         sightings = align(presence, expected)
-    return judge(presence, sightings, known or {})
+    return judge(presence, sightings, known)
 
 
-def judge(presence: Presence, sightings: Sequence[Sighting], known: Mapping[str, Float32]) -> Look:
+def judge(presence: Presence, sightings: Sequence[Sighting], known: Callable[[], Mapping[str, Float32]]) -> Look:
     """Decide from what was seen."""
     result = list(sightings)
     wrong = first_wrong(presence, result)
@@ -80,12 +83,20 @@ def judge(presence: Presence, sightings: Sequence[Sighting], known: Mapping[str,
     if wrong is not None:
         index, sighting = wrong
         result[index] = sighting
-        finding = Finding(sighting, _pattern(sighting, result[:index], known))
+        finding = Finding(sighting, _pattern(sighting, result[:index], known()))
         verdict: Verdict = "wrong"
     else:
-        ends = [sighting for sighting in result if sighting.expected.lasting] + result[-1:]
+        ends = [sighting for sighting in result if sighting.expected.lasting or sighting.name == "logits"]
+        ends = ends or result[-1:]
         verdict = "clean" if all(sighting.state == "equal" for sighting in ends) else "not seen"
     return Look(verdict, finding, tuple(result), presence)
+
+
+def with_finding(seen: Look, name: str, pattern: Pattern) -> Look:
+    """Return a look in which everything is right but one thing that is no array, such as a choice."""
+    nothing = Expected(name, np.zeros((1, 0), np.float32))
+    finding = Finding(Sighting(nothing, "wrong", pattern.text), pattern)
+    return Look("wrong", finding, (*seen.sightings, finding.sighting), seen.presence)
 
 
 def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str, Float32]) -> Pattern:

@@ -29,7 +29,7 @@ class Pattern:
 
     kind: str
     text: str
-    differing: Mask
+    differing: Mask | None = None
 
 
 def find_pattern(found: Float32, expected: Float32, known: Mapping[str, Float32] | None = None) -> Pattern:
@@ -43,7 +43,7 @@ def find_pattern(found: Float32, expected: Float32, known: Mapping[str, Float32]
         if kind == "zeros":  # before anything else that takes few numbers, but behind what is not a number at all
             for name, values in (known or {}).items():
                 if _holds(found, values, differing):
-                    kind = "stale" if name.startswith(("the same", "what ")) else "copy"
+                    kind = "stale" if name.startswith("what ") else "copy"
                     return Pattern(kind, f"{where} equal to {name}", differing)
     return Pattern("other", f"{where} differ, by {_relative(found, expected):.2g} of the largest number", differing)
 

@@ -24,8 +24,10 @@ def find_permuted(presence: Presence, expected: Float32, after: int) -> Image | 
     candidates = np.unique(values[(values << np.uint32(1)) != 0])
     if len(candidates) < 4 or size > words:
         return None
-    slices = [presence.of_value(int(value)) for value in candidates]
-    slices = sorted((s for s in slices if 0 < s.stop - s.start <= MOST_STAYS), key=lambda s: s.stop - s.start)[:PROBES]
+    first, last = presence.of_values(candidates)
+    order = np.argsort(last - first, kind="stable")
+    order = order[(last > first)[order] & (last - first <= MOST_STAYS)[order]][:PROBES]
+    slices = [slice(int(first[at]), int(last[at])) for at in order]
     if len(slices) < 4:
         return None
     cover = np.zeros(words + 1, np.int64)

@@ -43,10 +43,10 @@ class Presence:
         self.key = key[order]
         self.by_value = Stays(word[order], value[order], begin[order], end[order])
 
-    def of_value(self, value: int) -> slice:
-        """Return which stays in `by_value` are those of a value."""
-        first, last = np.searchsorted(self.key, [value << 32, (value + 1) << 32])
-        return slice(int(first), int(last))
+    def of_values(self, values: Words) -> tuple[Int, Int]:
+        """Return for each value the range of its stays in `by_value`: first and last, equal for none."""
+        keys = values.astype(np.int64) << 32
+        return np.searchsorted(self.key, keys), np.searchsorted(self.key, keys + (1 << 32))
 
     def of_values_at(self, values: Words, words: Int) -> tuple[Int, Int]:
         """Return the range in `by_value` of the stays of values[i] in words[i]: first and last, equal for none."""

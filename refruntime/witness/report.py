@@ -22,7 +22,7 @@ def document(witness: Witness, seen: PositionLook) -> dict[str, Any]:
         "first": None if seen.look.first is None else _first(seen.look, seen.look.first, seen.position),
         "position": seen.position,
         "positions": len(witness.ids),
-        "prompt_ids": witness.ids[: witness.prompt_length],
+        "prompt_ids": witness.ids[: witness.oracle.prompt_length],
         "events": list(events(seen)),
         "cache": {"keys": _cache(witness.keys), "values": _cache(witness.values)},
         "fuel": witness.fuel,
@@ -50,9 +50,9 @@ def _first(look: Look, finding: Finding, position: int) -> dict[str, Any]:
         "position": position,
         "pattern": pattern.kind,
         "text": pattern.text,
-        "shape": list(expected.shape),
+        "shape": list(expected.shape) if expected.size else None,
     }
-    if sighting.image is None:
+    if sighting.image is None or pattern.differing is None:
         return result
     places = np.argwhere(pattern.differing)[:SHOWN_NUMBERS]
     chosen = tuple(places.T)

@@ -10,7 +10,7 @@ import numpy as np
 
 from refruntime.witness.expected import Expected, Float32
 from refruntime.witness.images import Image, closest_moment, find_image
-from refruntime.witness.locate import Place, at, bits, enough, find_row
+from refruntime.witness.locate import Place, at, bits, common_homes, enough, find_row
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
 
@@ -112,6 +112,7 @@ def _by_rows(presence: Presence, values: Float32, at_end: bool) -> tuple[Place |
     homes = {(place.word, place.stride) for place in rows if place is not None and place.complete}
     if not homes:
         homes = {(place.word, place.stride) for place in rows if place is not None and enough(place)}
+        homes |= set(common_homes(presence, values))
     result: list[Place | None] = []
     for row, place in zip(values, rows, strict=True):
         if place is None or not place.complete:
@@ -180,8 +181,10 @@ def _image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
         if not places:
             whole = find_row(presence, values.reshape(-1))
             places = (whole,) if whole is not None and whole.complete else _by_rows(presence, values, False)
-    known = [place for place in places if place is not None]
-    if len(known) < len(places) or sum(place.evidence for place in known) < LEAST_EVIDENCE:
+    if sum(place.evidence for place in places if place is not None) < LEAST_EVIDENCE:
+        return None
+    known = _completed(places, presence.pauses, values.size // len(places))
+    if not known:
         return None
     rows = values.reshape(len(known), -1)
     pauses = [
@@ -193,6 +196,24 @@ def _image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
     if np.array_equal(bits(found), bits(rows)):
         return None
     return Image(found.reshape(values.shape), words.reshape(values.shape), tuple(pauses), 0.0, 1.0)
+
+
+def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[Place]:
+    """Give rows of which nothing was found the place of the others, between their moments; empty if they have none."""
+    homes = {(place.word, place.stride) for place in places if place is not None}
+    if all(places):
+        return [place for place in places if place is not None]
+    if len(homes) != 1:
+        return []
+    word, stride = homes.pop()
+    result: list[Place] = []
+    for index, place in enumerate(places):
+        if place is None:
+            after = result[-1].pause + 1 if result else 0
+            until = next((other.pause for other in places[index + 1 :] if other is not None), pauses)
+            place = Place(word, stride, after, max(until, after + 1), np.zeros(size, np.bool_), 0)
+        result.append(place)
+    return result
 
 
 def _homes(sighting: Sighting, sightings: Sequence[Sighting]) -> list[int]:

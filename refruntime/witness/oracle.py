@@ -1,0 +1,113 @@
+"""The oracle's side of a generation: tokens, and for each position the arrays that a build should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from refruntime.api import Model, open_model
+from refruntime.contract.profile import Profile
+from refruntime.numerics import Numerics
+from refruntime.trace import ChoiceEvent, Event
+from refruntime.witness.expected import Expected, Float32, of_position
+from refruntime.witness.kv_map import cached
+
+RETAINED: Final = "sampler.retained"
+WEIGHTS: Final = "sampler.weights"
+CHOICE: Final = "sampler.choice"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A sampling configuration (SC-2); greedy by default."""
+
+    temperature: float = 0.0
+    top_k: int = 1
+    top_p: float = 1.0
+    seed: int = 1
+
+
+class OracleRun:
+    """One generation of the oracle: `ids` are the tokens that are forwarded, `prompt_length` of them the prompt's.
+
+    A failure of the model, the prompt or the generation is raised: ContractError with its status.
+    """
+
+    def __init__(
+        self,
+        artifact: bytes,
+        prompt: bytes,
+        new_tokens: int,
+        sampling: Sampling,
+        profile: Profile,
+        numerics: str | Numerics,
+    ) -> None:
+        self.model: Model = open_model(artifact, profile, numerics)
+        listener = _Choices()
+        generation = self.model.generate(
+            prompt,
+            new_tokens,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            tracer=listener,
+        )
+        if generation.error is not None:
+            raise generation.error
+        self.choices = listener.choices
+        self.prompt_length = len(generation.prompt_ids)
+        self.ids = [*generation.prompt_ids, *generation.generated_ids][: self.model.hyperparameters.max_context]
+
+    def cache(self) -> tuple[Float32, Float32]:
+        """Return keys and values of all positions: [L, P, K, D] each."""
+        cache = self.model.transformer.new_cache()
+        self.model.transformer.forward(self.ids, cache)
+        return cached(cache, len(self.ids))
+
+    def expected(self, position: int) -> list[Expected]:
+        """Return what is computed at a position, with what the sampler makes of its logits."""
+        result = of_position(self.model.transformer, self.ids, position)
+        choice = self.choice(position)
+        if choice is not None and choice.selection is not None:
+            result.append(_row(RETAINED, choice.selection.logits, "logits"))
+            if choice.weighing is not None:
+                result.append(_row(WEIGHTS, choice.weighing.weights, RETAINED))
+        return result
+
+    def choice(self, position: int) -> Any:
+        """Return what was sampled from the logits of a position, None if nothing was."""
+        index = position - self.prompt_length + 1
+        return self.choices[index] if 0 <= index < len(self.choices) else None
+
+    def known(self, position: int) -> dict[str, Float32]:
+        """Return what may stand in the place of an array: those of the position before."""
+        if not position:
+            return {}
+        before = of_position(self.model.transformer, self.ids, position - 1)
+        return {f"what {item.name} was at position {position - 1}": item.values for item in before}
+
+    def embedding(self) -> Float32:
+        """Return the rows of all tokens: [V, H]."""
+        transformer = self.model.transformer
+        rows = range(self.model.hyperparameters.vocab_size)
+        return np.asarray(transformer.numerics.matrix_rows(transformer.weights.model.embedding, rows), np.float32)
+
+
+def _row(name: str, values: Any, needs: str) -> Expected:
+    return Expected(name, np.ascontiguousarray(values, np.float32).reshape(1, -1), (needs,))
+
+
+class _Choices:
+    def __init__(self) -> None:
+        self.choices: list[Any] = []
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, ChoiceEvent):
+            self.choices.append(event.choice)
+
+
+Known = Mapping[str, Float32]

@@ -1,0 +1,152 @@
+"""Measure the witness on builds of the guest with seeded bugs: is the first wrong tensor the right one?
+
+    python tools/witness_test.py                       # the bugs of tests/guest/first_wrong.json
+    python tools/witness_test.py --unknown             # those of tests/guest/unknown_bugs.json
+    python tools/witness_test.py --clean 500           # false alarms over so many positions of clean builds
+    python tools/witness_test.py rope_reversed gelu_for_silu
+
+Modules are built into --builds once and kept. Needs what `tests/guest/build.py` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from refruntime.witness.build import PositionLook, Witness  # noqa: E402
+from refruntime.witness.oracle import Sampling  # noqa: E402
+from tests.guest.build import build, file_name, find_toolchain  # noqa: E402
+
+GUEST = ROOT / "tests" / "guest"
+MODELS = ROOT / "golden" / "models"
+MODEL, PROMPT, TOKENS = "stories.f32.slm1", "Once upon a time", 2
+CLEAN_MODELS = (
+    *("stories.f32.slm1", "stories.q8_0.slm1", "stories.q4_0.slm1", "stories-tied.q8_0.slm1"),
+    *("stories.f32.gguf", "stories.q8_0.gguf", "spm.f32.gguf", "rope.f32.gguf"),
+)
+LEVELS = ("1", "2", "3", "s")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the witness said of one bug, whether that is right, and what it took of the processor."""
+
+    bug: str
+    said: str
+    pattern: str
+    text: str
+    located: bool
+    named: bool
+    seconds: float
+
+
+def module(folder: Path, bug: str | None, level: str = "3") -> bytes:
+    """Return a build of the guest, made when it is not there yet."""
+    bugs = [bug] if bug else []
+    path = folder / file_name([], bugs, opt_level=level)
+    if not path.exists():
+        build(folder, bugs=bugs, opt_level=level, toolchain=find_toolchain())
+    return path.read_bytes()
+
+
+def model_path(name: str) -> Path:
+    """Return a model of the project, or any path."""
+    return MODELS / name if (MODELS / name).exists() else Path(name)
+
+
+def look(data: bytes, truth: dict[str, Any]) -> tuple[Witness, PositionLook]:
+    """Look into a build as the bug's entry says: model, prompt, tokens, sampling."""
+    sampling = Sampling(**truth.get("sampling", {}))
+    artifact = model_path(truth.get("model", MODEL)).read_bytes()
+    prompt = truth.get("prompt", PROMPT).encode()
+    witness = Witness(data, artifact, prompt, truth.get("tokens", TOKENS), sampling)
+    return witness, witness.earliest()
+
+
+def judge(bug: str, truth: dict[str, Any], data: bytes) -> Outcome:
+    """Look into a build and compare with what its bug changes."""
+    began = time.process_time()
+    try:
+        _, seen = look(data, truth)
+    except Exception as error:  # a crash is a miss that must be seen
+        return Outcome(bug, type(error).__name__, "crash", str(error)[:100], False, False, time.process_time() - began)
+    seconds = time.process_time() - began
+    first = seen.look.first
+    said = first.name if first is not None else seen.look.verdict
+    pattern = first.pattern.kind if first is not None else ""
+    located = said in truth["tensors"] or (not truth["tensors"] and first is None)
+    named = located and (first is None or pattern in truth["patterns"])
+    text = f"position {seen.position}: {first.pattern.text}" if first is not None else ""
+    return Outcome(bug, said, pattern, text, located, named, seconds)
+
+
+def known_bugs() -> dict[str, dict[str, Any]]:
+    """Return what is the first wrong tensor of each seeded bug of arithmetic, weights and sampler."""
+    table: dict[str, dict[str, Any]] = json.loads((GUEST / "first_wrong.json").read_text("utf-8"))
+    return table
+
+
+def clean(folder: Path, positions: int) -> int:
+    """Look at positions of clean builds of every storage type and optimisation level; return the false alarms."""
+    alarms = seen = 0
+    unseen: dict[str, int] = {}
+    jobs = [(level, name) for name in CLEAN_MODELS for level in LEVELS]
+    each = -(-positions // len(jobs))
+    for level, name in jobs:
+        data = module(folder, None, level)
+        witness = Witness(data, model_path(name).read_bytes(), PROMPT.encode(), TOKENS)
+        last = len(witness.ids) - 1
+        for position in sorted({round(index * last / max(1, each - 1)) for index in range(each)}):
+            result = witness.look_at(position)
+            seen += 1
+            if result.verdict != "clean":
+                alarms += 1
+                print(f"  O{level} {name} position {position}: {result.verdict} {result.first and result.first.name}")
+            for sighting in result.sightings:
+                if sighting.state == "not seen" and sighting.expected.values.shape[-1] > 1:
+                    key = f"O{level} {sighting.name.split('.', 2)[-1]}: {sighting.reason.split(';')[0][:60]}"
+                    unseen[key] = unseen.get(key, 0) + 1
+        print(f"O{level} {name}: {len(witness.looks)} positions, {alarms} alarms so far", flush=True)
+    for key, count in sorted(unseen.items()):
+        print(f"  {count:5} {key}")
+    print(f"{seen} positions, {alarms} alarms")
+    return alarms
+
+
+def main() -> int:
+    """Print one line a build and the counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bugs", nargs="*")
+    parser.add_argument("--builds", type=Path, default=ROOT / ".cache" / "witness", help="where modules are kept")
+    parser.add_argument("--unknown", action="store_true")
+    parser.add_argument("--clean", type=int, metavar="POSITIONS")
+    parsed = parser.parse_args()
+    if parsed.clean:
+        return 1 if clean(parsed.builds, parsed.clean) else 0
+    table = known_bugs()
+    if parsed.unknown:
+        table = json.loads((GUEST / "unknown_bugs.json").read_text("utf-8"))
+    outcomes = []
+    for bug in parsed.bugs or table:
+        outcome = judge(bug, table[bug], module(parsed.builds, bug))
+        outcomes.append(outcome)
+        mark = "ok  " if outcome.named else "part" if outcome.located else "MISS"
+        print(
+            f"{mark} {bug:28} {outcome.said:24} {outcome.pattern:18} {outcome.seconds:5.1f} s  {outcome.text}",
+            flush=True,
+        )
+    located, named = sum(o.located for o in outcomes), sum(o.named for o in outcomes)
+    print(f"{len(outcomes)} builds: {located} with the right tensor, {named} with the right pattern too")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
