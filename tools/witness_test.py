@@ -21,6 +21,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from refruntime.battery.sampler import sampler_cases  # noqa: E402
+from refruntime.cases.steps import Configure, Generate  # noqa: E402
+from refruntime.contract.profile import Profile  # noqa: E402
 from refruntime.witness.build import PositionLook, Witness  # noqa: E402
 from refruntime.witness.oracle import Sampling  # noqa: E402
 from tests.guest.build import build, file_name, find_toolchain  # noqa: E402
@@ -64,10 +67,17 @@ def model_path(name: str) -> Path:
 
 def look(data: bytes, truth: dict[str, Any]) -> tuple[Witness, PositionLook]:
     """Look into a build as the bug's entry says: model, prompt, tokens, sampling."""
-    sampling = Sampling(**truth.get("sampling", {}))
-    artifact = model_path(truth.get("model", MODEL)).read_bytes()
-    prompt = truth.get("prompt", PROMPT).encode()
-    witness = Witness(data, artifact, prompt, truth.get("tokens", TOKENS), sampling)
+    if "case" in truth:
+        case = next(case for case in sampler_cases(Profile()) if case.name == truth["case"])
+        configured = next(step for step in case.steps if isinstance(step, Configure))
+        generated = next(step for step in case.steps if isinstance(step, Generate))
+        artifact, prompt, tokens = case.models["model"], generated.prompt, generated.max_new_tokens
+        sampling = Sampling(configured.temperature, configured.top_k, configured.top_p, configured.seed)
+    else:
+        sampling = Sampling(**truth.get("sampling", {}))
+        artifact = model_path(truth.get("model", MODEL)).read_bytes()
+        prompt, tokens = truth.get("prompt", PROMPT).encode(), truth.get("tokens", TOKENS)
+    witness = Witness(data, artifact, prompt, tokens, sampling)
     return witness, witness.earliest()
 
 

@@ -20,7 +20,6 @@ from refruntime.witness.look import Look, look, with_finding
 from refruntime.witness.oracle import CHOICE, OracleRun, Sampling
 from refruntime.witness.patterns import Pattern
 from refruntime.witness.recording import WatchedCall
-from refruntime.witness.sightings import kind_of
 from refruntime.witness.windows import Windows, even_windows, windows_by_cache
 
 EXPORT: Final = "generate"
@@ -44,7 +43,7 @@ class PositionLook:
 class Witness:
     """One build, one model, one prompt; looks are made on demand and every one is remembered.
 
-    CannotLook when the build refuses the model or the prompt; ContractError when the oracle does; EngineError as
+    CannotLook when the build refuses the model or the configuration; ContractError when the oracle does; EngineError as
     `PausableInstance`.
     """
 
@@ -60,9 +59,12 @@ class Witness:
     def __post_init__(self) -> None:
         arguments = self.prompt, self.new_tokens, self.sampling, self.profile, self.numerics
         self.oracle = OracleRun(self.artifact, *arguments)
+        self.status = int(Status.Ok)
+        """Status of the generation of the build; numbers may be looked at though it failed, for example over a text."""
         self.call = WatchedCall(PausableModule(self.module, self.limits), self._perform, EXPORT)
         instance = self.call.run()
         self.fuel = instance.fuel_of_watched
+        self.result = Client(instance).result()
         memory = instance.words()
         keys, values = self.oracle.cache()
         self.values = find_cache(memory, values)
@@ -83,10 +85,10 @@ class Witness:
         for what, status in (
             ("load_model", client.load_model(self.artifact)),
             ("set_sampling_config", client.set_sampling_config(s.temperature, s.top_k, s.top_p, s.seed)),
-            ("generate", client.generate(self.prompt, self.new_tokens)),
         ):
             if status != Status.Ok:
                 raise CannotLook(f"{what} of the build gave status {status}: {client.result()!r}")
+        self.status = client.generate(self.prompt, self.new_tokens)
 
     def _windows(self) -> Windows:
         usable = self.keys if self.keys is not None else self.values
@@ -106,8 +108,10 @@ class Witness:
         """Stop the build at many points of one position and align what is there with the oracle."""
         if position not in self.looks:
             begin, end = self.windows.of(position)
+            clean = max((at for at, seen in self.looks.items() if seen.verdict == "clean"), default=None)
+            plan = None if clean is None else self.looks[clean].plan()
             expected = self.oracle.expected(position)
-            self.looks[position] = look(self.call, expected, begin, end, lambda: self.oracle.known(position))
+            self.looks[position] = look(self.call, expected, begin, end, lambda: self.oracle.known(position), plan)
         return self.looks[position]
 
     def at(self, position: int) -> PositionLook:
@@ -121,21 +125,21 @@ class Witness:
         the numbers of the position before, and the sampler.
         """
         position, last = self.first_position(), len(self.ids) - 1
+        other = self.oracle.other_token(self.result) if self.status == Status.Ok else None
+        if other is not None and (position is None or position >= other):
+            return self._before_token(other)
         if position is None:
             tried = [self.oracle.prompt_length - 1, last]
             if self.keys is None and self.values is None:
                 tried = [0, min(1, last), *tried]
         else:
-            tried = [position]
+            tried = [max(0, position - 1), position]  # what is right before teaches where everything lies
         for at in dict.fromkeys(tried):
             seen = self.look_at(at)
             if seen.verdict == "wrong":
                 break
         if position is None and seen.verdict == "wrong":
             at, seen = self._earlier(at)
-        sampled = at >= self.oracle.prompt_length
-        if sampled and seen.first is not None and kind_of(seen.first.name) == "token_embd":
-            return self._before_token(at)
         return PositionLook(at, seen)
 
     def _earlier(self, wrong: int) -> tuple[int, Look]:
@@ -161,13 +165,16 @@ class Witness:
         """Return what went wrong before another token was forwarded at a position."""
         for before in dict.fromkeys((self.oracle.prompt_length - 1, position - 1)):
             if self.look_at(before).verdict == "wrong":
-                return self.at(before)
-        right = self.ids[position]
-        token = forwarded_token(self.look_at(position), self.look_at(position - 1), self.oracle.embedding())
-        if token == right:
-            return self.at(position)
-        text = f"token {right} should follow, " + ("another one did" if token is None else f"{token} did")
-        return PositionLook(position - 1, with_finding(self.look_at(position - 1), CHOICE, Pattern(OTHER_TOKEN, text)))
+                return PositionLook(*self._earlier(before))
+        before, text = position - 1, "the generation should stop"
+        if position < len(self.ids):
+            token = forwarded_token(self.look_at(position), self.look_at(before), self.oracle.embedding())
+            if token == self.ids[position]:
+                return self.at(position)
+            text = f"token {self.ids[position]} should follow, " + (
+                "another one did" if token is None else f"{token} did"
+            )
+        return PositionLook(before, with_finding(self.look_at(before), CHOICE, Pattern(OTHER_TOKEN, text)))
 
 
 def forwarded_token(seen: Look, before: Look, embedding: Float32) -> int | None:

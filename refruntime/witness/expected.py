@@ -21,13 +21,15 @@ class Expected:
     """One array that a build should hold at some moment: [n] or [rows, n].
 
     `needs` names those that it is computed from, among the earlier ones of the list. `lasting` says that it must still
-    be there when the call is over, such as a row of a cache; such an array, and the last one, cannot be merely unseen.
+    be there when the call is over, such as a row of a cache. `optional` says that a build may well keep it nowhere, so
+    that more than something alike is needed to call it wrong.
     """
 
     name: str
     values: Float32
     needs: tuple[str, ...] = ()
     lasting: bool = False
+    optional: bool = False
 
 
 NEEDS: Final[dict[str, tuple[str, ...]]] = {

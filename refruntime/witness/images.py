@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -62,6 +62,29 @@ def find_image(
             best.cosine,
         )
     )
+
+
+def planned_image(presence: Presence, expected: Float32, word: int, after: int) -> Image | None:
+    """Return what a place holds after a pause: the closest, or where nothing is alike, what is there once all of it was
+    written; None outside of what was watched.
+    """
+    size = expected.size
+    if word < 0 or word + size > len(presence.log.first):
+        return None
+    best = _closest(presence, expected.reshape(1, -1), {word: _moments(presence, word, size, after, presence.pauses)})
+    if best is not None:
+        return replace(best, values=best.values.reshape(expected.shape), words=best.words.reshape(expected.shape))
+    words = word + np.arange(size)
+    firsts = []
+    for each in words:
+        changes = presence.changes_of(np.array([each]))
+        later = changes[changes > after]
+        firsts += [int(later[0])] if len(later) else []
+    pause = max(firsts, default=max(after, 0))
+    held = presence.value_at(words, pause).view(np.float32)
+    distance, cosine = _compare(held.reshape(1, -1), expected.reshape(-1))
+    shape = expected.shape
+    return Image(held.reshape(shape), words.reshape(shape), (pause,), float(distance[0]), float(cosine[0]))
 
 
 def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
@@ -148,5 +171,7 @@ def _compare(states: Float32, row: Float32) -> tuple[NDArray[np.float64], NDArra
         x, t = states.astype(np.float64), row.astype(np.float64)
         size = np.maximum(np.abs(t), 1e-3 * np.abs(t).max() + 1e-300)
         distance = np.nan_to_num(np.median(np.abs(x - t) / size, axis=1), nan=np.inf)
+        whole = np.nan_to_num(np.linalg.norm(x - t, axis=1) / np.linalg.norm(t), nan=np.inf)
+        distance = np.where(whole < 0.5, distance, np.maximum(distance, whole))  # many small numbers are soon alike
         cosine = (x @ t) / (np.linalg.norm(x, axis=1) * np.linalg.norm(t))
     return distance, np.nan_to_num(cosine)

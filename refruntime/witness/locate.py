@@ -24,6 +24,9 @@ MOST_PAIRS: Final = 64
 """The same for pairs of elements, which tell the distance of elements that do not lie side by side."""
 
 CANDIDATES: Final = 6
+LEAST_ONE_BY_ONE: Final = 8
+"""An array of at least so many elements counts as seen when each was in its place, not necessarily at one moment."""
+
 MOST_STRIDE: Final = 1 << 22
 
 
@@ -32,7 +35,8 @@ class Place:
     """Where one row was: word of its first element, distance of its elements in words, pause at which it was looked at.
 
     `matched` [n] says which elements were there bit by bit, `evidence` how many different values beside zero they are.
-    `until` is the first pause at which one of those that matched was another.
+    `until` is the first pause at which one of those that matched was another. `fresh` says that not all of them were
+    there before the first pause: what was there is no evidence of anything that happened since.
     """
 
     word: int
@@ -41,6 +45,7 @@ class Place:
     until: int
     matched: NDArray[np.bool_]
     evidence: int
+    fresh: bool = True
 
     @property
     def words(self) -> Int:
@@ -49,8 +54,8 @@ class Place:
 
     @property
     def complete(self) -> bool:
-        """Say whether every element was there."""
-        return bool(self.matched.all())
+        """Say whether every element was there, and had not been all the time."""
+        return self.fresh and bool(self.matched.all())
 
 
 def bits(values: Float32) -> Words:
@@ -84,7 +89,7 @@ def common_homes(presence: Presence, rows: Float32) -> list[tuple[int, int]]:
 
 def enough(place: Place | None) -> bool:
     """Say whether what matched is evidence: two different values of a short row, three of a longer one."""
-    return place is not None and place.evidence >= (2 if len(place.matched) < 8 else 3)
+    return place is not None and place.fresh and place.evidence >= (2 if len(place.matched) < 8 else 3)
 
 
 def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = False) -> Place | None:
@@ -94,7 +99,7 @@ def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = 
 
 def _best(places: list[Place | None]) -> Place | None:
     found = [place for place in places if place is not None]
-    return max(found, key=lambda place: (place.evidence, -place.pause), default=None)
+    return max(found, key=lambda place: (place.complete, place.evidence, place.fresh, -place.pause), default=None)
 
 
 def _distinctive(presence: Presence, values: Words) -> list[tuple[int, slice]]:
@@ -110,11 +115,18 @@ def _distinctive(presence: Presence, values: Words) -> list[tuple[int, slice]]:
 
 def _bases(presence: Presence, values: Words) -> list[int]:
     """Return the words at which a contiguous row most likely began."""
-    votes = [np.unique(presence.by_value.word[stays] - index) for index, stays in _distinctive(presence, values)]
+    votes, fresh = [], []
+    for index, stays in _distinctive(presence, values):
+        words = presence.by_value.word[stays] - index
+        votes.append(np.unique(words))
+        fresh.append(np.unique(words[presence.by_value.begin[stays] >= 0]))
     if not votes:
         return []
     bases, counts = np.unique(np.concatenate(votes), return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:CANDIDATES]
+    written, times = np.unique(np.concatenate(fresh), return_counts=True)
+    score = 2 * counts  # of equal votes those count that were cast by what was written in the meantime
+    score[np.searchsorted(bases, written)] += times
+    order = np.argsort(-score, kind="stable")[:CANDIDATES]
     return [int(base) for base, count in zip(bases[order], counts[order], strict=True) if count > 1]
 
 
@@ -152,8 +164,15 @@ def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool)
     np.add.at(change, begin + 1, 1)  # shifted by one, so that what was there before has a place
     np.add.at(change, end + 1, -1)
     pause = int(np.argmax(np.cumsum(change))) - 1
+    fresh_elements = np.unique(element[begin >= 0])
+    if not at_end and len(fresh_elements) == len(values) >= LEAST_ONE_BY_ONE:
+        # All were written here, though the first ones were gone when the last ones came.
+        everything = np.ones(len(values), np.bool_)
+        different = np.unique(values[(values << np.uint32(1)) != 0])
+        return Place(base, stride, pause, int(end.max()), everything, len(different))
     there = (begin <= pause) & (pause < end)
     matched = np.zeros(len(values), np.bool_)
     matched[element[there]] = True
     different = np.unique(values[matched & ((values << np.uint32(1)) != 0)])
-    return Place(base, stride, pause, int(end[there].min()), matched, len(different))
+    fresh = bool((begin[there] >= 0).any())
+    return Place(base, stride, pause, int(end[there].min()), matched, len(different), fresh)

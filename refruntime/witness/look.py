@@ -9,10 +9,11 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from refruntime.witness.expected import Expected, Float32
+from refruntime.witness.fault import Plan, first_wrong, learn
 from refruntime.witness.patterns import Pattern, find_pattern
 from refruntime.witness.presence import Presence
-from refruntime.witness.recording import Log, WatchedCall, Window, changed_pages, record
-from refruntime.witness.sightings import Sighting, align, first_wrong
+from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record
+from refruntime.witness.sightings import Sighting, align
 
 Verdict = Literal["clean", "wrong", "not seen"]
 
@@ -46,6 +47,10 @@ class Look:
     sightings: tuple[Sighting, ...]
     presence: Presence
 
+    def plan(self) -> Plan:
+        """Return what this look teaches about other parts of the same call."""
+        return learn(self.presence, self.sightings)
+
     @property
     def log(self) -> Log:
         """Return what was recorded."""
@@ -58,13 +63,16 @@ def look(
     begin: int,
     end: int,
     known: Callable[[], Mapping[str, Float32]] = dict,
+    plan: Plan | None = None,
     pauses: int = COARSE_PAUSES,
 ) -> Look:
     """Look for arrays while a call burns fuel from `begin` to `end`.
 
-    `known` gives, when something is wrong, other arrays that may stand in the place of one.
+    `known` gives, when something is wrong, other arrays that may stand in the place of one; `plan` is what a look at
+    another part of the same call taught, in which all was right.
     """
-    pages = changed_pages(call, begin, end)
+    planned = [word // PAGE_WORDS for places in (plan.places.values() if plan else ()) for word in places]
+    pages = np.union1d(changed_pages(call, begin, end), np.array(planned, np.int64))
     interval = max(1, (end - begin) // pauses)
     presence = Presence(record(call, begin, end, interval, pages))
     sightings = align(presence, expected)
@@ -72,13 +80,18 @@ def look(
     if windows and interval > 1:
         presence = Presence(record(call, begin, end, interval, pages, windows))
         sightings = align(presence, expected)
-    return judge(presence, sightings, known)
+    return judge(presence, sightings, known, plan)
 
 
-def judge(presence: Presence, sightings: Sequence[Sighting], known: Callable[[], Mapping[str, Float32]]) -> Look:
+def judge(
+    presence: Presence,
+    sightings: Sequence[Sighting],
+    known: Callable[[], Mapping[str, Float32]],
+    plan: Plan | None = None,
+) -> Look:
     """Decide from what was seen."""
     result = list(sightings)
-    wrong = first_wrong(presence, result)
+    wrong = first_wrong(presence, result, plan)
     finding = None
     if wrong is not None:
         index, sighting = wrong

@@ -15,7 +15,6 @@ from refruntime.trace import ChoiceEvent, Event
 from refruntime.witness.expected import Expected, Float32, of_position
 from refruntime.witness.kv_map import cached
 
-RETAINED: Final = "sampler.retained"
 WEIGHTS: Final = "sampler.weights"
 CHOICE: Final = "sampler.choice"
 
@@ -59,6 +58,8 @@ class OracleRun:
         if generation.error is not None:
             raise generation.error
         self.choices = listener.choices
+        self.generated = generation.generated_ids
+        self.result = generation.result_bytes
         self.prompt_length = len(generation.prompt_ids)
         self.ids = [*generation.prompt_ids, *generation.generated_ids][: self.model.hyperparameters.max_context]
 
@@ -72,11 +73,20 @@ class OracleRun:
         """Return what is computed at a position, with what the sampler makes of its logits."""
         result = of_position(self.model.transformer, self.ids, position)
         choice = self.choice(position)
-        if choice is not None and choice.selection is not None:
-            result.append(_row(RETAINED, choice.selection.logits, "logits"))
-            if choice.weighing is not None:
-                result.append(_row(WEIGHTS, choice.weighing.weights, RETAINED))
+        if choice is not None and choice.weighing is not None:
+            weights = np.ascontiguousarray(choice.weighing.weights, np.float32).reshape(1, -1)
+            result.append(Expected(WEIGHTS, weights, ("logits",), optional=True))
         return result
+
+    def other_token(self, result: bytes) -> int | None:
+        """Return the position of the first generated token that another result text belies, None if none is."""
+        if result == self.result:
+            return None
+        decode = self.model.tokenizer.decode
+        for count in range(len(self.generated)):
+            if not result.startswith(decode(self.generated[: count + 1])):
+                return self.prompt_length + count
+        return self.prompt_length + len(self.generated)
 
     def choice(self, position: int) -> Any:
         """Return what was sampled from the logits of a position, None if nothing was."""
@@ -95,10 +105,6 @@ class OracleRun:
         transformer = self.model.transformer
         rows = range(self.model.hyperparameters.vocab_size)
         return np.asarray(transformer.numerics.matrix_rows(transformer.weights.model.embedding, rows), np.float32)
-
-
-def _row(name: str, values: Any, needs: str) -> Expected:
-    return Expected(name, np.ascontiguousarray(values, np.float32).reshape(1, -1), (needs,))
 
 
 class _Choices:

@@ -174,7 +174,7 @@ def _fit_factor(found: Float32, expected: Float32) -> tuple[float | None, int]:
     ratio = float(np.median(x_usable / t_usable))
     if len(t_usable) > 3:
         ratio = float((x_usable @ t_usable) / (t_usable @ t_usable))
-    if abs(ratio - 1.0) < 3e-7 or ratio == 0.0:
+    if abs(ratio - 1.0) < 3e-7 or not 1e-6 < abs(ratio) < 1e9:
         return None, 0
     with np.errstate(all="ignore"):
         unit = np.spacing(np.maximum(np.abs(found), np.abs((ratio * t).astype(np.float32)))).astype(np.float64)

@@ -101,7 +101,7 @@ def changed_pages(call: WatchedCall, begin: int, end: int, samples: int = 48) ->
             raise Enough
         return None
 
-    _finish(call, begin or step, look)
+    _finish(call, max(1, begin), look)
     return np.array(sorted(dirty), np.int64)
 
 
@@ -168,7 +168,7 @@ def record(
             passed += 1
         return min(current, steps[passed][0] - fuel)
 
-    _finish(call, begin or interval, look)
+    _finish(call, max(1, begin), look)
     lengths = [len(part) for part in values]
     return Log(
         fuel=np.array(fuels, np.int64),
