@@ -6,10 +6,11 @@ import pytest
 
 from refruntime.battery.catalogue import default_battery
 from refruntime.battery.features import FEATURES, find_features, find_for_cases
-from refruntime.battery.models.gguf import LlamaShape, llama_model
+from refruntime.battery.models.gguf import U32, LlamaShape, llama_model, value
 from refruntime.cases.features import Found, ask
 from refruntime.cases.needs import features_of, needs_of
 from refruntime.cases.steps import Case, Load, Write
+from refruntime.client import Client
 from refruntime.contract.features import feature, with_needs
 from refruntime.contract.profile import Profile
 from refruntime.contract.rules import load_rules
@@ -137,3 +138,10 @@ def test_the_asked_instance_is_fresh() -> None:
 
     ask(fresh, ["slm1", "slm1/output/tied"], lambda name: FEATURES[name].make(PROFILE), "slm1")
     assert len(engines) == 2
+
+
+def test_a_count_of_layers_beyond_the_tensors_costs_nothing() -> None:
+    """GG-3, GG-4: a claimed count of 2^31 layers is refused for the first absent tensor, without a tree of that size."""
+    file = llama_model(1, LlamaShape(hidden=8, layers=1, heads=2, kv_heads=2, ffn=8))
+    claimed = file.with_keys(llama__block_count=value(U32, 2**31))
+    assert Client(ReferenceEngine()).load_model(claimed.data) == Status.MissingTensor
