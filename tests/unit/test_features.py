@@ -141,7 +141,7 @@ def test_the_asked_instance_is_fresh() -> None:
 
 
 def test_a_count_of_layers_beyond_the_tensors_costs_nothing() -> None:
-    """GG-3, GG-4: a claimed count of 2^31 layers is refused for the first absent tensor, without a tree of that size."""
+    """GG-3, GG-4: a claimed count of 2^31 layers is refused for the first absent tensor, at no cost."""
     file = llama_model(1, LlamaShape(hidden=8, layers=1, heads=2, kv_heads=2, ffn=8))
     claimed = file.with_keys(llama__block_count=value(U32, 2**31))
     assert Client(ReferenceEngine()).load_model(claimed.data) == Status.MissingTensor
