@@ -6,7 +6,9 @@ The names below load their module when they are first used, so that `import refr
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from refruntime import display
 
 if TYPE_CHECKING:
     from refruntime.api import Generation, Model, open_model, open_tokenizer
@@ -46,6 +48,9 @@ _HOMES = {
     "open_model": "refruntime.api",
     "open_tokenizer": "refruntime.api",
 }
+
+# Loaded when a value is shown for the first time: values know no renderer, and the package knows both.
+display.rendered_by(lambda: cast("display.Renderer", import_module("refruntime.show.notebook")))
 
 
 def __getattr__(name: str) -> object:

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _printable(message: str) -> str:
     """Return a message that may quote a file, a template or an argument, harmless for a terminal."""
-    from refruntime.show.visible import printable
+    from refruntime.visible import printable
 
     return printable(message)
 

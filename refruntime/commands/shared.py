@@ -23,8 +23,8 @@ from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
 from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
-from refruntime.show.visible import printable as printable
-from refruntime.show.visible import visible as visible
+from refruntime.visible import printable as printable
+from refruntime.visible import visible as visible
 
 Command = Callable[..., Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from refruntime.golden.corpus import Corpus
 from refruntime.model.bound import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics, Seq32
-from refruntime.repl.words.word import Place, Progress, no_progress
+from refruntime.repl.place import Place
 from refruntime.resources import golden_folder
 from refruntime.runtime import DEFAULT_GENERATOR_SEED
 from refruntime.session.from_case import Calls
@@ -28,6 +28,14 @@ from refruntime.session.generator import Generator
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, State, Subject
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
+
+
+def no_progress(_description: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
+    """Show nothing."""
+    return nullcontext(lambda _steps: None)
 
 
 @dataclass(frozen=True)

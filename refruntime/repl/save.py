@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
 from refruntime.contract.rules import load_rules
 from refruntime.golden.case import IDENTIFIER, parse_case, step_document
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.values import FORMAT_VERSION, disk_json
+from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import WrongWord
 from refruntime.session.state import SessionError
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 RULES_OF_CALLS: Final[dict[Call, str]] = {NEXT_TOKEN: "NT-4", RESET: "ST-5", FREE: "ST-6", INIT: "ST-1"}
 

@@ -16,10 +16,11 @@ from refruntime.errors import ContractError
 from refruntime.memory import HostMisuse
 from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import WrongWord, split_line
-from refruntime.repl.words.word import Answer, Position, Words
+from refruntime.repl.place import Position
+from refruntime.repl.words.word import Answer, Words
 from refruntime.session.state import SessionError
 from refruntime.show.text import as_string
-from refruntime.show.visible import visible
+from refruntime.visible import visible
 
 FINE: Final = 0
 FAILED: Final = 1

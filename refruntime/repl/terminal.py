@@ -22,7 +22,7 @@ from refruntime.repl.completion import Suggestions
 from refruntime.repl.parsing import is_open, lines_of
 from refruntime.repl.shell import FINE, Shell, harmless, show
 from refruntime.show.text import decimal
-from refruntime.show.visible import visible
+from refruntime.visible import visible
 
 KEYS = ("Tab completes", "Up history", "Alt-Enter line", "Ctrl-C stops", "Ctrl-D leaves")
 

@@ -9,16 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from rich.console import RenderableType
-from rich.text import Text
 
 from refruntime.contract.profile import Profile
+from refruntime.display import Displayed
 from refruntime.samplers.catalogue import CHAINS
 from refruntime.samplers.chain import Chain, Run, Settings
 from refruntime.samplers.contract import contract_chain
 from refruntime.samplers.stages import Float32
 from refruntime.session.state import SessionError
-from refruntime.show.text import as_string, plain_table
 
 if TYPE_CHECKING:
     from refruntime.session.session import Session
@@ -98,8 +96,8 @@ class Explained:
         return f"can draw {every}, but with this seed draws {drawn}{where}"
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Displayed):
     """Every chain's word on a text, the best explanation first; `print` shows them."""
 
     settings: Settings
@@ -113,20 +111,6 @@ class Explanation:
         """Return everything as plain values."""
         settings = {name: getattr(self.settings, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
         return {"settings": settings, "chains": [each.to_dict() for each in self.chains]}
-
-    def __str__(self) -> str:
-        """Show the chains one below the other in plain text."""
-        return as_string(explanation_shown(self))
-
-    def __repr__(self) -> str:
-        """Show the chains in plain text, as an interactive Python shows them."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        """Show the chains in a notebook."""
-        from refruntime.show.html import explanation_html
-
-        return explanation_html(self)
 
 
 def chains_of(names: Sequence[str] | None = None, profile: Profile | None = None) -> tuple[Chain, ...]:
@@ -219,15 +203,3 @@ def explain_session(
 def _shortest(value: np.float32) -> float:
     """Return the number that a person wrote: 0.8, not the nearest float32, which other runtimes read otherwise."""
     return float(str(np.float32(value)))
-
-
-def explanation_shown(explanation: Explanation) -> list[RenderableType]:
-    """Return the chains for terminals: what each says, and below it the order of its stages."""
-    said = plain_table(("sampler", False), ("probability", True), ("verdict", False))
-    orders = plain_table(("sampler", False), ("order", False))
-    for each in explanation.chains:
-        share = f"{math.exp(each.log_probability):.4g}" if each.possible else ""
-        said.add_row(*map(Text, (each.chain, share, each.verdict())))
-        if not each.refused:
-            orders.add_row(*map(Text, (each.chain, " > ".join(each.order))))
-    return [said, Text(""), orders]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Load, Step
 from refruntime.contract.profile import Profile
+from refruntime.display import Displayed
 from refruntime.numerics import Numerics
 from refruntime.runtime import DEFAULT_GENERATOR_SEED, check_prompt_length
 from refruntime.sampling import SamplingConfig, sample
@@ -50,10 +51,10 @@ from refruntime.session.state import (
 )
 from refruntime.session.what_if import WhatIf, what_if
 from refruntime.session.why import Why
-from refruntime.show.visible import quoted
+from refruntime.visible import shortened
 
 
-class Session:
+class Session(Displayed):
     """A state of a generation and the way that led to it; see the module's text for an example.
 
     Sessions are never changed. Two sessions with the same words behind them have the same bits.
@@ -338,7 +339,7 @@ class Session:
         found = tokens_of(tokenizer, wanted)
         if len(found) != 1:
             what = f"several tokens, {', '.join(map(str, found))}" if found else "not exactly one token"
-            raise SessionError(f"{quoted(wanted)} is {what}; give an id")
+            raise SessionError(f'"{shortened(wanted)}" is {what}; give an id')
         return found[0]
 
     def history(self) -> Iterator[Session]:
@@ -378,9 +379,3 @@ class Session:
             f"temperature {sampling.temperature!s}, top_k {sampling.top_k}, top_p {sampling.top_p!s}, "
             f"seed {sampling.seed}>"
         )
-
-    def _repr_html_(self) -> str:
-        """Show the tokens and their entropy in a notebook."""
-        from refruntime.show.html import session_html
-
-        return session_html(self)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from refruntime.contract.profile import Profile, ProfileError
+from refruntime.display import Displayed
 from refruntime.sampling import Choice, SamplingConfig, sample
 from refruntime.session.numbers import real, whole
 from refruntime.tokenizers.base import Tokenizer
@@ -30,29 +31,13 @@ class Alternative:
     raw: bytes
 
 
-@dataclass(frozen=True)
-class WhatIf:
+@dataclass(frozen=True, repr=False)
+class WhatIf(Displayed):
     """What was chosen beside what would have been; `changed` are the alternatives with another token."""
 
     taken: Taken
     chosen: Alternative
     alternatives: tuple[Alternative, ...]
-
-    def __str__(self) -> str:
-        """Show the alternatives side by side in plain text."""
-        from refruntime.show.text import as_string, what_if_shown
-
-        return as_string(what_if_shown(self))
-
-    def __repr__(self) -> str:
-        """Show the alternatives in plain text, as an interactive Python shows them."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        """Show the alternatives in a notebook."""
-        from refruntime.show.html import what_if_html
-
-        return what_if_html(self)
 
     @property
     def changed(self) -> tuple[Alternative, ...]:

@@ -1,6 +1,6 @@
 """Why did this token win: the stages of one choice as data. Every number is the one that the sampler used.
 
-Letters: V vocabulary, R retained candidates. `text.py` and `html.py` show it; this file only arranges.
+Letters: V vocabulary, R retained candidates. `show` renders it; this file only arranges.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
+from refruntime.display import Displayed
 from refruntime.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Candidate:
     high: np.float32 | None = None
 
 
-class Why:
+class Why(Displayed):
     """The explanation of one sampled token; `print` shows it, and `to_dict` gives plain values."""
 
     def __init__(self, taken: Taken, tokenizer: Tokenizer, profile: Profile) -> None:
@@ -101,22 +102,6 @@ class Why:
         if cut is not None and cut.kept < self.order.size:
             candidates |= {each.rank: each for each in (self.candidate(cut.kept - 1), self.candidate(cut.kept))}
         return [candidates[rank] for rank in sorted(candidates)]
-
-    def __str__(self) -> str:
-        """Explain the choice in plain text."""
-        from refruntime.show.text import as_string, why_shown
-
-        return as_string(why_shown(self))
-
-    def __repr__(self) -> str:
-        """Explain the choice in plain text, as an interactive Python shows it."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        """Explain the choice in a notebook."""
-        from refruntime.show.html import why_html
-
-        return why_html(self)
 
     @property
     def edge_of_top_k(self) -> tuple[Candidate, Candidate] | None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from refruntime.samplers.explain import Explanation
+from refruntime.session.series import steps_of
+from refruntime.session.session import Session
+from refruntime.session.what_if import Alternative, WhatIf
+from refruntime.session.why import Candidate, Why
 from refruntime.show.text import decimal, named
-from refruntime.show.visible import visible
-
-if TYPE_CHECKING:
-    from refruntime.samplers.explain import Explanation
-    from refruntime.session.session import Session
-    from refruntime.session.what_if import Alternative, WhatIf
-    from refruntime.session.why import Candidate, Why
+from refruntime.visible import visible
 
 GREEN: Final = "#2e8b57"
 ORANGE: Final = "#d2871e"
@@ -184,8 +183,6 @@ def what_if_html(what_if: WhatIf) -> str:
 
 def session_html(session: Session) -> str:
     """Return a session: its prompt and its tokens, darker the less probable they were, and their entropy as a line."""
-    from refruntime.session.series import steps_of
-
     state, tokenizer = session.state, session.subject.tokenizer
     parts = [_paragraph("session", escape(repr(session).strip("<>")))]
     shown_prompt = "".join(_text(tokenizer.decode([token])) for token in state.prompt_ids[-MOST_TOKENS:])

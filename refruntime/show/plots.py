@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from refruntime.atomic import write_whole
 from refruntime.session.series import Attention, LayerErrors, StepCandidates, Steps
-from refruntime.show.visible import visible
+from refruntime.visible import visible
 
 FORMATS: Final = (".png", ".svg")
 COLOURS: Final = {

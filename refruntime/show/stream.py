@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from refruntime.show.visible import printable
+from refruntime.visible import printable
 
 
 class TextStream:

@@ -1,13 +1,13 @@
-"""`why` and `what-if` for terminals: stages, tables and bars, with every number as the sampler had it."""
+"""Words, numbers, lines and tables as terminals show them, and as plain text."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,21 +15,9 @@ from refruntime.golden.values import hex_float
 from refruntime.show.visible import cell, quoted
 from refruntime.tokenizers.base import Tokenizer
 
-if TYPE_CHECKING:
-    from refruntime.session.what_if import Alternative, WhatIf
-    from refruntime.session.why import Candidate, Why
-
 LABEL: Final = 12
 SHOWN: Final = 10
-BAR: Final = 24
-WIDE: Final = 96
-"""Columns of a terminal from which bars have room."""
-
-STYLES: Final = {"won": "bold green", "kept": "", "lost": "dim", "cut by top_p": "dim", "cut by top_k": "dim"}
 OWNERS: Final = {"generate": "the generator of `generate`", "runtime": "the runtime-owned generator"}
-
-
-# Words and numbers ---------------------------------------------------------------------------------------------------
 
 
 def decimal(value: float | np.floating[Any]) -> str:
@@ -85,232 +73,3 @@ def as_string(shown: Iterable[RenderableType], width: int = 100) -> str:
 def count(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
-
-
-# Why -----------------------------------------------------------------------------------------------------------------
-
-
-def why_shown(why: Why, most: int = SHOWN, hexes: bool = False) -> list[RenderableType]:
-    """Return the explanation of one choice, stage by stage."""
-    taken, choice = why.taken, why.choice
-    shown: list[RenderableType] = [_headline(why)]
-    if taken.forced:
-        shown.append(_forced(why))
-    sampling = taken.sampling
-    shown.append(
-        row(
-            "sampling",
-            f"temperature {exact(sampling.temperature, hexes)}, top_k {sampling.top_k}, "
-            f"top_p {exact(sampling.top_p, hexes)}, seed {sampling.seed}",
-        )
-    )
-    shown.append(row("logits", _logits(why, hexes)))
-    shown.append(_CandidateTable(why, most, hexes))
-    if choice.greedy_reason:
-        wins = "the greatest logit wins" if np.any(taken.logits > -np.inf) else "id 0 is taken (SA-1)"
-        shown.append(row("greedy", f"{choice.greedy_reason}, so {wins} and nothing is drawn"))
-        shown.append(row("state", f"0x{taken.generator.state:016x} before and after"))
-        return shown
-    shown += _truncation(why, hexes)
-    shown += _draw(why, hexes)
-    return shown
-
-
-def _headline(why: Why) -> Table:
-    taken = why.taken
-    how = "greedily" if why.choice.greedy_reason else f"with {OWNERS[taken.owner]}"
-    chosen = named(why.tokenizer, why.choice.token)
-    return row("chosen", (chosen, "bold green"), f" by the sampler {how}, for position {taken.position}")
-
-
-def _forced(why: Why) -> Table:
-    token = why.taken.token
-    rank = why.rank(token)
-    place = "its logit is no number" if rank is None else f"rank {rank}, {why.candidate(rank - 1).fate}"
-    if token == why.choice.token:
-        place = "which is the token that the sampler chose as well"
-    return row("forced", (named(why.tokenizer, token), "bold yellow"), f" was taken by hand instead ({place})")
-
-
-def _logits(why: Why, hexes: bool) -> str:
-    logits, order = why.taken.logits, why.order
-    text = f"{logits.size} values"
-    missing = logits.size - order.size
-    if missing:
-        text += f", {missing} of them no numbers (never retained, SA-2)"
-    if not np.any(logits > -np.inf):
-        return f"{text}; none is greater than -infinity"
-    text += f"; the chosen one has rank {why.rank(why.choice.token)}"
-    if order.size > 1:
-        first, second = float(logits[order[0]]), float(logits[order[1]])
-        text += f"; the greatest leads by {first - second:.7g}" if first > second else ""
-        tied = int(np.count_nonzero(logits == first))
-        if tied > 1:
-            text += f"; {tied} are equally great"
-    return text
-
-
-class _CandidateTable:
-    """The candidates that tell the story: the first ones, and those at every edge; bars where there is room."""
-
-    def __init__(self, why: Why, most: int, hexes: bool) -> None:
-        self._why, self._most, self._hexes = why, most, hexes
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bars = self._why.choice.cut is not None and options.max_width >= WIDE
-        table = self._table(bars, stacked=False)
-        if console.measure(table, options=options.update(max_width=2**16)).minimum > options.max_width:
-            table = self._table(bars, stacked=True)
-        yield table
-
-    def _table(self, bars: bool, stacked: bool) -> Table:
-        """Return the table; `stacked` has the numbers of a candidate one below the other: folded they read wrong."""
-        why, hexes = self._why, self._hexes
-        drawn = why.choice.cut is not None
-        numbers = ["logit", "weight", "running sum"] if drawn else ["logit"]
-        numbers = ["\n".join(numbers)] if stacked else numbers
-        table = plain_table(("rank", True), ("id", True), ("token", False))
-        for heading in numbers:
-            table.add_column(heading, justify="right", overflow="fold", no_wrap=True)
-        table.add_column("fate", overflow="fold")
-        if bars:
-            table.add_column("share of the weight", no_wrap=True)  # a folded bar would have no length
-        last = -1
-        for candidate in why.telling(self._most):
-            if candidate.rank - 1 != last + 1:
-                table.add_row("⋮")
-            last = candidate.rank - 1
-            values = [exact(candidate.logit, hexes, "\n")]
-            if drawn:
-                values += [self._number(candidate.weight), self._number(candidate.high)]
-            if stacked:
-                values = ["\n".join(value for value in values if value)]
-            token = token_cell(why.tokenizer, candidate.token)
-            cells = [str(candidate.rank), str(candidate.token), token, *values, self._fate(candidate)]
-            cells += [_bar(candidate, why)] if bars else []
-            table.add_row(*map(Text, cells), style=STYLES[candidate.fate])
-        if last + 1 < why.order.size:
-            table.add_row("⋮")
-        return table
-
-    def _number(self, value: np.float32 | None) -> str:
-        return "" if value is None else exact(value, self._hexes, "\n")
-
-    def _fate(self, candidate: Candidate) -> str:
-        forced = self._why.taken.forced and candidate.token == self._why.taken.token
-        return candidate.fate + (", forced" if forced else "")
-
-
-def _bar(candidate: Candidate, why: Why) -> str:
-    """Return a bar of the candidate's weight; the total weight would fill it."""
-    weighing = why.choice.weighing
-    if candidate.weight is None or weighing is None or not weighing.total > 0:
-        return ""
-    eighths = round(8 * BAR * min(1.0, float(candidate.weight) / float(weighing.total)))
-    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-
-
-def _truncation(why: Why, hexes: bool) -> list[RenderableType]:
-    """Return the stages top-k, temperature and top-p (SA-2 .. SA-5)."""
-    selection, weighing, cut = why.choice.selection, why.choice.weighing, why.choice.cut
-    if selection is None or weighing is None or cut is None:
-        return []
-    retained = selection.ids.size
-    text = f"{retained} retained, {why.order.size - retained} cut"
-    edge = why.edge_of_top_k
-    if edge is not None:
-        last, next_one = edge
-        text += f" between {_short(last)} {exact(last.logit, hexes)}"
-        text += f" and {_short(next_one)} {exact(next_one.logit, hexes)}"
-        if why.tied_at_the_edge:
-            text += f"; {count(why.tied_at_the_edge, 'cut candidate')} with an equal logit, {why.profile.equal_logits}"
-    lines = [row("top-k", text)]
-    first = why.profile.temperature_order == "temperature first"
-    formula = "expf(logit / temperature - greatest)" if first else "expf((logit - greatest) / temperature)"
-    divided = ", each divided by their sum" if why.profile.weights == "normalised" else ""
-    lines.append(row("temperature", f"weights {formula}{divided}; total {exact(weighing.total, hexes)}"))
-    text = f"threshold top_p x total = {exact(cut.threshold, hexes)}"
-    crossing = why.crossing
-    if crossing is not None and crossing.high is not None:
-        verb = "exceeded" if why.profile.top_p_comparison == ">" else "reached"
-        text += f", {verb} by {_short(crossing)} with the running sum {exact(crossing.high, hexes)}"
-    else:
-        text += ", exceeded by no running sum"
-    text += f"; {cut.kept} kept, {retained - cut.kept} cut; mass {exact(cut.mass, hexes)}"
-    return [*lines, row("top-p", text)]
-
-
-def _draw(why: Why, hexes: bool) -> list[RenderableType]:
-    """Return the coin, and where it fell (PR-1 .. PR-3, SA-6)."""
-    draw, pick, cut = why.choice.draw, why.choice.pick, why.choice.cut
-    if draw is None or pick is None or cut is None:
-        return []
-    generator = why.taken.generator
-    lines: list[RenderableType] = [
-        row(
-            "generator",
-            f"0x{draw.before:016x} -> 0x{draw.after:016x}, draw {generator.draws + 1} of seed {generator.seed}",
-        ),
-        row("coin", f"output 0x{draw.output:016x}, unit {exact(draw.unit, hexes)} ({why.profile.unit_conversion})"),
-    ]
-    winner = why.candidate(pick.index)
-    low, high = winner.low, winner.high
-    text = f"unit x mass = {exact(pick.point, hexes)}"
-    if low is not None and high is not None:
-        text += f", in {_interval(why, exact(low, hexes), exact(high, hexes))} of {_short(winner)}"
-    lines.append(row("point", text))
-    missed = why.missed
-    if missed is None:
-        return lines
-    before, behind = why.neighbours
-    above, below = missed
-    parts = [f"{above:.3g} of the mass above the edge of {_short(before)}"] if before is not None else []
-    if behind is not None:
-        parts.append(f"{below:.3g} below the edge of {_short(behind)}")
-    elif below < 0 or (below == 0 and why.profile.draw_comparison == "<"):
-        parts.append("no running sum lies beyond the point, so the last kept candidate wins")
-    lines.append(row("missed by", "; ".join(parts) or "nothing: it is the only kept candidate"))
-    return lines
-
-
-def _interval(why: Why, low: str, high: str) -> str:
-    return f"[{low}, {high})" if why.profile.draw_comparison == "<" else f"({low}, {high}]"
-
-
-def _short(candidate: Candidate) -> str:
-    return f"#{candidate.rank} {quoted(candidate.raw, 12) if candidate.raw else f'token {candidate.token}'}"
-
-
-# What if -------------------------------------------------------------------------------------------------------------
-
-
-def what_if_shown(what_if: WhatIf, hexes: bool = False) -> list[RenderableType]:
-    """Return what was chosen beside what would have been."""
-    table = plain_table(
-        ("with", False), ("id", True), ("token", False), ("", False), ("kept", True), ("coin", True), ("point", True)
-    )
-    for alternative in (what_if.chosen, *what_if.alternatives):
-        other = alternative.choice.token != what_if.chosen.choice.token
-        itself = alternative is what_if.chosen
-        style = "bold" if itself else "bold yellow" if other else ""
-        mark = "" if itself else "another token" if other else "the same"
-        table.add_row(*map(Text, [*_alternative(alternative, mark, hexes)]), style=style)
-    changed = what_if.changed
-    total = len(what_if.alternatives)
-    said = f"{len(changed)} of {total} would give another token" if total != 1 else ""
-    if total == 1:
-        only = what_if.alternatives[0]
-        verb = "would be" if changed else "would still be"
-        said = f"with {only.label} the token {verb} {only.choice.token} {quoted(only.raw) if only.raw else '(no text)'}"
-    shown: list[RenderableType] = [table, Text(said)]
-    if what_if.taken.forced:
-        shown.append(Text("the token that was taken was forced; this is about the one that the sampler chose"))
-    return shown
-
-
-def _alternative(alternative: Alternative, mark: str, hexes: bool) -> Sequence[str]:
-    choice = alternative.choice
-    head = [alternative.label, str(choice.token), cell(alternative.raw, 16) or "(no text)", mark]
-    if choice.cut is None or choice.draw is None or choice.pick is None:
-        return [*head, "", "greedy", ""]
-    return [*head, str(choice.cut.kept), exact(choice.draw.unit, hexes, "\n"), exact(choice.pick.point, hexes, "\n")]

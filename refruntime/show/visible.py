@@ -1,4 +1,4 @@
-"""Bytes of tokens as text in which everything shows, and which no terminal takes for a command or a direction."""
+"""Bytes of tokens in the lines and tables of a terminal: as wide as they say, in the direction of what is around."""
 
 from __future__ import annotations
 
@@ -7,47 +7,13 @@ from typing import Final
 
 from rich.cells import cell_len
 
+from refruntime.visible import escaped, visible
+
 RIGHT_TO_LEFT: Final = frozenset({"R", "AL", "AN"})
 LEFT_TO_RIGHT_MARK: Final = "\u200e"
 DOTTED_CIRCLE: Final = "\u25cc"
 MOST_MARKS: Final = 3
 """Combining marks of one character that are shown as such; a pile of them would reach into other lines."""
-
-
-def visible(raw: bytes) -> str:
-    """Return bytes as text in which everything shows.
-
-    Spaces are `␣`, control characters their pictures (`␊`), other unprintable characters `\\u{..}`, and bytes that are
-    not UTF-8 `\\x..`.
-    """
-    return "".join(_visible_character(character) for character in raw.decode("utf-8", "surrogateescape"))
-
-
-def printable(text: str) -> str:
-    """Return text that a terminal shows as it is read: lines and tabs stay, what controls is made visible.
-
-    Control characters, C1 and marks of direction among them, become what `visible` makes of them, as do the surrogates
-    that stand for bytes which are no UTF-8.
-    """
-    return "".join(
-        character if character in "\n\t " or character.isprintable() else _visible_character(character)
-        for character in text
-    )
-
-
-def _visible_character(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code <= 0x20:
-        return chr(0x2423) if code == 0x20 else chr(0x2400 + code)
-    if code == 0x7F:
-        return chr(0x2421)
-    return character if character.isprintable() else _escaped(character)
-
-
-def _escaped(character: str) -> str:
-    return f"\\u{{{ord(character):x}}}"
 
 
 def cell(raw: bytes, width: int = 24) -> str:
@@ -65,11 +31,11 @@ def cell(raw: bytes, width: int = 24) -> str:
             if not text:
                 shown, marks = DOTTED_CIRCLE + character, 1
             elif marks > MOST_MARKS:
-                shown = _escaped(character)
+                shown = escaped(character)
         else:
             marks = 0
         if _joins(character):
-            shown = _escaped(character)
+            shown = escaped(character)
         wide += cell_len(shown)
         if wide > width:
             return _isolated(_cut("".join(text), width - 1) + "…")

@@ -18,6 +18,8 @@ ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
 COMPARISON = CALLING | {
     "atomic",
+    "visible",
+    "display",
     "resources",
     "api",
     "convert",
@@ -37,6 +39,8 @@ INTERNAL: dict[str, set[str]] = {
     "contract": set(),
     "resources": set(),
     "trace": set(),
+    "visible": set(),
+    "display": set(),
     "errors": {"contract"},
     "memory_limit": {"errors"},
     "numerics": FOUNDATION,
@@ -78,30 +82,6 @@ INTERNAL: dict[str, set[str]] = {
     "": TOP,  # the package's own __init__: public names
 }
 
-# What a session prints in a notebook is still made where the session is: these go when values expose rows and lines.
-EXCEPTIONS_TO_ARROWS = {
-    ("refruntime.samplers.explain", "show"),
-    ("refruntime.session.session", "show"),
-    ("refruntime.session.what_if", "show"),
-    ("refruntime.session.why", "show"),
-}
-
-# The two circles between files that stand; every other one is forbidden.
-EXCEPTIONS_TO_CIRCLES = {
-    frozenset(
-        {
-            "refruntime.samplers.explain",
-            "refruntime.session.series",
-            "refruntime.session.session",
-            "refruntime.session.what_if",
-            "refruntime.session.why",
-            "refruntime.show.html",
-            "refruntime.show.text",
-        }
-    ),
-    frozenset({"refruntime.repl.desk", "refruntime.repl.words.word"}),
-}
-
 USERS = {
     "session",
     "samplers",
@@ -140,7 +120,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "hypotheses": ARRAYS,
     "witness": ARRAYS,
     "session": ARRAYS,
-    "samplers": ARRAYS | {"rich"},
+    "samplers": ARRAYS,
     "show": ARRAYS | {"rich", "matplotlib"},
     "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
     "commands": ARRAYS | {"click", "rich", "jinja2"},
@@ -238,7 +218,7 @@ def check_import(module: str, node: ast.Import | ast.ImportFrom) -> Iterator[str
         if top == PACKAGE:
             target = part_of(name)
             allowed = INTERNAL.get(part, set()) | ({""} if part in USERS else set())
-            if target not in allowed | {part} and (module, target) not in EXCEPTIONS_TO_ARROWS:
+            if target not in allowed | {part}:
                 yield f"{part or PACKAGE} must not import {target or PACKAGE}"
         elif top not in sys.stdlib_module_names:
             if top not in THIRD_PARTY.get(part, set()):

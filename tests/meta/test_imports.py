@@ -13,7 +13,6 @@ import refruntime
 from refruntime.contract import Status
 from refruntime.errors import ContractError
 from tests.meta.import_rules import (
-    EXCEPTIONS_TO_CIRCLES,
     INTERNAL,
     THIRD_PARTY,
     check_source,
@@ -44,8 +43,8 @@ def test_arrows_have_no_circle() -> None:
 
 
 def test_files_have_no_circle() -> None:
-    """No two files need each other, within a room or across rooms, but for the named exceptions, which are real."""
-    assert circles(SOURCES) == EXCEPTIONS_TO_CIRCLES
+    """No two files need each other, within a room or across rooms, imports for type checkers included."""
+    assert circles(SOURCES) == set()
 
 
 def test_circles_are_found() -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
+from refruntime.repl.place import Place
 from refruntime.repl.shell import FAILED, Shell
-from refruntime.repl.words.word import Place
 from refruntime.session.from_case import replay
 from tests.repl.desks import bits, shell, tiny_model
 

@@ -16,7 +16,8 @@ from refruntime.sampling import Choice
 from refruntime.session.from_case import Calls
 from refruntime.session.session import Session
 from refruntime.session.why import Why
-from refruntime.show.text import as_string, why_shown
+from refruntime.show.terminal import why_shown
+from refruntime.show.text import as_string
 from refruntime.trace import ChoiceEvent, Event
 from tests.repl.desks import PROJECT, tiny_model
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -154,6 +156,22 @@ def test_plain_python_shows_the_same(session: Session) -> None:
     """`repr` is what an interactive Python prints: one line for a session, the whole explanation for the rest."""
     assert repr(session).startswith("<Session stories: 17 prompt ids, 20 taken, temperature 1.2, top_k 30, top_p 0.9,")
     assert "\n" not in repr(session)
+    assert str(session) == repr(session)
     assert repr(session.why()) == str(session.why())
     assert repr(session.what_if()) == str(session.what_if())
     assert "missed by" in repr(session.why())
+
+
+def test_values_are_shown_whatever_was_imported() -> None:
+    """A value finds its renderer in a fresh Python too, where nothing but the value's own module was named."""
+    program = (
+        "import sys, numpy\n"
+        "from refruntime.session.logits_session import ImportedSession\n"
+        "why = ImportedSession(numpy.zeros((1, 3), numpy.float32)).step().why()\n"
+        "assert 'rich' not in sys.modules\n"
+        "print(why, why._repr_html_()[:4])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("chosen")
+    assert shown.stdout.rstrip().endswith("<div")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refruntime.show.stream import TextStream
-from refruntime.show.visible import printable
+from refruntime.visible import printable
 
 
 def streamed(*parts: bytes, safe: bool = False, lossy: bool = False) -> list[bytes]:

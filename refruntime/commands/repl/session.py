@@ -39,7 +39,7 @@ from refruntime.resources import demo_model, trained_artifacts
 
 if TYPE_CHECKING:
     from refruntime.repl.desk import Build, Desk
-    from refruntime.repl.words.word import Place
+    from refruntime.repl.place import Place
 
 EXIT_MISSING = 3
 
@@ -154,7 +154,7 @@ def _build(wasm: Path | None, given: Profile | None) -> tuple[Build | None, Prof
 
 
 def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:
-    from refruntime.repl.words.word import Place
+    from refruntime.repl.place import Place
 
     if case_name is None:
         return desk.opened(desk.add_model(model)) if model is not None else Place()
@@ -193,9 +193,9 @@ def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
 
 
 def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
+    from refruntime.repl.place import Position
     from refruntime.repl.shell import ScriptOutput, Shell, run_script
     from refruntime.repl.words.table import all_words
-    from refruntime.repl.words.word import Position
 
     shell = Shell(desk, all_words(), Position(place))
     console, errors = Console(), Console(stderr=True)

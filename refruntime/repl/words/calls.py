@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -33,6 +33,7 @@ from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
 from refruntime.golden.case import BOUND_NAME, PLACE, step_document
 from refruntime.golden.values import parse_float
+from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import (
     Argument,
     WrongWord,
@@ -42,12 +43,10 @@ from refruntime.repl.parsing import (
     number,
     optional_count,
 )
-from refruntime.repl.words.word import Answer, Family, Place, Position, Word
+from refruntime.repl.place import Place, Position
+from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.show.text import row
 from refruntime.show.visible import quoted
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 SAMPLING_NAMES: Final = ("temperature", "top_k", "top_p", "seed")
 

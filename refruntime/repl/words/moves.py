@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from refruntime.repl.desk import Desk, no_progress
 from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number, optional_count
-from refruntime.repl.words.word import Answer, Family, Place, Position, Word, no_progress
+from refruntime.repl.place import Place, Position
+from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, Taken
 from refruntime.show.text import count, decimal, named, row
 from refruntime.show.visible import quoted
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400

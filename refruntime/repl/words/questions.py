@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
+from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, no_arguments, optional_count
+from refruntime.repl.place import Position
 from refruntime.repl.words.moves import sampling_values, token_of
-from refruntime.repl.words.word import Answer, Family, Position, Word
+from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.sampling import draw
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError
 from refruntime.session.what_if import SAMPLING, WhatIf
 from refruntime.show.tensors import attention_shown, describe, pattern, tensors_table
+from refruntime.show.terminal import what_if_shown, why_shown
 from refruntime.show.text import (
     OWNERS,
     SHOWN,
@@ -26,13 +29,8 @@ from refruntime.show.text import (
     plain_table,
     row,
     token_cell,
-    what_if_shown,
-    why_shown,
 )
 from refruntime.show.visible import quoted
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 HEX: Final = "--hex"
 NEXT_DRAWS: Final = 3

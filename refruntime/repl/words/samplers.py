@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
+from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number
-from refruntime.repl.words.word import Answer, Family, Position, Word
+from refruntime.repl.place import Position
+from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.samplers.catalogue import CHAINS
-from refruntime.samplers.explain import Explanation, explain_session, explanation_shown
+from refruntime.samplers.explain import Explanation, explain_session
+from refruntime.show.terminal import explanation_shown
 from refruntime.show.text import row
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 NAMES: Final = ("ids", "min_p")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -19,14 +19,13 @@ from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.golden.case import step_document
 from refruntime.hypotheses.explain import Explainer
 from refruntime.numerics import Seq32
+from refruntime.repl.desk import Desk
 from refruntime.repl.parsing import Argument, WrongWord, no_arguments
+from refruntime.repl.place import Position
 from refruntime.repl.save import save_case
-from refruntime.repl.words.word import Answer, Family, Position, Word, Words
+from refruntime.repl.words.word import Answer, Family, Word, Words
 from refruntime.session.state import SessionError
 from refruntime.show.text import count, plain_table, row
-
-if TYPE_CHECKING:
-    from refruntime.repl.desk import Desk
 
 
 def script(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
