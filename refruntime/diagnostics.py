@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Report:
 
 
 def build_diagnostics(report: Report, profile: Profile) -> bytes:
-    """Return the document as UTF-8 (DG-1, DG-3); keys are renamed by the profile's name map."""
+    """Return the document as UTF-8 (DG-1, DG-3, DG-6), as the profile's build writes it."""
     values = {
         "model_load_ms": "0",
         "prompt_tokens": str(len(report.prompt_ids)),
@@ -53,9 +54,30 @@ def build_diagnostics(report: Report, profile: Profile) -> bytes:
         "top_p": json_f32(report.sampling.top_p),
         "seed": json_string(str(report.sampling.seed)),
     }
-    names = dict(profile.diagnostic_names)
-    body = ",".join(f"{json_string(names.get(name, name))}:{values[name]}" for name in DIAGNOSTIC_NAMES)
-    return ("{" + body + "}").encode()
+    dialect = profile.dialect
+    if dialect.plain:
+        return ("{" + ",".join(f"{json_string(name)}:{values[name]}" for name in DIAGNOSTIC_NAMES) + "}").encode()
+    own = {name: json.loads(text, parse_int=_Number, parse_float=_Number) for name, text in values.items()}
+    return _json(dialect.write(own)).encode()
+
+
+class _Number(str):
+    """A number as it was written, so that no digit of it changes when it is put elsewhere."""
+
+    __slots__ = ()
+
+
+def _json(value: Any) -> str:
+    """Write a document whose numbers are texts of numbers; strings are escaped as everywhere (DG-1)."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, str):
+        return json_string(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json_string(key)}:{_json(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json, value)) + "]"
+    return json.dumps(value)
 
 
 def json_string(text: str) -> str:

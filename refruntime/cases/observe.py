@@ -11,7 +11,7 @@ from typing import Any
 from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
 from refruntime.client import Client
 from refruntime.contract.exports import EXPORTS_BY_NAME
-from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault
 
 Diagnostics = Mapping[str, Any]
@@ -104,7 +104,7 @@ class Session:
 
 
 def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
-    """Parse a diagnostics document by meaning: contract keys through the profile's name map (DG-3).
+    """Parse a diagnostics document by meaning: contract keys and forms, by the profile (DG-3, DG-6).
 
     Fields that a build does not have are absent. None when there is no document, or none that parses.
     """
@@ -114,8 +114,7 @@ def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
         return None
     if not isinstance(parsed, dict):
         return None
-    names = dict(profile.diagnostic_names)
-    return {name: parsed[names.get(name, name)] for name in DIAGNOSTIC_NAMES if names.get(name, name) in parsed}
+    return profile.dialect.read(parsed)
 
 
 def _integer(text: str) -> float:

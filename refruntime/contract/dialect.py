@@ -4,7 +4,7 @@ A *place* says where a field lies: a top-level key, or a JSON Pointer (RFC 6901)
 `/logits/0`; the empty text means that the build does not have the field. The parts of `logits_summary` may lie apart
 (`logits_summary.min` and so on). A *form* says in words what a value looks like where it is not the contract's:
 
-    as=number | text | hex | list | joined | objects | ids | parallel | map | flat
+    as=number | text | hex | upper | list | joined | objects | ids | parallel | map | flat
     none=VALUE      what stands for "there is none"; `none=missing` when the place is not there then
     id=KEY logit=KEY    the members of `objects` and `parallel`
     separator=TEXT  of `joined`
@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+FORM: Final = ".form"
+"""What follows the key of a field where a table of places holds its form."""
+
 SUMMARY_PARTS: Final = tuple(f"logits_summary.{part}" for part in ("min", "max", "mean"))
 """Places of the parts of `logits_summary`, for builds that have them apart or under other names."""
 
 NULLABLE: Final = ("last_error", "logits_summary", "selected_token")
 """Fields that may be null (DG-6)."""
 
-KINDS: Final = ("number", "text", "hex", "list", "joined", "objects", "ids", "parallel", "map", "flat")
+KINDS: Final = ("number", "text", "hex", "upper", "list", "joined", "objects", "ids", "parallel", "map", "flat")
 
 
 class FormError(ValueError):
@@ -158,6 +161,18 @@ class Dialect:
     names: tuple[str, ...]
     places: tuple[tuple[str, str], ...] = ()
     forms: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], table: tuple[tuple[str, str], ...]) -> Dialect:
+        """Return the dialect of a table of places, and of forms under keys such as `seed.form`."""
+        places = tuple((name, text) for name, text in table if not name.endswith(FORM))
+        forms = tuple((name.removesuffix(FORM), text) for name, text in table if name.endswith(FORM))
+        return cls(names, places, forms)
+
+    @property
+    def table(self) -> tuple[tuple[str, str], ...]:
+        """Return places and forms as one table; `of` gives an equal dialect back."""
+        return (*self.places, *((name + FORM, text) for name, text in self.forms))
 
     @property
     def plain(self) -> bool:
@@ -303,6 +318,7 @@ _READERS: Final[Mapping[str, Callable[[str, Any, Form], Any]]] = {
     "number": lambda name, value, form: str(_whole(value)),
     "text": lambda name, value, form: _number(value),
     "hex": lambda name, value, form: str(int(value, 16)),
+    "upper": lambda name, value, form: value.lower(),
     "list": _read_list,
     "joined": _read_joined,
     "objects": _read_objects,
@@ -327,6 +343,7 @@ _WRITERS: Final[Mapping[str, Callable[[str, Any, Form], Any]]] = {
     "number": lambda name, value, form: int(value),
     "text": lambda name, value, form: str(value),
     "hex": lambda name, value, form: f"{int(value):#x}",
+    "upper": lambda name, value, form: value.upper(),
     "list": lambda name, value, form: _ids(value),
     "joined": lambda name, value, form: value.replace(",", form.separator),
     "objects": _write_objects,

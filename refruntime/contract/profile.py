@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
 from refruntime.contract.checksum_order import read_order, write_order
+from refruntime.contract.dialect import Dialect
 from refruntime.contract.status import Status
 from refruntime.contract.values import (
     CONTAINERS,
@@ -241,6 +242,11 @@ class Profile:
     def message(self, status: Status) -> str:
         """Return the text of a failure, the contract's own or the build's (ERR-3)."""
         return dict(self.failure_messages).get(status.name, status.message)
+
+    @property
+    def dialect(self) -> Dialect:
+        """Return where and how the build writes its diagnostics (DG-3, DG-6)."""
+        return Dialect.of(DIAGNOSTIC_NAMES, self.diagnostic_names)
 
     def differences(self) -> dict[str, Any]:
         """Return the keys whose value is not the default, for people and reports."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from refruntime.contract.checksum_order import OrderError, read_order
+from refruntime.contract.dialect import FORM, SUMMARY_PARTS, Form, FormError
 from refruntime.contract.status import Status
 
 DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
@@ -64,8 +65,20 @@ def check_value(metadata: Any, value: object) -> None:
             raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
     elif key == "ERR-3" and not _is_message_map(value):
         raise ProfileError(f"{key}: expected a table from names of failing statuses to texts, found {value!r}")
-    elif key == "DG-3" and not _is_name_map(value):
+    elif key == "DG-3":
+        _check_dialect(key, value)
+
+
+def _check_dialect(key: str, value: object) -> None:
+    """Refuse what is no table of places and forms (see `contract.dialect`)."""
+    if not _is_name_map(value):
         raise ProfileError(f"{key}: expected a table from diagnostics keys to names, no name twice, found {value!r}")
+    for name, text in value:
+        if name.endswith(FORM):
+            try:
+                Form.parse(text)
+            except FormError as error:
+                raise ProfileError(f"{key}: {name}: {error}") from error
 
 
 def _check_order(key: str, value: object) -> None:
@@ -90,15 +103,28 @@ def _is_unicode(text: object) -> bool:
     return isinstance(text, str) and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _is_name_map(value: object) -> bool:
-    """Say whether a value is a tuple of (diagnostics key, other name) that leaves every name unique."""
+def _is_pairs(value: object) -> TypeGuard[tuple[tuple[str, str], ...]]:
+    """Say whether a value is a tuple of pairs of texts, no first text twice."""
     if not isinstance(value, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
         return False
-    renamed = dict(value)
-    if len(renamed) != len(value) or not all(isinstance(name, str) for name in renamed.values()):
+    return len(dict(value)) == len(value) and all(isinstance(text, str) for pair in value for text in pair)
+
+
+def _is_name_map(value: object) -> TypeGuard[tuple[tuple[str, str], ...]]:
+    """Say whether a value is a tuple of (diagnostics key, place) that leaves every place unique, and of forms.
+
+    A place is a name, a JSON Pointer, or empty for a field that a build does not have; the parts of `logits_summary`
+    may have places of their own. The form of a field stands under its key with `.form` behind it.
+    """
+    if not _is_pairs(value):
         return False
-    names = [renamed.get(name, name) for name in DIAGNOSTIC_NAMES]
-    return set(renamed) <= set(DIAGNOSTIC_NAMES) and len(set(names)) == len(names)
+    forms = {name for name, _ in value if name.endswith(FORM)}
+    renamed = {name: place for name, place in value if name not in forms}
+    parts = [name for name in SUMMARY_PARTS if name in renamed]
+    whole = [name for name in DIAGNOSTIC_NAMES if name != "logits_summary" or not parts]
+    places = [place for name in (*whole, *parts) if (place := renamed.get(name, name))]
+    known = {*DIAGNOSTIC_NAMES, *SUMMARY_PARTS}
+    return set(renamed) <= known and {f.removesuffix(FORM) for f in forms} <= known and len(set(places)) == len(places)
 
 
 def from_plain_value(key: str, value: Any) -> Any:
@@ -120,10 +146,14 @@ def to_toml_value(key: str, value: Any) -> str:
     if key == "SL-5.start":
         return f'"{value:#x}"'
     if key in MAPS:
-        return "{" + ", ".join(f"{name} = {_toml_string(other)}" for name, other in value) + "}"
+        return "{" + ", ".join(f"{_toml_key(name)} = {_toml_string(other)}" for name, other in value) + "}"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_toml_string, value)) + "]"
     return str(value) if isinstance(value, int) else _toml_string(value)
+
+
+def _toml_key(name: str) -> str:
+    return _toml_string(name) if "." in name else name
 
 
 def _toml_string(text: str) -> str:

@@ -34,7 +34,7 @@ from refruntime.identify.texts import Translation, learn_texts
 from refruntime.identify.trial import Trials
 from refruntime.numerics import Numerics
 
-EVERY: Final = {"state": 2, "sampler": 2, "tokenizer": 2, "slm1": 4, "gguf": 4}
+EVERY: Final = {"state": 3, "sampler": 2, "tokenizer": 3, "slm1": 5, "gguf": 5, "golden": 5}
 """Of these families of the battery one case in so many is asked; of the others all, and none of `generate`.
 
 They vote where a bug makes an experiment speak for a wrong option. Numbers are compared by `diff`, which asks them all.
@@ -109,7 +109,7 @@ def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory
             return
         found.fields = find_fields(shown)
     dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(found.fields))
-    offered = frozenset(name for name, item in found.fields.items() if item.status != "absent") & set(DIAGNOSTIC_NAMES)
+    offered = frozenset(name for name, item in found.fields.items() if item.shows) & set(DIAGNOSTIC_NAMES)
     designed = _usable(found, switch_experiments(Profile()))
     battery = _usable(found, sampled_battery())
     with stage("running experiments"):

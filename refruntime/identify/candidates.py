@@ -99,7 +99,9 @@ def _labels(name: str, expected: Sequence[Any], values: Sequence[Any]) -> Iterat
     if len(set(pairs.values())) < len(pairs):
         return
     changed = {label: text for label, text in pairs.items() if text != json.dumps(_own(name, label))}
-    if changed:
+    if changed and name == "quantization" and all(json.loads(text) == label.upper() for label, text in pairs.items()):
+        yield Form(kind="upper").text
+    elif changed:
         yield Form(labels=tuple((label, json.loads(text)) for label, text in changed.items())).text
 
 

@@ -52,6 +52,11 @@ class LearntField:
     evidence: tuple[tuple[str, int], ...] = ()
     others: tuple[str, ...] = ()
 
+    @property
+    def shows(self) -> bool:
+        """Say whether the build shows the field at a place that is known."""
+        return bool(self.place) or self.reason == IN_PARTS
+
 
 def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
     """Return what was found for every field, and for the parts of `logits_summary` where they lie apart."""
@@ -67,9 +72,9 @@ def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
     if found["logits_summary"].agreed < found["logits_summary"].shown:
         parts = _summary_parts(shown, places)
         if any(part.status == "observed" for part in parts.values()):
-            found["logits_summary"] = LearntField(
-                "logits_summary", "", "", "observed", len(shown), len(shown), IN_PARTS
-            )
+            count = len(shown)
+            form = _form_without_parts(shown, [part.place for part in parts.values() if part.place])
+            found["logits_summary"] = LearntField("logits_summary", "", form, "observed", count, count, IN_PARTS)
             found |= parts
     return _without_doubles(found)
 
@@ -126,7 +131,14 @@ def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Se
     """Return the place and form under which the values are the expected ones in most documents."""
     candidates = sorted(
         _candidates(name, expected, shown, places),
-        key=lambda item: (-item.agreed, item.place != name, len(item.form), item.place.count("/"), item.place),
+        key=lambda item: (
+            -item.agreed,
+            _lossy(name, item.form),
+            item.place != name,
+            len(item.form),
+            item.place.count("/"),
+            item.place,
+        ),
     )
     if candidates:
         best = candidates[0]
@@ -139,6 +151,12 @@ def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Se
     if name in places:
         return LearntField(name, name, "", "assumed", 0, len(shown), BY_NAME)
     return LearntField(name, "", "", "absent", 0, len(shown), "no place of the diagnostics has its values")
+
+
+def _lossy(name: str, form: str) -> bool:
+    """Say whether a form of the ranking leaves the logits out."""
+    parsed = Form.parse(form)
+    return name == "top_tokens" and (parsed.kind == "ids" or (parsed.kind == "objects" and not parsed.logit))
 
 
 def _candidates(
@@ -176,7 +194,8 @@ def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> Learn
         return LearntField(name, named[0], "", "assumed", count, count, reason)
     if name in places:
         return LearntField(name, name, "", "assumed", 0, count, BY_NAME)
-    return LearntField(name, "", "", "absent", 0, count, "no place is always 0 and named like it")
+    reason = "always 0 (DG-4), so that only a name could tell it from other constants, and none is like it"
+    return LearntField(name, "", "", "assumed", 0, count, reason)
 
 
 def _words(place: str) -> list[str]:
@@ -224,6 +243,13 @@ def _summary_parts(shown: Sequence[Shown], places: Sequence[str]) -> dict[str, L
         expected = [item.expected["logits_summary"][part.partition(".")[2]] for item in there]
         parts[part] = _best(part, expected, there, places)
     return parts
+
+
+def _form_without_parts(shown: Sequence[Shown], places: Sequence[str]) -> str:
+    """Return what stands for "there is no summary" at the places of its parts."""
+    none = [item.document for item in shown if item.expected["logits_summary"] is None]
+    values = {_key(at_place(document, place)) for document in none for place in places}
+    return Form(has_none=True, none=MISSING).text if values == {("missing", "")} else ""
 
 
 def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
+from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import Profile
 from refruntime.identify.fields import dialect_of
 from refruntime.identify.identification import Identification
@@ -14,12 +15,8 @@ from refruntime.identify.identification import Identification
 def profile_of(base: Profile, choices: Mapping[str, Any], found: Identification) -> Profile:
     """Return the profile under which the oracle speaks as the build does."""
     places, forms = dialect_of(found.fields)
-    changes: dict[str, Any] = {**choices, "diagnostic_names": places}
-    known = {item.name for item in fields(Profile)}
-    if "diagnostic_forms" in known:
-        changes["diagnostic_forms"] = forms
-    if "failure_messages" in known:
-        changes["failure_messages"] = tuple((status.name, text.text) for status, text in found.texts.items())
+    changes: dict[str, Any] = {**choices, "diagnostic_names": Dialect((), places, forms).table}
+    changes["failure_messages"] = tuple((status.name, text.text) for status, text in found.texts.items())
     if found.features is not None:
         absent = found.features.absent
         changes["containers"] = tuple(name for name in base.containers if name not in absent)

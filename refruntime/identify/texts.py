@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Call
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.status import Status
 from refruntime.identify.asking import Answer
+
+RESULT_LENGTH: Final = Call("last_result_len")
 
 FAILURES: Final = tuple(status for status in Status if status is not Status.Ok)
 
@@ -91,8 +94,17 @@ class Translation:
         return replace(seen, diagnostics=document, result=result)
 
     def read_all(self, answers: Iterable[Answer]) -> list[Observation]:
-        """Return all answers of a session."""
-        return [self.read(answer) for answer in answers]
+        """Return all answers of a session; the length of a result is that of the text in the contract's words."""
+        observations: list[Observation] = []
+        theirs = own = b""
+        for answer in answers:
+            seen = self.read(answer)
+            if seen.step == RESULT_LENGTH and seen.value == len(theirs):
+                seen = replace(seen, value=len(own))
+            if answer.observation.result is not None and seen.result is not None:
+                theirs, own = answer.observation.result, seen.result
+            observations.append(seen)
+        return observations
 
     def project(self, observation: Observation) -> Observation:
         """Return an oracle's observation as far as the build's form of the fields can hold it."""

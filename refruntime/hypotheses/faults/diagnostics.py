@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.limits import TOP_TOKENS
-from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
 from refruntime.model.kv_cache import scratch_bytes
 from refruntime.runtime import Runtime
@@ -26,11 +25,9 @@ class EditedDiagnostics(Runtime):
 
     def diagnostics(self) -> bytes:
         """Return the changed document."""
-        names = {key: key for key in DIAGNOSTIC_NAMES} | dict(self.profile.diagnostic_names)
-        shown = json.loads(super().diagnostics())
-        document = {key: shown[name] for key, name in names.items()}
+        document = self.profile.dialect.read(json.loads(super().diagnostics()))
         self.edit(document)
-        return json.dumps({names[key]: value for key, value in document.items()}).encode()
+        return json.dumps(self.profile.dialect.write(document)).encode()
 
     def edit(self, document: Document) -> None:
         """Change one value."""
