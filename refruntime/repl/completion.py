@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from refruntime.cases.steps import Call
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
+from refruntime.repl.parameters import Completes
 from refruntime.repl.parsing import WrongWord, fragment, written
 from refruntime.repl.shell import Shell
 from refruntime.repl.words.word import Word
@@ -36,22 +37,22 @@ class Suggestions:
             word = self._shell.words.find(line.split()[0])
         except WrongWord:
             return begun, []
-        candidates: Iterable[str] = self._sources()[word.completes](word, begun)
-        options = [part.strip("[]") for part in word.arguments.split() if part.strip("[]").startswith("--")]
+        candidates: Iterable[str] = self._sources()[_completes(word, line.split(), before)](begun)
+        options = [parameter.flag for parameter in word.parameters if parameter.flag]
         return begun, _fitting([*options, *candidates] if begun else [*candidates, *options], begun)
 
-    def _sources(self) -> dict[str, Callable[[Word, str], Iterable[str]]]:
+    def _sources(self) -> dict[Completes, Callable[[str], Iterable[str]]]:
         return {
-            "nothing": lambda _word, _begun: (),
-            "token": lambda _word, begun: self._tokens(begun),
-            "case": lambda _word, _begun: self._shell.desk.golden.ids(),
-            "tensor": lambda _word, _begun: self._tensor_names(),
-            "word": lambda _word, _begun: self._shell.words.by_name,
-            "export": lambda _word, _begun: (*EXPORTS_BY_NAME, *self._bound()),
-            "branch": lambda _word, _begun: self._shell.position.branches,
-            "sampling": lambda _word, _begun: [f"{name}=" for name in SAMPLING],
-            "change": lambda _word, begun: _changes(begun),
-            "file": lambda _word, begun: (*self._shell.desk.models, *_files(begun)),
+            "nothing": lambda _begun: (),
+            "token": lambda begun: self._tokens(begun),
+            "case": lambda _begun: self._shell.desk.golden.ids(),
+            "tensor": lambda _begun: self._tensor_names(),
+            "word": lambda _begun: self._shell.words.by_name,
+            "export": lambda _begun: (*EXPORTS_BY_NAME, *self._bound()),
+            "branch": lambda _begun: self._shell.position.branches,
+            "sampling": lambda _begun: [f"{name}=" for name in SAMPLING],
+            "change": lambda begun: _changes(begun),
+            "file": lambda begun: (*self._shell.desk.models, *_files(begun)),
         }
 
     def _tokens(self, begun: str) -> Iterator[str]:
@@ -80,6 +81,19 @@ class Suggestions:
     def _bound(self) -> list[str]:
         script = self._shell.position.place.script
         return sorted({step.bind for step in script if isinstance(step, Call) and step.bind is not None})
+
+
+def _completes(word: Word, written_so_far: Sequence[str], before: int) -> Completes:
+    """Return what the next argument is completed with: that of the parameter whose turn it is, flags aside."""
+    place = before - 1
+    for parameter in word.parameters:
+        if parameter.flag:
+            place -= written_so_far.count(parameter.flag)
+    for parameter in word.parameters:
+        if not parameter.flag and place < parameter.most:
+            return parameter.completes
+        place -= parameter.most
+    return "nothing"
 
 
 def _fitting(candidates: Iterable[str], begun: str) -> list[str]:

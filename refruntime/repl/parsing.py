@@ -9,7 +9,7 @@ backslash before a backslash, a quote or a space, `\\xHH` for a byte, `\\u{H..}`
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,55 +127,6 @@ def _bytes(character: str) -> bytes:
         return character.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return character.encode("utf-8", "surrogatepass")
-
-
-# What words expect of their arguments --------------------------------------------------------------------------------
-
-
-def named_values(arguments: Sequence[Argument]) -> dict[str, str]:
-    """Return `key=value` arguments as they are written. WrongWord for another form or a repeated key."""
-    values: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, value = argument.text.partition("=")
-        if not equals or not name:
-            raise WrongWord(f"expected NAME=VALUE, found {argument.text!r}")
-        if name in values:
-            raise WrongWord(f"{name} is there twice")
-        values[name] = value
-    return values
-
-
-def integer(text: str, what: str, low: int | None = None, high: int | None = None) -> int:
-    """Read an integer, decimal or 0x. WrongWord says what was expected."""
-    try:
-        number = int(text, 0) if text.lower().lstrip("-").startswith("0x") else int(text)
-    except ValueError:
-        raise WrongWord(f"{what}: expected an integer, found {text!r}") from None
-    if (low is not None and number < low) or (high is not None and number > high):
-        span = f"{low} or more" if high is None else f"{low} .. {high}"
-        raise WrongWord(f"{what}: expected {span}, found {number}")
-    return number
-
-
-def number(text: str, what: str) -> float:
-    """Read a decimal or hexadecimal float. WrongWord says what was expected."""
-    try:
-        return float.fromhex(text) if "0x" in text.lower() else float(text)
-    except (ValueError, OverflowError):
-        raise WrongWord(f"{what}: expected a number, found {text!r}") from None
-
-
-def optional_count(arguments: Sequence[Argument], what: str, default: int, most: int = 1_000_000) -> int:
-    """Return the only argument as a count of at least 1, the default without arguments. WrongWord."""
-    if len(arguments) > 1:
-        raise WrongWord(f"expected at most one argument, {what}; found {len(arguments)}")
-    return integer(arguments[0].text, what, 1, most) if arguments else default
-
-
-def no_arguments(arguments: Sequence[Argument]) -> None:
-    """Refuse arguments. WrongWord."""
-    if arguments:
-        raise WrongWord(f"expected no arguments, found {arguments[0].text!r}")
 
 
 # The other way -------------------------------------------------------------------------------------------------------

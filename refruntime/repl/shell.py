@@ -59,7 +59,7 @@ class Shell:
                 return Outcome(FINE)
             name = visible(arguments[0].raw)
             word = self.words.find(arguments[0].text)
-            answer = word.function(self.desk, self.position, arguments[1:])
+            answer = word.obey(self.desk, self.position, arguments[1:])
         except KeyboardInterrupt:
             return Outcome(STOPPED, name, None, "stopped; everything is as it was before", "stopped")
         except Exception as error:

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refruntime.repl.parameters import integer, number
 from refruntime.repl.parsing import (
     Argument,
     OpenQuote,
     WrongWord,
     fragment,
-    integer,
     lines_of,
-    number,
     split_line,
     written,
 )

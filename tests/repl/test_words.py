@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,26 @@ def test_every_example_is_obeyed(word: Word, tmp_path: Path) -> None:
     outcome = talk.obey(word.example)
     expected = {"load": MISSING, "diff": FAILED, "force": FAILED, "logits": FAILED}.get(word.name, 0)
     assert outcome.code == expected, outcome.error
+
+
+@pytest.mark.parametrize("word", all_words().by_name.values(), ids=lambda word: word.name)
+def test_every_function_takes_what_its_word_declares(word: Word) -> None:
+    """A function is given the desk, the position, and what the declared parameters read, by these names."""
+    names = list(inspect.signature(word.function).parameters)
+    assert sorted(names[2:]) == sorted(parameter.name for parameter in word.parameters)
+
+
+@pytest.mark.parametrize("word", all_words().by_name.values(), ids=lambda word: word.name)
+def test_every_word_counts_its_arguments(word: Word) -> None:
+    """One argument more or fewer than a word takes is a wrong word, and the message says how it is written."""
+    talk = shell(tiny_model())
+    plain = [parameter for parameter in word.parameters if not parameter.flag]
+    least, most = sum(each.least for each in plain), sum(each.most for each in plain)
+    wrong = ([least - 1] if least else []) + ([most + 1] if most < 10 else [])
+    for number in wrong:
+        outcome = talk.obey(" ".join([word.name, *["1"] * number]))
+        assert outcome.code == WRONG
+        assert f"expected {word.arguments if most else 'no arguments'}, found" in outcome.error
 
 
 def test_words_fail_without_a_trace() -> None:

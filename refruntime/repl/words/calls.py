@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,21 +35,25 @@ from refruntime.differential.verdict import is_failure
 from refruntime.golden.case import BOUND_NAME, PLACE, step_document
 from refruntime.golden.values import parse_float
 from refruntime.repl.desk import Desk
-from refruntime.repl.parsing import (
-    Argument,
-    WrongWord,
+from refruntime.repl.parameters import (
+    as_text,
+    count,
     integer,
     named_values,
-    no_arguments,
     number,
-    optional_count,
+    optional,
+    required,
+    sampling_values,
+    several,
+    whole,
 )
+from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.place import Place, Position
 from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.show.text import row
 from refruntime.show.visible import quoted
 
-SAMPLING_NAMES: Final = ("temperature", "top_k", "top_p", "seed")
+_EXPORTS: Final = ", ".join(EXPORTS_BY_NAME)
 
 
 def call(desk: Desk, position: Position, step: Step) -> Answer:
@@ -89,56 +94,42 @@ def _document(step: Step, observation: Observation | None, notes: Sequence[str])
 # The words -----------------------------------------------------------------------------------------------------------
 
 
-def load(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def load(desk: Desk, position: Position, model: str | None) -> Answer:
     """Load a model of the session by name, or a file; without arguments the one that was loaded last."""
-    if len(arguments) > 1:
-        raise WrongWord(f"expected one model, found {len(arguments)} arguments")
-    if arguments:
-        name = arguments[0].text
-        if name not in desk.models:
-            name = desk.add_model(Path(name))
-    else:
+    if model is None:
         loaded = [step.model for step in position.place.script if isinstance(step, Load)]
         if not loaded:
             raise WrongWord("no model was loaded yet; expected a name or a file")
-        name = loaded[-1]
+        model = loaded[-1]
+    elif model not in desk.models:
+        model = desk.add_model(Path(model))
     with desk.progress("loading", None):
-        return call(desk, position, Load(name))
+        return call(desk, position, Load(model))
 
 
-def configure(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
-    """Call `set_sampling_config`, with any values, wrong ones too."""
-    if arguments and all("=" in argument.text for argument in arguments):
-        values = named_values(arguments)
-        unknown = sorted(values.keys() - set(SAMPLING_NAMES))
-        if unknown:
-            raise WrongWord(f"unknown value {unknown[0]!r}; expected {', '.join(SAMPLING_NAMES)}")
-    elif len(arguments) == len(SAMPLING_NAMES):
-        values = dict(zip(SAMPLING_NAMES, (argument.text for argument in arguments), strict=True))
-    else:
+def _configuration(arguments: Sequence[Argument]) -> Configure:
+    """Read all four values in their order, or some of them by name; what is not named has its default."""
+    readers = sampling_values(-(2**63), 2**64 - 1)
+    if all("=" in argument.text for argument in arguments):
+        return replace(Configure(), **named_values(readers)(arguments))
+    if len(arguments) != len(readers):
         raise WrongWord("expected TEMPERATURE TOP_K TOP_P SEED, or some of them as NAME=VALUE")
-    default = Configure()
-    step = Configure(
-        number(values["temperature"], "temperature") if "temperature" in values else default.temperature,
-        integer(values["top_k"], "top_k", -(2**63), 2**64 - 1) if "top_k" in values else default.top_k,
-        number(values["top_p"], "top_p") if "top_p" in values else default.top_p,
-        integer(values["seed"], "seed", -(2**63), 2**64 - 1) if "seed" in values else default.seed,
-    )
-    return call(desk, position, step)
+    return Configure(*(read(each.text) for read, each in zip(readers.values(), arguments, strict=True)))
 
 
-def generate(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def configure(desk: Desk, position: Position, values: Configure) -> Answer:
+    """Call `set_sampling_config`, with any values, wrong ones too."""
+    return call(desk, position, values)
+
+
+def generate(desk: Desk, position: Position, prompt: bytes, count: int) -> Answer:
     """Call `generate`; every token becomes a state that `back` finds."""
-    if len(arguments) != 2:
-        raise WrongWord(f"expected PROMPT and COUNT, found {len(arguments)} arguments; quote a prompt with spaces")
-    count = integer(arguments[1].text, "COUNT", 0, 2**32 - 1)
     with desk.progress("generating", None):
-        return call(desk, position, Generate(arguments[0].raw, count))
+        return call(desk, position, Generate(prompt, count))
 
 
-def next_token(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def next_token(desk: Desk, position: Position, times: int) -> Answer:
     """Call `generate_next_token`, several times if wanted; stops behind a call that fails."""
-    times = optional_count(arguments, "COUNT", 1)
     place = position.place
     if place.unspeakable:  # no call leads here, but what the next one would do is known
         session = place.present
@@ -161,15 +152,13 @@ def next_token(desk: Desk, position: Position, arguments: Sequence[Argument]) ->
     return answer
 
 
-def init(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def init(desk: Desk, position: Position) -> Answer:
     """Call `init_runtime`."""
-    no_arguments(arguments)
     return call(desk, position, INIT)
 
 
-def reset(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def reset(desk: Desk, position: Position) -> Answer:
     """Call `reset_context`; also where no call leads."""
-    no_arguments(arguments)
     place = position.place
     if place.unspeakable:
         cleared = Place.of(place.present.reset(), place)
@@ -177,15 +166,17 @@ def reset(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answ
     return call(desk, position, RESET)
 
 
-def free(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def free(desk: Desk, position: Position) -> Answer:
     """Call `free_model`."""
-    no_arguments(arguments)
     return call(desk, position, FREE)
 
 
-def raw_call(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def _texts(arguments: Sequence[Argument]) -> list[str]:
+    return [argument.text for argument in arguments]
+
+
+def raw_call(desk: Desk, position: Position, words: Sequence[str]) -> Answer:
     """Call any export with raw arguments; `-> NAME` keeps the result under a name."""
-    words = [argument.text for argument in arguments]
     bind = None
     if "->" in words:
         at = words.index("->")
@@ -193,8 +184,8 @@ def raw_call(desk: Desk, position: Position, arguments: Sequence[Argument]) -> A
         if len(after) != 1:
             raise WrongWord("expected one name after ->, made of a-z and `_`")
         bind = after[0]
-    if not words or words[0] not in EXPORTS_BY_NAME:
-        raise WrongWord(f"expected an export: {', '.join(EXPORTS_BY_NAME)}")
+    if words[0] not in EXPORTS_BY_NAME:
+        raise WrongWord(f"expected an export: {_EXPORTS}")
     export = EXPORTS_BY_NAME[words[0]]
     types = export.wasm_parameters
     if len(words) - 1 != len(types):
@@ -234,41 +225,77 @@ def _place(word: str, bound: set[str]) -> str:
     return word
 
 
-def write(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def _bytes(argument: Argument) -> bytes:
+    text = argument.text
+    if argument.quoted or not text.startswith("hex="):
+        return argument.raw
+    try:
+        return bytes.fromhex(text.removeprefix("hex="))
+    except ValueError:
+        raise WrongWord(f"expected hex digits, two for each byte, found {text!r}") from None
+
+
+def write(desk: Desk, position: Position, place: str, data: bytes) -> Answer:
     """Write bytes into memory at a bound name."""
-    if len(arguments) != 2:
-        raise WrongWord('expected PLACE and BYTES, such as: write buffer "text", write buffer+4 hex=00ff')
-    place = _place(arguments[0].text, _bound(position))
-    text = arguments[1].text
-    data = arguments[1].raw
-    if not arguments[1].quoted and text.startswith("hex="):
-        try:
-            data = bytes.fromhex(text.removeprefix("hex="))
-        except ValueError:
-            raise WrongWord(f"expected hex digits, two for each byte, found {text!r}") from None
-    return call(desk, position, Write(place, data))
+    return call(desk, position, Write(_place(place, _bound(position)), data))
 
 
 CALLS: Final = Family(
     "Calls of a host, as in goldens",
     (
-        Word("load", "[NAME|FILE]", "load a model", "load stories.gguf", load, "file"),
+        Word(
+            "load",
+            "load a model",
+            "load stories.gguf",
+            load,
+            (optional("model", "NAME|FILE", as_text, None, "file"),),
+        ),
         Word(
             "configure",
-            "TEMPERATURE TOP_K TOP_P SEED",
             "call set_sampling_config; what is not named has its default",
             "configure temperature=1 top_k=40 seed=7",
             configure,
-            "sampling",
+            (
+                several(
+                    "values",
+                    "TEMPERATURE TOP_K TOP_P SEED",
+                    _configuration,
+                    "sampling",
+                    least=1,
+                    hint="or some of them as NAME=VALUE",
+                ),
+            ),
         ),
-        Word("generate", "PROMPT COUNT", "call generate", 'generate "Once upon a time" 8', generate),
-        Word("next", "[COUNT]", "call generate_next_token", "next 3", next_token),
         Word(
-            "call", "EXPORT [ARGUMENT ..] [-> NAME]", "call any export", "call alloc 16 -> buffer", raw_call, "export"
+            "generate",
+            "call generate",
+            'generate "Once upon a time" 8',
+            generate,
+            (
+                required("prompt", "PROMPT", lambda argument: argument.raw, hint="in quotes if it has spaces"),
+                required("count", "COUNT", whole("COUNT", 0, 2**32 - 1)),
+            ),
         ),
-        Word("write", "PLACE BYTES", "write bytes at a bound name", 'write buffer "Once"', write),
-        Word("init", "", "call init_runtime", "init", init),
-        Word("reset", "", "call reset_context", "reset", reset),
-        Word("free", "", "call free_model", "free", free),
+        Word("next", "call generate_next_token", "next 3", next_token, (count(1),)),
+        Word(
+            "call",
+            "call any export",
+            "call alloc 16 -> buffer",
+            raw_call,
+            (several("words", "EXPORT [ARGUMENT ..] [-> NAME]", _texts, "export", least=1, hint=_EXPORTS),),
+        ),
+        Word(
+            "write",
+            "write bytes at a bound name",
+            'write buffer "Once"',
+            write,
+            (
+                required("place", "PLACE", as_text, hint="such as buffer or buffer+4"),
+                required("data", "BYTES", _bytes, hint='"text" or hex=00ff'),
+            ),
+        ),
+        Word("init", "call init_runtime", "init", init),
+        Word("reset", "call reset_context", "reset", reset),
+        Word("free", "call free_model", "free", free),
     ),
 )

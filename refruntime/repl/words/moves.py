@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from refruntime.repl.desk import Desk, no_progress
-from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number, optional_count
+from refruntime.repl.parameters import (
+    as_text,
+    count,
+    integer,
+    itself,
+    named_values,
+    optional,
+    required,
+    sampling_values,
+    several,
+)
+from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.place import Place, Position
 from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, Taken
-from refruntime.show.text import count, decimal, named, row
+from refruntime.show.text import count as counted
+from refruntime.show.text import decimal, named, row
 from refruntime.show.visible import quoted
 
 SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400
 
 
-def prompt(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def prompt(desk: Desk, position: Position, text: Sequence[Argument]) -> Answer:
     """Begin a generation with text, or with ids."""
-    if not arguments:
-        raise WrongWord('expected a text, such as: prompt "Once upon a time", or ids=1,2,3')
     session = position.place.present
-    if len(arguments) == 1 and not arguments[0].quoted and arguments[0].text.startswith("ids="):
-        begun = session.prompt(_ids(arguments[0].text.removeprefix("ids="), session))
+    if len(text) == 1 and not text[0].quoted and text[0].text.startswith("ids="):
+        begun = session.prompt(_ids(text[0].text.removeprefix("ids="), session))
     else:
-        begun = session.prompt(b" ".join(argument.raw for argument in arguments))
+        begun = session.prompt(b" ".join(argument.raw for argument in text))
     with desk.progress(f"reading {len(begun.ids)} ids", None):
         logits = begun.next_logits
     document = {"prompt_ids": list(begun.state.prompt_ids), "vocabulary": int(logits.size)}
@@ -47,9 +57,8 @@ def _shortened(ids: Sequence[int]) -> str:
     return shown + (f" .. {ids[-1]}" if len(ids) > SHOWN_TOKENS else "")
 
 
-def step(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def step(desk: Desk, position: Position, times: int) -> Answer:
     """Sample tokens; fewer where a stop token or the end of the context comes first."""
-    times = optional_count(arguments, "COUNT", 1)
     place = position.place
     begun = place.present
     taken = []
@@ -63,12 +72,10 @@ def step(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
     return _after_tokens(position.at(place), taken, begun)
 
 
-def force(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def force(desk: Desk, position: Position, token: Argument) -> Answer:
     """Let the sampler choose, then take another token."""
-    if len(arguments) != 1:
-        raise WrongWord('expected one token: an id such as 116, or text in quotes such as " dragon"')
     place = position.place
-    forced = place.present.force(token_of(place.present, arguments[0]))
+    forced = place.present.force(token_of(place.present, token))
     return _after_tokens(position.at(Place.of(forced, place)), [forced.last], place.present)
 
 
@@ -132,14 +139,14 @@ def _tail(session: Session) -> str:
     return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
-def set_sampling(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def set_sampling(desk: Desk, position: Position, values: Mapping[str, Any]) -> Answer:
     """Change sampling values and keep the others; without arguments show them."""
     session = position.place.present
-    if arguments:
-        session = session.set(**sampling_values(named_values(arguments)))
+    if values:
+        session = session.set(**values)
         position = position.at(Place.of(session, position.place))
     sampling = session.state.sampling
-    values = {
+    document = {
         "temperature": float(sampling.temperature),
         "top_k": sampling.top_k,
         "top_p": float(sampling.top_p),
@@ -148,30 +155,16 @@ def set_sampling(desk: Desk, position: Position, arguments: Sequence[Argument]) 
     text = f"temperature {decimal(sampling.temperature)}, top_k {sampling.top_k}, "
     text += f"top_p {decimal(sampling.top_p)}, seed {sampling.seed}"
     shown = [row("sampling", text)]
-    if arguments and session.state.taken:
+    if values and session.state.taken:
         shown.append(row("note", "the next tokens are calls of generate_next_token, with its own generator (NT-4)"))
-    return Answer(position, {"sampling": values, "owner": session.state.owner}, shown)
-
-
-def sampling_values(values: dict[str, str]) -> dict[str, Any]:
-    """Read sampling values. WrongWord for another name, or a value that is no number."""
-    read: dict[str, Any] = {}
-    for name, text in values.items():
-        if name in ("temperature", "top_p"):
-            read[name] = number(text, name)
-        elif name in ("top_k", "seed"):
-            read[name] = integer(text, name)
-        else:
-            raise WrongWord(f"unknown value {name!r}; expected temperature, top_k, top_p or seed")
-    return read
+    return Answer(position, {"sampling": document, "owner": session.state.owner}, shown)
 
 
 # Back and aside ------------------------------------------------------------------------------------------------------
 
 
-def back(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def back(desk: Desk, position: Position, times: int) -> Answer:
     """Go back by tokens, calls and words that changed something."""
-    times = optional_count(arguments, "COUNT", 1)
     place = position.place
     for done in range(times):
         if place.before is None:
@@ -180,16 +173,11 @@ def back(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
     return Answer(position.at(place), _where(position.at(place)), [_here(place)])
 
 
-def branch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def branch(desk: Desk, position: Position, name: str | None) -> Answer:
     """Go on from here on a new branch; the one left stays as it is."""
-    if len(arguments) > 1:
-        raise WrongWord("expected one name")
     taken = {position.branch, *position.branches}
-    name = (
-        arguments[0].text
-        if arguments
-        else next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
-    )
+    if name is None:
+        name = next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
     if not name:
         raise WrongWord("expected a name")
     if name in taken:
@@ -198,11 +186,8 @@ def branch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Ans
     return _switched(Position(position.place, name, parked))
 
 
-def switch(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def switch(desk: Desk, position: Position, name: str) -> Answer:
     """Go to a branch, where it was left."""
-    if len(arguments) != 1:
-        raise WrongWord("expected the name of a branch; `branches` lists them")
-    name = arguments[0].text
     if name == position.branch:
         return _switched(position)
     if name not in position.branches:
@@ -216,10 +201,8 @@ def _switched(position: Position) -> Answer:
     return Answer(position, _where(position), [row("branch", position.branch), _here(position.place)])
 
 
-def branches(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def branches(desk: Desk, position: Position) -> Answer:
     """List the branches."""
-    if arguments:
-        raise WrongWord("expected no arguments")
     places = {position.branch: position.place, **position.branches}
     shown = [
         row(
@@ -244,25 +227,49 @@ def _text_of(place: Place) -> str:
         return place.absent
     if not place.session.state.prompt_ids and not place.session.state.taken:
         return "an empty context"
-    return f"{count(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
+    return f"{counted(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
 
 
 def _here(place: Place) -> RenderableType:
     return row("here", _text_of(place)) if place.session is not None else Text(place.absent)
 
 
+TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')
+
 MOVES: Final = Family(
     "Moving",
     (
-        Word("prompt", "TEXT | ids=1,2,3", "begin a generation", 'prompt "Once upon a time"', prompt),
-        Word("step", "[COUNT]", "sample the next tokens", "step 5", step),
-        Word("force", "TOKEN", "take this token, whatever the sampler chooses", 'force " dragon"', force, "token"),
         Word(
-            "set", "[NAME=VALUE ..]", "change sampling values", "set temperature=0.8 top_k=40", set_sampling, "sampling"
+            "prompt",
+            "begin a generation",
+            'prompt "Once upon a time"',
+            prompt,
+            (several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),),
         ),
-        Word("back", "[COUNT]", "go back, exactly", "back 2", back),
-        Word("branch", "[NAME]", "go on from here on a new branch", "branch colder", branch),
-        Word("branches", "", "list the branches", "branches", branches),
-        Word("switch", "NAME", "go to another branch", "switch main", switch, "branch"),
+        Word("step", "sample the next tokens", "step 5", step, (count(1),)),
+        Word("force", "take this token, whatever the sampler chooses", 'force " dragon"', force, (TOKEN,)),
+        Word(
+            "set",
+            "change sampling values",
+            "set temperature=0.8 top_k=40",
+            set_sampling,
+            (several("values", "[NAME=VALUE ..]", named_values(sampling_values()), "sampling"),),
+        ),
+        Word("back", "go back, exactly", "back 2", back, (count(1),)),
+        Word(
+            "branch",
+            "go on from here on a new branch",
+            "branch colder",
+            branch,
+            (optional("name", "NAME", as_text),),
+        ),
+        Word("branches", "list the branches", "branches", branches),
+        Word(
+            "switch",
+            "go to another branch",
+            "switch main",
+            switch,
+            (required("name", "NAME", as_text, "branch", "`branches` lists them"),),
+        ),
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from refruntime.repl.desk import Desk
-from refruntime.repl.parsing import Argument, WrongWord, integer, named_values, number
+from refruntime.repl.parameters import integer, named_values, number, several
 from refruntime.repl.place import Position
 from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.samplers.catalogue import CHAINS
@@ -17,18 +17,17 @@ from refruntime.samplers.explain import Explanation, explain_session
 from refruntime.show.terminal import explanation_shown
 from refruntime.show.text import row
 
-NAMES: Final = ("ids", "min_p")
+VALUES: Final = named_values(
+    {
+        "ids": lambda text: [integer(each, "ids", 0) for each in text.split(",")],
+        "min_p": lambda text: number(text, "min_p"),
+    }
+)
 
 
-def samplers(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def samplers(desk: Desk, position: Position, values: Mapping[str, Any]) -> Answer:
     """Say which runtime's sampler explains the sampled tokens, or others in their place."""
-    values = named_values(arguments)
-    for name in values:
-        if name not in NAMES:
-            raise WrongWord(f"expected {' or '.join(f'{each}=' for each in NAMES)}, found {name!r}")
-    ids = [integer(each, "ids", 0) for each in values["ids"].split(",")] if "ids" in values else None
-    min_p = number(values.get("min_p", "0"), "min_p")
-    explanation = explain_session(position.place.present, ids, min_p=min_p)
+    explanation = explain_session(position.place.present, values.get("ids"), min_p=values.get("min_p", 0.0))
     return Answer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
 
 
@@ -47,10 +46,10 @@ SAMPLERS: Final = Family(
     (
         Word(
             "samplers",
-            "[ids=1,2,3] [min_p=P]",
             "which runtime's sampler explains the tokens so far, or others",
             "samplers ids=1,2,3",
             samplers,
+            (several("values", "[ids=1,2,3] [min_p=P]", VALUES),),
         ),
     ),
 )

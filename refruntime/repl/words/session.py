@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from refruntime.golden.case import step_document
 from refruntime.hypotheses.explain import Explainer
 from refruntime.numerics import Seq32
 from refruntime.repl.desk import Desk
-from refruntime.repl.parsing import Argument, WrongWord, no_arguments
+from refruntime.repl.parameters import as_text, named_values, optional, required, several
 from refruntime.repl.place import Position
 from refruntime.repl.save import save_case
 from refruntime.repl.words.word import Answer, Family, Word, Words
@@ -28,9 +28,8 @@ from refruntime.session.state import SessionError
 from refruntime.show.text import count, plain_table, row
 
 
-def script(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def script(desk: Desk, position: Position) -> Answer:
     """Show the calls of a host that lead here."""
-    no_arguments(arguments)
     place = position.place
     shown: list[RenderableType] = [Text(f"{index:>4}  {describe(step)}") for index, step in enumerate(place.calls)]
     if not shown:
@@ -41,16 +40,8 @@ def script(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Ans
     return Answer(position, document, shown)
 
 
-def save(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def save(desk: Desk, position: Position, identifier: str, options: Mapping[str, str]) -> Answer:
     """Write the calls as a golden case."""
-    if not arguments:
-        raise WrongWord("expected an id such as sampling/my-case")
-    identifier, options = arguments[0].text, {}
-    for argument in arguments[1:]:
-        name, equals, value = argument.text.partition("=")
-        if not equals or name not in ("about", "rules"):
-            raise WrongWord(f'expected about="..." or rules=SA-2,PR-3, found {argument.text!r}')
-        options[name] = value
     if position.place.unspeakable:
         raise SessionError(f"a golden case holds calls only, and {position.place.unspeakable}")
     path = save_case(desk, position.place.calls, identifier, options.get("about", ""), options.get("rules", ""))
@@ -62,9 +53,8 @@ def save(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answe
     return Answer(position, {"case": identifier, "path": str(path)}, shown)
 
 
-def diff(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def diff(desk: Desk, position: Position) -> Answer:
     """Compare the calls so far with the build: the first difference, explained."""
-    no_arguments(arguments)
     if desk.build is None:
         raise SessionError("there is no build to compare with; start with --wasm BUILD")
     place = position.place
@@ -128,18 +118,17 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def leave(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+def leave(desk: Desk, position: Position) -> Answer:
     """Leave the REPL."""
-    no_arguments(arguments)
     return Answer(position, leaves=True)
 
 
 def helper(words: list[Words]) -> Word:
     """Return the word `help` for the table that will be the only item of `words`."""
 
-    def show(desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
-        if arguments:
-            word = words[0].find(arguments[0].text)
+    def show(desk: Desk, position: Position, name: str | None) -> Answer:
+        if name is not None:
+            word = words[0].find(name)
             shown: list[RenderableType] = [row("use", word.usage), row("does", word.help), row("example", word.example)]
             return Answer(position, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
         shown = []
@@ -156,7 +145,8 @@ def helper(words: list[Words]) -> Word:
         )
         return Answer(position, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
 
-    return Word("help", "[WORD]", "list the words, or explain one", "help why", show, "word")
+    word = optional("name", "WORD", as_text, completes="word")
+    return Word("help", "list the words, or explain one", "help why", show, (word,))
 
 
 def session_family(words: list[Words]) -> Family:
@@ -164,18 +154,20 @@ def session_family(words: list[Words]) -> Family:
     return Family(
         "The session",
         (
-            Word("script", "", "the calls of a host that lead here", "script", script),
-            Word("diff", "", "compare these calls with the build", "diff", diff),
+            Word("script", "the calls of a host that lead here", "script", script),
+            Word("diff", "compare these calls with the build", "diff", diff),
             Word(
                 "save",
-                'ID [about="..."] [rules=..]',
                 "write these calls as a golden case",
                 'save sampling/my-case about="The coin falls on an edge." rules=SA-6',
                 save,
-                "case",
+                (
+                    required("identifier", "ID", as_text, "case", "such as sampling/my-case"),
+                    several("options", '[about="..."] [rules=..]', named_values({"about": str, "rules": str})),
+                ),
             ),
             helper(words),
-            Word("quit", "", "leave; so does Ctrl-D", "quit", leave),
+            Word("quit", "leave; so does Ctrl-D", "quit", leave),
         ),
     )
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from rich.console import RenderableType
 
 from refruntime.repl.desk import Desk
+from refruntime.repl.parameters import Parameter, take_all
 from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.place import Position
 from refruntime.show.visible import quoted
-
-Completes = Literal["nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "file"]
-"""What the arguments of a word can be completed with."""
 
 LONGEST_GUESS: Final = 20
 """Characters of an unknown word that are compared with the known ones."""
@@ -32,24 +30,33 @@ class Answer:
     leaves: bool = False
 
 
-Function = Callable[[Desk, Position, Sequence[Argument]], Answer]
+Function = Callable[..., Answer]
+"""What a word does: it is given the desk, the position, and by their names what the parameters read."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """One word: how its arguments are written, what it does in one line, an example, and the function."""
+    """One word: what it does in one line, an example, the function, and what it takes."""
 
     name: str
-    arguments: str
     help: str
     example: str
     function: Function
-    completes: Completes = "nothing"
+    parameters: tuple[Parameter, ...] = ()
 
     @property
     def usage(self) -> str:
         """Return the word with its arguments."""
         return f"{self.name} {self.arguments}".strip()
+
+    @property
+    def arguments(self) -> str:
+        """Return how the arguments are written."""
+        return " ".join(parameter.usage for parameter in self.parameters)
+
+    def obey(self, desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+        """Do what the word does with arguments: WrongWord for others than it takes, and what the function raises."""
+        return self.function(desk, position, **take_all(self.parameters, arguments, self.arguments))
 
 
 @dataclass(frozen=True)
