@@ -41,12 +41,13 @@ class Declaration:
 class Resolved:
     """The profile to compare with, and where it comes from.
 
-    `source` is `given` (by the user), `declared` (by the module) or `assumed`. `sources` says the same of each profile
+    `source` is `given` (by the user), `declared` (by the module), `identified` (its answers told) or `assumed`.
+    `sources` says the same of each profile
     key: a module that declares some keys leaves the others assumed. `notes` are sentences for a report.
     """
 
     profile: Profile
-    source: Literal["declared", "assumed", "given"]
+    source: Literal["declared", "assumed", "given", "identified"]
     sources: Mapping[str, str]
     notes: tuple[str, ...]
 

@@ -29,6 +29,7 @@ from refruntime.identify.identification import Identification
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve
+from refruntime.identify.sealed_engine import own_formula
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation, learn_texts
 from refruntime.identify.trial import Trials
@@ -97,7 +98,7 @@ def unsteady(fresh: Callable[[], Engine], base: Profile) -> str:
 
 def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory, stage: Stage) -> None:
     assert found.checksum is not None
-    base = found.checksum.profile
+    base = own_formula(found.checksum.profile)
     with stage("asking what it has"):
         found.features = find_features(build.fresh, Profile(), seal=build.sealed)
     usable = _usable(found, naming_sessions(Profile()))
@@ -126,7 +127,7 @@ def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory
     trials = Trials(settlement, numerics, settlement.predictions.bind)
     with stage("weighing what contradicts"):
         choices = resolve(settlement, trials, base)
-        profile = profile_of(base, choices, found)
+        profile = profile_of(found.checksum.profile, choices, found)
         found.learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
         found.bugs = find_bugs(settlement, trials, replace(base, **choices), offered)
     found.profile = profile

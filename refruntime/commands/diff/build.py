@@ -17,14 +17,16 @@ from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
+from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
-from refruntime.commands.diff.report import Output, conditions, make_numerics, resolved_contract
+from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe, processors
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
+from refruntime.differential.verdict import EXIT_MISMATCH
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
@@ -127,6 +129,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Find the options of declared rules under which the build agrees, and write them as a profile.",
 )
+@identify_option
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
 @click.option(
     "--github/--no-github",
@@ -151,6 +154,7 @@ def diff_command(
     explains: bool,
     kernels: str,
     new_profile: Path | None,
+    identifies: str,
     junit_path: Path | None,
     github: bool,
     as_json: bool,
@@ -184,17 +188,22 @@ def diff_command(
         _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
         return
     engines = engines_of(module, Limits(seconds=timeout), as_json)
+    limits = Limits(seconds=timeout)
+    met = meet(build.name, module, engines.fresh, resolved, identifies, make_numerics(kernels, as_json), limits)
+    if met.problem:
+        refuse(EXIT_MISMATCH, f"{build.name} cannot be asked: {met.problem}", as_json, problems=met.tried)
+    resolved = met.resolved
     with progress("making the cases"):
-        cases = _cases(resolved.profile, models, patterns, sessions, seed)
-    oracle = Oracle(resolved.profile, make_numerics(kernels, as_json))
+        cases = _cases(met.profile, models, patterns, sessions, seed)
+    oracle = Oracle(met.profile, make_numerics(kernels, as_json))
     repeated += [word for path in models for word in ("--model", str(path))]
     repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
     sha256 = hashlib.sha256(module).hexdigest()
     about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
-    processes = Processes(Recipe(engines.fresh, partial(_oracle, resolved.profile, kernels)), jobs or processors())
-    features = feature_finder(engines.fresh, oracle.profile)
-    suite = Suite(engines.fresh, oracle, features=features, judged=processes)
+    processes = Processes(Recipe(met.fresh, partial(_oracle, met.profile, kernels)), jobs or processors())
+    features = feature_finder(met.fresh, oracle.profile)
+    suite = Suite(met.fresh, oracle, features=features, judged=processes)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     with progress("comparing", len(cases)) as advance:
@@ -202,7 +211,7 @@ def diff_command(
     gaps = None
     if new_profile is not None:
         with progress("looking for options that fit"):
-            gaps = find_gaps(engines.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
+            gaps = find_gaps(met.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
         write_file(new_profile, write_profile(gaps).encode())
     output.show(result, about, gaps, new_profile)
 
