@@ -1,6 +1,6 @@
-"""Compute the blocks of a layer: attention, short convolution, feed-forward, experts (FW-2, FW-5 to FW-7, GG-11).
+"""Compute the blocks that mix positions: attention and short convolution (FW-2, FW-5, FW-6, GG-11).
 
-Dimension letters: n positions in this pass, H hidden, F ffn, D head_dim, A heads, K key/value heads, E experts.
+Dimension letters: n positions in this pass, H hidden, D head_dim, A heads, K key/value heads.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 
 from refruntime.model.architectures import Architecture
 from refruntime.model.kv_cache import KVCache
-from refruntime.model.layout.tree import Attention, Convolution, Experts, FeedForward
+from refruntime.model.layout.tree import Attention, Convolution
 from refruntime.model.validated import Hyperparameters
 from refruntime.model.weights import Norm, Projection
 from refruntime.numerics import AttentionVariant, Numerics
 from refruntime.trace import TensorEvent, Tracer
 
 Array = NDArray[Any]
-
-SMALLEST_SHARE_SUM = 2.0**-14
-"""Shares of experts are divided by at least this (llama.cpp: the smallest normal float16)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: No
     return numerics.rms_norm(x, norm.weight, epsilon)
 
 
-def attention(run: Pass, index: int, weights: Attention[Projection, Norm], h: Array) -> Array:
+def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array], h: Array) -> Array:
     """Return Wo(attention(h)): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
     numerics, dimensions, block = run.numerics, run.dimensions, f"blk.{index}."
     n, head_dim = h.shape[0], dimensions.head_dim
@@ -70,15 +67,21 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm], h: Ar
         q, k, v = (np.clip(values, -limit, limit) for values in (q, k, v))
     for name, values in (("q", q), ("k", k), ("v", v)):
         run.emit(f"{block}attn_{name}", values)
-    q = _normalised_heads(run, block + "attn_q_norm", q, weights.query_norm).reshape(n, -1, head_dim)  # [n, A, D]
-    k = _normalised_heads(run, block + "attn_k_norm", k, weights.key_norm).reshape(n, -1, head_dim)  # [n, K, D]
-    if _rotates(run.architecture, index):
+    q, k = q.reshape(n, -1, head_dim), k.reshape(n, -1, head_dim)  # [n, A, D], [n, K, D]
+    if not run.architecture.heads_normalised_behind_rope:
+        q, k = _normalised_heads(run, block, q, k, weights)
+    if _rotates(run, index):
         q, k = _rotate(run, q, k, run.window_angles if dimensions.window(index) else run.angles)
         run.emit(block + "attn_q.rope", q)
         run.emit(block + "attn_k.rope", k)
+    if run.architecture.heads_normalised_behind_rope:
+        q, k = _normalised_heads(run, block, q, k, weights)
+    if dimensions.query_growth:
+        q = q * _growth(run, n)[:, None, None]
+        run.emit(block + "attn_q.scaled", q)
     run.cache.store(index, run.start, k, v.reshape(n, dimensions.kv_head_count, head_dim))
     keys, values = run.cache.visible(index, run.start + n)
-    result = numerics.attention(q, keys, values, run.start, *_variant(run, index))
+    result = numerics.attention(q, keys, values, run.start, *_variant(run, index, weights.sinks))
     run.emit(block + "attn.scores", result.scores)
     run.emit(block + "attn.weights", result.weights)
     run.emit(block + "attn.mixed", result.mixed)
@@ -87,20 +90,35 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm], h: Ar
     return output
 
 
-def _normalised_heads(run: Pass, name: str, x: Array, norm: Norm | None) -> Array:
-    """Normalise queries or keys [n, heads * D] by head or by row, as the architecture has it."""
-    if norm is None:
-        return x
-    per_head = run.architecture.norm_of_queries_and_keys == "head"
-    rows = x.reshape(-1, run.dimensions.head_dim) if per_head else x
-    epsilon = run.dimensions.rms_norm_epsilon
-    normal = normalise(run.numerics, run.architecture, rows, norm, epsilon).reshape(x.shape)
-    run.emit(name, normal)
-    return normal
+def _normalised_heads(
+    run: Pass, block: str, q: Array, k: Array, weights: Attention[Projection, Norm, Array]
+) -> tuple[Array, Array]:
+    """Normalise queries [n, A, D] and keys [n, K, D] by head or by row, as the architecture has it."""
+
+    def normalised(name: str, x: Array, norm: Norm | None) -> Array:
+        if norm is None:
+            return x
+        n, _, head_dim = x.shape
+        rows = x.reshape(-1, head_dim if run.architecture.norm_of_queries_and_keys == "head" else x[0].size)
+        epsilon = run.dimensions.rms_norm_epsilon
+        normal = normalise(run.numerics, run.architecture, rows, norm, epsilon)
+        run.emit(block + name, normal.reshape(n, -1))
+        return normal.reshape(x.shape)
+
+    return normalised("attn_q_norm", q, weights.query_norm), normalised("attn_k_norm", k, weights.key_norm)
 
 
-def _rotates(architecture: Architecture, index: int) -> bool:
+def _growth(run: Pass, n: int) -> Array:
+    """Return what queries are multiplied with at each position: [n] (GG-11), in float64 and rounded once."""
+    steps = np.arange(run.start, run.start + n) // run.dimensions.query_growth_length
+    return run.numerics.array(1 + run.dimensions.query_growth * np.log1p(steps.astype(np.float64)))
+
+
+def _rotates(run: Pass, index: int) -> bool:
+    architecture, dimensions = run.architecture, run.dimensions
     every = architecture.rope_skipped_every
+    if architecture.rope_of_windows_only and dimensions.sliding_window and not dimensions.window(index):
+        return False
     return architecture.positions == "rotary" and not (every and index % every == every - 1)
 
 
@@ -118,7 +136,7 @@ def _rotate(run: Pass, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple
     return results
 
 
-def _variant(run: Pass, index: int) -> tuple[AttentionVariant, ...]:
+def _variant(run: Pass, index: int, sinks: Array | None) -> tuple[AttentionVariant, ...]:
     """Return how attention of this layer differs from FW-6, nothing where it does not."""
     dimensions, scale = run.dimensions, None
     if dimensions.attention_scale:
@@ -126,6 +144,8 @@ def _variant(run: Pass, index: int) -> tuple[AttentionVariant, ...]:
     elif dimensions.attention_scale_dim:
         scale = run.numerics.attention_scale(dimensions.head_count, dimensions.attention_scale_dim)
     variant = AttentionVariant(scale, dimensions.attention_softcap, dimensions.window(index))
+    if sinks is not None:
+        return (variant._replace(sinks=sinks),)
     return () if variant == AttentionVariant() else (variant,)
 
 
@@ -143,53 +163,3 @@ def convolution(run: Pass, index: int, weights: Convolution[Projection, Array], 
     (output,) = weights.output.apply(numerics, behind * convolved)  # [n, H]
     run.emit(block + "out_proj", output)
     return output
-
-
-def feed_forward(run: Pass, index: int, weights: FeedForward[Projection], h: Array) -> Array:
-    """Return W2(activation(W1 h) * (W3 h)), without a gate W2(activation(W3 h)): [n, H] -> [n, H] (FW-2, FW-7)."""
-    numerics, block = run.numerics, f"blk.{index}."
-    parts = weights.up.apply(numerics, h)  # [n, F] each
-    for name, values in zip(("ffn_gate", "ffn_up") if len(parts) == 2 else ("ffn_up",), parts, strict=True):
-        run.emit(block + name, values)
-    hidden = _activated(run, parts)  # [n, F]
-    run.emit(block + "ffn_hidden", hidden)
-    (output,) = weights.down.apply(numerics, hidden)  # [n, H]
-    run.emit(block + "ffn_down", output)
-    return output
-
-
-def _activated(run: Pass, parts: list[Array]) -> Array:
-    """Apply the activation to the first part and multiply by the second, where there is one: [n, F]."""
-    activation = {
-        "silu": run.numerics.silu,
-        "gelu tanh": run.numerics.gelu_tanh,
-        "gelu erf": run.numerics.gelu_erf,
-        "relu squared": run.numerics.relu_squared,
-    }[run.architecture.activation]
-    hidden = activation(parts[0])
-    return hidden * parts[1] if len(parts) == 2 else hidden
-
-
-def experts(run: Pass, index: int, weights: Experts[Projection], h: Array) -> Array:
-    """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11)."""
-    numerics, block = run.numerics, f"blk.{index}."
-    n, used = h.shape[0], run.dimensions.expert_used_count
-    (scores,) = weights.router.apply(numerics, h)  # [n, E]
-    probabilities = numerics.softmax(scores[None], np.ones(scores.shape, np.bool_))[0]  # [n, E]
-    chosen = np.argsort(-probabilities, axis=1, kind="stable")[:, :used]  # [n, used], of equals the lower index first
-    shares = np.take_along_axis(probabilities, chosen, axis=1)  # [n, used]
-    if run.architecture.experts_renormalised:
-        total = numerics.sum_rows(shares.T)  # [n]
-        shares = shares / np.maximum(total, numerics.dtype(SMALLEST_SHARE_SUM))[:, None]
-    run.emit(block + "ffn_gate_inp", scores)
-    run.emit(block + "ffn_experts", chosen)
-    run.emit(block + "ffn_shares", shares)
-    outputs = np.empty((used, n, h.shape[1]), numerics.dtype)
-    for expert in np.unique(chosen):
-        rows, ranks = np.nonzero(chosen == expert)
-        parts = weights.experts[expert].up.apply(numerics, h[rows])  # [rows, F] each
-        (outputs[ranks, rows],) = weights.experts[expert].down.apply(numerics, _activated(run, parts))
-    weighted = outputs * shares.T[:, :, None]  # [used, n, H]
-    mixed = numerics.sum_rows(weighted.reshape(used, -1)).reshape(n, -1)  # [n, H]
-    run.emit(block + "ffn_down", mixed)
-    return mixed

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.model import blocks
+from refruntime.model import blocks, feed_forward
 from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import Convolution, Experts, Layer
@@ -118,9 +118,9 @@ class Transformer:
             h = x
         h = self._normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
         if isinstance(layer.feed_forward, Experts):
-            update = blocks.experts(run, index, layer.feed_forward, h)
+            update = feed_forward.experts(run, index, layer.feed_forward, h)
         else:
-            update = blocks.feed_forward(run, index, layer.feed_forward, h)
+            update = feed_forward.feed_forward(run, index, layer.feed_forward, h)
         update = self._normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
         return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
 

@@ -6,6 +6,8 @@ from collections.abc import Container
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
+
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
@@ -118,7 +120,7 @@ def read_hyperparameters(
         ),
         attention_layers=attention_layers,
         parallel=_parallel(metadata, architecture, tensors),
-        **_factors(metadata, architecture),
+        **_factors(metadata, architecture, hidden_size, layer_count),
         **_window(metadata, architecture, profile, layer_count),
         **_experts(metadata, architecture, ffn_size),
     )
@@ -194,9 +196,17 @@ def _parallel(metadata: GgufMetadata, architecture: Architecture, tensors: Conta
     return architecture.parallel == "always"
 
 
-def _factors(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
+def _scales_by_size(hidden_size: int, layer_count: int) -> dict[str, float]:
+    """Return the factors that follow from the sizes of a model, evaluated in float32 as llama.cpp does."""
+    residual = np.float32(1.4) / np.sqrt(np.float32(layer_count))
+    return {"residual_scale": float(residual), "logit_scale": float(np.float32(256) / np.float32(hidden_size))}
+
+
+def _factors(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, layer_count: int) -> dict[str, Any]:
     """Read the factors, caps and lengths that this architecture understands; the rest keeps its neutral default."""
-    prefix, keys = architecture.name + ".", architecture.keys
+    prefix, keys, defaults = architecture.name + ".", architecture.keys, dict(architecture.defaults)
+    if architecture.scales_by_size:
+        defaults |= _scales_by_size(hidden_size, layer_count)
     names = {
         "embedding_scale": ("embedding_scale", 1.0),
         "residual_scale": ("residual_scale", 1.0),
@@ -206,14 +216,17 @@ def _factors(metadata: GgufMetadata, architecture: Architecture) -> dict[str, An
         "attn_logit_softcapping": ("attention_softcap", 0.0),
         "final_logit_softcapping": ("logit_softcap", 0.0),
         "rope.scaling.attn_factor": ("rope_magnitude", 1.0),
+        "attention.temperature_scale": ("query_growth", 0.0),
     }
     values: dict[str, Any] = {
-        name: factor(metadata, prefix + key, neutral, architecture.defaults.get(key, 0.0))
+        name: factor(metadata, prefix + key, neutral, defaults.get(key, 0.0))
         for key, (name, neutral) in names.items()
         if key in keys
     }
+    if values.get("query_growth"):
+        values["query_growth_length"] = read_original_context(metadata, architecture)
     if architecture.logit_scale == "divide":  # llama.cpp requires this one
-        values["logit_scale"] = positive(metadata, prefix + "logit_scale")
+        values["logit_scale"] = positive(metadata, prefix + "logit_scale", defaults.get("logit_scale"))
     if architecture.rope_factors == "long and short":
         values["original_context"] = read_original_context(metadata, architecture)
     if architecture.short_convolutions:
@@ -229,7 +242,7 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
     if architecture is PHI3:
         window = metadata.u32(key, 0)
         return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
-    if not architecture.window_period:
+    if not architecture.window_period or architecture.windows_with_layers not in (0, layer_count):
         return {}
     window = metadata.u32(key, int(architecture.defaults.get("attention.sliding_window", 0)))
     if not window:
@@ -257,7 +270,26 @@ def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) 
     expert_ffn = ffn_size
     if "expert_feed_forward_length" in architecture.keys:  # without the key llama.cpp divides the dense size
         expert_ffn = metadata.u32(prefix + "expert_feed_forward_length", 0) or ffn_size // used
-    return {"expert_count": count, "expert_used_count": used, "expert_ffn_size": expert_ffn}
+    leading = "leading_dense_block_count"
+    return {
+        "expert_count": count,
+        "expert_used_count": used,
+        "expert_ffn_size": expert_ffn,
+        "expert_gating": _expert_gating(metadata, architecture),
+        "dense_layers": metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
+    }
+
+
+def _expert_gating(metadata: GgufMetadata, architecture: Architecture) -> str:
+    if architecture.expert_gating != "key":
+        return architecture.expert_gating
+    key = architecture.name + ".expert_gating_func"
+    names = {1: "softmax", 2: "sigmoid", 3: "softmax of the chosen"}
+    number = metadata.u32(key)
+    if number not in names:
+        expected = ", ".join(f"{code} ({name})" for code, name in names.items())
+        raise invalid("the shares of experts are not implemented", key, expected, number)
+    return names[number]
 
 
 def _equal(metadata: GgufMetadata, key: str, expected: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import isclose, isfinite
+from math import isclose
 from typing import Final
 
 from refruntime.containers.gguf import GgufMetadata
 from refruntime.containers.gguf_metadata import printable
 from refruntime.model.architectures.base import Architecture
-from refruntime.model.gguf_values import invalid, positive, size
+from refruntime.model.gguf_values import factor, invalid, positive, size
 from refruntime.numerics.rotary import RopeScaling
 
 ROUNDED_TO_FLOAT32: Final = 2.0**-23
@@ -47,26 +47,30 @@ def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> Rop
         raise invalid("rope scaling is not implemented", scaling + "type", expected, printable(kind))
     new, old = scaling + "factor", prefix + "rope.scale_linear"
     key = new if new in metadata else old
-    factor = metadata.f32(key, 1.0) or 1.0
-    if not isfinite(factor) or factor < 0:
-        raise invalid("a constant is not usable", key, "finite and not negative", factor)
-    if kind == "none" or (kind != "yarn" and factor == 1.0):
+    stretch = factor(metadata, key, 1.0, 1.0)
+    if kind == "none" or (kind != "yarn" and stretch == 1.0):
         return None
     if kind != "yarn":
-        return RopeScaling("linear", factor)
+        return RopeScaling("linear", stretch)
     if metadata.f32(prefix + "rope.freq_base", 10000.0) == 1.0:
         raise invalid("YaRN divides by the logarithm of the base", prefix + "rope.freq_base", "not 1", 1.0)
     yarn = RopeScaling(
         kind,
-        factor,
+        stretch,
         read_original_context(metadata, architecture),
         positive(metadata, scaling + "yarn_beta_fast", 32.0),
         positive(metadata, scaling + "yarn_beta_slow", 1.0),
+        _log_multiplier(metadata, architecture),
     )
     magnitude = metadata.f32(scaling + "yarn_attn_factor", yarn.magnitude)
     if not isclose(magnitude, yarn.magnitude, rel_tol=ROUNDED_TO_FLOAT32):
         raise invalid("YaRN has a magnitude of its own", scaling + "yarn_attn_factor", yarn.magnitude, magnitude)
     return yarn
+
+
+def _log_multiplier(metadata: GgufMetadata, architecture: Architecture) -> float:
+    key = "rope.scaling.yarn_log_multiplier"
+    return factor(metadata, f"{architecture.name}.{key}", 0.0) if key in architecture.keys else 0.0
 
 
 def read_original_context(metadata: GgufMetadata, architecture: Architecture) -> int:

@@ -46,6 +46,8 @@ class Hyperparameters:
     logit_scale: float = 1.0
     attention_scale: float = 0.0  # factor of the scores; 0: 1 / sqrt(attention_scale_dim)
     attention_scale_dim: int = 0  # 0: head_dim
+    query_growth: float = 0.0  # factor of ln(1 + position // query_growth_length) by which queries grow; 0: none
+    query_growth_length: int = 0
     attention_softcap: float = 0.0  # 0: none
     logit_softcap: float = 0.0  # 0: none
     qkv_clamp: float = 0.0  # 0: none
@@ -57,6 +59,8 @@ class Hyperparameters:
     expert_count: int = 0
     expert_used_count: int = 0
     expert_ffn_size: int = 0
+    expert_gating: str = "softmax"  # softmax, sigmoid, softmax of the chosen
+    dense_layers: int = 0  # the first so many layers have no experts
     attention_layers: tuple[int, ...] | None = None  # the others hold a short convolution; None: all attend
     convolution_length: int = 0  # positions that a short convolution reads, its own included
 

@@ -178,7 +178,7 @@ class _Binder:
     def projection(self, slot: ProjectionSlot) -> Projection:
         """Bind matrices that share their input, with their biases: side by side where nothing else needs them."""
         sources = [self.source(matrix) for matrix in slot.matrices]
-        biases = tuple(self.vector_if_present(matrix.bias_name) for matrix in slot.matrices)
+        biases = tuple(self.bias(matrix) for matrix in slot.matrices)
         if slot.borders:
             (bias,) = biases
             parts: Sequence[Array | None] = () if bias is None else np.split(bias, slot.borders)
@@ -189,6 +189,10 @@ class _Binder:
             return Projection(tuple(map(self.one_matrix, sources)), (), biases)
         borders = np.cumsum([source.shape[0] for source in sources])[:-1]
         return Projection((self.numerics.matrix(sources),), tuple(int(border) for border in borders), biases)
+
+    def bias(self, slot: MatrixSlot) -> Array | None:
+        biases = self.vector_if_present(slot.bias_name)
+        return biases[slot.index] if biases is not None and slot.count else biases
 
     def source(self, slot: MatrixSlot) -> WeightSource:
         tensor = self.tensors[slot.name + ".weight"]

@@ -57,11 +57,13 @@ class AttentionVariant(NamedTuple):
     """How attention differs from FW-6: another scale, a soft cap on the scaled scores, a window of positions.
 
     None and 0 mean that there is no such difference. With a window a row sees itself and window - 1 positions before.
+    `sinks` [A] are scores that take a share of the weights and give nothing.
     """
 
     scale: Any = None
     softcap: float = 0.0
     window: int = 0
+    sinks: Any = None
 
 
 PLAIN_ATTENTION = AttentionVariant()
@@ -223,7 +225,7 @@ class Numerics(ABC):
         if variant.softcap:
             scaled = self.softcap(scaled, variant.softcap)
         scores = np.where(seen, scaled, self.dtype(-np.inf))  # [A, n, T]
-        weights = np.where(seen, self.softmax(scores, seen), self.dtype(0))  # [A, n, T]
+        weights = np.where(seen, self.softmax(scores, seen, variant.sinks), self.dtype(0))  # [A, n, T]
         by_time = np.ascontiguousarray(weights.transpose(2, 0, 1)).reshape(visible, kv_heads, group, n)
         products = by_time[..., None] * values[:, :, None, None, :]  # [T, K, G, n, D]
         if not np.isfinite(values).all():  # 0 * inf must not leak from a position that a row does not see
@@ -245,12 +247,19 @@ class Numerics(ABC):
         seen: NDArray[np.bool_] = np.arange(position + n) <= np.arange(position, position + n)[:, None]
         return seen
 
-    def softmax(self, scores: Array, seen: Array) -> Array:
-        """Normalise over the last axis: [A, n, T] -> [A, n, T]; subtract maximum, exp, sum in order, divide (FW-6)."""
+    def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
+        """Normalise over the last axis: [A, n, T] -> [A, n, T]; subtract maximum, exp, sum in order, divide (FW-6).
+
+        A sink of a row [A] counts for the maximum, and is added to the sum behind everything else (GG-11).
+        """
         maximum = scores.max(axis=-1, keepdims=True)  # [A, n, 1]
+        if sinks is not None:
+            maximum = np.maximum(maximum, sinks[:, None, None])
         exponentials = np.where(seen, self.exp(scores - maximum), self.dtype(0))  # [A, n, T]
         heads, n, visible = scores.shape
         sums = self.sum_rows(exponentials.reshape(-1, visible).T).reshape(heads, n, 1)  # [A, n, 1]
+        if sinks is not None:
+            sums = sums + self.exp(sinks[:, None, None] - maximum)
         return exponentials / sums
 
     def silu(self, x: Array) -> Array:

@@ -125,7 +125,11 @@ class Fast(ElementaryNumerics):
             if variant.window:
                 seen &= np.arange(visible) > np.arange(position, position + n)[:, None] - variant.window
             scores = np.where(seen, scores, np.float32(-np.inf))
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))  # [A, n, T]
-        weights /= weights.sum(axis=-1, keepdims=True)
+        maximum = scores.max(axis=-1, keepdims=True)  # [A, n, 1]
+        if variant.sinks is not None:
+            maximum = np.maximum(maximum, variant.sinks[:, None, None])
+        weights = np.exp(scores - maximum)  # [A, n, T]
+        sums = weights.sum(axis=-1, keepdims=True)  # [A, n, 1]
+        weights /= sums if variant.sinks is None else sums + np.exp(variant.sinks[:, None, None] - maximum)
         mixed = weights.reshape(kv_heads, group * n, visible) @ values.transpose(1, 0, 2)  # [K, G * n, D]
         return Attention(mixed.reshape(heads, n, head_dim).transpose(1, 0, 2), scores, weights)

@@ -19,7 +19,8 @@ Array = NDArray[Any]
 class RopeScaling:
     """How angles are stretched to a longer context: by 1 / `factor`, in YaRN only for the slow pairs.
 
-    `kind` is `linear` or `yarn`; `original_context` is the trained length in positions (YaRN).
+    `kind` is `linear` or `yarn`; `original_context` is the trained length in positions (YaRN). With a
+    `log_multiplier` m the magnitude of YaRN is (1 + 0.1 ln factor) / (1 + 0.1 m ln factor), as in DeepSeek's models.
     """
 
     kind: str
@@ -27,11 +28,15 @@ class RopeScaling:
     original_context: int = 0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    log_multiplier: float = 0.0
 
     @property
     def magnitude(self) -> float:
         """Return what cosines and sines are multiplied with."""
-        return 1 + 0.1 * math.log(self.factor) if self.kind == "yarn" else 1.0
+        if self.kind != "yarn":
+            return 1.0
+        stretched = max(0.0, 0.1 * math.log(self.factor)) if self.log_multiplier else 0.1 * math.log(self.factor)
+        return (1 + stretched) / (1 + self.log_multiplier * stretched)
 
     def ramp(self, theta: float, head_dim: int) -> list[float]:
         """Return for each pair [D / 2] how far it keeps its own angle: 0 is stretched, 1 is kept."""

@@ -152,7 +152,7 @@ class Seq32(Numerics):
         self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
     ) -> Attention:
         """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n."""
-        if self._compiled is None:
+        if self._compiled is None or variant.sinks is not None:
             return super().attention(q, keys, values, position, variant)
         n, heads, head_dim = q.shape
         kv_heads, visible = keys.shape[1:]

@@ -145,7 +145,7 @@ class _HeadsModulo(VariedSeq32):
 
 
 class _SoftmaxWithoutMaximum(VariedSeq32):
-    def softmax(self, scores: Array, seen: Array) -> Array:
+    def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
         exponentials = np.where(seen, self.exp(scores), np.float32(0))
         normal: Array = exponentials / self._sums(exponentials)
         return normal
@@ -156,7 +156,7 @@ class _SoftmaxWithoutMaximum(VariedSeq32):
 
 
 class _SoftmaxReciprocal(_SoftmaxWithoutMaximum):
-    def softmax(self, scores: Array, seen: Array) -> Array:
+    def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
         exponentials = np.where(seen, self.exp(scores - scores.max(axis=-1, keepdims=True)), np.float32(0))
         normal: Array = exponentials * (np.float32(1) / self._sums(exponentials))
         return normal

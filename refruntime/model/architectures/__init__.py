@@ -12,15 +12,23 @@ from collections.abc import Mapping
 from typing import Final
 
 from refruntime.model.architectures.base import Architecture
+from refruntime.model.architectures.cohere2 import COHERE2
 from refruntime.model.architectures.command_r import COMMAND_R
+from refruntime.model.architectures.ernie4_5 import ERNIE4_5
+from refruntime.model.architectures.exaone4 import EXAONE4
 from refruntime.model.architectures.gemma import GEMMA
 from refruntime.model.architectures.gemma2 import GEMMA2
 from refruntime.model.architectures.gemma3 import GEMMA3
 from refruntime.model.architectures.gpt2 import GPT2
+from refruntime.model.architectures.gpt_oss import GPT_OSS
 from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.architectures.granite import GRANITE
+from refruntime.model.architectures.hunyuan_dense import HUNYUAN_DENSE
 from refruntime.model.architectures.lfm2 import LFM2
+from refruntime.model.architectures.lfm2moe import LFM2MOE
 from refruntime.model.architectures.llama import LLAMA
+from refruntime.model.architectures.minicpm import MINICPM
+from refruntime.model.architectures.mistral3 import MISTRAL3
 from refruntime.model.architectures.nemotron import NEMOTRON
 from refruntime.model.architectures.olmo import OLMO
 from refruntime.model.architectures.olmo2 import OLMO2
@@ -46,9 +54,15 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         STABLELM,
         STARCODER2,
         *(GPT2, GPTNEOX),
-        COMMAND_R,
+        *(COMMAND_R, COHERE2),
         NEMOTRON,
-        LFM2,
+        *(LFM2, LFM2MOE),
+        GPT_OSS,
+        ERNIE4_5,
+        EXAONE4,
+        HUNYUAN_DENSE,
+        MINICPM,
+        MISTRAL3,
     )
 }
 """Every supported architecture by its `general.architecture`."""

@@ -40,6 +40,7 @@ class Architecture:
     rope_partial: bool = False
     rope_factors: Literal["none", "one set", "long and short"] = "none"
     rope_skipped_every: int = 0
+    rope_of_windows_only: bool = False  # where some layers have a window, the others rotate nothing
 
     # Norms: RMSNorm, or LayerNorm with or without its vectors; before each block, behind each block, and of queries
     # and keys, either each head on its own or the whole row.
@@ -49,6 +50,8 @@ class Architecture:
     norm_before: bool = True
     norm_behind: bool = False
     norm_of_queries_and_keys: Literal["none", "head", "row"] = "none"
+    heads_normalised_behind_rope: bool = False
+    ffn_norm: str = "ffn_norm"
     output_norm: str = "output_norm"
 
     # Attention: three matrices or a fused one; in windowed layers a position sees the last `sliding_window` ones. Of
@@ -57,14 +60,19 @@ class Architecture:
     qkv_bias: Presence = OPTIONAL
     attention_output_bias: Presence = ABSENT
     window_period: int = 0
+    windows_with_layers: int = 0  # only a model of that many layers has windows; 0: every one
     window_rope_scaled: bool = True
+    attention_sinks: bool = False
     layers_scaled_by_hidden_size: int = 0  # with that many layers the scale is 1 / sqrt(H / heads), not 1 / sqrt(D)
 
     # Feed-forward: W2(activation(W1 h) * (W3 h)), without W3, or the same for the best of several experts. In a
     # parallel layer it reads the layer's input, by its own norm or by the one that attention reads.
     feed_forward: Literal["gated", "gate and up fused", "plain", "experts"] = "gated"
     feed_forward_bias: Presence = ABSENT
-    activation: Literal["silu", "gelu tanh", "gelu erf", "relu squared"] = "silu"
+    activation: Literal["silu", "gelu tanh", "gelu erf", "relu squared", "silu clamped"] = "silu"
+    expert_gating: Literal["softmax", "softmax of the chosen", "key"] = "softmax"
+    expert_bias: Presence = ABSENT
+    expert_choice_biased: bool = False
     experts_renormalised: bool = False
     parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"
@@ -76,6 +84,7 @@ class Architecture:
     output: Presence = OPTIONAL
     output_bias: Presence = ABSENT
     logit_scale: Literal["none", "multiply", "divide"] = "none"
+    scales_by_size: bool = False  # factors of residuals and logits that a file leaves out follow from its sizes
 
     keys: frozenset[str] = frozenset()
     """Hyper-parameter keys that this architecture understands beyond those of every one, without its name in front."""

@@ -86,12 +86,12 @@ class _Layout:
             attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
             mixer=self.attention(block) if sizes.attends(index) else self.convolution(block),
             post_attention_norm=self.norm(block + "post_attention_norm", hidden) if behind else None,
-            ffn_norm=self.norm(block + "ffn_norm", hidden) if own_norm else None,
-            feed_forward=self.feed_forward(block),
+            ffn_norm=self.norm(block + architecture.ffn_norm, hidden) if own_norm else None,
+            feed_forward=self.feed_forward(block, index),
             post_ffw_norm=self.norm(block + "post_ffw_norm", hidden) if behind else None,
         )
 
-    def attention(self, block: str) -> Attention[ProjectionSlot, NormSlot]:
+    def attention(self, block: str) -> Attention[ProjectionSlot, NormSlot, VectorSlot]:
         architecture, sizes = self.architecture, self.dimensions
         hidden, queries, keys = sizes.hidden_size, sizes.query_size, sizes.key_size
         fused = architecture.qkv_fused == "always" or block + "attn_qkv.weight" in self.present
@@ -110,6 +110,9 @@ class _Layout:
             qkv=qkv,
             query_norm=None if kind == "none" else self.norm(block + "attn_q_norm", normed_queries),
             key_norm=None if kind == "none" else self.norm(block + "attn_k_norm", normed_keys),
+            sinks=VectorSlot(block + "attn_sinks.weight", (sizes.head_count,))
+            if architecture.attention_sinks
+            else None,
             output=_matrices(block + "attn_output", shape=(hidden, queries), bias=architecture.attention_output_bias),
         )
 
@@ -122,25 +125,35 @@ class _Layout:
             output=_matrices(block + "out_proj", shape=(hidden, hidden)),
         )
 
-    def feed_forward(self, block: str) -> FeedForward[ProjectionSlot] | Experts[ProjectionSlot]:
+    def feed_forward(self, block: str, layer: int) -> FeedForward[ProjectionSlot] | Experts[ProjectionSlot, VectorSlot]:
         kind, bias, sizes = self.architecture.feed_forward, self.architecture.feed_forward_bias, self.dimensions
         hidden, ffn = sizes.hidden_size, sizes.ffn_size
-        if kind == "experts":
-            router = _matrices(block + "ffn_gate_inp", shape=(sizes.expert_count, hidden))
-            return Experts(router, tuple(self.expert(block, index) for index in range(self.experts)))
+        if kind == "experts" and layer >= sizes.dense_layers:
+            return self.routed(block)
         if kind == "gate and up fused":
             up = _matrices(block + "ffn_up", shape=(2 * ffn, hidden), bias=bias, borders=(ffn,))
         else:
-            names = ("ffn_gate", "ffn_up") if kind == "gated" else ("ffn_up",)
+            names = ("ffn_up",) if kind == "plain" else ("ffn_gate", "ffn_up")
             up = _matrices(*(block + name for name in names), shape=(ffn, hidden), bias=bias)
         return FeedForward(up, _matrices(block + "ffn_down", shape=(hidden, ffn), bias=bias))
+
+    def routed(self, block: str) -> Experts[ProjectionSlot, VectorSlot]:
+        architecture, count = self.architecture, self.dimensions.expert_count
+        router = (count, self.dimensions.hidden_size)
+        biased = architecture.expert_choice_biased
+        return Experts(
+            router=_matrices(block + "ffn_gate_inp", shape=router, bias=architecture.expert_bias),
+            choice_bias=VectorSlot(block + "exp_probs_b.bias", (count,)) if biased else None,
+            experts=tuple(self.expert(block, index) for index in range(self.experts)),
+        )
 
     def expert(self, block: str, index: int) -> FeedForward[ProjectionSlot]:
         sizes = self.dimensions
         wide, narrow = (sizes.expert_ffn_size, sizes.hidden_size), (sizes.hidden_size, sizes.expert_ffn_size)
 
         def one(name: str, shape: tuple[int, int]) -> MatrixSlot:
-            return MatrixSlot(f"{block}ffn_{name}_exps", shape, count=sizes.expert_count, index=index)
+            bias = self.architecture.expert_bias
+            return MatrixSlot(f"{block}ffn_{name}_exps", shape, bias, count=sizes.expert_count, index=index)
 
         return FeedForward(ProjectionSlot((one("gate", wide), one("up", wide))), ProjectionSlot((one("down", narrow),)))
 

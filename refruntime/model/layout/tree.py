@@ -35,7 +35,7 @@ class ExpectedTensor(NamedTuple):
 
 @dataclass(frozen=True)
 class MatrixSlot:
-    """A matrix [out, in] with its bias [out]; with `count` it is matrix `index` of a stack [count, out, in]."""
+    """A matrix [out, in] with its bias [out]; with `count` both are number `index` of stacks of so many."""
 
     name: str
     shape: tuple[int, int]
@@ -54,7 +54,7 @@ class MatrixSlot:
         stack = (self.count,) if self.count else ()
         yield ExpectedTensor(self.name + ".weight", (*stack, *self.shape))
         if self.bias != ABSENT:
-            yield ExpectedTensor(self.bias_name, self.shape[:1], self.bias == REQUIRED)
+            yield ExpectedTensor(self.bias_name, (*stack, self.shape[0]), self.bias == REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,13 @@ Slot = ProjectionSlot | NormSlot | TableSlot | VectorSlot
 
 
 @dataclass(frozen=True)
-class Attention(Generic[P, N]):
-    """Attention: `qkv` [H] -> [A * D], [K * D], [K * D]; `output` [A * D] -> [H]."""
+class Attention(Generic[P, N, V]):
+    """Attention: `qkv` [H] -> [A * D], [K * D], [K * D]; `output` [A * D] -> [H]; `sinks` [A] are scores of nothing."""
 
     qkv: P
     query_norm: N | None
     key_norm: N | None
+    sinks: V | None
     output: P
 
 
@@ -146,10 +147,11 @@ class FeedForward(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Experts(Generic[P]):
-    """A router [H] -> [E] and the experts that it chooses from."""
+class Experts(Generic[P, V]):
+    """A router [H] -> [E], a bias [E] of its choice, and the experts that it chooses from."""
 
     router: P
+    choice_bias: V | None
     experts: tuple[FeedForward[P], ...]
 
 
@@ -158,10 +160,10 @@ class Layer(Generic[P, N, V]):
     """One layer; a norm that the architecture lacks is None."""
 
     attn_norm: N | None
-    mixer: Attention[P, N] | Convolution[P, V]
+    mixer: Attention[P, N, V] | Convolution[P, V]
     post_attention_norm: N | None
     ffn_norm: N | None
-    feed_forward: FeedForward[P] | Experts[P]
+    feed_forward: FeedForward[P] | Experts[P, V]
     post_ffw_norm: N | None
 
 
