@@ -67,7 +67,8 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array]
         q, k, v = (np.clip(values, -limit, limit) for values in (q, k, v))
     for name, values in (("q", q), ("k", k), ("v", v)):
         run.emit(f"{block}attn_{name}", values)
-    q, k = q.reshape(n, -1, head_dim), k.reshape(n, -1, head_dim)  # [n, A, D], [n, K, D]
+    q, k = q.reshape(n, dimensions.head_count, -1), k.reshape(n, -1, head_dim)  # [n, A, D], [n, K, D]
+    q, gate = q[..., :head_dim], q[..., head_dim:]  # [n, A, D], [n, A, D or 0]
     if not run.architecture.heads_normalised_behind_rope:
         q, k = _normalised_heads(run, block, q, k, weights)
     if _rotates(run, index):
@@ -85,7 +86,11 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array]
     run.emit(block + "attn.scores", result.scores)
     run.emit(block + "attn.weights", result.weights)
     run.emit(block + "attn.mixed", result.mixed)
-    (output,) = weights.output.apply(numerics, result.mixed.reshape(n, -1))  # [n, H]
+    mixed = result.mixed  # [n, A, D]
+    if run.architecture.attention_gated:
+        mixed = mixed * numerics.sigmoid(gate)
+        run.emit(block + "attn.gated", mixed)
+    (output,) = weights.output.apply(numerics, mixed.reshape(n, -1))  # [n, H]
     run.emit(block + "attn_output", output)
     return output
 
@@ -119,7 +124,7 @@ def _rotates(run: Pass, index: int) -> bool:
     every = architecture.rope_skipped_every
     if architecture.rope_of_windows_only and dimensions.sliding_window and not dimensions.window(index):
         return False
-    return architecture.positions == "rotary" and not (every and index % every == every - 1)
+    return architecture.positions == "rotary" and dimensions.rotates and not (every and index % every == every - 1)
 
 
 def _rotate(run: Pass, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -155,9 +160,9 @@ def convolution(run: Pass, index: int, weights: Convolution[Projection, Array], 
     before, behind, x = weights.gates.apply(numerics, h)  # [n, H] each
     gated = before * x  # [n, H]
     run.emit(block + "in_proj", gated)
-    run.cache.store_convolved(index, run.start, gated)
+    run.cache.store_rows(index, "gated", run.start, gated)
     reach = weights.kernel.shape[1] - 1
-    read = run.cache.visible_convolved(index, run.start - reach, run.start + h.shape[0])  # [L - 1 + n, H]
+    read = run.cache.rows(index, "gated", run.start - reach, run.start + h.shape[0])  # [L - 1 + n, H]
     convolved = numerics.causal_convolution(read, weights.kernel)  # [n, H]
     run.emit(block + "conv", convolved)
     (output,) = weights.output.apply(numerics, behind * convolved)  # [n, H]

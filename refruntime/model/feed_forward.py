@@ -77,6 +77,11 @@ def experts(run: Pass, index: int, weights: Experts[Projection, Array], h: Array
         (outputs[ranks, rows],) = weights.experts[expert].down.apply(numerics, _activated(run, parts))
     weighted = outputs * shares.T[:, :, None]  # [used, n, H]
     mixed = numerics.sum_rows(weighted.reshape(used, -1)).reshape(n, -1)  # [n, H]
+    if weights.shared is not None:
+        run.emit(block + "ffn_routed", mixed)
+        parts = weights.shared.up.apply(numerics, h)  # [n, F] each
+        (shared,) = weights.shared.down.apply(numerics, _activated(run, parts))
+        mixed = mixed + shared
     run.emit(block + "ffn_down", mixed)
     return mixed
 
@@ -88,8 +93,7 @@ def _choose(run: Pass, scores: Array, choice_bias: Array | None) -> tuple[Array,
     """
     numerics, dimensions = run.numerics, run.dimensions
     if dimensions.expert_gating == "sigmoid":
-        one = numerics.dtype(1)
-        values = one / (one + numerics.exp(-scores))  # [n, E]
+        values = numerics.sigmoid(scores)  # [n, E]
     elif dimensions.expert_gating == "softmax":
         values = numerics.softmax(scores[None], np.ones(scores.shape, np.bool_))[0]
     else:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.model import blocks, feed_forward
+from refruntime.model import blocks, feed_forward, recurrence
 from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
-from refruntime.model.layout.tree import Convolution, Experts, Layer
+from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, Layer, StateSpace
 from refruntime.model.validated import ValidatedModel
 from refruntime.model.weights import Norm, Projection, bind_weights
 from refruntime.numerics import Numerics
@@ -108,6 +108,10 @@ class Transformer:
         h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
         if isinstance(layer.mixer, Convolution):
             update = blocks.convolution(run, index, layer.mixer, h)
+        elif isinstance(layer.mixer, StateSpace):
+            update = recurrence.state_space(run, index, layer.mixer, h)
+        elif isinstance(layer.mixer, DeltaNet):
+            update = recurrence.delta_net(run, index, layer.mixer, h)
         else:
             update = blocks.attention(run, index, layer.mixer, h)
         update = self._normalise(block + "post_attention_norm", update, layer.post_attention_norm, start, tracer)

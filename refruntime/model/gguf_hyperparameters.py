@@ -122,7 +122,8 @@ def read_hyperparameters(
         parallel=_parallel(metadata, architecture, tensors),
         **_factors(metadata, architecture, hidden_size, layer_count),
         **_window(metadata, architecture, profile, layer_count),
-        **_experts(metadata, architecture, ffn_size),
+        **_experts(metadata, architecture, ffn_size, layer_count),
+        **_state_space(metadata, architecture),
     )
 
 
@@ -155,7 +156,10 @@ def _kv_heads(
 ) -> tuple[int, tuple[int, ...] | None]:
     """Return the key/value heads and, where some layers have none, which layers attend."""
     key, layers = architecture.name + ".attention.head_count_kv", None
-    counts = values_per_layer(metadata, key, layer_count) if architecture.short_convolutions else None
+    by_heads = architecture.other_mixer != "none" and not architecture.attention_interval
+    counts = values_per_layer(metadata, key, layer_count) if by_heads else None
+    if architecture.attention_interval:
+        layers = _attending_layers(metadata, architecture, layer_count)
     if counts is None:
         kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
     else:
@@ -169,6 +173,43 @@ def _kv_heads(
             "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
         )
     return kv_head_count, layers
+
+
+def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> tuple[int, ...]:
+    """Return the layers that attend, by a list of the others or by the interval in which they come."""
+    prefix = architecture.name + "."
+    recurrent = values_per_layer(metadata, prefix + "attention.recurrent_layers", layer_count, ValueType.BOOL)
+    if recurrent is not None:
+        return tuple(layer for layer in range(layer_count) if not recurrent[layer])
+    interval = size(metadata, prefix + "full_attention_interval", architecture.attention_interval)
+    return tuple(range(interval - 1, layer_count, interval))
+
+
+def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
+    if architecture.other_mixer not in {"state space", "delta net"}:
+        return {}
+    prefix = architecture.name + ".ssm."
+    names = {
+        "convolution_length": "conv_kernel",
+        "state_size": "state_size",
+        "state_heads": "time_step_rank",
+        "state_groups": "group_count",
+        "state_inner_size": "inner_size",
+    }
+    sizes = {name: size(metadata, prefix + key) for name, key in names.items()}
+    heads, groups, inner = sizes["state_heads"], sizes["state_groups"], sizes["state_inner_size"]
+    if heads % groups:
+        raise invalid(
+            "state heads do not divide among the groups", prefix + "group_count", f"a divisor of {heads}", groups
+        )
+    if inner % heads or inner % groups:
+        raise invalid(
+            "state heads do not divide the inner size", prefix + "inner_size", f"a multiple of {heads}", inner
+        )
+    if architecture.other_mixer == "delta net" and inner != heads * sizes["state_size"]:
+        expected = f"{heads} heads of {sizes['state_size']}"
+        raise invalid("value heads are as long as key heads", prefix + "inner_size", expected, inner)
+    return sizes
 
 
 def _head_dim(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, head_count: int) -> int:
@@ -229,7 +270,9 @@ def _factors(metadata: GgufMetadata, architecture: Architecture, hidden_size: in
         values["logit_scale"] = positive(metadata, prefix + "logit_scale", defaults.get("logit_scale"))
     if architecture.rope_factors == "long and short":
         values["original_context"] = read_original_context(metadata, architecture)
-    if architecture.short_convolutions:
+    if architecture.rope_switched:
+        values["rotates"] = metadata.boolean(prefix + "rope.scaling.finetuned", True)
+    if architecture.other_mixer == "convolution":
         values["convolution_length"] = length = metadata.u32(prefix + "shortconv.l_cache")
         if length < 2:
             raise invalid("a convolution has to reach back", prefix + "shortconv.l_cache", "at least 2", length)
@@ -260,10 +303,12 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
     return {"sliding_window": window, "window_rope_theta": theta} | layers
 
 
-def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> dict[str, Any]:
+def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int, layer_count: int) -> dict[str, Any]:
     if architecture.feed_forward != "experts":
         return {}
     prefix = architecture.name + "."
+    if architecture.shared_expert and not metadata.u32(prefix + "expert_count", 0):
+        return {"dense_layers": layer_count}  # the shared expert is the plain feed-forward
     count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")
     if used > count:
         raise invalid("more experts are used than there are", prefix + "expert_used_count", f"at most {count}", used)
@@ -276,6 +321,9 @@ def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) 
         "expert_used_count": used,
         "expert_ffn_size": expert_ffn,
         "expert_gating": _expert_gating(metadata, architecture),
+        "shared_ffn_size": (
+            metadata.u32(prefix + "expert_shared_feed_forward_length", 0) if architecture.shared_expert else 0
+        ),
         "dense_layers": metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
     }
 

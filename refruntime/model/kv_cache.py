@@ -20,8 +20,9 @@ FIRST_POSITIONS = 256
 class KVCache:
     """Keys [L, D, K, P] and values [L, P, K, D] of P reserved positions; `length` is the visible length.
 
-    L counts the layers that attend. The others convolve: `convolved` [layers, P, H] holds what their convolution reads,
-    for all positions and not only the last few, so that the state is exact at whatever length a caller goes on.
+    L counts the layers that attend. The others convolve or carry a state from position to position. What these read is
+    kept by name [P, width], for all positions and not only the last few, so that a caller may go on at any length: the
+    state there is a function of the rows before it, and is computed from them again when the last one is another's.
 
     P begins small and doubles up to the capacity, so that a file which claims a long context costs nothing until it is
     used. The axes are arranged so that sums over head_dim (keys) and over time (values) run along the first axis of a
@@ -34,11 +35,11 @@ class KVCache:
         positions = min(self.capacity, FIRST_POSITIONS)
         kv_heads, head_dim = hyperparameters.kv_head_count, hyperparameters.head_dim
         attending = [layer for layer in range(hyperparameters.layer_count) if hyperparameters.attends(layer)]
-        others = [layer for layer in range(hyperparameters.layer_count) if not hyperparameters.attends(layer)]
-        self._places = {layer: place for layers in (attending, others) for place, layer in enumerate(layers)}
+        self._places = {layer: place for place, layer in enumerate(attending)}
         self.keys: NDArray[Any] = np.zeros((len(attending), head_dim, kv_heads, positions), dtype)
         self.values: NDArray[Any] = np.zeros((len(attending), positions, kv_heads, head_dim), dtype)
-        self.convolved: NDArray[Any] = np.zeros((len(others), positions, hyperparameters.hidden_size), dtype)
+        self._rows: dict[tuple[int, str], NDArray[Any]] = {}
+        self._states: dict[int, tuple[int, NDArray[Any]]] = {}
 
     def store(self, layer: int, position: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Store keys and values [n, K, D] of positions `position` .. `position` + n - 1; the length stays."""
@@ -47,11 +48,13 @@ class KVCache:
         self.keys[place, :, :, position:end] = keys.transpose(2, 1, 0)
         self.values[place, position:end] = values
 
-    def store_convolved(self, layer: int, position: int, x: NDArray[Any]) -> None:
-        """Store what the convolution of a layer reads [n, H] at `position` .. `position` + n - 1; the length stays."""
+    def store_rows(self, layer: int, name: str, position: int, x: NDArray[Any]) -> None:
+        """Store rows of a layer [n, width] at `position` .. `position` + n - 1; the length stays."""
         end = position + x.shape[0]
         self._reserve(end)
-        self.convolved[self._places[layer], position:end] = x
+        if (layer, name) not in self._rows:
+            self._rows[layer, name] = np.zeros((self.values.shape[1], x.shape[1]), x.dtype)
+        self._rows[layer, name][position:end] = x
 
     def _reserve(self, end: int) -> None:
         """Make room for `end` positions."""
@@ -59,33 +62,45 @@ class KVCache:
         if end <= old:
             return
         positions = min(self.capacity, max(end, 2 * old))
-        keys, values, convolved = self.keys, self.values, self.convolved
-        each = (keys.nbytes + values.nbytes + convolved.nbytes) // old  # bytes of a position
+        keys, values, rows = self.keys, self.values, self._rows
+        each = (keys.nbytes + values.nbytes + sum(row.nbytes for row in rows.values())) // old  # bytes of a position
         needed = each * (old + positions)  # while they are copied, both are there
         with within_memory(needed, f"a context of {positions} positions", GenerationFailed):
             more_keys = np.zeros((*keys.shape[:3], positions), keys.dtype)
             more_values = np.zeros((values.shape[0], positions, *values.shape[2:]), values.dtype)
-            more_convolved = np.zeros((convolved.shape[0], positions, convolved.shape[2]), convolved.dtype)
-        more_keys[..., :old], more_values[:, :old], more_convolved[:, :old] = keys, values, convolved
-        self.keys, self.values, self.convolved = more_keys, more_values, more_convolved
+            more_rows = {key: np.zeros((positions, row.shape[1]), row.dtype) for key, row in rows.items()}
+        more_keys[..., :old], more_values[:, :old] = keys, values
+        for key, row in rows.items():
+            more_rows[key][:old] = row
+        self.keys, self.values, self._rows = more_keys, more_values, more_rows
 
     def visible(self, layer: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return keys [D, K, T] and values [T, K, D] of the first T = `end` positions."""
         place = self._places[layer]
         return self.keys[place, :, :, :end], self.values[place, :end]
 
-    def visible_convolved(self, layer: int, begin: int, end: int) -> NDArray[Any]:
-        """Return what the convolution of a layer reads at positions `begin` .. `end` - 1, zeros below 0: [n, H]."""
-        known = self.convolved[self._places[layer], max(begin, 0) : end]
+    def rows(self, layer: int, name: str, begin: int, end: int) -> NDArray[Any]:
+        """Return rows of a layer at positions `begin` .. `end` - 1, zeros below 0: [n, width]."""
+        known = self._rows[layer, name][max(begin, 0) : end]
         before = np.zeros((max(-begin, 0), known.shape[1]), known.dtype)
         return np.concatenate([before, known])
+
+    def state(self, layer: int, length: int, empty: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+        """Return a state of a layer to go on from, with the number of positions behind it: at most `length`."""
+        known = self._states.get(layer)
+        return (0, empty) if known is None or known[0] > length else known
+
+    def keep_state(self, layer: int, length: int, state: NDArray[Any]) -> None:
+        """Keep the state of a layer behind the first `length` positions."""
+        self._states[layer] = length, state
 
 
 def first_cache_bytes(hyperparameters: Hyperparameters, dtype: type[np.floating[Any]]) -> int:
     """Return the bytes of a fresh cache."""
     h = hyperparameters
     attending = sum(h.attends(layer) for layer in range(h.layer_count))
-    numbers = 2 * attending * h.kv_head_count * h.head_dim + (h.layer_count - attending) * h.hidden_size
+    others = h.layer_count - attending
+    numbers = 2 * attending * h.kv_head_count * h.head_dim + others * max(h.hidden_size, 2 * h.recurrent_width)
     return numbers * min(h.max_context, FIRST_POSITIONS) * np.dtype(dtype).itemsize
 
 

@@ -63,6 +63,22 @@ class Hyperparameters:
     dense_layers: int = 0  # the first so many layers have no experts
     attention_layers: tuple[int, ...] | None = None  # the others hold a short convolution; None: all attend
     convolution_length: int = 0  # positions that a short convolution reads, its own included
+    state_size: int = 0  # numbers of a recurrent state for each number of a head
+    state_heads: int = 0
+    state_groups: int = 0  # heads of keys (B and C), which state heads share
+    state_inner_size: int = 0  # numbers of all state heads
+    shared_ffn_size: int = 0  # of the expert that every position takes
+    rotates: bool = True
+
+    @property
+    def recurrent_channels(self) -> int:
+        """Return the numbers of a position that a recurrent layer convolves."""
+        return self.state_inner_size + 2 * self.state_groups * self.state_size
+
+    @property
+    def recurrent_width(self) -> int:
+        """Return the numbers of a position that a recurrent state takes in."""
+        return self.recurrent_channels + 2 * self.state_heads
 
     @property
     def query_size(self) -> int:

@@ -267,6 +267,18 @@ class Numerics(ABC):
         activated: Array = x / (self.dtype(1) + self.exp(-x))
         return activated
 
+    def sigmoid(self, x: Array) -> Array:
+        """Return 1 / (1 + exp(-x)), element by element (GG-14)."""
+        one = self.dtype(1)
+        result: Array = one / (one + self.exp(-x))
+        return result
+
+    def softplus(self, x: Array) -> Array:
+        """Return x beyond 20, else ln(1 + exp(x)), evaluated in float64 and rounded once (GG-14)."""
+        logarithm = np.log1p(np.exp(np.minimum(x, 20).astype(np.float64))).astype(self.dtype)
+        result: Array = np.where(x > 20, x, logarithm)
+        return result
+
     def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
         """Normalise rows: [n, H] -> [n, H]; (x - mean) * inv * weight + bias, left to right (GG-11)."""
         count = self.dtype(x.shape[1])

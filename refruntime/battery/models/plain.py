@@ -64,7 +64,7 @@ NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
 def plain_gguf(architecture: str = "llama", /, **keys: bytes) -> GgufFile:
     """Return a file of an architecture in F32 with an SPM tokenizer; `keys` are further metadata as in `with_keys`."""
     described = ARCHITECTURES[architecture]
-    layers = 2 if described.short_convolutions or described.window_period else 1  # so that there is one of each kind
+    layers = 2 if described.other_mixer != "none" or described.window_period else 1  # so that there is one of each kind
     epsilon = "rms_" if described.norm == "rms" else ""
     numbers = {
         "context_length": value(U32, 16),

@@ -23,6 +23,7 @@ from refruntime.model.architectures.gpt2 import GPT2
 from refruntime.model.architectures.gpt_oss import GPT_OSS
 from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.architectures.granite import GRANITE
+from refruntime.model.architectures.granitehybrid import GRANITEHYBRID
 from refruntime.model.architectures.hunyuan_dense import HUNYUAN_DENSE
 from refruntime.model.architectures.lfm2 import LFM2
 from refruntime.model.architectures.lfm2moe import LFM2MOE
@@ -37,6 +38,7 @@ from refruntime.model.architectures.phi2 import PHI2
 from refruntime.model.architectures.phi3 import PHI3
 from refruntime.model.architectures.qwen2 import QWEN2
 from refruntime.model.architectures.qwen3 import QWEN3, QWEN3MOE
+from refruntime.model.architectures.qwen35 import QWEN35
 from refruntime.model.architectures.smollm3 import SMOLLM3
 from refruntime.model.architectures.stablelm import STABLELM
 from refruntime.model.architectures.starcoder2 import STARCODER2
@@ -45,11 +47,11 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     architecture.name: architecture
     for architecture in (
         LLAMA,
-        *(QWEN2, QWEN3, QWEN3MOE),
+        *(QWEN2, QWEN3, QWEN3MOE, QWEN35),
         *(GEMMA, GEMMA2, GEMMA3),
         *(PHI2, PHI3),
         SMOLLM3,
-        GRANITE,
+        *(GRANITE, GRANITEHYBRID),
         *(OLMO, OLMO2, OLMOE),
         STABLELM,
         STARCODER2,

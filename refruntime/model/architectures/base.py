@@ -38,6 +38,7 @@ class Architecture:
     # as the key rope.dimension_count says); factors of a tensor divide the angles; every so many layers rotate nothing.
     rope_pairs: Literal["adjacent", "halves"] = "adjacent"
     rope_partial: bool = False
+    rope_switched: bool = False  # the key rope.scaling.finetuned switches the rotary embedding off
     rope_factors: Literal["none", "one set", "long and short"] = "none"
     rope_skipped_every: int = 0
     rope_of_windows_only: bool = False  # where some layers have a window, the others rotate nothing
@@ -63,6 +64,7 @@ class Architecture:
     windows_with_layers: int = 0  # only a model of that many layers has windows; 0: every one
     window_rope_scaled: bool = True
     attention_sinks: bool = False
+    attention_gated: bool = False  # queries come with a gate of the same size, whose sigmoid multiplies what is mixed
     layers_scaled_by_hidden_size: int = 0  # with that many layers the scale is 1 / sqrt(H / heads), not 1 / sqrt(D)
 
     # Feed-forward: W2(activation(W1 h) * (W3 h)), without W3, or the same for the best of several experts. In a
@@ -74,11 +76,14 @@ class Architecture:
     expert_bias: Presence = ABSENT
     expert_choice_biased: bool = False
     experts_renormalised: bool = False
+    shared_expert: bool = False
     parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"
 
-    # Other mixers: layers without key/value heads hold a short convolution instead of attention.
-    short_convolutions: bool = False
+    # Other mixers: what a layer holds instead of attention. Which layers do is said by their key/value heads, of which
+    # they have none; with an interval by a key, or by the interval: the last of so many layers attends.
+    other_mixer: Literal["none", "convolution", "state space", "delta net"] = "none"
+    attention_interval: int = 0
 
     # Output: its own matrix or the embeddings; logits times or divided by the key logit_scale.
     output: Presence = OPTIONAL

@@ -16,6 +16,6 @@ LFM2: Final = Architecture(
     rope_pairs="halves",
     norm_of_queries_and_keys="head",
     output_norm="token_embd_norm",
-    short_convolutions=True,
+    other_mixer="convolution",
     keys=frozenset({"shortconv.l_cache"}),
 )

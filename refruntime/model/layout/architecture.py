@@ -13,6 +13,7 @@ from refruntime.model.architectures.base import ABSENT, OPTIONAL, REQUIRED, Arch
 from refruntime.model.layout.tree import (
     Attention,
     Convolution,
+    DeltaNet,
     Experts,
     FeedForward,
     Layer,
@@ -21,10 +22,17 @@ from refruntime.model.layout.tree import (
     ModelLayout,
     NormSlot,
     ProjectionSlot,
+    StateSpace,
     TableSlot,
     VectorSlot,
 )
 from refruntime.model.validated import Hyperparameters
+
+OtherMixer = (
+    Convolution[ProjectionSlot, VectorSlot]
+    | StateSpace[ProjectionSlot, VectorSlot]
+    | DeltaNet[ProjectionSlot, VectorSlot]
+)
 
 
 def model_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> ModelLayout:
@@ -84,7 +92,7 @@ class _Layout:
         hidden = sizes.hidden_size
         return Layer(
             attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
-            mixer=self.attention(block) if sizes.attends(index) else self.convolution(block),
+            mixer=self.attention(block) if sizes.attends(index) else self.other_mixer(block),
             post_attention_norm=self.norm(block + "post_attention_norm", hidden) if behind else None,
             ffn_norm=self.norm(block + architecture.ffn_norm, hidden) if own_norm else None,
             feed_forward=self.feed_forward(block, index),
@@ -93,7 +101,8 @@ class _Layout:
 
     def attention(self, block: str) -> Attention[ProjectionSlot, NormSlot, VectorSlot]:
         architecture, sizes = self.architecture, self.dimensions
-        hidden, queries, keys = sizes.hidden_size, sizes.query_size, sizes.key_size
+        hidden, mixed, keys = sizes.hidden_size, sizes.query_size, sizes.key_size
+        queries = 2 * mixed if architecture.attention_gated else mixed
         fused = architecture.qkv_fused == "always" or block + "attn_qkv.weight" in self.present
         if fused:  # llama.cpp looks for that one first
             borders = (queries, queries + keys)
@@ -105,7 +114,7 @@ class _Layout:
             parts = (MatrixSlot(f"{block}attn_{part}", (rows[part], hidden), bias) for part in rows)
             qkv = ProjectionSlot(tuple(parts))
         kind = architecture.norm_of_queries_and_keys
-        normed_queries, normed_keys = (sizes.head_dim,) * 2 if kind == "head" else (queries, keys)
+        normed_queries, normed_keys = (sizes.head_dim,) * 2 if kind == "head" else (mixed, keys)
         return Attention(
             qkv=qkv,
             query_norm=None if kind == "none" else self.norm(block + "attn_q_norm", normed_queries),
@@ -113,7 +122,48 @@ class _Layout:
             sinks=VectorSlot(block + "attn_sinks.weight", (sizes.head_count,))
             if architecture.attention_sinks
             else None,
-            output=_matrices(block + "attn_output", shape=(hidden, queries), bias=architecture.attention_output_bias),
+            output=_matrices(block + "attn_output", shape=(hidden, mixed), bias=architecture.attention_output_bias),
+        )
+
+    def other_mixer(self, block: str) -> OtherMixer:
+        kind = self.architecture.other_mixer
+        if kind == "state space":
+            return self.state_space(block)
+        return self.delta_net(block) if kind == "delta net" else self.convolution(block)
+
+    def state_space(self, block: str) -> StateSpace[ProjectionSlot, VectorSlot]:
+        sizes = self.dimensions
+        hidden, inner, channels, heads = (
+            *(sizes.hidden_size, sizes.state_inner_size),
+            *(sizes.recurrent_channels, sizes.state_heads),
+        )
+        whole = (inner + channels + heads, hidden)
+        block += "ssm_"
+        return StateSpace(
+            input=_matrices(block + "in", shape=whole, borders=(inner, inner + channels)),
+            kernel=VectorSlot(block + "conv1d.weight", (channels, sizes.convolution_length)),
+            kernel_bias=VectorSlot(block + "conv1d.bias", (channels,), False),
+            step_bias=VectorSlot(block + "dt.bias", (heads,)),
+            decay=VectorSlot(block + "a", (heads, 1)),
+            skip=VectorSlot(block + "d", (heads, 1)),
+            norm=VectorSlot(block + "norm.weight", (sizes.state_groups, inner // sizes.state_groups)),
+            output=_matrices(block + "out", shape=(hidden, inner)),
+        )
+
+    def delta_net(self, block: str) -> DeltaNet[ProjectionSlot, VectorSlot]:
+        sizes = self.dimensions
+        hidden, inner, heads = sizes.hidden_size, sizes.state_inner_size, sizes.state_heads
+        channels = sizes.recurrent_channels
+        return DeltaNet(
+            channels=_matrices(block + "attn_qkv", shape=(channels, hidden)),
+            gate=_matrices(block + "attn_gate", shape=(inner, hidden)),
+            alpha=_matrices(block + "ssm_alpha", shape=(heads, hidden)),
+            beta=_matrices(block + "ssm_beta", shape=(heads, hidden)),
+            kernel=VectorSlot(block + "ssm_conv1d.weight", (channels, sizes.convolution_length)),
+            step_bias=VectorSlot(block + "ssm_dt.bias", (heads,)),
+            decay=VectorSlot(block + "ssm_a", (heads,)),
+            norm=VectorSlot(block + "ssm_norm.weight", (sizes.state_size,)),
+            output=_matrices(block + "ssm_out", shape=(hidden, inner)),
         )
 
     def convolution(self, block: str) -> Convolution[ProjectionSlot, VectorSlot]:
@@ -145,7 +195,13 @@ class _Layout:
             router=_matrices(block + "ffn_gate_inp", shape=router, bias=architecture.expert_bias),
             choice_bias=VectorSlot(block + "exp_probs_b.bias", (count,)) if biased else None,
             experts=tuple(self.expert(block, index) for index in range(self.experts)),
+            shared=self.shared_expert(block) if self.dimensions.shared_ffn_size else None,
         )
+
+    def shared_expert(self, block: str) -> FeedForward[ProjectionSlot]:
+        hidden, ffn = self.dimensions.hidden_size, self.dimensions.shared_ffn_size
+        up = _matrices(block + "ffn_gate_shexp", block + "ffn_up_shexp", shape=(ffn, hidden))
+        return FeedForward(up, _matrices(block + "ffn_down_shexp", shape=(hidden, ffn)))
 
     def expert(self, block: str, index: int) -> FeedForward[ProjectionSlot]:
         sizes = self.dimensions

@@ -139,6 +139,42 @@ class Convolution(Generic[P, V]):
 
 
 @dataclass(frozen=True)
+class StateSpace(Generic[P, V]):
+    """A state-space mixer (Mamba 2): S state heads of inner size I, G groups of N numbers, C = I + 2 G N channels.
+
+    `input` [H] -> z [I], channels [C], steps [S]; `kernel` [C, L]; `norm` [G, I / G]; `output` [I] -> [H].
+    """
+
+    input: P
+    kernel: V
+    kernel_bias: V | None
+    step_bias: V
+    decay: V
+    skip: V
+    norm: V
+    output: P
+
+
+@dataclass(frozen=True)
+class DeltaNet(Generic[P, V]):
+    """A gated delta net: S value heads of inner size I, G key heads of N numbers, C = I + 2 G N channels.
+
+    `channels` [H] -> [C]; `gate` [H] -> [I]; `alpha`, `beta` [H] -> [S]; `kernel` [C, L]; `norm` [N];
+    `output` [I] -> [H].
+    """
+
+    channels: P
+    gate: P
+    alpha: P
+    beta: P
+    kernel: V
+    step_bias: V
+    decay: V
+    norm: V
+    output: P
+
+
+@dataclass(frozen=True)
 class FeedForward(Generic[P]):
     """A feed-forward block, or one expert: `up` [H] -> gate [F], up [F], without a gate up alone; `down` [F] -> [H]."""
 
@@ -153,6 +189,7 @@ class Experts(Generic[P, V]):
     router: P
     choice_bias: V | None
     experts: tuple[FeedForward[P], ...]
+    shared: FeedForward[P] | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +197,7 @@ class Layer(Generic[P, N, V]):
     """One layer; a norm that the architecture lacks is None."""
 
     attn_norm: N | None
-    mixer: Attention[P, N, V] | Convolution[P, V]
+    mixer: Attention[P, N, V] | Convolution[P, V] | StateSpace[P, V] | DeltaNet[P, V]
     post_attention_norm: N | None
     ffn_norm: N | None
     feed_forward: FeedForward[P] | Experts[P, V]
