@@ -5,6 +5,7 @@ Dimension letters: n positions in this pass, H hidden, D head_dim, A heads, K ke
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +115,9 @@ def _normalised_heads(
 
 
 def _growth(run: Pass, n: int) -> Array:
-    """Return what queries are multiplied with at each position: [n] (GG-11), in float64 and rounded once."""
-    steps = np.arange(run.start, run.start + n) // run.dimensions.query_growth_length
-    return run.numerics.array(1 + run.dimensions.query_growth * np.log1p(steps.astype(np.float64)))
+    """Return what queries are multiplied with at each position: [n] (GG-14), in float64 and rounded once."""
+    length, growth = run.dimensions.query_growth_length, run.dimensions.query_growth
+    return run.numerics.array([1 + growth * math.log(1 + at // length) for at in range(run.start, run.start + n)])
 
 
 def _rotates(run: Pass, index: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -153,9 +153,10 @@ def understood_keys(architecture: Architecture) -> frozenset[str]:
 
 def _kv_heads(
     metadata: GgufMetadata, architecture: Architecture, layer_count: int, head_count: int
-) -> tuple[int, tuple[int, ...] | None]:
+) -> tuple[int, Sequence[int] | None]:
     """Return the key/value heads and, where some layers have none, which layers attend."""
-    key, layers = architecture.name + ".attention.head_count_kv", None
+    key = architecture.name + ".attention.head_count_kv"
+    layers: Sequence[int] | None = None
     by_heads = architecture.other_mixer != "none" and not architecture.attention_interval
     counts = values_per_layer(metadata, key, layer_count) if by_heads else None
     if architecture.attention_interval:
@@ -175,14 +176,14 @@ def _kv_heads(
     return kv_head_count, layers
 
 
-def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> tuple[int, ...]:
+def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> Sequence[int]:
     """Return the layers that attend, by a list of the others or by the interval in which they come."""
     prefix = architecture.name + "."
     recurrent = values_per_layer(metadata, prefix + "attention.recurrent_layers", layer_count, ValueType.BOOL)
     if recurrent is not None:
         return tuple(layer for layer in range(layer_count) if not recurrent[layer])
     interval = size(metadata, prefix + "full_attention_interval", architecture.attention_interval)
-    return tuple(range(interval - 1, layer_count, interval))
+    return range(interval - 1, layer_count, interval)
 
 
 def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:

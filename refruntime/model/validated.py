@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,7 +61,7 @@ class Hyperparameters:
     expert_ffn_size: int = 0
     expert_gating: str = "softmax"  # softmax, sigmoid, softmax of the chosen
     dense_layers: int = 0  # the first so many layers have no experts
-    attention_layers: tuple[int, ...] | None = None  # the others hold a short convolution; None: all attend
+    attention_layers: Sequence[int] | None = None  # the others hold another mixer; None: all attend
     convolution_length: int = 0  # positions that a short convolution reads, its own included
     state_size: int = 0  # numbers of a recurrent state for each number of a head
     state_heads: int = 0

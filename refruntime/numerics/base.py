@@ -275,8 +275,8 @@ class Numerics(ABC):
 
     def softplus(self, x: Array) -> Array:
         """Return x beyond 20, else ln(1 + exp(x)), evaluated in float64 and rounded once (GG-14)."""
-        logarithm = np.log1p(np.exp(np.minimum(x, 20).astype(np.float64))).astype(self.dtype)
-        result: Array = np.where(x > 20, x, logarithm)
+        exact = [math.log1p(math.exp(value)) for value in np.minimum(x, 20).ravel().tolist()]
+        result: Array = np.where(x > 20, x, np.array(exact, np.float64).astype(self.dtype).reshape(x.shape))
         return result
 
     def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:

@@ -180,7 +180,8 @@ def rotary(model: Weights, length: int) -> Complex:  # [T, R / 2]
     last = min(math.ceil(pair_that_turns(model.key("rope.scaling.yarn_beta_slow", 1.0))), 2 * len(angles) - 1)
     stretched = np.clip((np.arange(len(angles)) - first) / max(last - first, 0.001), 0, 1)  # [R / 2], 0 .. 1
     angles = angles * (1 - stretched) + angles / factor * stretched
-    return turns(angles, length, size=1 + 0.1 * math.log(factor))
+    size, multiplier = 0.1 * math.log(factor), model.key("rope.scaling.yarn_log_multiplier", 0.0)
+    return turns(angles, length, size=(1 + size) / (1 + multiplier * size))
 
 
 def rotate_adjacent(x: Array, turn: Complex) -> Array:  # [N, T, D] -> [N, T, D]
@@ -212,8 +213,12 @@ def attend(
     scale: float | None = None,
     window: int | None = None,
     cap: float | None = None,
+    sinks: Array | None = None,  # [N]
 ) -> Array:  # [T, N * D]
-    """Mix the values that each position sees: itself and earlier ones, at most `window` of them."""
+    """Mix the values that each position sees: itself and earlier ones, at most `window` of them.
+
+    A sink is one more score in every row, with a value of 0.
+    """
     heads, length, head_dim = q.shape
     k, v = (np.repeat(rows, heads // len(rows), axis=0) for rows in (k, v))  # [K, T, D] -> [N, T, D]
     scores = q @ k.swapaxes(1, 2) * (1 / math.sqrt(head_dim) if scale is None else scale)  # [N, T, T]
@@ -221,7 +226,10 @@ def attend(
         scores = soft_cap(scores, cap)
     distance = np.subtract.outer(np.arange(length), np.arange(length))  # [T, T], how far a key lies back
     seen = (distance >= 0) & (distance < (length if window is None else window))
-    mixed = softmax(np.where(seen, scores, -np.inf)) @ v  # [N, T, D]
+    scores = np.where(seen, scores, -np.inf)
+    if sinks is not None:
+        scores = np.concatenate([scores, np.broadcast_to(sinks[:, None, None], (heads, length, 1))], axis=-1)
+    mixed = softmax(scores)[:, :, :length] @ v  # [N, T, D]
     return mixed.swapaxes(0, 1).reshape(length, -1)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tests.second_opinion.float64_blocks import Opinion, Weights
+from tests.second_opinion.float64_dense_models import cohere2, exaone4, hunyuan_dense, minicpm, mistral3
+from tests.second_opinion.float64_expert_models import gpt_oss, lfm2moe
 from tests.second_opinion.float64_gemma import gemma, gemma2, gemma3
 from tests.second_opinion.float64_layer_norm_models import (
     command_r,
@@ -16,6 +18,7 @@ from tests.second_opinion.float64_layer_norm_models import (
     starcoder2,
 )
 from tests.second_opinion.float64_lfm2 import lfm2
+from tests.second_opinion.float64_recurrent_models import granitehybrid, qwen35
 from tests.second_opinion.float64_rms_models import (
     granite,
     llama,
@@ -30,15 +33,24 @@ from tests.second_opinion.float64_rms_models import (
 )
 
 FORWARD: dict[str, Callable[[Weights, Sequence[int]], Opinion]] = {
+    "cohere2": cohere2,
     "command-r": command_r,
+    "ernie4_5": llama,
+    "exaone4": exaone4,
     "gemma": gemma,
     "gemma2": gemma2,
     "gemma3": gemma3,
+    "gpt-oss": gpt_oss,
     "gpt2": gpt2,
     "gptneox": gptneox,
     "granite": granite,
+    "granitehybrid": granitehybrid,
+    "hunyuan-dense": hunyuan_dense,
     "lfm2": lfm2,
+    "lfm2moe": lfm2moe,
     "llama": llama,
+    "minicpm": minicpm,
+    "mistral3": mistral3,
     "nemotron": nemotron,
     "olmo": olmo,
     "olmo2": olmo2,
@@ -47,6 +59,7 @@ FORWARD: dict[str, Callable[[Weights, Sequence[int]], Opinion]] = {
     "phi3": phi3,
     "qwen2": qwen2,
     "qwen3": qwen3,
+    "qwen35": qwen35,
     "qwen3moe": qwen3moe,
     "smollm3": smollm3,
     "stablelm": stablelm,

@@ -98,10 +98,11 @@ def flipped(values: np.ndarray) -> np.ndarray:
 
 ADJACENT, HALVES = "rotary pairs side by side", "rotary pairs in halves"
 IN_HALVES = ("qwen2", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi2", "phi3", "olmo2", "olmoe", "stablelm",
-             "starcoder2", "gptneox", "nemotron", "lfm2")  # fmt: skip
-SIDE_BY_SIDE = ("llama", "smollm3", "granite", "olmo", "command-r")
+             "starcoder2", "gptneox", "nemotron", "lfm2", "lfm2moe", "exaone4", "gpt-oss", "hunyuan-dense",
+             "qwen35")  # fmt: skip
+SIDE_BY_SIDE = ("llama", "smollm3", "granite", "olmo", "command-r", "cohere2", "ernie4_5", "minicpm", "mistral3")
 WITH_GELU = ("gemma", "gemma2", "gemma3", "gpt2", "gptneox", "phi2", "starcoder2")
-PARTLY_ROTATED = ("stablelm", "phi2", "gptneox", "nemotron")
+PARTLY_ROTATED = ("stablelm", "phi2", "gptneox", "nemotron", "qwen35")
 
 FEATURES: tuple[tuple[str, str, Change], ...] = (
     ("qwen2", "no bias", without("attn_q.bias", "attn_k.bias", "attn_v.bias")),
@@ -154,6 +155,48 @@ FEATURES: tuple[tuple[str, str, Change], ...] = (
     ("lfm2", "kernel the wrong way round", altered("shortconv.conv.weight", flipped)),
     ("lfm2", "gates exchanged", altered("shortconv.in_proj.weight", swapped_halves)),
     ("lfm2", "queries and keys not normalised", described(norm_of_queries_and_keys="none")),
+    ("cohere2", "window one longer", moved("sliding_window", 1)),
+    ("cohere2", "window one shorter", moved("sliding_window", -1)),
+    ("cohere2", "full layers rotate too", described(rope_of_windows_only=False)),
+    ("exaone4", "no norms behind the blocks", described(norm_behind=False)),
+    ("exaone4", "factors left out", without("rope_freqs.weight")),
+    ("gpt-oss", "no sinks", altered("attn_sinks.weight", lambda values: values * 0 - 1e4)),
+    ("gpt-oss", "window one longer", moved("sliding_window", 1)),
+    ("gpt-oss", "window one shorter", moved("sliding_window", -1)),
+    ("gpt-oss", "window on every layer", sized(window_period=0)),
+    ("gpt-oss", "SwiGLU", described(activation="silu")),
+    ("gpt-oss", "shares among all experts", sized(expert_gating="softmax")),
+    ("gpt-oss", "no bias behind the experts", altered("ffn_down_exps.bias", np.zeros_like)),
+    ("gpt-oss", "no bias of the router", altered("ffn_gate_inp.bias", np.zeros_like)),
+    ("granitehybrid", "kernel the wrong way round", altered("ssm_conv1d.weight", flipped)),
+    ("granitehybrid", "no bias of the convolution", without("ssm_conv1d.bias")),
+    ("granitehybrid", "states decay half as fast", altered("ssm_a", lambda values: values / 2)),
+    ("granitehybrid", "nothing passes by the state", altered("ssm_d", np.zeros_like)),
+    ("granitehybrid", "no bias of the steps", altered("ssm_dt.bias", np.zeros_like)),
+    ("granitehybrid", "norm behind the state left out", altered("ssm_norm.weight", np.ones_like)),
+    ("granitehybrid", "rotated", sized(rotates=True)),
+    ("granitehybrid", "no factor of the residuals", sized(residual_scale=1.0)),
+    ("granitehybrid", "usual attention scale", sized(attention_scale=0.0)),
+    ("granitehybrid", "no shared expert", altered("ffn_down_shexp.weight", np.zeros_like)),
+    ("granitehybrid", "shares of experts not renormalised", described(experts_renormalised=False)),
+    ("granitehybrid", "logits multiplied instead of divided", described(logit_scale="multiply")),
+    ("hunyuan-dense", "heads normalised before they are rotated", described(heads_normalised_behind_rope=False)),
+    ("lfm2moe", "no bias of the choice", altered("exp_probs_b.bias", np.zeros_like)),
+    ("lfm2moe", "softmax instead of sigmoid", sized(expert_gating="softmax")),
+    ("lfm2moe", "shares of experts not renormalised", described(experts_renormalised=False)),
+    ("lfm2moe", "one expert more", moved("expert_used_count", 1)),
+    ("minicpm", "no factor of the embedding", sized(embedding_scale=1.0)),
+    ("minicpm", "no factor of the residuals", sized(residual_scale=1.0)),
+    ("minicpm", "logits multiplied instead of divided", described(logit_scale="multiply")),
+    ("mistral3", "queries do not grow", sized(query_growth=0.0)),
+    ("mistral3", "queries grow one position late", moved("query_growth_length", 1)),
+    ("qwen35", "kernel the wrong way round", altered("ssm_conv1d.weight", flipped)),
+    ("qwen35", "states decay half as fast", altered("ssm_a", lambda values: values / 2)),
+    ("qwen35", "no bias of the steps", altered("ssm_dt.bias", np.zeros_like)),
+    ("qwen35", "gate of the state exchanged", altered("attn_gate.weight", swapped_halves)),
+    ("qwen35", "norm behind the state left out", altered("ssm_norm.weight", np.ones_like)),
+    ("qwen35", "no rates", altered("ssm_beta.weight", np.zeros_like)),
+    ("qwen35", "queries and keys not normalised", described(norm_of_queries_and_keys="none")),
 )
 
 
@@ -173,11 +216,23 @@ def _controls() -> Iterator[PackageControl]:
     yield PackageControl(None, "phi3-long", "short rotary factors", sized(original_context=1 << 20))
     yield PackageControl(None, "phi3-short", "long rotary factors", sized(original_context=1))
     yield PackageControl(None, "phi3-long", "no factor of cosines and sines", sized(rope_magnitude=1.0))
+    yield PackageControl(None, "mistral3", "no multiplier in YaRN", _plain_yarn)
+    yield PackageControl("exaone4-window", None, "window one longer", moved("sliding_window", 1))
+    yield PackageControl("exaone4-window", None, "window one shorter", moved("sliding_window", -1))
+    yield PackageControl("exaone4-window", None, "full layers rotate too", described(rope_of_windows_only=False))
+    yield PackageControl("gpt-oss-yarn", "gpt-oss-yarn", "no YaRN", sized(rope_scaling=None))
     yield PackageControl(None, "gemma3-linear", "windowed layers stretched too", described(window_rope_scaled=True))
     applied = Profile(gguf_phi3_window="applied")
     for by in (1, -1):
         wrong = f"window {'longer' if by > 0 else 'shorter'} by one"
         yield PackageControl("phi3-window", "phi3-window", wrong, moved("sliding_window", by), applied)
+
+
+def _plain_yarn(model: ValidatedModel) -> ValidatedModel:
+    scaling = model.hyperparameters.rope_scaling
+    assert scaling is not None
+    assert scaling.log_multiplier
+    return sized(rope_scaling=replace(scaling, log_multiplier=0.0))(model)
 
 
 def _unit_rms_norm(model: ValidatedModel) -> ValidatedModel:

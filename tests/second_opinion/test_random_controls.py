@@ -22,7 +22,10 @@ def logits_of(model: ValidatedModel) -> np.ndarray:
     return transformer.forward(TOKENS, transformer.new_cache(), first_logit=0)
 
 
-@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: f"{control.random}: {control.wrong}")
+RANDOM = [control for control in CONTROLS if control.random is not None]
+
+
+@pytest.mark.parametrize("control", RANDOM, ids=lambda control: f"{control.random}: {control.wrong}")
 def test_one_wrong_feature_changes_the_logits(control: PackageControl) -> None:
     """GG-11, GG-12: ten times more than a float32 comparison allows; the right ones are held by another test."""
     assert control.random is not None

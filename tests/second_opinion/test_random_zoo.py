@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from tests.second_opinion.float64_blocks import Array, Opinion, Weights, gelu_er
 from tests.second_opinion.float64_layer_norm_models import gptneox
 from tests.second_opinion.float64_rms_models import phi3
 from tests.second_opinion.float64_zoo import FORWARD, forward
-from tests.second_opinion.random_zoo import NAMES, UNSUPPORTED, make, recipe
+from tests.second_opinion.random_zoo import DEEP, NAMES, UNSUPPORTED, make, recipe
 from tests.second_opinion.zoo_controls import CONTROLS, Control
 
 SEEDS = (1, 2)
@@ -98,6 +98,18 @@ def test_package_equals_second_opinion(
     for layer, expected in enumerate(case.opinion.residuals[1:]):
         assert np.abs(residuals.layers[layer] - expected).max() < NOISE[numerics], f"layer {layer}"
     assert np.abs(logits - case.opinion.logits).max() < NOISE[numerics]
+
+
+@pytest.mark.parametrize("name", sorted(DEEP))
+def test_deep_models_equal_second_opinion(name: str, case_of: Callable[[str, int], Case]) -> None:
+    """FW-2, GG-14: exaone4 with 64 layers has windows; one position fewer or more is noticed."""
+    case = case_of(name, SEEDS[0])
+    for numerics, noise in NOISE.items():
+        found = open_model(make(name, SEEDS[0]), numerics=numerics).logits(case.tokens)
+        assert np.abs(found - case.opinion.logits).max() < noise
+    for window in (6, 8, LENGTH):
+        other = replace(case.weights, metadata={**case.weights.metadata, "exaone4.attention.sliding_window": window})
+        assert np.abs(forward(other, case.tokens).logits - case.opinion.logits).max() > 10 * NOISE["seq32"]
 
 
 @pytest.mark.parametrize(

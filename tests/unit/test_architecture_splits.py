@@ -64,7 +64,9 @@ def test_going_back_and_branching(name: str) -> None:
             assert_same_bits(model.forward(TOKENS[length:], back, first_logit=0), whole(name)[length:])
 
 
-@pytest.mark.parametrize("name", ["gemma3", "gpt2", "lfm2", "qwen3moe"])
+@pytest.mark.parametrize(
+    "name", ["gemma3", "gpt-oss", "gpt2", "granitehybrid", "lfm2", "mistral3", "qwen35", "qwen3moe"]
+)
 def test_guesses_change_nothing(name: str) -> None:
     """GEN-4, GG-11: tokens computed ahead, rightly or wrongly guessed, give the logits of computing one by one."""
     model = transformer(name)

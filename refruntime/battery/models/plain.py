@@ -39,6 +39,13 @@ from refruntime.tokenizers.spelling import to_alphabet
 
 HIDDEN: Final = 8
 FFN: Final = 16
+_STATES: Final = {
+    "ssm.conv_kernel": value(U32, 3),
+    "ssm.state_size": value(U32, 4),
+    "ssm.group_count": value(U32, 1),
+    "ssm.time_step_rank": value(U32, 2),
+    "ssm.inner_size": value(U32, 8),
+}
 NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
     "gemma2": {"attention.sliding_window": value(U32, 8)},
     "gemma3": {"attention.sliding_window": value(U32, 8)},
@@ -51,11 +58,32 @@ NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
             "logit_scale": 2.0,
         }.items()
     },
+    "granitehybrid": {
+        **{name: value(F32, 2.0) for name in ("embedding_scale", "residual_scale", "logit_scale")},
+        **{name: value(U32, 2) for name in ("expert_count", "expert_used_count")},
+        **_STATES,
+        "attention.scale": value(F32, 0.25),
+        "expert_shared_feed_forward_length": value(U32, FFN),
+        "attention.head_count_kv": array(I32, [0, 2]),
+        "rope.scaling.finetuned": value(BOOL, False),
+    },
+    "qwen35": {**_STATES, "full_attention_interval": value(U32, 2)},
     "command-r": {"logit_scale": value(F32, 0.5)},
+    "cohere2": {"logit_scale": value(F32, 0.5), "attention.sliding_window": value(U32, 8)},
     "gptneox": {"use_parallel_residual": value(BOOL, True)},
     "qwen3moe": {name: value(U32, 2) for name in ("expert_count", "expert_used_count")}
     | {"expert_feed_forward_length": value(U32, FFN)},
     "olmoe": {name: value(U32, 2) for name in ("expert_count", "expert_used_count")},
+    "gpt-oss": {name: value(U32, 2) for name in ("expert_count", "expert_used_count")}
+    | {"expert_feed_forward_length": value(U32, FFN), "attention.sliding_window": value(U32, 8)},
+    "minicpm": {name: value(F32, 2.0) for name in ("embedding_scale", "residual_scale", "logit_scale")},
+    "lfm2moe": {
+        **{name: value(U32, 2) for name in ("expert_count", "expert_used_count", "expert_gating_func")},
+        "expert_feed_forward_length": value(U32, FFN),
+        "leading_dense_block_count": value(U32, 1),
+        "shortconv.l_cache": value(U32, 3),
+        "attention.head_count_kv": array(I32, [0, 2]),
+    },
     "lfm2": {"shortconv.l_cache": value(U32, 3), "attention.head_count_kv": array(I32, [0, 2])},
 }
 """Hyper-parameters that an architecture's own converter always writes, without its name in front."""
