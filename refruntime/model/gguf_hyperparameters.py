@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any, Final
 
@@ -92,7 +92,7 @@ def read_hyperparameters(
     layer_count = size(metadata, prefix + "block_count")
     hidden_size = size(metadata, prefix + "embedding_length")
     head_count = size_of_all_layers(metadata, prefix + "attention.head_count", layer_count)
-    kv_head_count, attention_layers = _kv_heads(metadata, architecture, layer_count, head_count)
+    kv_head_count, attending = _kv_heads(metadata, architecture, layer_count, head_count)
     tokens = metadata.fields.get("tokenizer.ggml.tokens")
     vocab_size = 0 if tokens is None else tokens.count
     if prefix + "vocab_size" in metadata and tokens is not None:
@@ -118,8 +118,8 @@ def read_hyperparameters(
         attention_scale_dim=(
             hidden_size // head_count if layer_count == architecture.layers_scaled_by_hidden_size else 0
         ),
-        attention_layers=attention_layers,
         parallel=_parallel(metadata, architecture, tensors),
+        **attending,
         **_factors(metadata, architecture, hidden_size, layer_count),
         **_window(metadata, architecture, profile, layer_count),
         **_experts(metadata, architecture, ffn_size, layer_count),
@@ -153,18 +153,19 @@ def understood_keys(architecture: Architecture) -> frozenset[str]:
 
 def _kv_heads(
     metadata: GgufMetadata, architecture: Architecture, layer_count: int, head_count: int
-) -> tuple[int, Sequence[int] | None]:
-    """Return the key/value heads and, where some layers have none, which layers attend."""
+) -> tuple[int, dict[str, Any]]:
+    """Return the key/value heads and, where some layers have none, what tells which layers attend."""
     key = architecture.name + ".attention.head_count_kv"
-    layers: Sequence[int] | None = None
+    attending: dict[str, Any] = {}
     by_heads = architecture.other_mixer != "none" and not architecture.attention_interval
     counts = values_per_layer(metadata, key, layer_count) if by_heads else None
     if architecture.attention_interval:
-        layers = _attending_layers(metadata, architecture, layer_count)
+        attending = _attending_layers(metadata, architecture, layer_count)
     if counts is None:
         kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
     else:
         layers = tuple(int(layer) for layer in counts.nonzero()[0])
+        attending = {"attention_layers": layers}
         distinct = {int(counts[layer]) for layer in layers}
         if len(distinct) != 1 or min(distinct) < 0:
             raise invalid("layers that attend differ in heads", key, "0 or one equal number", counts.tolist()[:8])
@@ -173,17 +174,17 @@ def _kv_heads(
         raise invalid(
             "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
         )
-    return kv_head_count, layers
+    return kv_head_count, attending
 
 
-def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> Sequence[int]:
-    """Return the layers that attend, by a list of the others or by the interval in which they come."""
+def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> dict[str, Any]:
+    """Tell the layers that attend, by a list of the others or by the interval in which they come."""
     prefix = architecture.name + "."
     recurrent = values_per_layer(metadata, prefix + "attention.recurrent_layers", layer_count, ValueType.BOOL)
     if recurrent is not None:
-        return tuple(layer for layer in range(layer_count) if not recurrent[layer])
+        return {"attention_layers": tuple(int(layer) for layer in np.flatnonzero(recurrent == 0))}
     interval = size(metadata, prefix + "full_attention_interval", architecture.attention_interval)
-    return range(interval - 1, layer_count, interval)
+    return {"attention_interval": interval}
 
 
 def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,7 +61,8 @@ class Hyperparameters:
     expert_ffn_size: int = 0
     expert_gating: str = "softmax"  # softmax, sigmoid, softmax of the chosen
     dense_layers: int = 0  # the first so many layers have no experts
-    attention_layers: Sequence[int] | None = None  # the others hold another mixer; None: all attend
+    attention_layers: tuple[int, ...] | None = None  # the others hold another mixer; None: all attend
+    attention_interval: int = 0  # the last of so many layers attends; 0: see attention_layers
     convolution_length: int = 0  # positions that a short convolution reads, its own included
     state_size: int = 0  # numbers of a recurrent state for each number of a head
     state_heads: int = 0
@@ -92,6 +93,8 @@ class Hyperparameters:
 
     def attends(self, layer: int) -> bool:
         """Say whether a layer mixes by attention."""
+        if self.attention_interval:
+            return layer % self.attention_interval == self.attention_interval - 1
         return self.attention_layers is None or layer in self.attention_layers
 
     def window(self, layer: int) -> int:

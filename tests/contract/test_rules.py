@@ -279,7 +279,7 @@ def twin() -> str:
 
 
 def test_rules_equal_the_separate_copy(contract: Contract, twin: str) -> None:
-    """Ids, sections, main sources and texts are unchanged from the copy that is kept outside; none lost, the added named."""
+    """Ids, sections, main sources and texts equal the copy that is kept outside; what is added is named."""
     expected: dict[str, tuple[int, str, str]] = {}
     section = 0
     for line in twin.splitlines():

@@ -3,7 +3,7 @@
 A new architecture is one file with one `Architecture` and its line below. Where a block is missing, it becomes a choice
 of `base.Architecture`, a formula of `refruntime.numerics`, a step in `refruntime.model.blocks` or `forward`, and its
 tensors a node of `refruntime.model.layout`. It is done when a random model, a second opinion and a negative control
-exist (CONTRIBUTING says where), and rule GG-11 names it.
+exist (CONTRIBUTING says where), and rule GG-11 or GG-14 names it.
 """
 
 from __future__ import annotations
