@@ -63,16 +63,14 @@ def _exact_rows(samples: Sequence[Sample], exact: Transformer) -> list[NDArray[A
 
 
 def _decisions(number: int, sample: Sample, exact: NDArray[np.float64]) -> Iterator[Decision]:
-    order = _descending(sample.logits)
+    ordered = -np.sort(-sample.logits[~np.isnan(sample.logits)])  # greatest first: [<= V]
     error = 2 * _largest_error(sample.logits, exact)
-    choice = sample.choice
-    if choice.draw is None:
-        yield from _neighbours(number, "greatest logit", sample.logits[order], 0, error)
+    drawn = sample.choice.drawn
+    if drawn is None:
+        yield from _neighbours(number, "greatest logit", ordered, 0, error)
         return
-    selection, weighing, cut, draw, pick = choice.selection, choice.weighing, choice.cut, choice.draw, choice.pick
-    if selection is None or weighing is None or cut is None or draw is None or pick is None:
-        return
-    yield from _neighbours(number, "order of logits", sample.logits[order], pick.index, error)
+    selection, weighing, cut, draw, pick = drawn.selection, drawn.weighing, drawn.cut, drawn.draw, drawn.pick
+    yield from _neighbours(number, "order of logits", ordered, pick.index, error)
     total = float(weighing.total)
     sums = weighing.cumulative.astype(np.float64) / total  # [R]
     scaled = exact[selection.ids] / sample.temperature
@@ -110,12 +108,6 @@ def _neighbours(number: int, name: str, ordered: NDArray[np.float32], place: int
         with np.errstate(all="ignore"):
             margin = float(ordered[better]) - float(ordered[worse])
         yield Decision(number, name, margin, error)
-
-
-def _descending(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the ids of all logits that are numbers, greatest first, lower id first: [V] -> [<= V]."""
-    ids = np.flatnonzero(~np.isnan(logits))
-    return ids[np.argsort(-logits[ids], kind="stable")]
 
 
 def _largest_error(values: NDArray[Any], exact: NDArray[np.float64]) -> float:

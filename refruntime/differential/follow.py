@@ -145,7 +145,7 @@ def _first_flip(
             build_text=tokenizer.decode([token]) if token < tokenizer.vocab_size else b"",
             margin=margin,
             band=band,
-            drawn=sample.choice.draw is not None,
+            drawn=sample.choice.drawn is not None,
         )
     return None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.sampling import Choice
+from refruntime.sampling import Choice, Drawn
 
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)
 
@@ -54,9 +54,9 @@ def measure(
     """
     if token >= logits.size:
         return math.inf, 0.0
-    if choice.draw is None:
+    if choice.drawn is None:
         return _greedy(choice.token, token, logits, exact)
-    return _drawn(choice, token, exact, temperature)
+    return _drawn(choice.drawn, token, exact, temperature)
 
 
 def _greedy(mine: int, theirs: int, logits: NDArray[np.float32], exact: NDArray[np.float64]) -> tuple[float, float]:
@@ -67,12 +67,10 @@ def _greedy(mine: int, theirs: int, logits: NDArray[np.float32], exact: NDArray[
     return margin if math.isfinite(margin) else math.inf, 2 * float(finite.max(initial=0.0))
 
 
-def _drawn(choice: Choice, token: int, exact: NDArray[np.float64], temperature: float) -> tuple[float, float]:
+def _drawn(drawn: Drawn, token: int, exact: NDArray[np.float64], temperature: float) -> tuple[float, float]:
     """Return how far the coin lies from the token's share of the mass, and the largest error of an edge, twice."""
-    selection, weighing, cut, pick = choice.selection, choice.weighing, choice.cut, choice.pick
-    if selection is None or weighing is None or cut is None or pick is None:
-        return math.inf, 0.0
-    kept = selection.ids[: cut.kept]  # [R]
+    weighing, cut = drawn.weighing, drawn.cut
+    kept = drawn.selection.ids[: cut.kept]  # [R]
     edges = weighing.cumulative[: cut.kept].astype(np.float64) / float(cut.mass)  # [R]
     scaled = exact[kept] / temperature
     weights = np.exp(scaled - scaled.max())
@@ -82,5 +80,5 @@ def _drawn(choice: Choice, token: int, exact: NDArray[np.float64], temperature: 
     if places.size == 0:
         return math.inf, band
     place = int(places[0])
-    coin, low = float(pick.point) / float(cut.mass), float(edges[place - 1]) if place else 0.0
+    coin, low = float(drawn.pick.point) / float(cut.mass), float(edges[place - 1]) if place else 0.0
     return max(0.0, low - coin, coin - float(edges[place])), band

@@ -34,10 +34,11 @@ class SampleTrace:
         best = select(logits, 2, self._profile)
         top = [[int(token), hex_float(logit)] for token, logit in zip(best.ids, best.logits, strict=True)]
         document: dict[str, Any] = {"step": step, "token": choice.token, "top": top}
-        selection, weighing, cut, draw, pick = choice.selection, choice.weighing, choice.cut, choice.draw, choice.pick
-        if selection is None or weighing is None or cut is None or draw is None or pick is None:
+        drawn = choice.drawn
+        if drawn is None:
             self.documents.append({**document, "greedy": choice.greedy_reason})
             return
+        selection, weighing, cut, draw, pick = drawn.selection, drawn.weighing, drawn.cut, drawn.draw, drawn.pick
         numbers = (weighing.total, cut.threshold, cut.mass, draw.unit, pick.point)
         document |= {name: hex_float(number) for name, number in zip(FLOATS, numbers, strict=True)}
         states = (draw.before, draw.output, draw.after)

@@ -22,7 +22,8 @@ from refruntime.trace import ChoiceEvent, Event, TensorEvent, TokensEvent, Trace
 Key = tuple[str, int, bytes]
 """Name, position and content of one value that passed an arrow of the data flow."""
 
-_STAGES: Final = tuple(item.name for item in fields(Choice) if item.name not in ("token", "generator_state"))
+_STAGES: Final = ("greedy_reason", "selection", "weighing")
+_STAGES_OF_A_DRAW: Final = ("cut", "draw", "pick")
 
 
 class _Recorder:
@@ -43,8 +44,10 @@ def _keys(event: Event) -> Iterator[Key]:
     elif isinstance(event, TokensEvent):
         yield f"{event.name} tokens", 0, repr(event.ids).encode()
     elif isinstance(event, ChoiceEvent):
-        for stage in _STAGES:
-            yield f"sampler {stage.replace('_', ' ')}", event.position, _content(getattr(event.choice, stage))
+        seen = [(stage, getattr(event.choice, stage)) for stage in _STAGES]
+        seen += [(stage, getattr(event.choice.drawn, stage, None)) for stage in _STAGES_OF_A_DRAW]
+        for stage, value in seen:
+            yield f"sampler {stage.replace('_', ' ')}", event.position, _content(value)
 
 
 def _content(value: Any) -> bytes:

@@ -42,12 +42,12 @@ class ContractChain(Chain):
     def _run(self, logits: Float32, settings: Settings) -> Run:
         config = SamplingConfig.validated(settings.temperature, settings.top_k, settings.top_p, settings.seed)
         choice = sample(logits, config, seeded(settings.seed, self.profile), self.profile)
-        selection, weighing, cut = choice.selection, choice.weighing, choice.cut
-        if selection is None or weighing is None or cut is None:
+        drawn = choice.drawn
+        if drawn is None:
             only = Candidates(np.array([choice.token]), logits[[choice.token]], np.ones(1, np.float32))
             return Run((("greedy", only),), True, self.pick)
-        retained = Candidates(selection.ids, selection.logits, weighing.weights, True)
-        kept = retained.at(np.arange(cut.kept))
+        retained = Candidates(drawn.selection.ids, drawn.selection.logits, drawn.weighing.weights, True)
+        kept = retained.at(np.arange(drawn.cut.kept))
         return Run((("top_k", retained), ("temperature", retained), ("top_p", kept)), False, self._pick)
 
     def _pick(self, weights: Float32, unit: float) -> int:

@@ -16,11 +16,22 @@ from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing, 
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One sampled token and what every stage saw; a stage that did not run is None.
+class Drawn:
+    """What every stage saw of a token that a coin decided."""
 
-    `greedy_reason` is empty for a drawn token, else says why the greatest logit was taken. `generator_state` is the
-    state afterwards: it advances exactly when `draw` is there (SA-4).
+    selection: Selection
+    weighing: Weighing
+    cut: Cut
+    draw: Draw
+    pick: Pick
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One sampled token and what the stages saw that ran.
+
+    `greedy_reason` is empty for a drawn token, else says why the greatest logit was taken; selection and weighing may
+    have run before that. `generator_state` is the state afterwards: it advances exactly when `drawn` is there (SA-4).
     """
 
     token: int
@@ -28,9 +39,7 @@ class Choice:
     greedy_reason: str = ""
     selection: Selection | None = None
     weighing: Weighing | None = None
-    cut: Cut | None = None
-    draw: Draw | None = None
-    pick: Pick | None = None
+    drawn: Drawn | None = None
 
 
 class Stages(NamedTuple):
@@ -66,16 +75,14 @@ def sample(
         reason = "the total weight is not finite or not above 0"
         return Choice(stages.argmax(logits), generator_state, reason, selection, weighing)
     kept = stages.cut(weighing, config.top_p, profile)
-    drawn = stages.draw(generator_state, profile)
-    picked = stages.pick(weighing, kept, drawn.unit, profile)
+    coin = stages.draw(generator_state, profile)
+    picked = stages.pick(weighing, kept, coin.unit, profile)
     return Choice(
         token=int(selection.ids[picked.index]),
-        generator_state=drawn.after,
+        generator_state=coin.after,
         selection=selection,
         weighing=weighing,
-        cut=kept,
-        draw=drawn,
-        pick=picked,
+        drawn=Drawn(selection, weighing, kept, coin, picked),
     )
 
 

@@ -68,6 +68,17 @@ def argmax(logits: Float32) -> int:
     return int(np.argmax(np.where(np.isnan(logits), np.float32(-np.inf), logits)))
 
 
+def ranked(logits: Float32, profile: Profile, among: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return all ids whose logit is a number, greatest first, ties as the profile says (SA-2): [V] -> [<= V].
+
+    `among` are ascending ids of such logits, where only some are wanted.
+    """
+    ids = np.flatnonzero(~np.isnan(logits)) if among is None else among
+    if profile.equal_logits == "higher id first":
+        ids = ids[::-1]
+    return ids[np.argsort(-logits[ids], kind="stable")]
+
+
 def select(logits: Float32, top_k: int, profile: Profile) -> Selection:
     """Retain the highest min(top_k, V, 1024) logits, never NaN, in descending order: [V] -> [R] (SA-2)."""
     ids = np.flatnonzero(~np.isnan(logits))  # [<= V]
@@ -77,10 +88,8 @@ def select(logits: Float32, top_k: int, profile: Profile) -> Selection:
     if ids.size > 4 * count:  # sort only what can be retained; everything equal to the last one stays in the race
         edge = np.partition(logits[ids], ids.size - count)[ids.size - count]
         ids = ids[logits[ids] >= edge]
-    if profile.equal_logits == "higher id first":
-        ids = ids[::-1]
-    order = np.argsort(-logits[ids], kind="stable")[:count]
-    return Selection(ids[order], logits[ids[order]])
+    retained = ranked(logits, profile, ids)[:count]
+    return Selection(retained, logits[retained])
 
 
 def temper(values: Float32, temperature: np.float32, profile: Profile) -> Float32:

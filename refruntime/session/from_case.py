@@ -144,7 +144,7 @@ class Calls:
         session = self._present
         taken = session.state.taken
         made = Taken(choice.token, choice, logits, runtime.sampling, generator, owner, len(session.ids))
-        after = generator.after(choice.generator_state, choice.draw is not None)
+        after = generator.after(choice.generator_state, choice.drawn is not None)
         generators = {f"{owner}_generator": after}
         if begins_call(session.subject, session.state, owner):
             self._runtime_generator = Generator.fresh(runtime.sampling.seed, self._profile)
@@ -170,7 +170,7 @@ class Calls:
         fresh = Generator.fresh(runtime.sampling.seed, self._profile)
         if state == fresh.state:
             return fresh
-        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.draw is not None for event, _ in self._events)
+        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.drawn is not None for event, _ in self._events)
         return Generator(known.seed, known.draws + drawn, state)
 
     def _close(self, runtime: Runtime) -> None:

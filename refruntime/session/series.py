@@ -47,12 +47,13 @@ def entropy(probabilities: Float64) -> float:
 
 def drawn_probabilities(taken: Taken) -> dict[int, float]:
     """Return token -> share of the mass that the coin decided between (SA-5, SA-6); one token in a greedy step."""
-    selection, weighing, cut = taken.choice.selection, taken.choice.weighing, taken.choice.cut
-    if selection is None or weighing is None or cut is None:
+    drawn = taken.choice.drawn
+    if drawn is None:
         return {taken.choice.token: 1.0}
-    weights = weighing.weights[: cut.kept].astype(np.float64)
+    kept = drawn.cut.kept
+    weights = drawn.weighing.weights[:kept].astype(np.float64)
     shares = weights / weights.sum()
-    return {int(token): float(share) for token, share in zip(selection.ids[: cut.kept], shares, strict=True)}
+    return {int(token): float(share) for token, share in zip(drawn.selection.ids[:kept], shares, strict=True)}
 
 
 # Steps ---------------------------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Session(Displayed):
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
         logits = self.next_logits
         choice = sample(logits, state.sampling, generator.state, subject.profile)
-        after = generator.after(choice.generator_state, choice.draw is not None)
+        after = generator.after(choice.generator_state, choice.drawn is not None)
         taken = Taken(
             choice.token if forced is None else forced,
             choice,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.display import Displayed
+from refruntime.sampling import ranked
 from refruntime.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -54,11 +55,7 @@ class Why(Displayed):
 
         Retained candidates come first in their own order, which a temperature before the selection may change (SA-3).
         """
-        logits = self.taken.logits
-        ids = np.flatnonzero(~np.isnan(logits))
-        if self.profile.equal_logits == "higher id first":
-            ids = ids[::-1]
-        by_logit = ids[np.argsort(-logits[ids], kind="stable")]
+        by_logit = ranked(self.taken.logits, self.profile)
         retained = self.choice.selection.ids if self.choice.selection is not None else by_logit[:0]
         return np.concatenate([retained, by_logit[~np.isin(by_logit, retained)]])
 
@@ -76,14 +73,15 @@ class Why(Displayed):
         """Return the candidate at a place of the order, from 0."""
         token = int(self.order[place])
         raw, logit = self.tokenizer.decode([token]), self.taken.logits[token]
-        selection, weighing, cut = self.choice.selection, self.choice.weighing, self.choice.cut
-        if cut is None or weighing is None or selection is None:
+        drawn = self.choice.drawn
+        if drawn is None:
             return Candidate(place + 1, token, raw, logit, "won" if token == self.winner else "lost")
-        if place >= selection.ids.size:
+        if place >= drawn.selection.ids.size:
             return Candidate(place + 1, token, raw, logit, "cut by top_k")
-        low = weighing.cumulative[place - 1] if place else np.float32(0)
-        fate = "won" if token == self.winner else "kept" if place < cut.kept else "cut by top_p"
-        return Candidate(place + 1, token, raw, logit, fate, weighing.weights[place], low, weighing.cumulative[place])
+        sums = drawn.weighing.cumulative
+        low = sums[place - 1] if place else np.float32(0)
+        fate = "won" if token == self.winner else "kept" if place < drawn.cut.kept else "cut by top_p"
+        return Candidate(place + 1, token, raw, logit, fate, drawn.weighing.weights[place], low, sums[place])
 
     def candidates(self, count: int) -> list[Candidate]:
         """Return the first candidates; the winner and the taken token follow if they are further down."""
@@ -98,9 +96,9 @@ class Why(Displayed):
         """Return the first candidates and those at every edge, by rank: winner, neighbours, crossing, the cuts."""
         edges = [*self.neighbours, *(self.edge_of_top_k or ()), self.crossing]
         candidates = {each.rank: each for each in (*self.candidates(count), *edges) if each is not None}
-        cut = self.choice.cut
-        if cut is not None and cut.kept < self.order.size:
-            candidates |= {each.rank: each for each in (self.candidate(cut.kept - 1), self.candidate(cut.kept))}
+        kept = self.choice.drawn.cut.kept if self.choice.drawn is not None else self.order.size
+        if kept < self.order.size:
+            candidates |= {each.rank: each for each in (self.candidate(kept - 1), self.candidate(kept))}
         return [candidates[rank] for rank in sorted(candidates)]
 
     @property
@@ -126,33 +124,35 @@ class Why(Displayed):
 
         None in a greedy step, and where no sum exceeds the threshold.
         """
-        weighing, cut = self.choice.weighing, self.choice.cut
-        if weighing is None or cut is None:
+        drawn = self.choice.drawn
+        if drawn is None:
             return None
         strictly = self.profile.top_p_comparison == ">"
-        sums, threshold = weighing.cumulative, cut.threshold
+        sums, threshold = drawn.weighing.cumulative, drawn.cut.threshold
         reached = np.flatnonzero(sums > threshold if strictly else sums >= threshold)
         return self.candidate(int(reached[0])) if reached.size else None
 
     @property
     def neighbours(self) -> tuple[Candidate | None, Candidate | None]:
         """Return the kept candidates before and behind the winner, on whose edges the coin might have fallen."""
-        pick, cut = self.choice.pick, self.choice.cut
-        if pick is None or cut is None:
+        drawn = self.choice.drawn
+        if drawn is None:
             return None, None
-        before = self.candidate(pick.index - 1) if pick.index > 0 else None
-        behind = self.candidate(pick.index + 1) if pick.index + 1 < cut.kept else None
+        index = drawn.pick.index
+        before = self.candidate(index - 1) if index > 0 else None
+        behind = self.candidate(index + 1) if index + 1 < drawn.cut.kept else None
         return before, behind
 
     @property
     def missed(self) -> tuple[float, float] | None:
         """Return how far the point lies above the winner's lower edge and below its upper one, in shares of mass."""
-        pick, cut, weighing = self.choice.pick, self.choice.cut, self.choice.weighing
-        if pick is None or cut is None or weighing is None:
+        drawn = self.choice.drawn
+        if drawn is None:
             return None
-        mass, point = float(cut.mass), float(pick.point)
-        low = float(weighing.cumulative[pick.index - 1]) if pick.index else 0.0
-        return (point - low) / mass, (float(weighing.cumulative[pick.index]) - point) / mass
+        sums, index = drawn.weighing.cumulative, drawn.pick.index
+        mass, point = float(drawn.cut.mass), float(drawn.pick.point)
+        low = float(sums[index - 1]) if index else 0.0
+        return (point - low) / mass, (float(sums[index]) - point) / mass
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return the choice as plain values: numbers as Python floats of the float32 they are."""
@@ -181,15 +181,16 @@ class Why(Displayed):
             document["weights"] = choice.weighing.weights.tolist()
             document["cumulative"] = choice.weighing.cumulative.tolist()
             document["total"] = float(choice.weighing.total)
-        if choice.cut is not None and choice.draw is not None and choice.pick is not None:
+        drawn = choice.drawn
+        if drawn is not None:
             document |= {
-                "threshold": float(choice.cut.threshold),
-                "kept": choice.cut.kept,
-                "mass": float(choice.cut.mass),
-                "output": f"{choice.draw.output:016x}",
-                "unit": float(choice.draw.unit),
-                "point": float(choice.pick.point),
-                "index": choice.pick.index,
+                "threshold": float(drawn.cut.threshold),
+                "kept": drawn.cut.kept,
+                "mass": float(drawn.cut.mass),
+                "output": f"{drawn.draw.output:016x}",
+                "unit": float(drawn.draw.unit),
+                "point": float(drawn.pick.point),
+                "index": drawn.pick.index,
                 "missed": self.missed,
             }
         return document

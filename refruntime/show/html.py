@@ -105,8 +105,7 @@ def _named(why: Why, token: int) -> str:
 
 
 def _candidates(why: Why, most: int) -> str:
-    weighing = why.choice.weighing
-    total = float(weighing.total) if weighing is not None and why.choice.cut is not None else 0.0
+    total = float(why.choice.drawn.weighing.total) if why.choice.drawn is not None else 0.0
 
     def row(candidate: Candidate) -> Sequence[str]:
         share = float(candidate.weight) / total if candidate.weight is not None and total > 0 else 0.0
@@ -132,10 +131,10 @@ def _candidates(why: Why, most: int) -> str:
 
 def _coin(why: Why) -> str:
     """Return the kept candidates side by side on a line, as wide as their weights, and where the coin fell."""
-    choice = why.choice
-    weighing, cut, draw, pick = choice.weighing, choice.cut, choice.draw, choice.pick
-    if weighing is None or cut is None or draw is None or pick is None:
+    drawn = why.choice.drawn
+    if drawn is None:
         return ""
+    weighing, cut, draw, pick = drawn.weighing, drawn.cut, drawn.draw, drawn.pick
     mass = float(cut.mass)
     edges = np.concatenate([np.zeros(1), weighing.cumulative[: cut.kept].astype(np.float64) / mass]) * LINE
     marks = []
@@ -168,8 +167,8 @@ def what_if_html(what_if: WhatIf) -> str:
             else escape(alternative.label)
         )
         mark = "" if alternative is what_if.chosen else "<b>another token</b>" if other else "the same"
-        kept, coin = ("", "greedy") if choice.cut is None else (str(choice.cut.kept), "")
-        coin = decimal(choice.draw.unit) if choice.draw is not None else coin
+        drawn = choice.drawn
+        kept, coin = ("", "greedy") if drawn is None else (str(drawn.cut.kept), decimal(drawn.draw.unit))
         return label, str(choice.token), _text(alternative.raw), mark, kept, coin
 
     rows = map(row, (what_if.chosen, *what_if.alternatives))

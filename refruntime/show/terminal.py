@@ -94,7 +94,7 @@ class _CandidateTable:
         self._why, self._most, self._hexes = why, most, hexes
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bars = self._why.choice.cut is not None and options.max_width >= WIDE
+        bars = self._why.choice.drawn is not None and options.max_width >= WIDE
         table = self._table(bars, stacked=False)
         if console.measure(table, options=options.update(max_width=2**16)).minimum > options.max_width:
             table = self._table(bars, stacked=True)
@@ -103,7 +103,7 @@ class _CandidateTable:
     def _table(self, bars: bool, stacked: bool) -> Table:
         """Return the table; `stacked` has the numbers of a candidate one below the other: folded they read wrong."""
         why, hexes = self._why, self._hexes
-        drawn = why.choice.cut is not None
+        drawn = why.choice.drawn is not None
         numbers = ["logit", "weight", "running sum"] if drawn else ["logit"]
         numbers = ["\n".join(numbers)] if stacked else numbers
         table = plain_table(("rank", True), ("id", True), ("token", False))
@@ -149,10 +149,11 @@ def _bar(candidate: Candidate, why: Why) -> str:
 
 def _truncation(why: Why, hexes: bool) -> list[RenderableType]:
     """Return the stages top-k, temperature and top-p (SA-2 .. SA-5)."""
-    selection, weighing, cut = why.choice.selection, why.choice.weighing, why.choice.cut
-    if selection is None or weighing is None or cut is None:
+    drawn = why.choice.drawn
+    if drawn is None:
         return []
-    retained = selection.ids.size
+    weighing, cut = drawn.weighing, drawn.cut
+    retained = drawn.selection.ids.size
     text = f"{retained} retained, {why.order.size - retained} cut"
     edge = why.edge_of_top_k
     if edge is not None:
@@ -179,9 +180,10 @@ def _truncation(why: Why, hexes: bool) -> list[RenderableType]:
 
 def _draw(why: Why, hexes: bool) -> list[RenderableType]:
     """Return the coin, and where it fell (PR-1 .. PR-3, SA-6)."""
-    draw, pick, cut = why.choice.draw, why.choice.pick, why.choice.cut
-    if draw is None or pick is None or cut is None:
+    drawn = why.choice.drawn
+    if drawn is None:
         return []
+    draw, pick = drawn.draw, drawn.pick
     generator = why.taken.generator
     lines: list[RenderableType] = [
         row(
@@ -248,9 +250,10 @@ def what_if_shown(what_if: WhatIf, hexes: bool = False) -> list[RenderableType]:
 def _alternative(alternative: Alternative, mark: str, hexes: bool) -> Sequence[str]:
     choice = alternative.choice
     head = [alternative.label, str(choice.token), cell(alternative.raw, 16) or "(no text)", mark]
-    if choice.cut is None or choice.draw is None or choice.pick is None:
+    drawn = choice.drawn
+    if drawn is None:
         return [*head, "", "greedy", ""]
-    return [*head, str(choice.cut.kept), exact(choice.draw.unit, hexes, "\n"), exact(choice.pick.point, hexes, "\n")]
+    return [*head, str(drawn.cut.kept), exact(drawn.draw.unit, hexes, "\n"), exact(drawn.pick.point, hexes, "\n")]
 
 
 # Chains --------------------------------------------------------------------------------------------------------------

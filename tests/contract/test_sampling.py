@@ -66,7 +66,7 @@ def test_greedy(logits: list[float], winner: int) -> None:
         choice = choose(array(*logits), temperature=temperature)
         assert choice.token == winner
         assert choice.generator_state == 1
-        assert (choice.draw, choice.selection) == (None, None)
+        assert (choice.drawn, choice.selection) == (None, None)
         assert choice.greedy_reason
 
 
@@ -130,7 +130,7 @@ def test_subnormal_temperature(profile: Profile, total: float) -> None:
     assert result.total == total or (math.isnan(result.total) and math.isnan(total))
     choice = choose(logits, profile=profile, temperature=TINY)
     assert choice.token == 1
-    assert (choice.draw is None) is math.isnan(total)
+    assert (choice.drawn is None) is math.isnan(total)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_subnormal_temperature(profile: Profile, total: float) -> None:
 def test_greedy_when_no_total(logits: list[float], token: int) -> None:
     """SA-4, SA-1: nothing retained, or a total that is not finite: greedy, and the generator does not advance."""
     choice = choose(array(*logits), state=99)
-    assert (choice.token, choice.generator_state, choice.draw) == (token, 99, None)
+    assert (choice.token, choice.generator_state, choice.drawn) == (token, 99, None)
     assert "total" in choice.greedy_reason or "retained" in choice.greedy_reason
 
 
@@ -165,9 +165,8 @@ def test_sums_are_float32_in_retained_order(count: int) -> None:
     assert math.exp(-17.5) < 2.0**-24.5
     for state in range(1, 60):
         choice = choose(logits, state=state)
-        assert choice.cut is not None
-        assert choice.weighing is not None
-        assert (choice.token, choice.cut.kept, float(choice.weighing.total)) == (0, 1, 1.0)
+        assert choice.drawn is not None
+        assert (choice.token, choice.drawn.cut.kept, float(choice.drawn.weighing.total)) == (0, 1, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -233,19 +232,17 @@ def test_choice_tells_what_every_stage_saw() -> None:
     """SA-2 to SA-6, PR-1, PR-3: the stages of one drawn token, each number by hand."""
     (output,) = outputs(5, 1)
     choice = choose(array(0, 0, 0, -INF), state=5, top_p=0.6)
-    assert choice.selection is not None
-    assert choice.weighing is not None
-    assert choice.cut is not None
-    assert choice.draw is not None
-    assert choice.pick is not None
-    assert choice.selection.ids.tolist() == [0, 1, 2, 3]
-    assert choice.weighing.weights.tolist() == [1, 1, 1, 0]
-    assert choice.weighing.cumulative.tolist() == [1, 2, 3, 3]
-    assert (choice.cut.kept, float(choice.cut.mass)) == (2, 2.0)
-    assert float(choice.cut.threshold) == f32(f32(0.6) * 3)
-    assert (choice.draw.before, choice.draw.after, choice.draw.output) == (5, output, output)
-    assert float(choice.pick.point) == 2 * unit(output)
-    assert choice.token == choice.pick.index == int(2 * unit(output))
+    drawn = choice.drawn
+    assert drawn is not None
+    assert (choice.selection, choice.weighing) == (drawn.selection, drawn.weighing)
+    assert drawn.selection.ids.tolist() == [0, 1, 2, 3]
+    assert drawn.weighing.weights.tolist() == [1, 1, 1, 0]
+    assert drawn.weighing.cumulative.tolist() == [1, 2, 3, 3]
+    assert (drawn.cut.kept, float(drawn.cut.mass)) == (2, 2.0)
+    assert float(drawn.cut.threshold) == f32(f32(0.6) * 3)
+    assert (drawn.draw.before, drawn.draw.after, drawn.draw.output) == (5, output, output)
+    assert float(drawn.pick.point) == 2 * unit(output)
+    assert choice.token == drawn.pick.index == int(2 * unit(output))
     assert choice.generator_state == output
     assert choice.greedy_reason == ""
 

@@ -125,8 +125,8 @@ def test_choices_are_those_of_the_runtime() -> None:
     mine = [taken.choice for taken in session.state.taken]
     assert len(mine) == len(listener.choices) > 5
     for one, other in zip(mine, listener.choices, strict=True):
-        assert (one.token, one.generator_state, one.draw, one.pick, one.cut) == (
-            *(other.token, other.generator_state, other.draw, other.pick, other.cut),
+        assert (one.token, one.generator_state, one.drawn.draw, one.drawn.pick, one.drawn.cut) == (
+            *(other.token, other.generator_state, other.drawn.draw, other.drawn.pick, other.drawn.cut),
         )
         assert one.selection is not None
         assert other.selection is not None
@@ -174,7 +174,7 @@ def test_other_orders_and_comparisons_are_told() -> None:
     even[[5, 6, 7, 8]] = 0.0
     profile = Profile(temperature_order="temperature first", weights="normalised", top_p_comparison=">")
     why = why_of(even, profile, temperature=1.0, top_k=4, top_p=0.5)
-    assert (why.crossing and why.crossing.token, why.choice.cut and why.choice.cut.kept) == (7, 3)
+    assert (why.crossing and why.crossing.token, why.choice.drawn and why.choice.drawn.cut.kept) == (7, 3)
     shown = as_string(why_shown(why), 200)
     assert "weights expf(logit / temperature - greatest), each divided by their sum; total 1.0" in shown
     assert 'threshold top_p x total = 0.5, exceeded by #3 "␇" with the running sum 0.75; 3 kept' in shown

@@ -100,12 +100,12 @@ def test_why_shows_the_numbers_of_the_sampler(session: Session) -> None:
         why = each.why()
         page = shown(why)
         choice = why.choice
-        assert choice.draw is not None
+        assert choice.drawn is not None
         assert choice.weighing is not None
         text = text_of(tree_of(page))
-        for number in (why.taken.logits[choice.token], choice.draw.unit, choice.weighing.weights[0]):
+        for number in (why.taken.logits[choice.token], choice.drawn.draw.unit, choice.weighing.weights[0]):
             assert str(number) in text
-        assert f"0x{choice.draw.before:016x}" in text
+        assert f"0x{choice.drawn.draw.before:016x}" in text
         first = tree_of(page).find(".//rect")
         assert first is not None
         share = float(choice.weighing.weights[0]) / float(np.sum(choice.weighing.weights, dtype=np.float64))
@@ -115,7 +115,7 @@ def test_why_shows_the_numbers_of_the_sampler(session: Session) -> None:
 def test_the_coin_lies_in_the_part_of_the_winner(session: Session) -> None:
     """SA-6: on the line of the kept candidates, the mark is inside the strong part."""
     for each in session.history():
-        if not each.state.taken or each.why().choice.draw is None:
+        if not each.state.taken or each.why().choice.drawn is None:
             continue
         tree = tree_of(shown(each.why()))
         mark = tree.find(".//line")

@@ -81,7 +81,7 @@ def test_every_choice_agrees(
     expected, used = choose(logits, temperature, top_k, top_p, unit(output), options)
     config = SamplingConfig.validated(temperature, top_k, top_p, 1)
     choice = sample(np.array(logits, np.float32), config, state, profile_of(options))
-    assert (choice.token, choice.draw is not None) == (expected, used)
+    assert (choice.token, choice.drawn is not None) == (expected, used)
     assert choice.generator_state == (output if used else state)
 
 

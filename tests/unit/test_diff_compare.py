@@ -64,8 +64,8 @@ def test_drawn_margin_and_band() -> None:
     logits = np.zeros(4, np.float32)
     config = SamplingConfig.validated(1.0, 4, 1.0, 1)
     choice = sample(logits, config, ON_AN_EDGE[0], Profile())
-    assert choice.draw is not None
-    coin = float(choice.draw.unit)
+    assert choice.drawn is not None
+    coin = float(choice.drawn.draw.unit)
     exact = np.array([0.0, 0.0, 0.0, math.log(2.0)])  # in float64 the shares are 1, 1, 1, 2 of 5
     edge = (choice.token + (coin * 4 > choice.token + 0.5)) / 4
     neighbour = int(edge * 4) if edge * 4 > choice.token else choice.token - 1

@@ -126,8 +126,9 @@ def _token_line(session: Session, taken: Taken) -> RenderableType:
     how = f"logit {decimal(taken.logits[taken.token])}"
     if taken.forced:
         how = f"forced; the sampler chose {named(tokenizer, choice.token, 24)}"
-    elif choice.pick is not None and choice.cut is not None and choice.draw is not None:
-        how += f", coin {decimal(choice.draw.unit)}, candidate {choice.pick.index + 1} of {choice.cut.kept}"
+    elif choice.drawn is not None:
+        drawn = choice.drawn
+        how += f", coin {decimal(drawn.draw.unit)}, candidate {drawn.pick.index + 1} of {drawn.cut.kept}"
     else:
         how += f", greedy: {choice.greedy_reason}"
     style = "bold yellow" if taken.forced else "bold green"

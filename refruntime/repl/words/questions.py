@@ -26,8 +26,7 @@ from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.place import Position
 from refruntime.repl.words.moves import TOKEN, token_of
 from refruntime.repl.words.word import Answer, Family, Word
-from refruntime.sampling import draw
-from refruntime.session.session import Session
+from refruntime.sampling import draw, ranked
 from refruntime.session.state import SessionError
 from refruntime.session.what_if import WhatIf
 from refruntime.show.tensors import attention_shown, describe, pattern, tensors_table
@@ -98,7 +97,7 @@ def top(desk: Desk, position: Position, times: int, hexes: bool) -> Answer:
     """Show the greatest logits that the next token is sampled from."""
     session = position.place.present
     logits, tokenizer = session.next_logits, session.subject.tokenizer
-    order = _ordered(session)[:times]
+    order = ranked(logits, session.subject.profile)[:times]
     table = plain_table(("rank", True), ("id", True), ("token", False), ("logit", True), ("behind the first", True))
     for rank, token in enumerate(order, start=1):
         behind = 0.0 if logits[token] == logits[order[0]] else float(logits[order[0]]) - float(logits[token])
@@ -114,15 +113,6 @@ def _each(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 CHANGES: Final = named_values({name: _each(read) for name, read in sampling_values().items()}, lambda text: [text])
 """Values and options to choose again under, each with all that it should be."""
-
-
-def _ordered(session: Session) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the ids of the next logits, greatest first, ties as the profile says, NaN left out (SA-2)."""
-    logits = session.next_logits
-    ids = np.flatnonzero(~np.isnan(logits))
-    if session.subject.profile.equal_logits == "higher id first":
-        ids = ids[::-1]
-    return ids[np.argsort(-logits[ids], kind="stable")]
 
 
 def logits(desk: Desk, position: Position, token: Argument, hexes: bool) -> Answer:
