@@ -217,13 +217,44 @@ def add_row(table: Table, *cells: object) -> None:
 # Progress ------------------------------------------------------------------------------------------------------------
 
 
+class Bar:
+    """A progress bar; calling it with a number says that so many steps were done since."""
+
+    def __init__(self, progress: Progress, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def __call__(self, steps: int) -> None:
+        """Count steps that were done."""
+        self._progress.advance(self._task, steps)
+
+    def describe(self, text: str) -> None:
+        """Say what is being done."""
+        self._progress.update(self._task, description=printable(text))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else is written."""
+        if self._progress.disable:
+            yield
+            return
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
+
 @contextmanager
-def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int | None = None) -> Iterator[Bar]:
     """Show progress on a terminal's stderr, else nothing; gives a function that takes the steps done since."""
     console = Console(stderr=True)
-    columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
     if total is not None:
         columns.insert(3, MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda steps: bar.advance(task, steps)
+    quiet = not console.is_terminal
+    options: dict[str, Any] = {"console": console, "transient": True, "disable": quiet}
+    with Progress(*columns, redirect_stdout=False, redirect_stderr=False, **options) as shown:
+        bar = Bar(shown, total)
+        bar.describe(description)
+        yield bar

@@ -38,6 +38,10 @@ class Explanation(Protocol):
         """Return (label, text) pairs for the report, such as `first` and `rule`."""
 
     @property
+    def rules(self) -> Sequence[str]:
+        """Return the rules that what explains every step breaks; none where nothing does."""
+
+    @property
     def gap(self) -> str | None:
         """Return `RULE = option` when another option of a declared rule explains every step, else None."""
 
@@ -170,34 +174,40 @@ class Suite:
         self,
         cases: Sequence[Case],
         *,
-        fail_fast: bool = False,
+        max_fail: int | None = None,
+        before_explaining: Callable[[CaseResult], object] | None = None,
         after_case: Callable[[CaseResult], object] | None = None,
     ) -> SuiteResult:
-        """Run and judge every case; with `fail_fast` none after the first that is not fine.
+        """Run and judge every case; none after `max_fail` that are not fine.
 
         A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED. Where the build
-        refuses the plain file on which all stands, the case that shows it comes first. An interrupt ends the run and
-        keeps what was compared.
+        refuses the plain file on which all stands, the case that shows it comes first. `before_explaining` is told of
+        a case that diverges before its causes are searched, `after_case` of every case. An interrupt ends the run and
+        keeps what was compared, also the case whose causes were not found yet.
         """
         offered, found = self.offered(), self.find(cases)
         wanted = cases if found.required is None else [found.required, *cases]
         results: list[CaseResult] = []
-        limits = explained = 0
+        limits = explained = failed = 0
         interrupted = False
         judged = self._each(wanted, offered, found)
         try:
             for case in wanted:
                 if limits == MOST_LIMITS:
                     reason = f"not run: a limit stopped the build {limits} times before"
-                    result = CaseResult(case, Verdict.POISONED, reason)
+                    results.append(CaseResult(case, Verdict.POISONED, reason))
                 else:
-                    result = self._finished(next(judged), found, explain=explained < MOST_EXPLAINED)
-                    explained += result.explanation is not None
-                    limits += result.verdict is Verdict.POISONED
-                results.append(result)
+                    results.append(_with_refusal(next(judged), found))
+                    if explained < MOST_EXPLAINED and self._can_explain(results[-1]):
+                        if before_explaining is not None:
+                            before_explaining(results[-1])
+                        results[-1] = self._explained_in_time(results[-1])
+                    explained += results[-1].explanation is not None
+                    limits += results[-1].verdict is Verdict.POISONED
+                failed += results[-1].verdict not in FINE
                 if after_case is not None:
-                    after_case(result)
-                if fail_fast and result.verdict not in FINE:
+                    after_case(results[-1])
+                if failed == max_fail:
                     break
         except KeyboardInterrupt:
             interrupted = True
@@ -213,17 +223,17 @@ class Suite:
         if self.judged is not None:
             yield from self.judged(self, wanted[first:], offered, found)
 
-    def _finished(self, result: CaseResult, found: Found, *, explain: bool) -> CaseResult:
-        """Explain a result, and name the refusal of what the build has to have."""
+    def _can_explain(self, result: CaseResult) -> bool:
+        return self.explain is not None and result.run is not None and result.verdict in EXPLAINABLE
+
+    def _explained_in_time(self, result: CaseResult) -> CaseResult:
+        """Explain a result; a bug of what explains is a verdict, not an exception."""
         began = time.perf_counter()
-        if explain:
-            try:
-                result = self.explained(result)
-            except Exception:
-                result = CaseResult(result.case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
-        if result.case is found.required and result.verdict is not Verdict.CONTRACT_GAP:
-            result = replace(result, reason=found.refusal)
-        return replace(result, seconds=result.seconds + time.perf_counter() - began)
+        try:
+            explained = self.explained(result)
+        except Exception:
+            explained = CaseResult(result.case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
+        return replace(explained, seconds=result.seconds + time.perf_counter() - began)
 
     def find(self, cases: Sequence[Case]) -> Found:
         """Return which of the features that cases need the build does not have (ID-1)."""
@@ -259,7 +269,7 @@ class Suite:
         except Exception:
             result = CaseResult(case, Verdict.ORACLE_CRASH, crash=traceback.format_exc())
         result = replace(result, seconds=time.perf_counter() - began)
-        return self._finished(result, found, explain=True) if explain else result
+        return self._explained_in_time(_with_refusal(result, found)) if explain else result
 
     def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
         build = self._observe(case)
@@ -276,7 +286,7 @@ class Suite:
 
     def explained(self, result: CaseResult) -> CaseResult:
         """Return a result with what explains its first divergence; another option of a declared rule is a gap."""
-        if self.explain is None or result.run is None or result.verdict not in EXPLAINABLE:
+        if self.explain is None or result.run is None or not self._can_explain(result):
             return result
         explanation = self.explain(result.run)
         if explanation is None or explanation.gap is None:
@@ -289,3 +299,8 @@ class Suite:
         except EngineError as error:  # the module cannot even be instantiated
             return [Observation(case.steps[0], "error", detail=str(error))]
         return observe(case, engine, self.oracle.profile)
+
+
+def _with_refusal(result: CaseResult, found: Found) -> CaseResult:
+    """Name the refusal of what the build has to have as the reason of the case that shows it."""
+    return replace(result, reason=found.refusal) if result.case is found.required else result

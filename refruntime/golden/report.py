@@ -10,8 +10,8 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Generate, Step, describe
 from refruntime.differential.compare import Difference
 from refruntime.differential.report.json_document import absent
-from refruntime.differential.report.text import visible
-from refruntime.differential.suite import Family, SuiteResult
+from refruntime.differential.report.values import visible
+from refruntime.differential.suite import CaseResult, Family, SuiteResult
 from refruntime.engines.base import InterfaceProblem
 from refruntime.golden.expect import diagnostics_value
 from refruntime.golden.suite import GoldenResult, GoldenRun, golden_outcome
@@ -29,6 +29,11 @@ class SampleLines:
     @property
     def gap(self) -> None:
         """Return None: a trace proposes no option of the contract."""
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return no rule: a trace says where, not why."""
+        return ()
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
@@ -53,11 +58,15 @@ class SampleLines:
 
 def suite_with_samples(run: GoldenRun) -> SuiteResult:
     """Return the results in the form of the reports for people, the sampler trace with every differing token."""
-    results = [
-        golden.result if golden.sample is None else replace(golden.result, explanation=SampleLines(golden.sample))
-        for golden in run.results
-    ]
+    results = map(with_sample, run.results)
     return SuiteResult(tuple(results), run.offered, run.skipped, run.found)
+
+
+def with_sample(golden: GoldenResult) -> CaseResult:
+    """Return a result, with the sampler trace of the first token that differs as its explanation."""
+    if golden.sample is None:
+        return golden.result
+    return replace(golden.result, explanation=SampleLines(golden.sample))
 
 
 def golden_document(

@@ -129,16 +129,17 @@ class Consumer:
         ids: Sequence[str],
         after_case: Callable[[GoldenResult], object] | None = None,
         *,
-        fail_fast: bool = False,
+        max_fail: int | None = None,
     ) -> GoldenRun:
         """Judge cases in order; after five that a limit stopped the others are POISONED. GoldenError, OSError.
 
-        With `fail_fast` none runs after the first that is not fine. Where the build refuses the plain file on which all
+        None runs after `max_fail` that are not fine. Where the build refuses the plain file on which all
         stands, the case that shows it comes first.
         """
         found = self.find(ids)
         results = [] if found.required is None else [_refused(found, found.required)]
-        wanted = [] if results and fail_fast else ids
+        failed = len(results)
+        wanted = [] if failed and failed == max_fail else ids
         if results and after_case is not None:
             after_case(results[0])
         skipped = len(ids) + len(results)
@@ -153,7 +154,8 @@ class Consumer:
             results.append(golden)
             if after_case is not None:
                 after_case(golden)
-            if fail_fast and golden.verdict not in FINE:
+            failed += golden.verdict not in FINE
+            if failed == max_fail:
                 break
         return GoldenRun(self.index, self.offered, tuple(results), found, skipped - len(results))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,15 @@ from refruntime.trace import Tracer
 
 @dataclass(frozen=True)
 class Trial:
-    """Under a hypothesis the oracle answers `explained` of `steps` steps, counted from the start, as the build did."""
+    """Under a hypothesis the oracle answers `explained` of `steps` steps, counted from the start, as the build did.
+
+    `distance` is that of the logits which both show at the next step, infinite where they show none.
+    """
 
     hypothesis: Hypothesis
     explained: int
     steps: int
+    distance: float = math.inf
 
     @property
     def fits(self) -> bool:
@@ -38,13 +43,26 @@ class Trial:
 def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> Trial:
     """Run the case of `run` on a varied oracle along the build's answers, up to the first step that differs."""
     known = offered_fields(run.build) | frozenset(offered)
-    explained = 0
+    explained, distance = 0, math.inf
     for answer in varied_answers(hypothesis.changes, run, oracle):
         theirs = run.build[explained]
         if compare_observations([answer], [theirs], known).first is not None or theirs.stopped:
+            distance = logit_distance(shown_logits(answer), shown_logits(theirs))
             break
         explained += 1
-    return Trial(hypothesis, explained, len(run.case.steps))
+    return Trial(hypothesis, explained, len(run.case.steps), distance)
+
+
+def shown_logits(observation: Observation) -> dict[int, float]:
+    """Return the finite logits that a diagnostics document shows, by token; none where it is not as it should be."""
+    shown = (observation.diagnostics or {}).get("top_tokens")
+    pairs = [pair for pair in shown if isinstance(pair, list) and len(pair) == 2] if isinstance(shown, list) else []
+    return {token: float(logit) for token, logit in pairs if isinstance(token, int) and isinstance(logit, (int, float))}
+
+
+def logit_distance(mine: Mapping[int, float], theirs: Mapping[int, float]) -> float:
+    """Return the greatest distance of two logits of the same token; infinite where no token is in both."""
+    return max((abs(mine[token] - theirs[token]) for token in mine if token in theirs), default=math.inf)
 
 
 def varied_answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -35,7 +36,8 @@ class Explanation:
     """What can be said about the first divergence of a case.
 
     `fits` are the hypotheses that explain every step, likely ones first; `nearest` is the best of the others, if it
-    explains more than the oracle does. `first` names the value of the oracle that changes first under `fits[0]`, and
+    explains more than the oracle does or brings logits nearer. `tried` were tried in all.
+    `first` names the value of the oracle that changes first under `fits[0]`, and
     `error` says how far the build's logits are off.
     """
 
@@ -44,6 +46,7 @@ class Explanation:
     first: str | None
     error: LogitError | None
     explainer: Explainer = field(repr=False, compare=False)
+    tried: int = 0
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
@@ -58,10 +61,19 @@ class Explanation:
             lines += [("or", f"{other.hypothesis.text}   ({self._count(other)})") for other in others[:SHOWN]]
             if len(others) > SHOWN:
                 lines.append(("or", f"{len(others) - SHOWN} more"))
-            lines.append(("rule", ", ".join(dict.fromkeys(trial.hypothesis.rule for trial in self.fits))))
-        elif self.nearest is not None:
-            lines.append(("nearest", f"{self.nearest.hypothesis.text}   ({self.nearest.count})"))
+            lines.append(("rule", ", ".join(self.rules)))
+            return lines
+        lines.append(("cause", f"none of {self.tried} known ones explains every step"))
+        if self.nearest is not None:
+            lines.append(("nearest", f"{self.nearest.hypothesis.text}   ({self._nearness(self.nearest)})"))
+        elif self.tried:
+            lines.append(("nearest", "none explains more than the oracle does"))
         return lines
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return the rules that the fitting hypotheses break."""
+        return tuple(dict.fromkeys(trial.hypothesis.rule for trial in self.fits))
 
     @property
     def gap(self) -> str | None:
@@ -78,6 +90,11 @@ class Explanation:
             "logits": None if self.error is None else {"margin": self.error.margin, "band": self.error.band},
             "gap": self.gap,
         }
+
+    def _nearness(self, trial: Trial) -> str:
+        if self.error is None or not trial.distance < self.error.margin:
+            return trial.count
+        return f"{trial.count}; logits off by {trial.distance:.1e} instead of {self.error.margin:.1e}"
 
     def _count(self, trial: Trial) -> str:
         explained, cases = self.explainer.evidence(trial.hypothesis)
@@ -115,13 +132,17 @@ class Explainer:
             trials += [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
             self.searches -= not any(trial.fits for trial in trials)
         fits = tuple(trial for trial in trials if trial.fits)
-        partly = [trial for trial in trials if not trial.fits and trial.explained > first.index]
+        error = logit_error(run, self.oracle)
+        off = math.inf if error is None else error.margin
+        others = [trial for trial in trials if not trial.fits]
+        nearer = [trial for trial in others if trial.explained > first.index or trial.distance < off]
         return Explanation(
             fits=fits,
-            nearest=max(partly, key=lambda trial: trial.explained, default=None),
+            nearest=max(nearer, key=lambda trial: (trial.explained, -trial.distance), default=None),
             first=first_varied_value(fits[0].hypothesis.changes, run, self.oracle) if fits else None,
-            error=logit_error(run, self.oracle),
+            error=error,
             explainer=self,
+            tried=len(trials),
         )
 
     def trial(self, hypothesis: Hypothesis, run: PairRun) -> Trial:

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle, PairRun, follow
-from refruntime.hypotheses.attempt import varied_answers
+from refruntime.hypotheses.attempt import shown_logits, varied_answers
 from refruntime.hypotheses.hypothesis import Changes
 from refruntime.model.load import Buffer
 from refruntime.numerics import Numerics
@@ -114,7 +113,7 @@ def logit_error(run: PairRun, oracle: Oracle) -> LogitError | None:
     first = run.comparison.first
     if first is None or first.index >= min(len(run.reference), len(run.build)):
         return None
-    mine, theirs = (_top_tokens(side[first.index]) for side in (run.reference, run.build))
+    mine, theirs = (shown_logits(side[first.index]) for side in (run.reference, run.build))
     common = [token for token in mine if token in theirs]
     if all(mine[token] == theirs[token] for token in common):
         return None
@@ -131,10 +130,3 @@ def logit_error(run: PairRun, oracle: Oracle) -> LogitError | None:
     row = exact.forward(runtime.ids, exact.new_cache())[0]  # [V]
     margin = max(abs(mine[token] - theirs[token]) for token in common)
     return LogitError(margin, max(abs(mine[token] - float(row[token])) for token in common))
-
-
-def _top_tokens(observation: Observation) -> dict[int, float]:
-    """Return the finite logits that a diagnostics document shows, by token; none where it is not as it should be."""
-    shown = (observation.diagnostics or {}).get("top_tokens")
-    pairs = [pair for pair in shown if isinstance(pair, list) and len(pair) == 2] if isinstance(shown, list) else []
-    return {token: float(logit) for token, logit in pairs if isinstance(token, int) and isinstance(logit, (int, float))}

@@ -12,7 +12,8 @@ import pytest
 
 from refruntime.battery.features import Found, find_features
 from refruntime.contract.profile import CONTRACT_VERSION
-from refruntime.differential.report.text import About, case_lines
+from refruntime.differential.report.about import About
+from refruntime.differential.report.case import case_lines
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import MOST_LIMITS, Suite
 from refruntime.differential.verdict import FINE, Verdict

@@ -105,7 +105,7 @@ def test_fail_fast_and_interrupts_end_the_others(fresh: partial[Engine]) -> None
     assert result.exit_code == 130
     assert (len(result.cases), result.skipped) == (7, 33)
     assert [kept.case.name for kept in result.cases] == [case.name for case in CASES[:7]]
-    stopped = suite.run(CASES, fail_fast=True)
+    stopped = suite.run(CASES, max_fail=1)
     assert stopped.exit_code == 1
     assert 0 < len(stopped.cases) < len(CASES)
 

@@ -164,7 +164,7 @@ def test_build_without_gguf() -> None:
 def test_fail_fast() -> None:
     """The cases behind the first that is not fine are counted as skipped."""
     suite = Suite(lambda: Misbehaving("generate", TROUBLES["trap"]), Oracle())
-    result = suite.run([FAILING, SHORT, FAILING], fail_fast=True)
+    result = suite.run([FAILING, SHORT, FAILING], max_fail=1)
     assert [item.verdict for item in result.cases] == [Verdict.BOTH_FAILED, Verdict.ONLY_WASM_FAILED]
     assert result.skipped == 1
 

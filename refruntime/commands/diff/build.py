@@ -11,22 +11,24 @@ from pathlib import Path
 
 import click
 
-from refruntime.battery.catalogue import FAMILIES, default_battery, generation_models, select
+from refruntime.battery.catalogue import default_battery, generation_models, select
 from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
+from refruntime.commands.diff.live import QUIET, VERBOSE
 from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe, processors
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
-from refruntime.differential.verdict import EXIT_MISMATCH
+from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
@@ -46,6 +48,7 @@ Examples:
   refruntime diff --recorded chat
   refruntime diff build.wasm --json | jq .summary
   refruntime diff build.wasm --golden --filter sampling
+  refruntime diff build.wasm --last-failed --max-fail 3 -v
 """,
 )
 @click.argument("build", required=False, type=click.Path(path_type=Path))
@@ -100,7 +103,16 @@ Examples:
     type=click.IntRange(min=1),
     help="Compare in N processes; the report is the same for every N. By default as many as there are processors.",
 )
-@click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine.")
+@click.option(
+    "--max-fail",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Stop after N cases that are not fine.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop after the first case that is not fine: --max-fail 1.")
+@click.option("--last-failed", is_flag=True, help="Run only the cases of this build that were not fine the last time.")
+@click.option("-q", "--quiet", is_flag=True, help="Name each case that is not fine in a line, and the sums.")
+@click.option("-v", "--verbose", is_flag=True, help="Name every case, and show all values and rules of a divergence.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -149,7 +161,11 @@ def diff_command(
     seed: int,
     only_list: bool,
     jobs: int | None,
+    max_fail: int | None,
     fail_fast: bool,
+    last_failed: bool,
+    quiet: bool,
+    verbose: bool,
     timeout: float,
     explains: bool,
     kernels: str,
@@ -165,20 +181,24 @@ def diff_command(
     every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
     the oracle.
     """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other.")
+    max_fail = 1 if fail_fast else max_fail
+    output = Output(junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0)
     if golden is not None:
         unfit = {"--model": models, "--profile": profile_path, "--random": sessions, "--write-profile": new_profile}
         unfit["--recorded"] = recorded
         _refuse_with_goldens([name for name, value in unfit.items() if value])
         folder, build = golden_folder(golden, build)
-        options = GoldenOptions(folder, build, patterns, timeout, only_list, fail_fast, junit_path, github, as_json)
+        options = GoldenOptions(folder, build, patterns, timeout, only_list, max_fail, last_failed, output)
         diff_goldens(options)
         return
     given = read_profile(profile_path) if profile_path is not None else None
     repeated = [] if profile_path is None else ["--profile", str(profile_path)]
-    output = Output(junit_path, github, as_json)
     if recorded is not None:
-        if build is not None or models or sessions is not None or new_profile is not None or only_list:
-            raise click.UsageError("--recorded takes no BUILD, --model, --random, --write-profile and no --list.")
+        if build is not None or models or sessions is not None or new_profile is not None or only_list or last_failed:
+            unfit_words = "--model, --random, --write-profile, --last-failed and no --list"
+            raise click.UsageError(f"--recorded takes no BUILD, {unfit_words}.")
         compare_recorded(recorded, given, patterns, repeated, kernels, explains, output)
     if build is None:
         raise click.UsageError("Missing argument 'BUILD'.")
@@ -193,27 +213,37 @@ def diff_command(
     if met.problem:
         refuse(EXIT_MISMATCH, f"{build.name} cannot be asked: {met.problem}", as_json, problems=met.tried)
     resolved = met.resolved
+    last_run = LastRun(build, "battery" if sessions is None else f"random {sessions} {seed}")
     with progress("making the cases"):
         cases = _cases(met.profile, models, patterns, sessions, seed)
+    if last_failed:
+        chosen = set(last_run.chosen([case.name for case in cases]))
+        cases = tuple(case for case in cases if case.name in chosen)
     oracle = Oracle(met.profile, make_numerics(kernels, as_json))
     repeated += [word for path in models for word in ("--model", str(path))]
     repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
     sha256 = hashlib.sha256(module).hexdigest()
-    about = conditions(build.name, sha256, resolved, oracle, engine, [str(build), *repeated], kernels)
+    words, options_ = [str(build), *repeated], repeated[:2] if profile_path is not None else []
+    about = conditions(build.name, sha256, resolved, oracle, engine, words, kernels, build, options_, models)
     processes = Processes(Recipe(met.fresh, partial(_oracle, met.profile, kernels)), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
-    with progress("comparing", len(cases)) as advance:
-        result = suite.run(cases, fail_fast=fail_fast, after_case=lambda _: advance(1))
+    live = output.live(about)
+    with progress("comparing", len(cases)) as bar:
+        live.over(bar)
+        told = {"before_explaining": live.before_explaining, "after_case": live.after_case}
+        result = suite.run(cases, max_fail=max_fail, **told)
+    failed = [each.case.name for each in result.cases if each.verdict not in FINE]
+    last_run.remember([each.case.name for each in result.cases], failed)
     gaps = None
     if new_profile is not None:
         with progress("looking for options that fit"):
             gaps = find_gaps(met.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
         write_file(new_profile, write_profile(gaps).encode())
-    output.show(result, about, gaps, new_profile)
+    output.show(result, live, gaps, new_profile)
 
 
 def _oracle(profile: Profile, kernels: str) -> Oracle:
@@ -233,15 +263,17 @@ def _cases(
     profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
 ) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
+    whole: tuple[Case, ...] = ()
     artifacts = trained_artifacts() | {path.name: bytes(map_file(path)) for path in models}
     if sessions is not None:
-        battery = select(random_sessions(seed, sessions, artifacts | generation_models(profile)), patterns)
+        whole = tuple(random_sessions(seed, sessions, artifacts | generation_models(profile)))
+        battery = select(whole, patterns)
     else:
         battery = default_battery(profile, artifacts, patterns)
-    for pattern in patterns:
-        if not select(battery, [pattern]):
-            families = ", ".join(FAMILIES)
-            raise click.BadParameter(f"{pattern!r} fits no case; families are {families}", param_hint="--filter")
+    fitting = {pattern: bool(select(battery, [pattern])) for pattern in patterns}
+    if not all(fitting.values()):
+        whole = default_battery(profile, artifacts) if sessions is None else whole
+        check_filters(patterns, fitting, {case.name: case.rules for case in whole})
     return battery
 
 

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,15 +14,17 @@ from typing import Any, NoReturn
 import click
 
 from refruntime import __version__, resources
-from refruntime.commands.files import UnreadableFile, write_file
+from refruntime.commands.diff.live import Live
+from refruntime.commands.diff.report import Output
+from refruntime.commands.diff.selection import LastRun, check_filters
+from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import progress, write_json
-from refruntime.differential.report.junit import junit_xml
-from refruntime.differential.report.text import About, github_annotations, text_report
-from refruntime.differential.verdict import EXIT_MISMATCH
+from refruntime.differential.report.about import About
+from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import EngineError, InterfaceMismatch, Limits
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.report import golden_document, suite_with_samples
+from refruntime.golden.report import golden_document, suite_with_samples, with_sample
 from refruntime.golden.suite import Consumer, GoldenRun
 
 EXIT_USAGE = 2
@@ -37,10 +39,14 @@ class GoldenOptions:
     patterns: tuple[str, ...]
     seconds: float
     only_list: bool
-    fail_fast: bool
-    junit: Path | None
-    github: bool
-    as_json: bool
+    max_fail: int | None
+    last_failed: bool
+    output: Output
+
+    @property
+    def as_json(self) -> bool:
+        """Say whether one document for machines is wanted."""
+        return self.output.as_json
 
 
 def golden_folder(value: str | None, build: Path | None) -> tuple[Path, Path]:
@@ -67,9 +73,14 @@ def diff_goldens(options: GoldenOptions) -> None:
     engines: dict[str, Any] = {}
     consumer = _open(options.folder, lambda: WasmEngine(engines["module"], limits))
     ids = consumer.ids(options.patterns)
+    fitting = {pattern: bool(consumer.ids([pattern])) for pattern in options.patterns}
+    check_filters(options.patterns, fitting, {id_: entry["rules"] for id_, entry in consumer.index["cases"].items()})
     if not ids:
-        click.echo(f"no case fits {', '.join(options.patterns) or 'the goldens: there are none'}", err=True)
+        click.echo("no case fits the goldens: there are none", err=True)
         raise click.exceptions.Exit(EXIT_MISMATCH)
+    last_run = LastRun(options.build, f"golden {options.folder.resolve()}")
+    if options.last_failed:
+        ids = last_run.chosen(ids)
     if options.only_list:
         _list(consumer, ids, options.as_json)
         return
@@ -81,8 +92,11 @@ def diff_goldens(options: GoldenOptions) -> None:
     except EngineError as error:
         click.echo(f"refruntime diff: {error}", err=True)
         raise click.exceptions.Exit(EXIT_USAGE) from error
-    run = _run(consumer, ids, options.fail_fast)
-    _report(options, run, sha256, str(engines["module"].info["wasmtime"]))
+    live = options.output.live(_about(options, consumer.index, sha256, str(engines["module"].info["wasmtime"])))
+    run = _run(consumer, ids, options.max_fail, live)
+    failed = [golden.id for golden in run.results if golden.verdict not in FINE]
+    last_run.remember([golden.id for golden in run.results], failed)
+    _report(options, run, sha256, live)
 
 
 def _open(folder: Path, fresh: Any) -> Consumer:
@@ -92,10 +106,11 @@ def _open(folder: Path, fresh: Any) -> Consumer:
         _refuse(error)
 
 
-def _run(consumer: Consumer, ids: Sequence[str], fail_fast: bool) -> GoldenRun:
-    with progress("comparing with the goldens", len(ids)) as advance:
+def _run(consumer: Consumer, ids: Sequence[str], max_fail: int | None, live: Live) -> GoldenRun:
+    with progress("comparing with the goldens", len(ids)) as bar:
+        live.over(bar)
         try:
-            return consumer.run(ids, lambda _: advance(1), fail_fast=fail_fast)
+            return consumer.run(ids, lambda golden: live.after_case(with_sample(golden)), max_fail=max_fail)
         except GoldenError as error:
             _refuse(error)
 
@@ -105,31 +120,25 @@ def _refuse(error: GoldenError) -> NoReturn:
     raise click.exceptions.Exit(EXIT_MISMATCH) from error
 
 
-def _report(options: GoldenOptions, run: GoldenRun, sha256: str, wasmtime: str) -> None:
+def _report(options: GoldenOptions, run: GoldenRun, sha256: str, live: Live) -> None:
     suite = suite_with_samples(run)
-    about = _about(options, run, sha256, wasmtime)
-    if options.junit is not None:
-        write_file(options.junit, junit_xml(suite, about))
+    live.end(suite)
     if options.as_json:
         write_json(golden_document(run, options.build.name, sha256))
-    else:
-        click.echo(text_report(suite, about), nl=False)
-    if options.github:
-        for line in github_annotations(suite, about):
-            click.echo(line, err=options.as_json)  # standard output holds the one document
+    options.output.write_files(suite, live.about)
     raise click.exceptions.Exit(suite.exit_code)
 
 
-def _about(options: GoldenOptions, run: GoldenRun, sha256: str, wasmtime: str) -> About:
+def _about(options: GoldenOptions, index: Mapping[str, Any], sha256: str, wasmtime: str) -> About:
     from refruntime.golden.index import profile_of
 
     return About(
         build=options.build.name,
         sha256=sha256,
-        profile=profile_of(run.index),
+        profile=profile_of(index),
         profile_source="of the goldens",
         facts={
-            "goldens": f"format {run.index['format']}, root {run.index['root']}",
+            "goldens": f"format {index['format']}, root {index['root']}",
             "engine": f"wasmtime {wasmtime}, refruntime {__version__}",
             "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
             f"Python {platform.python_version()}",

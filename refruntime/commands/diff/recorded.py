@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-import click
-
 from refruntime.battery.catalogue import select
 from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.diff.selection import check_filters
 from refruntime.commands.record import read_recorded
 from refruntime.commands.shared import progress
 from refruntime.contract.exports import EXPORTS_BY_NAME
@@ -39,8 +38,8 @@ def compare_recorded(
     if build.missing:
         problems = [f"missing {name}: expected {EXPORTS_BY_NAME[name].wasm_signature}" for name in build.missing]
         refuse(EXIT_MISMATCH, "the surface differs (ABI-1)", output.as_json, problems)
-    if patterns and not select([case], patterns):
-        raise click.BadParameter(f"the recorded case is {case.name}", param_hint="--filter")
+    fitting = {pattern: bool(select([case], [pattern])) for pattern in patterns}
+    check_filters(patterns, fitting, {case.name: case.rules})
     oracle = Oracle(resolved.profile, make_numerics(kernels, output.as_json))
     words = ["--recorded", str(folder), *repeated]
     about = conditions(folder.name, build.sha256 or "unknown", resolved, oracle, "a page's, recorded", words, kernels)
@@ -48,6 +47,8 @@ def compare_recorded(
     suite = recorded_suite(case, found.answers, oracle)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
-    with progress("comparing"):
-        result = suite.run([case])
-    output.show(result, about)
+    live = output.live(about)
+    with progress("comparing", 1) as bar:
+        live.over(bar)
+        result = suite.run([case], before_explaining=live.before_explaining, after_case=live.after_case)
+    output.show(result, live)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,14 @@ import click
 import numpy as np
 
 from refruntime import __version__
+from refruntime.commands.diff.live import Live
 from refruntime.commands.files import write_file
 from refruntime.commands.shared import write_json
 from refruntime.contract.profile import Profile
+from refruntime.differential.report.about import About
+from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
 from refruntime.differential.report.junit import junit_xml
-from refruntime.differential.report.text import About, github_annotations, text_report
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import SuiteResult
 from refruntime.engines.base import InvalidModule
@@ -53,8 +54,14 @@ def conditions(
     engine: str,
     words: Sequence[str],
     kernels: str,
+    path: Path | None = None,
+    options: Sequence[str] = (),
+    models: Sequence[Path] = (),
 ) -> About:
-    """Say what was compared with what; `words` are the arguments that give this comparison again."""
+    """Say what was compared with what.
+
+    `words` are the arguments that give this comparison again; `path`, `options` and `models` as in About.
+    """
     return About(
         build=build,
         sha256=sha256,
@@ -69,6 +76,9 @@ def conditions(
             f"Python {platform.python_version()}",
         },
         command=shlex.join(["refruntime", "diff", *words]),
+        path=None if path is None else str(path),
+        options=tuple(options),
+        models=tuple(map(str, models)),
     )
 
 
@@ -93,42 +103,38 @@ def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = 
 
 @dataclass(frozen=True)
 class Output:
-    """Where the report goes."""
+    """Where the report goes, and how much of it (see Live)."""
 
     junit_path: Path | None
     github: bool
     as_json: bool
+    verbosity: int = 0
+
+    def live(self, about: About) -> Live:
+        """Begin the report for people; it stays silent where machines read."""
+        live = Live(about, self.verbosity, silent=self.as_json)
+        live.header()
+        return live
 
     def show(
-        self, result: SuiteResult, about: About, gaps: GapReport | None = None, new_profile: Path | None = None
+        self, result: SuiteResult, live: Live, gaps: GapReport | None = None, new_profile: Path | None = None
     ) -> NoReturn:
-        """Write the report in every form that was asked for, and exit."""
-        tracebacks = _save_tracebacks(result)
-        if self.junit_path is not None:
-            write_file(self.junit_path, junit_xml(result, about))
+        """End the report, write it in every form that was asked for, and exit."""
+        about = live.about
+        live.end(result)
         if self.as_json:
-            document = {**json_document(result, about), "tracebacks": tracebacks}
+            document = {**json_document(result, about), "tracebacks": live.tracebacks}
             found = {} if gaps is None else {"gaps": gaps.lines, "clean_with_profile": gaps.clean}
             write_json({**document, **found})
-        else:
-            click.echo(text_report(result, about, tracebacks), nl=False)
-            if gaps is not None:
-                click.echo("\n".join(["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]))
+        elif gaps is not None:
+            click.echo("\n".join(["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]))
+        self.write_files(result, about)
+        raise click.exceptions.Exit(result.exit_code)
+
+    def write_files(self, result: SuiteResult, about: About) -> None:
+        """Write what other programs read: JUnit XML, annotations."""
+        if self.junit_path is not None:
+            write_file(self.junit_path, junit_xml(result, about))
         if self.github:
             for line in github_annotations(result, about):
                 click.echo(line, err=self.as_json)  # standard output holds the one document
-        raise click.exceptions.Exit(result.exit_code)
-
-
-def _save_tracebacks(result: SuiteResult) -> dict[str, str]:
-    """Write the traceback of every crash into a file of its own: case name -> path."""
-    crashed = [case for case in result.cases if case.crash]
-    if not crashed:
-        return {}
-    folder = Path(tempfile.mkdtemp(prefix="refruntime-crash-"))
-    saved = {}
-    for case in crashed:
-        path = folder / f"{case.case.name.replace('/', '-')}.txt"
-        path.write_text(case.crash, encoding="utf-8")
-        saved[case.case.name] = str(path)
-    return saved

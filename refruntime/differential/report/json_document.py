@@ -10,7 +10,7 @@ from refruntime.cases.steps import describe
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.differential.compare import Difference
 from refruntime.differential.near_tie import Flip
-from refruntime.differential.report.text import About
+from refruntime.differential.report.about import About
 from refruntime.differential.suite import CaseResult, Family, SuiteResult
 
 JSON_VERSION: Final = 1

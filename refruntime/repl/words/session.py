@@ -12,7 +12,8 @@ from rich.text import Text
 
 from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import describe
-from refruntime.differential.report.text import About, case_lines
+from refruntime.differential.report.about import About
+from refruntime.differential.report.case import case_lines
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
