@@ -16,6 +16,7 @@ from refruntime.battery.slm1 import slm1_cases
 from refruntime.battery.state import generator_cases, state_cases
 from refruntime.battery.status import sampling_value_cases, transfer_cases, trap_cases
 from refruntime.battery.text import output_cases, prompt_cases
+from refruntime.cases.select import fits_any
 from refruntime.cases.steps import Case
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
@@ -82,18 +83,9 @@ def slm1_models(profile: Profile) -> dict[str, bytes]:
 
 
 def select(cases: Iterable[Case], patterns: Iterable[str]) -> tuple[Case, ...]:
-    """Return the cases that fit any pattern, all without patterns.
-
-    A pattern is a name, what a name begins with up to a slash (a family, or `golden/sampling`), a rule that the case
-    cites, or a shell pattern of a name such as `*/probe-*`.
-    """
+    """Return the cases that any pattern means (see `cases.select.fits`), all without patterns."""
     wanted = tuple(patterns)
-    return tuple(case for case in cases if not wanted or any(_fits(case, pattern) for pattern in wanted))
-
-
-def _fits(case: Case, pattern: str) -> bool:
-    exact = pattern == case.name or case.name.startswith(f"{pattern}/")
-    return exact or pattern in case.rules or fnmatchcase(case.name, pattern)
+    return tuple(case for case in cases if fits_any(case.name, case.rules, wanted))
 
 
 def _may_fit(family: str, pattern: str) -> bool:

@@ -19,17 +19,13 @@ Diagnostics = Mapping[str, Any]
 MAX_DIGITS = 400
 """Digits of an integer in a document of a build; doubles end long before."""
 
-_OF_NO_MEANING = ("get_diagnostics_len",)
-"""Diagnostics are compared by meaning, so their length says nothing (DG-3)."""
-
 
 @dataclass(frozen=True)
 class Observation:
     """What one step showed.
 
-    `kind` is `status` (code in `value`), `value` (any other result; a pointer and the length of the diagnostics are
-    known only as zero or not), `none` (an export without a result, or a write), or what went wrong: `trap`, `limit`,
-    `fault`, `error`, told in `detail`.
+    `kind` is `status` (code in `value`), `value` (what is defined of any other result, see `Export.value_is`), `none`
+    (an export without a result, or a write), or what went wrong: `trap`, `limit`, `fault`, `error`, told in `detail`.
     `result` and `diagnostics` are read after every status; the keys of `diagnostics` are those of the contract.
     """
 
@@ -89,8 +85,7 @@ class Session:
             self.bound[step.bind] = value
         if export.returns_status:
             return self._after_status(step, value)
-        compared = step.export not in _OF_NO_MEANING and "*" not in export.result
-        return Observation(step, "value", value if compared else int(value != 0))
+        return Observation(step, "value", export.defined(value))
 
     def _after_status(self, step: Step, status: int) -> Observation:
         result, document = self.client.result(), self.client.diagnostics()

@@ -22,13 +22,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from refruntime.contract.fields import FIELDS, SUMMARY_KEYS
+
 FORM: Final = ".form"
 """What follows the key of a field where a table of places holds its form."""
 
-SUMMARY_PARTS: Final = tuple(f"logits_summary.{part}" for part in ("min", "max", "mean"))
+SUMMARY_PARTS: Final = tuple(f"logits_summary.{part}" for part in SUMMARY_KEYS)
 """Places of the parts of `logits_summary`, for builds that have them apart or under other names."""
 
-NULLABLE: Final = ("last_error", "logits_summary", "selected_token")
+NULLABLE: Final = tuple(field.name for field in FIELDS if field.nullable)
 """Fields that may be null (DG-6)."""
 
 KINDS: Final = ("number", "text", "hex", "upper", "list", "joined", "objects", "ids", "parallel", "map", "flat")

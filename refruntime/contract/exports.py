@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 WasmType = Literal["i32", "i64", "f32"]
+ValueIs = Literal["exact", "zero or not"]
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,26 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Export:
-    """One function export: `result` is the Rust result type, empty for none."""
+    """One function export: `result` is the Rust result type, empty for none.
+
+    `value_is` says what the contract defines of the value: every bit, or only whether it is 0. An address is of no
+    meaning (MEM-5), nor is the length of the diagnostics, which are compared by meaning (DG-3).
+    """
 
     name: str
     parameters: tuple[Parameter, ...]
     result: str
     returns_status: bool
+    value_is: ValueIs = "exact"
+
+    def defined(self, value: int) -> int:
+        """Return what is defined of a value: the value itself, or 1 for any but 0."""
+        return value if self.value_is == "exact" else int(value != 0)
+
+    @property
+    def is_address(self) -> bool:
+        """Say whether the result is a place in linear memory."""
+        return "*" in self.result
 
     @property
     def wasm_parameters(self) -> tuple[WasmType, ...]:
@@ -56,12 +71,12 @@ def _status(name: str, *parameters: Parameter) -> Export:
     return Export(name, parameters, "u32", returns_status=True)
 
 
-def _getter(name: str, result: str) -> Export:
-    return Export(name, (), result, returns_status=False)
+def _getter(name: str, result: str, value_is: ValueIs) -> Export:
+    return Export(name, (), result, returns_status=False, value_is=value_is)
 
 
 EXPORTS: Final[tuple[Export, ...]] = (
-    Export("alloc", (_LENGTH,), "*mut u8", returns_status=False),
+    Export("alloc", (_LENGTH,), "*mut u8", returns_status=False, value_is="zero or not"),
     Export("dealloc", (Parameter("pointer", "*mut u8", "i32"), _LENGTH), "", returns_status=False),
     _status("init_runtime"),
     _status("load_model", _POINTER, _LENGTH),
@@ -74,10 +89,10 @@ EXPORTS: Final[tuple[Export, ...]] = (
     ),
     _status("generate", _POINTER, _LENGTH, Parameter("max_new_tokens", "u32", "i32")),
     _status("generate_next_token"),
-    _getter("last_result_ptr", "*const u8"),
-    _getter("last_result_len", "usize"),
-    _getter("get_diagnostics_ptr", "*const u8"),
-    _getter("get_diagnostics_len", "usize"),
+    _getter("last_result_ptr", "*const u8", "zero or not"),
+    _getter("last_result_len", "usize", "exact"),
+    _getter("get_diagnostics_ptr", "*const u8", "zero or not"),
+    _getter("get_diagnostics_len", "usize", "zero or not"),
     _status("reset_context"),
     _status("free_model"),
 )

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, Self
 
 from refruntime.contract.checksum_order import read_order, write_order
 from refruntime.contract.dialect import Dialect
+from refruntime.contract.fields import DIAGNOSTIC_NAMES
 from refruntime.contract.status import Status
 from refruntime.contract.values import (
     CONTAINERS,
-    DIAGNOSTIC_NAMES,
     ProfileError,
     check_value,
     from_plain_value,

@@ -7,28 +7,8 @@ from typing import Any, Final, TypeGuard
 
 from refruntime.contract.checksum_order import OrderError, read_order
 from refruntime.contract.dialect import FORM, SUMMARY_PARTS, Form, FormError
+from refruntime.contract.fields import DIAGNOSTIC_NAMES
 from refruntime.contract.status import Status
-
-DIAGNOSTIC_NAMES: Final[tuple[str, ...]] = (
-    "model_load_ms",
-    "prompt_tokens",
-    "generated_tokens",
-    "tokens_per_second",
-    "peak_scratch_bytes",
-    "kv_length",
-    "quantization",
-    "last_error",
-    "model_loaded",
-    "tokenizer_output",
-    "logits_summary",
-    "selected_token",
-    "top_tokens",
-    "temperature",
-    "top_k",
-    "top_p",
-    "seed",
-)
-"""Keys of the diagnostics document, in order (DG-3)."""
 
 CONTAINERS: Final = ("slm1", "gguf")
 """Containers that a loader may know (GG-1)."""

@@ -12,12 +12,11 @@ import numpy as np
 
 from refruntime.cases.observe import Diagnostics, Observation
 from refruntime.cases.steps import NEXT_TOKEN, Generate
-from refruntime.contract.profile import DIAGNOSTIC_NAMES
+from refruntime.contract.fields import COMPARED_FIELDS
 from refruntime.contract.status import Status
 
-NUMBER_FIELDS: Final = ("tokenizer_output", "selected_token", "top_tokens", "logits_summary")
-STATE_FIELDS: Final = tuple(name for name in DIAGNOSTIC_NAMES if name not in NUMBER_FIELDS)
-LOGIT_FIELDS: Final = frozenset({"top_tokens", "logits_summary"})
+LOGIT_FIELDS: Final = frozenset(field.name for field in COMPARED_FIELDS if field.has_logits)
+_ORDER: Final = tuple(field.name for field in COMPARED_FIELDS)
 Sameness = Callable[[Any, Any], bool]
 """Say whether a diagnostics value of the reference and one of the build mean the same."""
 
@@ -120,7 +119,7 @@ def _compare_diagnostics(
     known: Collection[str],
     same: Sameness,
 ) -> Iterator[Difference]:
-    for name in (*STATE_FIELDS, *NUMBER_FIELDS):
+    for name in _ORDER:
         if name not in known:
             comparison.lost[name] += 1
             continue

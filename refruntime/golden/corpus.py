@@ -6,11 +6,11 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
 from refruntime.atomic import PARTIAL, write_whole
+from refruntime.cases.select import fits_any
 from refruntime.golden.case import IDENTIFIER, GoldenCase, parse_case
 from refruntime.golden.reading import GoldenError
 
@@ -97,12 +97,6 @@ class Corpus:
             path.unlink(missing_ok=True)
 
 
-def fits(identifier: str, rules: tuple[str, ...], pattern: str) -> bool:
-    """Say whether a case is meant by a pattern: an id, a family, a rule, or a shell pattern of ids."""
-    exact = pattern in (identifier, identifier.partition("/")[0]) or pattern in rules
-    return exact or fnmatchcase(identifier, pattern)
-
-
 def select_ids(rules: Mapping[str, tuple[str, ...]], patterns: tuple[str, ...]) -> list[str]:
     """Return the ids that any pattern means, all without patterns; `rules` are the rules of each id."""
-    return sorted(i for i, cited in rules.items() if not patterns or any(fits(i, cited, p) for p in patterns))
+    return sorted(name for name, cited in rules.items() if fits_any(name, cited, patterns))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,24 +11,14 @@ import numpy as np
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Call, Case, Step, Write
 from refruntime.contract.exports import EXPORTS_BY_NAME
-from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile
+from refruntime.contract.fields import DIAGNOSTIC_NAMES, FIELDS_BY_NAME, SUMMARY_KEYS, Kind
+from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
 from refruntime.golden.case import GoldenCase
 from refruntime.golden.reading import Node, check_disk_form, parse_document
 from refruntime.golden.samples import read_sample
 from refruntime.golden.values import FORMAT_VERSION, bytes_hash, hex_float, json_hash
 
-FLOATS: Final = ("temperature", "top_p")
-COUNTS: Final = (
-    "model_load_ms",
-    "prompt_tokens",
-    "generated_tokens",
-    "tokens_per_second",
-    "peak_scratch_bytes",
-    "kv_length",
-    "top_k",
-)
-SUMMARY: Final = ("min", "max", "mean")
 SHA256: Final = r"[0-9a-f]{64}"
 FINGERPRINT: Final = r"[0-9a-f]{16}"
 NON_ZERO: Final = "non-zero"
@@ -73,7 +63,7 @@ def step_kind(step: Step) -> str:
 
 def known_as_zero_or_not(step: Step) -> bool:
     """Say whether only zero or not is defined of the step's value: addresses, and the length of the diagnostics."""
-    return isinstance(step, Call) and ("*" in EXPORTS_BY_NAME[step.export].result or "diagnostics" in step.export)
+    return isinstance(step, Call) and EXPORTS_BY_NAME[step.export].value_is == "zero or not"
 
 
 def inputs_hash(golden: GoldenCase, case: Case) -> str:
@@ -139,12 +129,13 @@ def _printable(result: bytes) -> str:
 
 def diagnostics_value(name: str, value: Any) -> Any:
     """Return a field of a parsed diagnostics document as the golden format writes it."""
-    if name in FLOATS:
+    kind = FIELDS_BY_NAME[name].kind
+    if kind == "float":
         return _float(value)
-    if name == "top_tokens":
+    if kind == "pairs":
         return [[token, _float(logit)] for token, logit in value]
-    if name == "logits_summary" and value is not None:
-        return {key: _float(value[key]) for key in SUMMARY}
+    if kind == "summary" and value is not None:
+        return {key: _float(value[key]) for key in SUMMARY_KEYS}
     return value
 
 
@@ -249,21 +240,8 @@ def _value(node: Node, step: Step) -> int:
 
 
 def _field(name: str, node: Node) -> Any:
-    if name in COUNTS:
-        return node.count()
-    if name in FLOATS:
-        return _null_or_float(node)
-    if name == "model_loaded":
-        return node.boolean()
-    if name == "top_tokens":
-        return [_pair(item) for item in node.items()]
-    if name == "logits_summary":
-        return None if node.value is None else {key: _null_or_float(item) for key, item in node.object(SUMMARY).items()}
-    if name == "selected_token":
-        return None if node.value is None else node.count()
-    if name == "last_error" and node.value is None:
-        return None
-    return node.string(r"[0-9]+", "a decimal string") if name == "seed" else node.string()
+    field = FIELDS_BY_NAME[name]
+    return None if field.nullable and node.value is None else _READERS[field.kind](node)
 
 
 def _pair(node: Node) -> list[Any]:
@@ -275,3 +253,14 @@ def _pair(node: Node) -> list[Any]:
 
 def _null_or_float(node: Node) -> float | None:
     return None if node.value is None else node.float32()
+
+
+_READERS: Final[Mapping[Kind, Callable[[Node], Any]]] = {
+    "count": Node.count,
+    "float": _null_or_float,
+    "boolean": Node.boolean,
+    "string": Node.string,
+    "decimal": lambda node: node.string(r"[0-9]+", "a decimal string"),
+    "pairs": lambda node: [_pair(item) for item in node.items()],
+    "summary": lambda node: {key: _null_or_float(item) for key, item in node.object(SUMMARY_KEYS).items()},
+}

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from refruntime.cases.needs import needs_of
 from refruntime.contract.exports import EXPORTS, Export
-from refruntime.contract.profile import CONTRACT_VERSION, DIAGNOSTIC_NAMES, Profile, ProfileError
+from refruntime.contract.fields import COMPARED_FIELDS, DIAGNOSTIC_NAMES, KINDS
+from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
 from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
 from refruntime.contract.values import MAPS
@@ -24,6 +25,7 @@ KEYS: Final = (
     "statuses",
     "exports",
     "diagnostics",
+    "fields",
     "features",
     "cases",
     "models",
@@ -48,6 +50,10 @@ def contract_tables(profile: Profile) -> dict[str, Any]:
             for export in EXPORTS
         },
         "diagnostics": {name: names.get(name, name) for name in DIAGNOSTIC_NAMES},
+        "fields": [
+            {"name": field.name, "kind": field.kind, "nullable": field.nullable, "of_model": field.of_model}
+            for field in COMPARED_FIELDS
+        ],
         "rules": {identifier: json_hash(rule.text) for identifier, rule in load_rules().items()},
     }
 
@@ -56,7 +62,7 @@ def result_kind(export: Export) -> str:
     """Return what a consumer does with the result of an export."""
     if export.returns_status:
         return "status"
-    return "pointer" if "*" in export.result else "value" if export.result else "none"
+    return "pointer" if export.is_address else "value" if export.result else "none"
 
 
 def _json_option(key: str, value: Any) -> Any:
@@ -142,6 +148,12 @@ def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
         export["result"].one_of(("status", "pointer", "value", "none"))
     for node in (*fields["diagnostics"].members().values(), *fields["rules"].members().values(), fields["root"]):
         node.string()
+    for node in fields["fields"].items(1):
+        field = node.object(("name", "kind", "nullable", "of_model"))
+        field["name"].string()
+        field["kind"].one_of(KINDS)
+        field["nullable"].boolean()
+        field["of_model"].boolean()
     parse_feature_table(fields["features"])
     for node in fields["cases"].members().values():
         entry = node.object(("case", "expect", "arrays", "features", "rules"))

@@ -27,6 +27,8 @@ UNPINNED: Final = "UNPINNED.md"
 MODEL_INDEX: Final = "models/INDEX.json"
 TOP_SUFFIXES: Final = (".md", ".mjs", ".html")
 """Of the files beside the index, those that are documents and consumers."""
+PARTS: Final = "consumer"
+"""The folder of the consumers' parts."""
 
 _UNPINNED_RULE: Final = re.compile(r"(?:\||[-*])\s*[`*]*([A-Z]+-[A-Za-z0-9]+)[`*]*\s*(?:\||:|\u2014|-)\s*(\S.*)")
 
@@ -288,6 +290,8 @@ def _is_known(name: str, index: Mapping[str, Any]) -> bool:
     folder, _, file = name.rpartition("/")
     if not folder:
         return name == INDEX or name.endswith(TOP_SUFFIXES)
+    if folder == PARTS:
+        return file.endswith(".mjs")
     if folder == "models":
         return name in index["models"] or file in ("INDEX.json", "README.md")
     identifier = folder.removeprefix("cases/")

@@ -7,7 +7,6 @@ import math
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import pytest
 
 from refruntime import resources
+from refruntime.cases.select import is_named
 from refruntime.contract.profile import Profile, ProfileError
 from refruntime.engines.base import Engine, EngineError, InvalidModule, Limits
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
@@ -178,7 +178,7 @@ def _excuses(path: Path, known: Collection[str]) -> dict[str, str]:
     for pattern, reason in document.items():
         if not isinstance(reason, str) or not reason.strip():
             raise pytest.UsageError(f"--refruntime-xfail: {path}: {pattern!r}: expected a reason, found {reason!r:.60}")
-        found = [identifier for identifier in known if identifier == pattern or fnmatchcase(identifier, pattern)]
+        found = [identifier for identifier in known if is_named(identifier, pattern)]
         if not found:
             raise pytest.UsageError(f"--refruntime-xfail: {path}: {pattern!r} fits no golden")
         for identifier in found:

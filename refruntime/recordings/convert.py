@@ -264,5 +264,4 @@ def _answer(event: Event) -> Answer:
         return Answer("status", event.returned, event.result, event.diagnostics)
     if event.returned is None:
         return Answer("none")
-    is_compared = event.export.name != "get_diagnostics_len" and "*" not in event.export.result
-    return Answer("value", event.returned if is_compared else int(event.returned != 0))
+    return Answer("value", event.export.defined(event.returned))
