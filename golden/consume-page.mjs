@@ -1,10 +1,10 @@
-// The page consume.html: what a person sees and does. All that judges a build is in consume.mjs.
+// The page consume.html: what a person sees and does. All that judges a build is in consumer/.
 
+import { WORKER } from "./consumer/build.mjs";
 import {
   ConsumeError,
   FINE,
   MEANINGS,
-  WORKER,
   absentLine,
   caseLines,
   consume,
@@ -69,7 +69,7 @@ async function download(path) {
 }
 
 function startWorker(onMessage, onEnd) {
-  const worker = new Worker(new URL("consume.mjs", import.meta.url), { type: "module", name: WORKER });
+  const worker = new Worker(WORKER, { type: "module" });
   worker.onmessage = ({ data }) => onMessage(data);
   worker.onerror = (event) => onEnd(event.message ?? "it did not start");
   return { post: (message) => worker.postMessage(message), end: () => worker.terminate() };

@@ -54,6 +54,21 @@ FRESH: dict[str, Any] = {
 }
 """The diagnostics of a fresh runtime as expect.json writes them (DG-6, SC-1, section 13)."""
 
+FIELDS = [
+    *({"name": name, "kind": kind, "nullable": name == "last_error", "of_model": False}
+      for name, kind in (
+          ("model_load_ms", "count"), ("prompt_tokens", "count"), ("generated_tokens", "count"),
+          ("tokens_per_second", "count"), ("peak_scratch_bytes", "count"), ("kv_length", "count"),
+          ("quantization", "string"), ("last_error", "string"), ("model_loaded", "boolean"),
+          ("temperature", "float"), ("top_k", "count"), ("top_p", "float"), ("seed", "decimal"),
+      )),
+    {"name": "tokenizer_output", "kind": "string", "nullable": False, "of_model": True},
+    {"name": "selected_token", "kind": "count", "nullable": True, "of_model": True},
+    {"name": "top_tokens", "kind": "pairs", "nullable": False, "of_model": True},
+    {"name": "logits_summary", "kind": "summary", "nullable": True, "of_model": True},
+]  # fmt: skip
+"""The fields with their kinds as INDEX.json lists them (section 5)."""
+
 FRESH_DOCUMENT: dict[str, Any] = {**FRESH, "temperature": 0, "top_p": 1}
 """The same as a build writes it."""
 
@@ -180,6 +195,7 @@ def write_goldens(
         "statuses": {name: number for number, name in enumerate(STATUSES)},
         "exports": EXPORTS,
         "diagnostics": {name: name for name in FRESH},
+        "fields": FIELDS,
         "features": {
             "absence": "without {title}: {status}",
             "refusal": "refused {title}: {status}",

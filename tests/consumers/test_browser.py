@@ -283,6 +283,7 @@ def looping_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     )
     for name in ("consume.html", "consume.mjs", "consume-page.mjs"):
         shutil.copy(GOLDEN / name, golden / name)
+    shutil.copytree(GOLDEN / "consumer", golden / "consumer")
     build = tmp_path / "loop.wasm"
     build.write_bytes(answering(generate=wat_modules.FOREVER))
     server = serve(tmp_path)

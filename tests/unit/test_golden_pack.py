@@ -21,6 +21,8 @@ from tests.unit.golden_files import CASES, write_corpus
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_corpus(tmp_path_factory.mktemp("golden") / "golden")
     (root / "consume.mjs").write_text("export {};\n")
+    (root / "consumer").mkdir()
+    (root / "consumer/values.mjs").write_text("export {};\n")
     (root / "consume.html").write_text("<!doctype html>\n")
     assert command("fill", "--golden", root).code == 0
     return root

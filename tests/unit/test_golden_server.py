@@ -49,6 +49,7 @@ def test_what_is_listed_is_served(server: GoldenServer) -> None:
     for name, kind in (
         ("INDEX.json", "application/json"),
         ("consume.mjs", "text/javascript; charset=utf-8"),
+        ("consumer/worker.mjs", "text/javascript; charset=utf-8"),
         ("cases/sampling/ties-in-order/case.json", "application/json"),
         ("models/tiny.q8_0.slm1", "application/octet-stream"),
     ):
