@@ -178,5 +178,8 @@ def _generated(observation: Observation) -> int:
     if observation.value != 0 or not observation.diagnostics:
         return 0
     if isinstance(observation.step, Generate):
-        return int(observation.diagnostics.get("generated_tokens", 0))
+        shown = observation.diagnostics
+        if "generated_tokens" in shown or "kv_length" not in shown or "prompt_tokens" not in shown:
+            return int(shown.get("generated_tokens", 0))
+        return int(shown["kv_length"]) - int(shown["prompt_tokens"])  # a build need not show the count itself
     return int(observation.step == NEXT_TOKEN)

@@ -16,6 +16,8 @@ from refruntime.identify.trial import Trials
 
 SHOWN_CHARACTERS: Final = 80
 MOST_TRIED: Final = 40
+BEHIND: Final = ("generator_on_load", "generator_on_reset")
+"""Switches whose effect a generate undoes, where that reseeds."""
 
 
 def learnt_switches(settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions) -> list[Learnt]:
@@ -31,6 +33,8 @@ def _learnt(
     switch: Switch, settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions
 ) -> Learnt:
     value = getattr(profile, switch.attribute)
+    if switch.attribute in settlement.doubted:
+        return Learnt(switch.key, switch.meaning, value, "assumed", (), "an experiment on it agrees under no option")
     telling = [item for item in settlement.agreed.values() if _reads(item, switch.attribute, predictions, settlement)]
     telling.sort(key=lambda item: switch.rule not in item.case.rules)
     evidence: list[Evidence] = []
@@ -46,6 +50,8 @@ def _learnt(
     if not open_options:
         return Learnt(switch.key, switch.meaning, value, "observed", tuple(evidence))
     reason = f"no experiment tells it from {' or '.join(open_options)}"
+    if switch.attribute in BEHIND and profile.generator_on_generate == "reseeded":
+        reason += ": every generate reseeds the generator before it is used"
     if not telling:
         reason += ": the build has nothing in which it shows" if switch.rule.startswith("GG") else ""
     return Learnt(switch.key, switch.meaning, value, "assumed", tuple(evidence), reason)

@@ -35,6 +35,18 @@ ROUNDED_APART: Final = (
 )
 """(candidates, output): the conversions of PR-3 give numbers on two sides of an edge, under each option twice."""
 
+FINELY_APART: Final = (
+    (46, 0xA1642C8000100000),
+    (47, 0xAE4C428000100000),
+    (47, 0x537A6F4000100000),
+    (36, 0xF15F168000100000),
+    (45, 0x9F49F48000100000),
+    (36, 0xF1C71C8000100000),
+    (39, 0x650D794000100000),
+    (51, 0x6B851F4000100000),
+)
+"""(candidates, output): what a conversion of 32 bits alone rounds down, 53 and 64 bits round up over an edge."""
+
 ON_AN_EDGE: Final = ((4, 16), (4, 32), (3, 32), (5, 16), (4, 48), (5, 32), (8, 24), (65, 16), (33, 32), (17, 32))
 """(candidates, k): an output of k x 2^58 is k / 64 in every conversion and meets an edge of equal weights (SA-6)."""
 
@@ -143,6 +155,9 @@ def _draws(profile: Profile) -> Iterator[Case]:
     for start in range(0, len(ROUNDED_APART), 4):
         steps = [step for n, output in ROUNDED_APART[start : start + 4] for step in _pulls(n, 1.0, (output,))]
         yield Case(f"identify/unit-{start}", (Load("even"), *steps), even, ("PR-3",))
+    for half in (FINELY_APART[::2], FINELY_APART[1::2]):
+        steps = [step for n, output in half for step in _pulls(n, 1.0, (output,))]
+        yield Case(f"identify/unit-fine-{half[0][0]}", (Load("even"), *steps), even, ("PR-3",))
     for seed in (5, 2**63 + 11):
         steps = [Load("even"), Configure(0.7, 80, 0.9, seed), Generate(b"-", 24), Configure(1.3, 33, 1.0, seed)]
         yield Case(f"identify/draws-{seed}", (*steps, Generate(b"-", 24)), even, ("PR-1", "PR-3", "SA-5", "SA-6"))

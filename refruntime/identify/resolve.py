@@ -15,6 +15,9 @@ from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
 
+OWN: Final = "identify/"
+"""How the names of experiments on options begin."""
+
 MOST_CONTRADICTED: Final = 24
 MOST_AGREED: Final = 48
 
@@ -29,7 +32,19 @@ def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, 
         for option in options:
             if option != choices[name] and _gain(settlement, trials, base, choices, name, option, contradicted) > 0:
                 choices = {**choices, name: option}
+    choices = _without_doubted(settlement, choices)
     _judge_again(settlement, trials, replace(base, **choices))
+    return choices
+
+
+def _without_doubted(settlement: Settlement, choices: dict[str, Any]) -> dict[str, Any]:
+    """Take back an option where an experiment on its own rule agrees under no option: then the rule is broken."""
+    broken = {item.case.rules[0] for item in settlement.contradicted.values() if item.case.name.startswith(OWN)}
+    for switch in Profile.switches():
+        if switch.rule in broken and switch.attribute in choices:
+            settlement.doubted.add(switch.attribute)
+            if choices[switch.attribute] != switch.options[0]:
+                choices = {**choices, switch.attribute: switch.options[0]}
     return choices
 
 
@@ -53,10 +68,13 @@ def _gain(
 
 
 def _judge_again(settlement: Settlement, trials: Trials, profile: Profile) -> None:
-    """Sort the contradicted experiments anew under the profile that was chosen."""
+    """Sort the experiments anew under the profile that was chosen."""
     for name, item in list(settlement.contradicted.items()):
         if trials.difference(item, profile) is None:
             settlement.agreed[name] = settlement.contradicted.pop(name)
+    for name, item in list(settlement.agreed.items()):
+        if name.startswith(OWN) and trials.difference(item, profile) is not None:
+            settlement.contradicted[name] = settlement.agreed.pop(name)
 
 
 def spread(items: list[Experiment], most: int) -> list[Experiment]:

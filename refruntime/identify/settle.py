@@ -38,6 +38,7 @@ class Settlement:
     agreed: dict[str, Experiment] = field(default_factory=dict)
     contradicted: dict[str, Experiment] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
     deadline: float = float("inf")
 
     def take(self, experiment: Experiment) -> None:
