@@ -40,6 +40,7 @@ COMMANDS = {
     "seal": "refruntime.commands.seal:seal_command",
     "diff": "refruntime.commands.diff.build:diff_command",
     "witness": "refruntime.commands.witness:witness_command",
+    "orders": "refruntime.commands.orders:orders_command",
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
     "verify": "refruntime.commands.verify:verify_command",

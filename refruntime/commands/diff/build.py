@@ -24,6 +24,7 @@ from refruntime.commands.diff.report import Output, conditions, make_numerics, r
 from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.commands.variation import resolved_variation, variation_option
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe, processors
 from refruntime.differential.run import Oracle
@@ -33,7 +34,8 @@ from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.gaps import find_gaps, write_profile
-from refruntime.numerics import KERNELS, Seq32
+from refruntime.numerics import KERNELS
+from refruntime.numerics.varied import Variation
 from refruntime.resources import trained_artifacts
 
 
@@ -134,6 +136,7 @@ Examples:
     show_default=True,
     help="What computes the oracle's numbers; it never changes a bit.",
 )
+@variation_option
 @click.option(
     "--write-profile",
     "new_profile",
@@ -169,6 +172,7 @@ def diff_command(
     timeout: float,
     explains: bool,
     kernels: str,
+    variation: Variation | str | None,
     new_profile: Path | None,
     identifies: str,
     junit_path: Path | None,
@@ -186,8 +190,13 @@ def diff_command(
     max_fail = 1 if fail_fast else max_fail
     output = Output(junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0)
     if golden is not None:
-        unfit = {"--model": models, "--profile": profile_path, "--random": sessions, "--write-profile": new_profile}
-        unfit["--recorded"] = recorded
+        unfit: dict[str, object] = {
+            "--model": models,
+            "--profile": profile_path,
+            "--random": sessions,
+            "--write-profile": new_profile,
+        }
+        unfit |= {"--recorded": recorded, "--numerics-variation": variation}
         _refuse_with_goldens([name for name, value in unfit.items() if value])
         folder, build = golden_folder(golden, build)
         options = GoldenOptions(folder, build, patterns, timeout, only_list, max_fail, last_failed, output)
@@ -196,9 +205,10 @@ def diff_command(
     given = read_profile(profile_path) if profile_path is not None else None
     repeated = [] if profile_path is None else ["--profile", str(profile_path)]
     if recorded is not None:
-        if build is not None or models or sessions is not None or new_profile is not None or only_list or last_failed:
-            unfit_words = "--model, --random, --write-profile, --last-failed and no --list"
-            raise click.UsageError(f"--recorded takes no BUILD, {unfit_words}.")
+        unfit = {"BUILD": build, "--model": models, "--random": sessions, "--write-profile": new_profile}
+        unfit |= {"--list": only_list, "--last-failed": last_failed, "--numerics-variation": variation}
+        for name in (name for name, value in unfit.items() if value):
+            raise click.UsageError(f"--recorded takes no {name}.")
         compare_recorded(recorded, given, patterns, repeated, kernels, explains, output)
     if build is None:
         raise click.UsageError("Missing argument 'BUILD'.")
@@ -219,14 +229,18 @@ def diff_command(
     if last_failed:
         chosen = set(last_run.chosen([case.name for case in cases]))
         cases = tuple(case for case in cases if case.name in chosen)
-    oracle = Oracle(met.profile, make_numerics(kernels, as_json))
+    variation = resolved_variation(variation, module, met.profile, timeout, as_json)
+    if variation is not None:
+        repeated += ["--numerics-variation", variation.name]
+    oracle = Oracle(met.profile, make_numerics(kernels, as_json, variation))
     repeated += [word for path in models for word in ("--model", str(path))]
     repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
     sha256 = hashlib.sha256(module).hexdigest()
     words, options_ = [str(build), *repeated], repeated[:2] if profile_path is not None else []
     about = conditions(build.name, sha256, resolved, oracle, engine, words, kernels, build, options_, models)
-    processes = Processes(Recipe(met.fresh, partial(_oracle, met.profile, kernels)), jobs or processors())
+    another_oracle = partial(_oracle, met.profile, kernels, variation)
+    processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes)
     if explains:
@@ -246,9 +260,9 @@ def diff_command(
     output.show(result, live, gaps, new_profile)
 
 
-def _oracle(profile: Profile, kernels: str) -> Oracle:
+def _oracle(profile: Profile, kernels: str, variation: Variation | None) -> Oracle:
     """Return the oracle of one of several processes, which shares the processors with the others."""
-    return Oracle(profile, Seq32(1, kernels))
+    return Oracle(profile, make_numerics(kernels, False, variation, threads=1))
 
 
 def _refuse_with_goldens(names: Sequence[str]) -> None:

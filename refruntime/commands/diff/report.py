@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 import numpy as np
@@ -28,6 +28,9 @@ from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
 from refruntime.hypotheses.gaps import GapReport
 from refruntime.numerics import Seq32
+from refruntime.numerics.varied import Variation, Varied
+
+VARIED: Final = "numbers are compared under a variation of seq32, which is no part of the contract (ID-4)"
 
 
 def resolved_contract(declared: Callable[[], Declaration | None], given: Profile | None, as_json: bool) -> Resolved:
@@ -38,10 +41,10 @@ def resolved_contract(declared: Callable[[], Declaration | None], given: Profile
         refuse(2, str(error), as_json)
 
 
-def make_numerics(kernels: str, as_json: bool) -> Seq32:
+def make_numerics(kernels: str, as_json: bool, variation: Variation | None = None, threads: int | None = None) -> Seq32:
     """Return the oracle's numbers; exit code 3 when these kernels cannot be loaded."""
     try:
-        return Seq32(kernels=kernels)
+        return Seq32(threads, kernels) if variation is None else Varied(variation, threads, kernels)
     except ImportError as error:
         refuse(3, f"the {kernels} kernels cannot be loaded: {error}", as_json)
 
@@ -67,7 +70,7 @@ def conditions(
         sha256=sha256,
         profile=resolved.profile,
         profile_source=resolved.source,
-        notes=resolved.notes,
+        notes=(*resolved.notes, *([VARIED] if isinstance(oracle.numerics, Varied) else [])),
         facts={
             "engine": engine,
             "oracle": f"refruntime {__version__}, NumPy {np.__version__}",

@@ -1,0 +1,112 @@
+"""`refruntime orders`: in which order a build adds, and which forms of exp, sine, root it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refruntime.api import raw_bytes
+from refruntime.battery.models.orders import PROMPT, orders_model
+from refruntime.commands.diff.report import refuse
+from refruntime.commands.files import write_file
+from refruntime.commands.shared import contract_failures, json_option, map_file, profile_option, write_json
+from refruntime.commands.variation import read_off
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import EngineError, EngineMissing
+from refruntime.numerics.varied import Variation
+from refruntime.show.orders import orders_lines
+
+
+@click.command(
+    "orders",
+    epilog="""\b
+Examples:
+  refruntime orders build.wasm
+  refruntime orders build.wasm --write build-numerics.toml
+  refruntime diff build.wasm --numerics-variation build-numerics.toml
+""",
+)
+@click.argument("build", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Model to compute with.  [default: one whose widths tell orders apart]",
+)
+@click.option("--prompt", help="Text to compute with; short rows of attention tell less.  [default: 20 bytes]")
+@click.option(
+    "--write",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the variation for `diff --numerics-variation`.",
+)
+@click.option("--list", "only_list", is_flag=True, help="List every form that is tried for each operation.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which a call of the build is stopped.",
+)
+@profile_option
+@json_option
+def orders_command(
+    build: Path | None,
+    model: Path | None,
+    prompt: str | None,
+    target: Path | None,
+    only_list: bool,
+    timeout: float,
+    profile: Profile,
+    as_json: bool,
+) -> None:
+    """Read the order of arithmetic off the memory of the module BUILD: which forms give the bits that lie there.
+
+    Exit codes: 0 one form for every operation that was seen; 1 some operation is none that is known; 2 wrong usage; 3 a
+    missing tool or file.
+    """
+    if only_list:
+        if as_json:
+            write_json({"forms": {name: [str(form) for form in Variation.options(name)] for name in meanings()}})
+        else:
+            click.echo("\n".join(_listed()))
+        return
+    if build is None:
+        raise click.UsageError("Missing argument 'BUILD'.")
+    try:
+        from refruntime.witness.build import CannotLook
+        from refruntime.witness.orders.document import comments, document
+    except EngineMissing as error:
+        refuse(3, str(error), as_json)
+    module = bytes(map_file(build))
+    about: dict[str, Any] = {"build": build.name, "profile": profile.fingerprint}
+    try:
+        with contract_failures(as_json, **about):
+            artifact = orders_model(profile) if model is None else bytes(map_file(model))
+            found = read_off(module, artifact, PROMPT if prompt is None else raw_bytes(prompt), profile, timeout)
+    except (CannotLook, EngineError) as error:
+        refuse(1 if isinstance(error, CannotLook) else 2, str(error), as_json)
+    report = {**document(found), **about}
+    if as_json:
+        write_json(report)
+    else:
+        click.echo("\n".join(orders_lines(report)))
+    if target is not None:
+        write_file(target, found.variation.to_toml(comments(found)).encode())
+        click.echo(f"wrote {target}", err=as_json)
+    raise click.exceptions.Exit(0 if found.uniform else 1)
+
+
+def meanings() -> dict[str, str]:
+    """Return what each operation is about."""
+    return Variation.meanings()
+
+
+def _listed() -> Iterator[str]:
+    for name, meaning in meanings().items():
+        yield f"{name}: {meaning}"
+        yield from (f"  {form}" for form in Variation.options(name))
