@@ -61,13 +61,14 @@ def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: No
 def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array], h: Array) -> Array:
     """Return Wo(attention(h)): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
     numerics, dimensions, block = run.numerics, run.dimensions, f"blk.{index}."
-    n, head_dim = h.shape[0], dimensions.head_dim
-    q, k, v = weights.qkv.apply(numerics, h)  # [n, A * D], [n, K * D], [n, K * D]
+    n, head_dim = h.shape[0], dimensions.head_dim_of(index)
+    q, k, v = _projected(weights.qkv.apply(numerics, h))  # [n, A * D], [n, K * D], [n, K * D]; K is 0 without own keys
     if dimensions.qkv_clamp:
         limit = numerics.dtype(dimensions.qkv_clamp)
         q, k, v = (np.clip(values, -limit, limit) for values in (q, k, v))
     for name, values in (("q", q), ("k", k), ("v", v)):
-        run.emit(f"{block}attn_{name}", values)
+        if values.size:
+            run.emit(f"{block}attn_{name}", values)
     q, k = q.reshape(n, dimensions.head_count, -1), k.reshape(n, -1, head_dim)  # [n, A, D], [n, K, D]
     q, gate = q[..., :head_dim], q[..., head_dim:]  # [n, A, D], [n, A, D or 0]
     if not run.architecture.heads_normalised_behind_rope:
@@ -75,14 +76,16 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array]
     if _rotates(run, index):
         q, k = _rotate(run, q, k, run.window_angles if dimensions.window(index) else run.angles)
         run.emit(block + "attn_q.rope", q)
-        run.emit(block + "attn_k.rope", k)
+        if k.size:
+            run.emit(block + "attn_k.rope", k)
     if run.architecture.heads_normalised_behind_rope:
         q, k = _normalised_heads(run, block, q, k, weights)
     if dimensions.query_growth:
         q = q * _growth(run, n)[:, None, None]
         run.emit(block + "attn_q.scaled", q)
-    run.cache.store(index, run.start, k, v.reshape(n, dimensions.kv_head_count, head_dim))
-    keys, values = run.cache.visible(index, run.start + n)
+    if k.size:
+        run.cache.store(index, run.start, k, _heads_of_values(run, block, v.reshape(n, -1, head_dim)))
+    keys, values = run.cache.visible(dimensions.keys_from(index), run.start + n)
     result = numerics.attention(q, keys, values, run.start, *_variant(run, index, weights.sinks))
     run.emit(block + "attn.scores", result.scores)
     run.emit(block + "attn.weights", result.weights)
@@ -96,13 +99,31 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array]
     return output
 
 
+def _projected(parts: list[Array]) -> tuple[Array, Array, Array]:
+    """Return queries, keys and values; keys serve as values where these have no matrix, and may be another layer's."""
+    q, *others = parts
+    nothing = q[:, :0]
+    k, v = (nothing, nothing) if not others else (others[0], others[-1])
+    return q, k, v
+
+
+def _heads_of_values(run: Pass, block: str, v: Array) -> Array:
+    """Normalise each head of values where the architecture does, without a weight: [n, K, D] -> [n, K, D]."""
+    if not run.architecture.values_normalised:
+        return v
+    rows = v.reshape(-1, v.shape[-1])
+    normal = run.numerics.rms_norm(rows, np.ones(v.shape[-1], v.dtype), run.dimensions.rms_norm_epsilon)
+    run.emit(block + "attn_v.norm", normal.reshape(len(v), -1))
+    return normal.reshape(v.shape)
+
+
 def _normalised_heads(
     run: Pass, block: str, q: Array, k: Array, weights: Attention[Projection, Norm, Array]
 ) -> tuple[Array, Array]:
     """Normalise queries [n, A, D] and keys [n, K, D] by head or by row, as the architecture has it."""
 
     def normalised(name: str, x: Array, norm: Norm | None) -> Array:
-        if norm is None:
+        if norm is None or not x.size:
             return x
         n, _, head_dim = x.shape
         rows = x.reshape(-1, head_dim if run.architecture.norm_of_queries_and_keys == "head" else x[0].size)

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.model.blocks import Pass
-from refruntime.model.layout.tree import Experts, FeedForward
-from refruntime.model.weights import Projection
+from refruntime.model.blocks import Pass, normalise
+from refruntime.model.layout.tree import Experts, ExpertsBeside, FeedForward, LayerInput
+from refruntime.model.weights import Norm, Projection
 
 Array = NDArray[Any]
 
@@ -52,6 +52,15 @@ def _activated(run: Pass, parts: list[Array]) -> Array:
     return hidden * parts[1] if len(parts) == 2 else hidden
 
 
+def layer_input(run: Pass, index: int, weights: LayerInput[Projection, Norm], x: Array, given: Array) -> Array:
+    """Return norm(W2(activation(W1 x) * given)) of what is given to this layer [n, E]: [n, H] -> [n, H] (GG-14)."""
+    (gate,) = weights.gate.apply(run.numerics, x)  # [n, E]
+    (output,) = weights.output.apply(run.numerics, _activated(run, [gate, given]))  # [n, H]
+    normal = normalise(run.numerics, run.architecture, output, weights.norm, run.dimensions.rms_norm_epsilon)
+    run.emit(f"blk.{index}.layer_input", normal)
+    return normal
+
+
 def _clamped(run: Pass, gate: Array, up: Array) -> Array:
     """Return g / (1 + exp(-1.702 g)) * (u + 1) of g = min(gate, 7) and u = clamp(up, -7, 7): [n, F] (GG-11)."""
     numerics = run.numerics
@@ -61,11 +70,32 @@ def _clamped(run: Pass, gate: Array, up: Array) -> Array:
     return activated
 
 
-def experts(run: Pass, index: int, weights: Experts[Projection, Array], h: Array) -> Array:
-    """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11)."""
+def experts_beside(run: Pass, index: int, weights: ExpertsBeside[Projection, Norm, Array], h: Array, x: Array) -> Array:
+    """Return norm(dense(h)) + norm(experts(norm(x))), the router reading norm(x) times a scale: [n, H] (GG-14)."""
+    numerics, epsilon, size = run.numerics, run.dimensions.rms_norm_epsilon, x.shape[1]
+
+    def normal(rows: Array, norm: Norm) -> Array:
+        return normalise(numerics, run.architecture, rows, norm, epsilon)
+
+    dense = normal(feed_forward(run, index, weights.dense, h), weights.dense_norm)  # [n, H]
+    routed = numerics.rms_norm(x, np.ones(size, x.dtype), epsilon)  # [n, H]
+    routed = routed * (numerics.dtype(1) / np.sqrt(numerics.dtype(size))) * weights.router_scale
+    mixed = experts(run, index, weights.experts, normal(x, weights.experts_norm), routed)
+    total: Array = dense + normal(mixed, weights.mixed_norm)
+    run.emit(f"blk.{index}.ffn_total", total)
+    return total
+
+
+def experts(
+    run: Pass, index: int, weights: Experts[Projection, Array], h: Array, routed: Array | None = None
+) -> Array:
+    """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11).
+
+    The router reads `routed`, or `h`.
+    """
     numerics, block = run.numerics, f"blk.{index}."
     n, used = h.shape[0], run.dimensions.expert_used_count
-    (scores,) = weights.router.apply(numerics, h)  # [n, E]
+    (scores,) = weights.router.apply(numerics, h if routed is None else routed)  # [n, E]
     chosen, shares = _choose(run, scores, weights.choice_bias)  # [n, used] each
     run.emit(block + "ffn_gate_inp", scores)
     run.emit(block + "ffn_experts", chosen)
@@ -75,6 +105,8 @@ def experts(run: Pass, index: int, weights: Experts[Projection, Array], h: Array
         rows, ranks = np.nonzero(chosen == expert)
         parts = weights.experts[expert].up.apply(numerics, h[rows])  # [rows, F] each
         (outputs[ranks, rows],) = weights.experts[expert].down.apply(numerics, _activated(run, parts))
+    if weights.output_scales is not None:
+        outputs = outputs * weights.output_scales[chosen].T[:, :, None]  # [used, n, H]
     weighted = outputs * shares.T[:, :, None]  # [used, n, H]
     mixed = numerics.sum_rows(weighted.reshape(used, -1)).reshape(n, -1)  # [n, H]
     if weights.shared is not None:

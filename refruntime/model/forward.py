@@ -15,7 +15,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model import blocks, feed_forward, recurrence
 from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
-from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, Layer, StateSpace
+from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, ExpertsBeside, Layer, StateSpace
 from refruntime.model.validated import ValidatedModel
 from refruntime.model.weights import Norm, Projection, bind_weights
 from refruntime.numerics import Numerics
@@ -79,9 +79,25 @@ class Transformer:
             window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
         dimensions, architecture = self.hyperparameters, self.architecture
         run = Pass(numerics, architecture, dimensions, cache, start, angles, window_angles, tracer)
+        given = self._layer_inputs(tokens, x, start, tracer)  # [n, layers, E]
         for index, layer in enumerate(weights.model.layers):
-            x = self._layer(run, index, layer, x)
+            x = self._layer(run, index, layer, x, given[:, index] if given is not None else None)
         return x
+
+    def _layer_inputs(self, tokens: Sequence[int], x: Array, start: int, tracer: Tracer | None) -> Array | None:
+        """Return what enters each layer: (norm(W x / sqrt(H)) + row * sqrt(E)) / sqrt(2): [n, layers, E] (GG-14)."""
+        numerics, weights = self.numerics, self.weights.model.layer_inputs
+        if weights is None:
+            return None
+        n, size, one = len(tokens), self.hyperparameters.layer_input_size, numerics.dtype(1)
+        rows = numerics.matrix_rows(weights.table, tokens) * np.sqrt(numerics.dtype(size))  # [n, layers * E]
+        (projected,) = weights.projection.apply(numerics, x)  # [n, layers * E]
+        projected = projected * (one / np.sqrt(numerics.dtype(x.shape[1])))
+        epsilon = self.hyperparameters.rms_norm_epsilon
+        normal = blocks.normalise(numerics, self.architecture, projected.reshape(-1, size), weights.norm, epsilon)
+        inputs: Array = (normal.reshape(rows.shape) + rows) * (one / np.sqrt(numerics.dtype(2)))
+        emit(tracer, "layer_inputs", start, inputs)
+        return inputs.reshape(n, -1, size)
 
     def _embed(self, tokens: Sequence[int], start: int, tracer: Tracer | None) -> Array:
         """Return the rows of the embedding, with the factor and the positions of the architecture: [n, H] (FW-1)."""
@@ -99,7 +115,7 @@ class Transformer:
             emit(tracer, "token_embd.positioned", start, x)
         return x
 
-    def _layer(self, run: Pass, index: int, layer: Layer[Projection, Norm, Array], x: Array) -> Array:
+    def _layer(self, run: Pass, index: int, layer: Layer[Projection, Norm, Array], x: Array, given: Array | None) -> Array:
         """Add what a layer mixes between positions, then what it makes of each: [n, H] -> [n, H] (FW-2).
 
         In a parallel layer the second block reads the input of the layer; the order of the additions stays.
@@ -123,10 +139,22 @@ class Transformer:
         h = self._normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
         if isinstance(layer.feed_forward, Experts):
             update = feed_forward.experts(run, index, layer.feed_forward, h)
+        elif isinstance(layer.feed_forward, ExpertsBeside):
+            update = feed_forward.experts_beside(run, index, layer.feed_forward, h, mixed)
         else:
             update = feed_forward.feed_forward(run, index, layer.feed_forward, h)
         update = self._normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
-        return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
+        if layer.input is None and layer.scale is None:
+            return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
+        x = self._add(block + "ffn_residual", mixed, self._scaled(update), start, tracer)
+        if layer.input is not None:
+            assert given is not None
+            update = feed_forward.layer_input(run, index, layer.input, x, given)
+            x = self._add(block + "input_residual", x, update, start, tracer)
+        if layer.scale is not None:
+            x = x * layer.scale
+        emit(tracer, block + "residual", start, x)
+        return x
 
     def _logits(self, x: Array, start: int, tracer: Tracer | None) -> Array:
         """Normalise and project: [n, H] -> [n, V] (FW-2)."""

@@ -99,7 +99,9 @@ def read_hyperparameters(
         _equal(metadata, prefix + "vocab_size", vocab_size)
     context_length = size(metadata, prefix + "context_length")
     head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
-    ffn_size = size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
+    ffn_sizes = _sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
+    ffn_size = max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
+    windows = _window(metadata, architecture, profile, layer_count)
     return Hyperparameters(
         architecture=architecture.name,
         vocab_size=vocab_size,
@@ -121,7 +123,9 @@ def read_hyperparameters(
         parallel=_parallel(metadata, architecture, tensors),
         **attending,
         **_factors(metadata, architecture, hidden_size, layer_count),
-        **_window(metadata, architecture, profile, layer_count),
+        **windows,
+        **_differing(metadata, architecture, layer_count, windows.get("windowed_layers", ())),
+        ffn_sizes=ffn_sizes,
         **_experts(metadata, architecture, ffn_size, layer_count),
         **_state_space(metadata, architecture),
     )
@@ -161,7 +165,12 @@ def _kv_heads(
     counts = values_per_layer(metadata, key, layer_count) if by_heads else None
     if architecture.attention_interval:
         attending = _attending_layers(metadata, architecture, layer_count)
-    if counts is None:
+    differing = _sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count)
+    if differing is not None:
+        kv_head_count = max(differing)
+        if any(head_count % each for each in differing):
+            kv_head_count = next(each for each in differing if head_count % each)
+    elif counts is None:
         kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
     else:
         layers = tuple(int(layer) for layer in counts.nonzero()[0])
@@ -175,6 +184,49 @@ def _kv_heads(
             "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
         )
     return kv_head_count, attending
+
+
+def _sizes_of_layers(
+    metadata: GgufMetadata, architecture: Architecture, key: str, layer_count: int
+) -> tuple[int, ...] | None:
+    """Return a size for each layer, where the architecture lets layers differ and the file lists them."""
+    name = f"{architecture.name}.{key}"
+    sizes = values_per_layer(metadata, name, layer_count) if architecture.layers_differ else None
+    if sizes is None:
+        return None
+    if (sizes <= 0).any():
+        raise invalid("a dimension is zero", name, "at least 1 in each layer", sizes.tolist()[:8])
+    return tuple(int(each) for each in sizes)
+
+
+def _differing(
+    metadata: GgufMetadata, architecture: Architecture, layer_count: int, windowed: tuple[int, ...]
+) -> dict[str, Any]:
+    """Read what differs between the layers of gemma4: heads of windowed ones, and whose keys the last ones use."""
+    if not architecture.layers_differ:
+        return {}
+    prefix = architecture.name + "."
+    head_dim = size(metadata, prefix + "attention.key_length_swa")
+    for key in ("attention.value_length_swa", "rope.dimension_count_swa"):
+        found = metadata.u32(prefix + key, head_dim if key.startswith("rope") else None)
+        if found != head_dim:
+            raise invalid("a head of a windowed layer has one size", prefix + key, head_dim, found)
+    if head_dim % 2:
+        key = prefix + "attention.key_length_swa"
+        raise invalid("a head of odd size cannot be rotated in pairs", key, "an even number", head_dim)
+    key = prefix + "attention.shared_kv_layers"
+    sharing = metadata.u32(key, 0)
+    own = layer_count - sharing
+    lenders = {own - (2 if layer in windowed else 1): layer in windowed for layer in range(max(own, 0), layer_count)}
+    if sharing and (own < 2 or any((lender in windowed) != window for lender, window in lenders.items())):
+        raise invalid("layers cannot use keys of others", key, "a layer of each kind right before them", sharing)
+    return {
+        "window_head_dim": head_dim,
+        "kv_heads_of_layers": _sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count),
+        "sharing_layers": sharing,
+        "attention_scale": 1.0,
+        "layer_input_size": metadata.u32(prefix + "embedding_length_per_layer_input"),
+    }
 
 
 def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> dict[str, Any]:
@@ -289,7 +341,8 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
         return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
     if not architecture.window_period or architecture.windows_with_layers not in (0, layer_count):
         return {}
-    window = metadata.u32(key, int(architecture.defaults.get("attention.sliding_window", 0)))
+    default = None if architecture.layers_differ else int(architecture.defaults.get("attention.sliding_window", 0))
+    window = metadata.u32(key, default)
     if not window:
         return {}
     theta = positive(metadata, prefix + "rope.freq_base", 10000.0)
@@ -298,6 +351,8 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
         theta = positive(metadata, prefix + "rope.freq_base_swa", own)
     pattern = prefix + "attention.sliding_window_pattern"
     windowed = values_per_layer(metadata, pattern, layer_count, ValueType.BOOL)
+    if windowed is None and architecture.layers_differ:
+        raise invalid("each layer says whether it has a window", pattern, "an array of booleans", "none")
     if windowed is None:
         layers: dict[str, Any] = {"window_period": metadata.u32(pattern, architecture.window_period)}
     else:
@@ -306,9 +361,11 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
 
 
 def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int, layer_count: int) -> dict[str, Any]:
-    if architecture.feed_forward != "experts":
+    if architecture.feed_forward != "experts" and not architecture.experts_beside:
         return {}
     prefix = architecture.name + "."
+    if architecture.experts_beside and not metadata.u32(prefix + "expert_count", 0):
+        return {}
     if architecture.shared_expert and not metadata.u32(prefix + "expert_count", 0):
         return {"dense_layers": layer_count}  # the shared expert is the plain feed-forward
     count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")

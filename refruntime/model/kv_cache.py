@@ -33,8 +33,10 @@ class KVCache:
         self.capacity = hyperparameters.max_context
         self.length = 0
         positions = min(self.capacity, FIRST_POSITIONS)
-        kv_heads, head_dim = hyperparameters.kv_head_count, hyperparameters.head_dim
-        attending = [layer for layer in range(hyperparameters.layer_count) if hyperparameters.attends(layer)]
+        h = hyperparameters
+        attending = [at for at in range(h.layer_count) if h.attends(at) and h.keys_from(at) == at]
+        self._heads = {layer: (h.head_dim_of(layer), h.kv_heads_of(layer)) for layer in attending}
+        head_dim, kv_heads = np.array([(1, 1), *self._heads.values()]).max(axis=0)  # layers of other sizes use a part
         self._places = {layer: place for place, layer in enumerate(attending)}
         self.keys: NDArray[Any] = np.zeros((len(attending), head_dim, kv_heads, positions), dtype)
         self.values: NDArray[Any] = np.zeros((len(attending), positions, kv_heads, head_dim), dtype)
@@ -45,8 +47,9 @@ class KVCache:
         """Store keys and values [n, K, D] of positions `position` .. `position` + n - 1; the length stays."""
         end, place = position + keys.shape[0], self._places[layer]
         self._reserve(end)
-        self.keys[place, :, :, position:end] = keys.transpose(2, 1, 0)
-        self.values[place, position:end] = values
+        head_dim, kv_heads = self._heads[layer]
+        self.keys[place, :head_dim, :kv_heads, position:end] = keys.transpose(2, 1, 0)
+        self.values[place, position:end, :kv_heads, :head_dim] = values
 
     def store_rows(self, layer: int, name: str, position: int, x: NDArray[Any]) -> None:
         """Store rows of a layer [n, width] at `position` .. `position` + n - 1; the length stays."""
@@ -76,8 +79,8 @@ class KVCache:
 
     def visible(self, layer: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return keys [D, K, T] and values [T, K, D] of the first T = `end` positions."""
-        place = self._places[layer]
-        return self.keys[place, :, :, :end], self.values[place, :end]
+        place, (head_dim, kv_heads) = self._places[layer], self._heads[layer]
+        return self.keys[place, :head_dim, :kv_heads, :end], self.values[place, :end, :kv_heads, :head_dim]
 
     def rows(self, layer: int, name: str, begin: int, end: int) -> NDArray[Any]:
         """Return rows of a layer at positions `begin` .. `end` - 1, zeros below 0: [n, width]."""

@@ -70,6 +70,11 @@ class Hyperparameters:
     state_inner_size: int = 0  # numbers of all state heads
     shared_ffn_size: int = 0  # of the expert that every position takes
     rotates: bool = True
+    window_head_dim: int = 0  # of layers with a window; 0: head_dim
+    kv_heads_of_layers: tuple[int, ...] | None = None  # None: kv_head_count in each
+    ffn_sizes: tuple[int, ...] | None = None  # None: ffn_size in each
+    sharing_layers: int = 0  # the last so many layers use keys and values of earlier ones
+    layer_input_size: int = 0  # numbers that enter each layer for each token; 0: none
 
     @property
     def recurrent_channels(self) -> int:
@@ -96,6 +101,25 @@ class Hyperparameters:
         if self.attention_interval:
             return layer % self.attention_interval == self.attention_interval - 1
         return self.attention_layers is None or layer in self.attention_layers
+
+    def head_dim_of(self, layer: int) -> int:
+        """Return the size of the heads of a layer."""
+        return self.window_head_dim if self.window_head_dim and self.window(layer) else self.head_dim
+
+    def kv_heads_of(self, layer: int) -> int:
+        """Return the key/value heads of a layer."""
+        return self.kv_head_count if self.kv_heads_of_layers is None else self.kv_heads_of_layers[layer]
+
+    def ffn_of(self, layer: int) -> int:
+        """Return the size of the feed-forward block of a layer."""
+        return self.ffn_size if self.ffn_sizes is None else self.ffn_sizes[layer]
+
+    def keys_from(self, layer: int) -> int:
+        """Return the layer whose keys and values a layer uses: its own, or the last one or two that have some."""
+        first_sharing = self.layer_count - self.sharing_layers
+        if layer < first_sharing:
+            return layer
+        return first_sharing - (2 if self.window(layer) else 1)
 
     def window(self, layer: int) -> int:
         """Return how many positions a layer sees, its own included; 0 for all."""

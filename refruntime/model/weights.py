@@ -128,9 +128,12 @@ class _Binder:
         dimensions = self.dimensions
         model: BoundModel = bound(model_layout(self.architecture, dimensions, self.tensors), self.leaf)
         factors = self.rotary_factors(model)
-        rotary = self.rotary(dimensions.rope_theta, factors, scaled=True)
+        rotated = dimensions.rotated_dim or dimensions.head_dim
+        rotary = self.rotary(dimensions.rope_theta, rotated, factors, scaled=True)
         window_theta, scaled = dimensions.window_rope_theta, self.architecture.window_rope_scaled
-        window_rotary = rotary if window_theta is None else self.rotary(window_theta, factors, scaled)
+        if dimensions.window_head_dim:
+            rotated, factors = dimensions.window_head_dim, None
+        window_rotary = rotary if window_theta is None else self.rotary(window_theta, rotated, factors, scaled)
         return Weights(model, rotary, window_rotary)
 
     def leaf(self, slot: Slot) -> Any:
@@ -150,10 +153,10 @@ class _Binder:
             return model.rope_factors[0 if long else 1]
         return next(iter(model.rope_factors), None)
 
-    def rotary(self, theta: float, factors: Array | None, scaled: bool) -> Rotary:
+    def rotary(self, theta: float, rotated: int, factors: Array | None, scaled: bool) -> Rotary:
         dimensions: Hyperparameters = self.dimensions
         scaling = dimensions.rope_scaling if scaled else None
-        rotary = self.numerics.rotary(theta, dimensions.rotated_dim or dimensions.head_dim, factors, scaling)
+        rotary = self.numerics.rotary(theta, rotated, factors, scaling)
         if dimensions.rope_magnitude == 1.0:
             return rotary
         magnitude = self.numerics.dtype(dimensions.rope_magnitude)

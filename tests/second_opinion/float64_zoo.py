@@ -8,6 +8,7 @@ from tests.second_opinion.float64_blocks import Opinion, Weights
 from tests.second_opinion.float64_dense_models import cohere2, exaone4, hunyuan_dense, minicpm, mistral3
 from tests.second_opinion.float64_expert_models import gpt_oss, lfm2moe
 from tests.second_opinion.float64_gemma import gemma, gemma2, gemma3
+from tests.second_opinion.float64_gemma4 import gemma4
 from tests.second_opinion.float64_layer_norm_models import (
     command_r,
     gpt2,
@@ -40,6 +41,7 @@ FORWARD: dict[str, Callable[[Weights, Sequence[int]], Opinion]] = {
     "gemma": gemma,
     "gemma2": gemma2,
     "gemma3": gemma3,
+    "gemma4": gemma4,
     "gpt-oss": gpt_oss,
     "gpt2": gpt2,
     "gptneox": gptneox,

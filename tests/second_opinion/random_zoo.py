@@ -14,6 +14,7 @@ from functools import partial
 
 from tests.second_opinion.random_dense_models import cohere2, ernie4_5, exaone4, hunyuan_dense, minicpm, mistral3
 from tests.second_opinion.random_expert_models import gpt_oss, lfm2moe
+from tests.second_opinion.random_gemma4 import gemma4
 from tests.second_opinion.random_gemma_lfm2 import gemma, gemma2, gemma3, lfm2
 from tests.second_opinion.random_layer_norm_models import command_r, gpt2, gptneox, nemotron, phi2, stablelm, starcoder2
 from tests.second_opinion.random_model import Recipe
@@ -32,6 +33,8 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "gemma3": gemma3,
     "gemma3-capped": partial(gemma3, capped=True),
     "gemma3-linear": partial(gemma3, scaled=True),
+    "gemma4": gemma4,
+    "gemma4-experts": partial(gemma4, experts=True),
     "gpt-oss": gpt_oss,
     "gpt-oss-yarn": partial(gpt_oss, yarn=True),
     "gpt2": gpt2,

@@ -17,6 +17,7 @@ LATER = {
     "cohere2": 1e-9,
     "ernie4_5": 1e-9,
     "exaone4": 1e-6,
+    "gemma4": 1e-9,
     "gpt-oss": 1e-9,
     "granitehybrid": 1e-7,
     "hunyuan-dense": 1e-6,

@@ -19,6 +19,7 @@ from refruntime.model.architectures.exaone4 import EXAONE4
 from refruntime.model.architectures.gemma import GEMMA
 from refruntime.model.architectures.gemma2 import GEMMA2
 from refruntime.model.architectures.gemma3 import GEMMA3
+from refruntime.model.architectures.gemma4 import GEMMA4
 from refruntime.model.architectures.gpt2 import GPT2
 from refruntime.model.architectures.gpt_oss import GPT_OSS
 from refruntime.model.architectures.gptneox import GPTNEOX
@@ -48,7 +49,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     for architecture in (
         LLAMA,
         *(QWEN2, QWEN3, QWEN3MOE, QWEN35),
-        *(GEMMA, GEMMA2, GEMMA3),
+        *(GEMMA, GEMMA2, GEMMA3, GEMMA4),
         *(PHI2, PHI3),
         SMOLLM3,
         *(GRANITE, GRANITEHYBRID),

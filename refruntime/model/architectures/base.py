@@ -64,6 +64,8 @@ class Architecture:
     windows_with_layers: int = 0  # only a model of that many layers has windows; 0: every one
     window_rope_scaled: bool = True
     attention_sinks: bool = False
+    values_normalised: bool = False  # each head of values, without a weight
+    layers_differ: bool = False  # in heads and feed-forward size; the last ones may share keys and values
     attention_gated: bool = False  # queries come with a gate of the same size, whose sigmoid multiplies what is mixed
     layers_scaled_by_hidden_size: int = 0  # with that many layers the scale is 1 / sqrt(H / heads), not 1 / sqrt(D)
 
@@ -77,6 +79,7 @@ class Architecture:
     expert_choice_biased: bool = False
     experts_renormalised: bool = False
     shared_expert: bool = False
+    experts_beside: bool = False  # where there are experts, they work beside the dense block, each behind own norms
     parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"
 
@@ -84,6 +87,9 @@ class Architecture:
     # they have none; with an interval by a key, or by the interval: the last of so many layers attends.
     other_mixer: Literal["none", "convolution", "state space", "delta net"] = "none"
     attention_interval: int = 0
+
+    # Behind a layer: what a table holds for its token enters every layer once more; a scale of the layer.
+    layer_inputs: bool = False
 
     # Output: its own matrix or the embeddings; logits times or divided by the key logit_scale.
     output: Presence = OPTIONAL

@@ -15,8 +15,11 @@ from refruntime.model.layout.tree import (
     Convolution,
     DeltaNet,
     Experts,
+    ExpertsBeside,
     FeedForward,
     Layer,
+    LayerInput,
+    LayerInputs,
     MatrixSlot,
     Model,
     ModelLayout,
@@ -32,6 +35,13 @@ OtherMixer = (
     Convolution[ProjectionSlot, VectorSlot]
     | StateSpace[ProjectionSlot, VectorSlot]
     | DeltaNet[ProjectionSlot, VectorSlot]
+)
+
+
+AnyFeedForward = (
+    FeedForward[ProjectionSlot]
+    | Experts[ProjectionSlot, VectorSlot]
+    | ExpertsBeside[ProjectionSlot, NormSlot, VectorSlot]
 )
 
 
@@ -66,6 +76,7 @@ class _Layout:
             output_norm=self.norm(architecture.output_norm, hidden),
             output=self.output((vocab, hidden)),
             rope_factors=self.rope_factors(),
+            layer_inputs=self.layer_inputs(),
             layers=tuple(self.layer(index) for index in range(sizes.layer_count)),
         )
 
@@ -74,6 +85,27 @@ class _Layout:
         presence, bias = self.architecture.output, self.architecture.output_bias
         own = presence == REQUIRED or (presence == OPTIONAL and "output.weight" in self.present)
         return ProjectionSlot((MatrixSlot("output" if own else "token_embd", shape, bias, "output"),))
+
+    def layer_inputs(self) -> LayerInputs[ProjectionSlot, NormSlot, TableSlot] | None:
+        sizes, each = self.dimensions, self.dimensions.layer_input_size
+        if not each:
+            return None
+        whole = each * sizes.layer_count
+        return LayerInputs(
+            table=TableSlot("per_layer_token_embd", (sizes.vocab_size, whole)),
+            projection=_matrices("per_layer_model_proj", shape=(whole, sizes.hidden_size)),
+            norm=self.norm("per_layer_proj_norm", each),
+        )
+
+    def layer_input(self, block: str) -> LayerInput[ProjectionSlot, NormSlot] | None:
+        hidden, each = self.dimensions.hidden_size, self.dimensions.layer_input_size
+        if not each:
+            return None
+        return LayerInput(
+            gate=_matrices(block + "inp_gate", shape=(each, hidden)),
+            output=_matrices(block + "proj", shape=(hidden, each)),
+            norm=self.norm(block + "post_norm", hidden),
+        )
 
     def rope_factors(self) -> tuple[VectorSlot, ...]:
         rotated = self.dimensions.rotated_dim or self.dimensions.head_dim
@@ -92,16 +124,19 @@ class _Layout:
         hidden = sizes.hidden_size
         return Layer(
             attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
-            mixer=self.attention(block) if sizes.attends(index) else self.other_mixer(block),
+            mixer=self.attention(block, index) if sizes.attends(index) else self.other_mixer(block),
             post_attention_norm=self.norm(block + "post_attention_norm", hidden) if behind else None,
             ffn_norm=self.norm(block + architecture.ffn_norm, hidden) if own_norm else None,
             feed_forward=self.feed_forward(block, index),
             post_ffw_norm=self.norm(block + "post_ffw_norm", hidden) if behind else None,
+            input=self.layer_input(block),
+            scale=VectorSlot(block + "layer_output_scale.weight", (1,), False) if architecture.layer_inputs else None,
         )
 
-    def attention(self, block: str) -> Attention[ProjectionSlot, NormSlot, VectorSlot]:
+    def attention(self, block: str, layer: int) -> Attention[ProjectionSlot, NormSlot, VectorSlot]:
         architecture, sizes = self.architecture, self.dimensions
-        hidden, mixed, keys = sizes.hidden_size, sizes.query_size, sizes.key_size
+        hidden, head_dim, owner = sizes.hidden_size, sizes.head_dim_of(layer), sizes.keys_from(layer) == layer
+        mixed, keys = sizes.head_count * head_dim, sizes.kv_heads_of(layer) * head_dim
         queries = 2 * mixed if architecture.attention_gated else mixed
         fused = architecture.qkv_fused == "always" or block + "attn_qkv.weight" in self.present
         if fused:  # llama.cpp looks for that one first
@@ -109,16 +144,20 @@ class _Layout:
             whole = (queries + 2 * keys, hidden)
             qkv = _matrices(block + "attn_qkv", shape=whole, bias=architecture.qkv_bias, borders=borders)
         else:
-            rows = {"q": queries, "k": keys, "v": keys}
+            rows = {"q": queries}
+            if owner:
+                rows["k"] = keys
+            if owner and not (architecture.layers_differ and block + "attn_v.weight" not in self.present):
+                rows["v"] = keys  # else keys are values
             bias = architecture.qkv_bias
             parts = (MatrixSlot(f"{block}attn_{part}", (rows[part], hidden), bias) for part in rows)
             qkv = ProjectionSlot(tuple(parts))
         kind = architecture.norm_of_queries_and_keys
-        normed_queries, normed_keys = (sizes.head_dim,) * 2 if kind == "head" else (mixed, keys)
+        normed_queries, normed_keys = (head_dim,) * 2 if kind == "head" else (mixed, keys)
         return Attention(
             qkv=qkv,
             query_norm=None if kind == "none" else self.norm(block + "attn_q_norm", normed_queries),
-            key_norm=None if kind == "none" else self.norm(block + "attn_k_norm", normed_keys),
+            key_norm=None if kind == "none" or not owner else self.norm(block + "attn_k_norm", normed_keys),
             sinks=VectorSlot(block + "attn_sinks.weight", (sizes.head_count,))
             if architecture.attention_sinks
             else None,
@@ -175,9 +214,9 @@ class _Layout:
             output=_matrices(block + "out_proj", shape=(hidden, hidden)),
         )
 
-    def feed_forward(self, block: str, layer: int) -> FeedForward[ProjectionSlot] | Experts[ProjectionSlot, VectorSlot]:
+    def feed_forward(self, block: str, layer: int) -> AnyFeedForward:
         kind, bias, sizes = self.architecture.feed_forward, self.architecture.feed_forward_bias, self.dimensions
-        hidden, ffn = sizes.hidden_size, sizes.ffn_size
+        hidden, ffn = sizes.hidden_size, sizes.ffn_of(layer)
         if kind == "experts" and layer >= sizes.dense_layers:
             return self.routed(block)
         if kind == "gate and up fused":
@@ -185,7 +224,23 @@ class _Layout:
         else:
             names = ("ffn_up",) if kind == "plain" else ("ffn_gate", "ffn_up")
             up = _matrices(*(block + name for name in names), shape=(ffn, hidden), bias=bias)
-        return FeedForward(up, _matrices(block + "ffn_down", shape=(hidden, ffn), bias=bias))
+        dense = FeedForward(up, _matrices(block + "ffn_down", shape=(hidden, ffn), bias=bias))
+        if self.architecture.experts_beside and sizes.expert_count:
+            return self.experts_beside(block, dense)
+        return dense
+
+    def experts_beside(
+        self, block: str, dense: FeedForward[ProjectionSlot]
+    ) -> ExpertsBeside[ProjectionSlot, NormSlot, VectorSlot]:
+        hidden = self.dimensions.hidden_size
+        return ExpertsBeside(
+            dense=dense,
+            dense_norm=self.norm(block + "post_ffw_norm_1", hidden),
+            experts_norm=self.norm(block + "pre_ffw_norm_2", hidden),
+            router_scale=VectorSlot(block + "ffn_gate_inp.scale", (hidden,)),
+            experts=self.routed(block),
+            mixed_norm=self.norm(block + "post_ffw_norm_2", hidden),
+        )
 
     def routed(self, block: str) -> Experts[ProjectionSlot, VectorSlot]:
         architecture, count = self.architecture, self.dimensions.expert_count
@@ -195,6 +250,9 @@ class _Layout:
             router=_matrices(block + "ffn_gate_inp", shape=router, bias=architecture.expert_bias),
             choice_bias=VectorSlot(block + "exp_probs_b.bias", (count,)) if biased else None,
             experts=tuple(self.expert(block, index) for index in range(self.experts)),
+            output_scales=VectorSlot(block + "ffn_down_exps.scale", (count,), False)
+            if architecture.experts_beside
+            else None,
             shared=self.shared_expert(block) if self.dimensions.shared_ffn_size else None,
         )
 
@@ -211,6 +269,9 @@ class _Layout:
             bias = self.architecture.expert_bias
             return MatrixSlot(f"{block}ffn_{name}_exps", shape, bias, count=sizes.expert_count, index=index)
 
+        if self.architecture.experts_beside and f"{block}ffn_gate_up_exps.weight" in self.present:
+            both = one("gate_up", (2 * sizes.expert_ffn_size, sizes.hidden_size))
+            return FeedForward(ProjectionSlot((both,), (sizes.expert_ffn_size,)), ProjectionSlot((one("down", narrow),)))
         return FeedForward(ProjectionSlot((one("gate", wide), one("up", wide))), ProjectionSlot((one("down", narrow),)))
 
     def norm(self, name: str, size: int) -> NormSlot:

@@ -184,12 +184,43 @@ class FeedForward(Generic[P]):
 
 @dataclass(frozen=True)
 class Experts(Generic[P, V]):
-    """A router [H] -> [E], a bias [E] of its choice, and the experts that it chooses from."""
+    """A router [H] -> [E], a bias [E] of its choice, and the experts that it chooses from, with scales [E]."""
 
     router: P
     choice_bias: V | None
     experts: tuple[FeedForward[P], ...]
+    output_scales: V | None
     shared: FeedForward[P] | None
+
+
+@dataclass(frozen=True)
+class ExpertsBeside(Generic[P, N, V]):
+    """A dense block and experts on the same rows: each with norms of its own; the router reads rows times a scale."""
+
+    dense: FeedForward[P]
+    dense_norm: N
+    experts_norm: N
+    router_scale: V
+    experts: Experts[P, V]
+    mixed_norm: N
+
+
+@dataclass(frozen=True)
+class LayerInput(Generic[P, N]):
+    """What enters a layer for each token: `gate` [H] -> [E], `output` [E] -> [H]."""
+
+    gate: P
+    output: P
+    norm: N
+
+
+@dataclass(frozen=True)
+class LayerInputs(Generic[P, N, T]):
+    """The inputs of all layers: `table` [V, layers * E]; `projection` [H] -> [layers * E]; `norm` [E]."""
+
+    table: T
+    projection: P
+    norm: N
 
 
 @dataclass(frozen=True)
@@ -200,8 +231,10 @@ class Layer(Generic[P, N, V]):
     mixer: Attention[P, N, V] | Convolution[P, V] | StateSpace[P, V] | DeltaNet[P, V]
     post_attention_norm: N | None
     ffn_norm: N | None
-    feed_forward: FeedForward[P] | Experts[P, V]
+    feed_forward: FeedForward[P] | Experts[P, V] | ExpertsBeside[P, N, V]
     post_ffw_norm: N | None
+    input: LayerInput[P, N] | None
+    scale: V | None
 
 
 @dataclass(frozen=True)
@@ -216,6 +249,7 @@ class Model(Generic[P, N, V, T]):
     output_norm: N
     output: P
     rope_factors: tuple[V, ...]
+    layer_inputs: LayerInputs[P, N, T] | None
     layers: tuple[Layer[P, N, V], ...]
 
 
