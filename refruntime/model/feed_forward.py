@@ -86,9 +86,7 @@ def experts_beside(run: Pass, index: int, weights: ExpertsBeside[Projection, Nor
     return total
 
 
-def experts(
-    run: Pass, index: int, weights: Experts[Projection, Array], h: Array, routed: Array | None = None
-) -> Array:
+def experts(run: Pass, index: int, weights: Experts[Projection, Array], h: Array, routed: Array | None = None) -> Array:
     """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11).
 
     The router reads `routed`, or `h`.

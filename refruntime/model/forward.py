@@ -115,7 +115,9 @@ class Transformer:
             emit(tracer, "token_embd.positioned", start, x)
         return x
 
-    def _layer(self, run: Pass, index: int, layer: Layer[Projection, Norm, Array], x: Array, given: Array | None) -> Array:
+    def _layer(
+        self, run: Pass, index: int, layer: Layer[Projection, Norm, Array], x: Array, given: Array | None
+    ) -> Array:
         """Add what a layer mixes between positions, then what it makes of each: [n, H] -> [n, H] (FW-2).
 
         In a parallel layer the second block reads the input of the layer; the order of the additions stays.

@@ -100,7 +100,9 @@ def read_hyperparameters(
     context_length = size(metadata, prefix + "context_length")
     head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
     ffn_sizes = _sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
-    ffn_size = max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
+    ffn_size = (
+        max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
+    )
     windows = _window(metadata, architecture, profile, layer_count)
     return Hyperparameters(
         architecture=architecture.name,

@@ -99,9 +99,9 @@ def flipped(values: np.ndarray) -> np.ndarray:
 ADJACENT, HALVES = "rotary pairs side by side", "rotary pairs in halves"
 IN_HALVES = ("qwen2", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi2", "phi3", "olmo2", "olmoe", "stablelm",
              "starcoder2", "gptneox", "nemotron", "lfm2", "lfm2moe", "exaone4", "gpt-oss", "hunyuan-dense",
-             "qwen35")  # fmt: skip
+             "qwen35", "gemma4")  # fmt: skip
 SIDE_BY_SIDE = ("llama", "smollm3", "granite", "olmo", "command-r", "cohere2", "ernie4_5", "minicpm", "mistral3")
-WITH_GELU = ("gemma", "gemma2", "gemma3", "gpt2", "gptneox", "phi2", "starcoder2")
+WITH_GELU = ("gemma", "gemma2", "gemma3", "gemma4", "gpt2", "gptneox", "phi2", "starcoder2")
 PARTLY_ROTATED = ("stablelm", "phi2", "gptneox", "nemotron", "qwen35")
 
 FEATURES: tuple[tuple[str, str, Change], ...] = (
@@ -160,6 +160,17 @@ FEATURES: tuple[tuple[str, str, Change], ...] = (
     ("cohere2", "full layers rotate too", described(rope_of_windows_only=False)),
     ("exaone4", "no norms behind the blocks", described(norm_behind=False)),
     ("exaone4", "factors left out", without("rope_freqs.weight")),
+    ("gemma4", "window one longer", moved("sliding_window", 1)),
+    ("gemma4", "window one shorter", moved("sliding_window", -1)),
+    ("gemma4", "values not normalised", described(values_normalised=False)),
+    ("gemma4", "embedding not scaled", described(embedding_times_root=False)),
+    ("gemma4", "scores scaled", sized(attention_scale=0.0)),
+    ("gemma4", "no inputs of layers", altered("post_norm.weight", np.zeros_like)),
+    ("gemma4", "layers not scaled", without("layer_output_scale.weight")),
+    ("gemma4", "queries and keys not normalised", described(norm_of_queries_and_keys="none")),
+    ("gemma4", "no norms behind the blocks", described(norm_behind=False)),
+    ("gemma4", "no soft cap of logits", sized(logit_softcap=0.0)),
+    ("gemma4", "no rotary factors", without("rope_freqs.weight")),
     ("gpt-oss", "no sinks", altered("attn_sinks.weight", lambda values: values * 0 - 1e4)),
     ("gpt-oss", "window one longer", moved("sliding_window", 1)),
     ("gpt-oss", "window one shorter", moved("sliding_window", -1)),
@@ -216,6 +227,11 @@ def _controls() -> Iterator[PackageControl]:
     yield PackageControl(None, "phi3-long", "short rotary factors", sized(original_context=1 << 20))
     yield PackageControl(None, "phi3-short", "long rotary factors", sized(original_context=1))
     yield PackageControl(None, "phi3-long", "no factor of cosines and sines", sized(rope_magnitude=1.0))
+    yield PackageControl("gemma4-moe", "gemma4-experts", "experts not scaled", without("ffn_down_exps.scale"))
+    yield PackageControl("gemma4-moe", "gemma4-experts", "one expert more", moved("expert_used_count", 1))
+    yield PackageControl(
+        "gemma4-moe", "gemma4-experts", "router not scaled", altered("ffn_gate_inp.scale", np.ones_like)
+    )
     yield PackageControl(None, "mistral3", "no multiplier in YaRN", _plain_yarn)
     yield PackageControl("exaone4-window", None, "window one longer", moved("sliding_window", 1))
     yield PackageControl("exaone4-window", None, "window one shorter", moved("sliding_window", -1))

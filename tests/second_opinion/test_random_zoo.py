@@ -19,6 +19,7 @@ from tests.second_opinion.float64_blocks import Array, Opinion, Weights, gelu_er
 from tests.second_opinion.float64_layer_norm_models import gptneox
 from tests.second_opinion.float64_rms_models import phi3
 from tests.second_opinion.float64_zoo import FORWARD, forward
+from tests.second_opinion.random_gemma4 import split_gates
 from tests.second_opinion.random_zoo import DEEP, NAMES, UNSUPPORTED, make, recipe
 from tests.second_opinion.zoo_controls import CONTROLS, Control
 
@@ -154,6 +155,15 @@ def test_fused_projections_equal_separate_ones(name: str, case_of: Callable[[str
     fused = recipe(name, SEEDS[0])
     fused.fuse_attention()
     found = open_model(fused.file(), numerics="f64").logits(case.tokens)
+    assert np.abs(found - case.opinion.logits).max() < NOISE["f64"]
+
+
+def test_gates_in_stacks_of_their_own_equal_fused_ones(case_of: Callable[[str, int], Case]) -> None:
+    """GG-14: gate and up of gemma4's experts in one stack or two give the same logits."""
+    made = recipe("gemma4-experts", SEEDS[0])
+    split_gates(made)
+    case = case_of("gemma4-experts", SEEDS[0])
+    found = open_model(made.file(), numerics="f64").logits(case.tokens)
     assert np.abs(found - case.opinion.logits).max() < NOISE["f64"]
 
 

@@ -71,6 +71,18 @@ def bias_in_shares(model: Weights, layer: Weights, h: Array, added: float) -> Ar
     return mixed
 
 
+def scaled_scores(q: Array, k: Array, v: Array, **settings: Any) -> Array:
+    return blocks.attend(q, k, v, **{**settings, "scale": None})
+
+
+def other_layers(array: Array) -> Array:  # [V, layers * E]
+    return np.roll(array, 10, axis=1)
+
+
+def swapped_stacks(array: Array) -> Array:  # [E, 2 F, H]
+    return np.roll(array, array.shape[1] // 2, axis=1)
+
+
 def identity(x: Array) -> Array:
     return x
 
@@ -103,6 +115,24 @@ LATER_CONTROLS = [
     Control("exaone4", "pairs side by side", blocks=ADJACENT),
     Control("exaone4", "no norm after attention", tensors={"blk.1.post_attention_norm.weight": ones}),
     Control("exaone4", "q not normed by its weight", tensors={"blk.1.attn_q_norm.weight": ones}),
+    Control("gemma4", "window one longer", keys={"attention.sliding_window": 8}),
+    Control("gemma4", "window one shorter", keys={"attention.sliding_window": 6}),
+    Control("gemma4", "scores scaled", blocks={"attend": scaled_scores}),
+    Control("gemma4", "one rotary base", keys={"rope.freq_base_swa": 300000.0}),
+    Control("gemma4", "no rotary factors", tensors={"rope_freqs.weight": ones}),
+    Control("gemma4", "inputs of other layers", tensors={"per_layer_token_embd.weight": other_layers}),
+    Control("gemma4", "no projected inputs", tensors={"per_layer_proj_norm.weight": zeros}),
+    Control("gemma4", "a layer without its input", tensors={"blk.4.post_norm.weight": zeros}),
+    Control("gemma4", "a layer not scaled", tensors={"blk.1.layer_output_scale.weight": ones}),
+    Control("gemma4", "SiLU", blocks={"gelu_tanh": blocks.silu}),
+    Control("gemma4", "no soft cap on logits", keys={"final_logit_softcapping": 1e9}),
+    Control("gemma4-experts", "experts not scaled", tensors={"blk.0.ffn_down_exps.scale": ones}),
+    Control("gemma4-experts", "router not scaled", tensors={"blk.0.ffn_gate_inp.scale": ones}),
+    Control("gemma4-experts", "one expert more", keys={"expert_used_count": 3}),
+    Control("gemma4-experts", "no norm behind the experts", tensors={"blk.1.post_ffw_norm_2.weight": ones}),
+    Control("gemma4-experts", "no norm before the experts", tensors={"blk.1.pre_ffw_norm_2.weight": ones}),
+    Control("gemma4-experts", "no norm behind the dense block", tensors={"blk.1.post_ffw_norm_1.weight": ones}),
+    Control("gemma4-experts", "up before gate", tensors={"blk.2.ffn_gate_up_exps.weight": swapped_stacks}),
     Control("gpt-oss", "no sinks", blocks={"attend": other_attention(sinks=None)}),
     Control("gpt-oss", "sinks of other heads", tensors={"blk.0.attn_sinks.weight": one_further}),
     Control("gpt-oss", "window one longer", keys={"attention.sliding_window": 8}),

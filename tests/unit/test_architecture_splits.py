@@ -65,7 +65,7 @@ def test_going_back_and_branching(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma3", "gpt-oss", "gpt2", "granitehybrid", "lfm2", "mistral3", "qwen35", "qwen3moe"]
+    "name", ["gemma3", "gemma4", "gpt-oss", "gpt2", "granitehybrid", "lfm2", "mistral3", "qwen35", "qwen3moe"]
 )
 def test_guesses_change_nothing(name: str) -> None:
     """GEN-4, GG-11: tokens computed ahead, rightly or wrongly guessed, give the logits of computing one by one."""

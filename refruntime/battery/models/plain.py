@@ -49,6 +49,14 @@ _STATES: Final = {
 NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
     "gemma2": {"attention.sliding_window": value(U32, 8)},
     "gemma3": {"attention.sliding_window": value(U32, 8)},
+    "gemma4": {
+        "attention.sliding_window": value(U32, 8),
+        "attention.sliding_window_pattern": array(BOOL, [1, 0]),
+        **{f"attention.{name}": value(U32, HIDDEN // 2) for name in ("key_length", "value_length")},
+        **{f"attention.{name}_swa": value(U32, 2) for name in ("key_length", "value_length")},
+        "rope.dimension_count_swa": value(U32, 2),
+        "embedding_length_per_layer_input": value(U32, 4),
+    },
     "granite": {
         name: value(F32, number)
         for name, number in {

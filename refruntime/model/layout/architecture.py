@@ -271,7 +271,9 @@ class _Layout:
 
         if self.architecture.experts_beside and f"{block}ffn_gate_up_exps.weight" in self.present:
             both = one("gate_up", (2 * sizes.expert_ffn_size, sizes.hidden_size))
-            return FeedForward(ProjectionSlot((both,), (sizes.expert_ffn_size,)), ProjectionSlot((one("down", narrow),)))
+            return FeedForward(
+                ProjectionSlot((both,), (sizes.expert_ffn_size,)), ProjectionSlot((one("down", narrow),))
+            )
         return FeedForward(ProjectionSlot((one("gate", wide), one("up", wide))), ProjectionSlot((one("down", narrow),)))
 
     def norm(self, name: str, size: int) -> NormSlot:
