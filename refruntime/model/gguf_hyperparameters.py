@@ -14,6 +14,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
 from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.architectures.phi3 import PHI3
+from refruntime.model.gguf_layer_sizes import differing_layers, read_experts, sizes_of_layers
 from refruntime.model.gguf_rotary import read_original_context, read_rope_scaling, read_rotated_dim
 from refruntime.model.gguf_values import factor, invalid, positive, size, size_of_all_layers, values_per_layer
 from refruntime.model.validated import Hyperparameters
@@ -99,7 +100,7 @@ def read_hyperparameters(
         _equal(metadata, prefix + "vocab_size", vocab_size)
     context_length = size(metadata, prefix + "context_length")
     head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
-    ffn_sizes = _sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
+    ffn_sizes = sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
     ffn_size = (
         max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
     )
@@ -126,9 +127,9 @@ def read_hyperparameters(
         **attending,
         **_factors(metadata, architecture, hidden_size, layer_count),
         **windows,
-        **_differing(metadata, architecture, layer_count, windows.get("windowed_layers", ())),
+        **differing_layers(metadata, architecture, layer_count, windows.get("windowed_layers", ())),
         ffn_sizes=ffn_sizes,
-        **_experts(metadata, architecture, ffn_size, layer_count),
+        **read_experts(metadata, architecture, ffn_size, layer_count),
         **_state_space(metadata, architecture),
     )
 
@@ -167,7 +168,7 @@ def _kv_heads(
     counts = values_per_layer(metadata, key, layer_count) if by_heads else None
     if architecture.attention_interval:
         attending = _attending_layers(metadata, architecture, layer_count)
-    differing = _sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count)
+    differing = sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count)
     if differing is not None:
         kv_head_count = max(differing)
         if any(head_count % each for each in differing):
@@ -186,49 +187,6 @@ def _kv_heads(
             "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
         )
     return kv_head_count, attending
-
-
-def _sizes_of_layers(
-    metadata: GgufMetadata, architecture: Architecture, key: str, layer_count: int
-) -> tuple[int, ...] | None:
-    """Return a size for each layer, where the architecture lets layers differ and the file lists them."""
-    name = f"{architecture.name}.{key}"
-    sizes = values_per_layer(metadata, name, layer_count) if architecture.layers_differ else None
-    if sizes is None:
-        return None
-    if (sizes <= 0).any():
-        raise invalid("a dimension is zero", name, "at least 1 in each layer", sizes.tolist()[:8])
-    return tuple(int(each) for each in sizes)
-
-
-def _differing(
-    metadata: GgufMetadata, architecture: Architecture, layer_count: int, windowed: tuple[int, ...]
-) -> dict[str, Any]:
-    """Read what differs between the layers of gemma4: heads of windowed ones, and whose keys the last ones use."""
-    if not architecture.layers_differ:
-        return {}
-    prefix = architecture.name + "."
-    head_dim = size(metadata, prefix + "attention.key_length_swa")
-    for key in ("attention.value_length_swa", "rope.dimension_count_swa"):
-        found = metadata.u32(prefix + key, head_dim if key.startswith("rope") else None)
-        if found != head_dim:
-            raise invalid("a head of a windowed layer has one size", prefix + key, head_dim, found)
-    if head_dim % 2:
-        key = prefix + "attention.key_length_swa"
-        raise invalid("a head of odd size cannot be rotated in pairs", key, "an even number", head_dim)
-    key = prefix + "attention.shared_kv_layers"
-    sharing = metadata.u32(key, 0)
-    own = layer_count - sharing
-    lenders = {own - (2 if layer in windowed else 1): layer in windowed for layer in range(max(own, 0), layer_count)}
-    if sharing and (own < 2 or any((lender in windowed) != window for lender, window in lenders.items())):
-        raise invalid("layers cannot use keys of others", key, "a layer of each kind right before them", sharing)
-    return {
-        "window_head_dim": head_dim,
-        "kv_heads_of_layers": _sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count),
-        "sharing_layers": sharing,
-        "attention_scale": 1.0,
-        "layer_input_size": metadata.u32(prefix + "embedding_length_per_layer_input"),
-    }
 
 
 def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> dict[str, Any]:
@@ -360,45 +318,6 @@ def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile
     else:
         layers = {"windowed_layers": tuple(int(layer) for layer in windowed.nonzero()[0])}
     return {"sliding_window": window, "window_rope_theta": theta} | layers
-
-
-def _experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int, layer_count: int) -> dict[str, Any]:
-    if architecture.feed_forward != "experts" and not architecture.experts_beside:
-        return {}
-    prefix = architecture.name + "."
-    if architecture.experts_beside and not metadata.u32(prefix + "expert_count", 0):
-        return {}
-    if architecture.shared_expert and not metadata.u32(prefix + "expert_count", 0):
-        return {"dense_layers": layer_count}  # the shared expert is the plain feed-forward
-    count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")
-    if used > count:
-        raise invalid("more experts are used than there are", prefix + "expert_used_count", f"at most {count}", used)
-    expert_ffn = ffn_size
-    if "expert_feed_forward_length" in architecture.keys:  # without the key llama.cpp divides the dense size
-        expert_ffn = metadata.u32(prefix + "expert_feed_forward_length", 0) or ffn_size // used
-    leading = "leading_dense_block_count"
-    return {
-        "expert_count": count,
-        "expert_used_count": used,
-        "expert_ffn_size": expert_ffn,
-        "expert_gating": _expert_gating(metadata, architecture),
-        "shared_ffn_size": (
-            metadata.u32(prefix + "expert_shared_feed_forward_length", 0) if architecture.shared_expert else 0
-        ),
-        "dense_layers": metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
-    }
-
-
-def _expert_gating(metadata: GgufMetadata, architecture: Architecture) -> str:
-    if architecture.expert_gating != "key":
-        return architecture.expert_gating
-    key = architecture.name + ".expert_gating_func"
-    names = {1: "softmax", 2: "sigmoid", 3: "softmax of the chosen"}
-    number = metadata.u32(key)
-    if number not in names:
-        expected = ", ".join(f"{code} ({name})" for code, name in names.items())
-        raise invalid("the shares of experts are not implemented", key, expected, number)
-    return names[number]
 
 
 def _equal(metadata: GgufMetadata, key: str, expected: int) -> None:
