@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from refruntime import __version__
 from refruntime.api import raw_bytes
-from refruntime.commands.files import ModelPath, UnreadableFile
+from refruntime.commands.files import ModelPath, UnreadableFile, write_file
 from refruntime.commands.shared import (
     NumericsChoice,
     add_row,
     contract_failures,
+    html_option,
     ids_option,
     json_option,
     map_file,
@@ -29,6 +32,7 @@ from refruntime.fidelity.requantize import CannotRequantize, requantized
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import NUMERICS_NAMES
+from refruntime.show.page.compare import compare_page
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.utf8 import checked_prompt
 
@@ -51,6 +55,7 @@ Examples:
   refruntime compare model.f32.gguf model.q4_k_m.gguf
   refruntime compare model.f32.gguf --requantize q8_0
   refruntime compare model.gguf --numerics fast --against f64
+  refruntime compare model.f32.gguf --requantize q4_0 --html report.html
   refruntime compare a.gguf b.gguf --file chapter.txt --positions 512 --json
 """,
 )
@@ -70,6 +75,7 @@ Examples:
 )
 @profile_option
 @numerics_option
+@html_option
 @json_option
 def compare_command(
     first: Path,
@@ -82,6 +88,7 @@ def compare_command(
     positions: int,
     profile: Profile,
     numerics: NumericsChoice,
+    html_path: Path | None,
     as_json: bool,
 ) -> None:
     """Run model A and model B over the same tokens: KL divergence, same best token, error of every layer.
@@ -113,6 +120,14 @@ def compare_command(
         with progress("comparing", len(compared)) as advance:
             fidelity = compare_models(ours, theirs, compared, advance)
     about |= {"tokens": len(tokens), "compared": len(compared)}
+    if html_path is not None:
+        asked = {"--requantize": requantize, "--against": against, "--text": text, "--file": text_file}
+        asked["--ids"] = None if ids is None else ",".join(map(str, ids))
+        options = [word for name, value in asked.items() if value is not None for word in (name, str(value))]
+        models = [str(path) for path in (first, second) if path is not None]
+        limits = ["--positions", str(positions), "--numerics", numerics.name]
+        words = shlex.join(["refruntime", "compare", *models, *options, *limits])
+        write_file(html_path, compare_page(fidelity, about, words, __version__))
     if as_json:
         write_json({**about, **_document(fidelity)})
     else:

@@ -117,6 +117,17 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")(command)
 
 
+def html_option(command: Command) -> Command:
+    """Add `--html FILE`."""
+    return click.option(
+        "--html",
+        "html_path",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Write the report as one HTML page too, without external parts.",
+    )(command)
+
+
 def ids_option(command: Command) -> Command:
     """Add `--ids`."""
     return click.option(

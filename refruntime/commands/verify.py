@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from refruntime import __version__
+from refruntime.commands.files import write_file
 from refruntime.commands.golden.folder import golden_option
-from refruntime.commands.shared import json_option, write_json
+from refruntime.commands.shared import html_option, json_option, write_json
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.verify import Verification, verify
+from refruntime.show.page.verify import verify_page
 
 SHOWN_FINDINGS = 50
 
@@ -21,13 +25,15 @@ SHOWN_FINDINGS = 50
 Examples:
   refruntime verify
   refruntime verify --golden my-goldens --partial
+  refruntime verify --html goldens.html
   refruntime verify --json | jq .findings
 """,
 )
 @golden_option
 @click.option("--partial", is_flag=True, help="Do not ask for a case or a reason for every rule of the contract.")
+@html_option
 @json_option
-def verify_command(golden: Path, partial: bool, as_json: bool) -> None:
+def verify_command(golden: Path, partial: bool, html_path: Path | None, as_json: bool) -> None:
     """Recompute every hash of the goldens, and hold them against their format and the contract.
 
     Names what is stale, edited, missing, orphaned or too large, and rules that no case pins. It computes no answer:
@@ -35,6 +41,9 @@ def verify_command(golden: Path, partial: bool, as_json: bool) -> None:
     """
     result = verify(Corpus(golden), partial=partial)
     code = int(bool(result.findings) or result.cases == 0)
+    if html_path is not None:
+        words = shlex.join(["refruntime", "verify", "--golden", str(golden), *(["--partial"] if partial else [])])
+        write_file(html_path, verify_page(result, str(golden), words, __version__))
     if as_json:
         document = asdict(result)
         del document["contract"]

@@ -80,7 +80,7 @@ def tensor_map(events: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | N
     """Return a map of one position: layers down, tensors across."""
     rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     for event in events:
-        layer, kind = _layer_and_kind(event["tensor"])
+        layer, kind = layer_and_kind(event["tensor"])
         rows.setdefault(layer, {})[kind] = event
     kinds = list(dict.fromkeys(kind for layer, row in rows.items() if layer for kind in row))
     table = Table(show_header=True, box=None, padding=(0, 0), pad_edge=False)
@@ -117,7 +117,8 @@ def _cell(event: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> T
     return Text(f" {mark} ", style)
 
 
-def _layer_and_kind(name: str) -> tuple[str, str]:
+def layer_and_kind(name: str) -> tuple[str, str]:
+    """Return the layer of a tensor as text, empty outside of layers, and its name without it."""
     parts = name.split(".")
     return (f"{int(parts[1]):>5}", ".".join(parts[2:])) if parts[0] == "blk" else ("", name)
 

@@ -20,10 +20,10 @@ from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_
 from refruntime.commands.diff.live import QUIET, VERBOSE
 from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
-from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.diff.report import Output, conditions, make_numerics, page_extra, refuse, resolved_contract
 from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import read_profile, write_file
-from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.commands.shared import html_option, json_option, map_file, progress, write_json
 from refruntime.commands.variation import resolved_variation, variation_option
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe, processors
@@ -50,6 +50,7 @@ Examples:
   refruntime diff --recorded chat
   refruntime diff build.wasm --json | jq .summary
   refruntime diff build.wasm --golden --filter sampling
+  refruntime diff build.wasm --html report.html
   refruntime diff build.wasm --last-failed --max-fail 3 -v
 """,
 )
@@ -146,6 +147,7 @@ Examples:
 )
 @identify_option
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
+@html_option
 @click.option(
     "--github/--no-github",
     default=lambda: os.environ.get("GITHUB_ACTIONS") == "true",
@@ -176,6 +178,7 @@ def diff_command(
     new_profile: Path | None,
     identifies: str,
     junit_path: Path | None,
+    html_path: Path | None,
     github: bool,
     as_json: bool,
 ) -> None:
@@ -188,7 +191,7 @@ def diff_command(
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")
     max_fail = 1 if fail_fast else max_fail
-    output = Output(junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0)
+    output = Output(junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0, html_path)
     if golden is not None:
         unfit: dict[str, object] = {
             "--model": models,
@@ -245,6 +248,7 @@ def diff_command(
     suite = Suite(met.fresh, oracle, features=features, judged=processes)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
+    output = replace(output, extra=page_extra(oracle, resolved.sources))
     live = output.live(about)
     with progress("comparing", len(cases)) as bar:
         live.over(bar)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from refruntime.battery.catalogue import select
-from refruntime.commands.diff.report import Output, conditions, make_numerics, refuse, resolved_contract
+from refruntime.commands.diff.report import Output, conditions, make_numerics, page_extra, refuse, resolved_contract
 from refruntime.commands.diff.selection import check_filters
 from refruntime.commands.record import read_recorded
 from refruntime.commands.shared import progress
@@ -47,6 +47,7 @@ def compare_recorded(
     suite = recorded_suite(case, found.answers, oracle)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
+    output = replace(output, extra=page_extra(oracle, resolved.sources))
     live = output.live(about)
     with progress("comparing", 1) as bar:
         live.over(bar)

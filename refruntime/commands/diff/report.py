@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -16,19 +16,22 @@ import numpy as np
 from refruntime import __version__
 from refruntime.commands.diff.live import Live
 from refruntime.commands.files import write_file
-from refruntime.commands.shared import write_json
+from refruntime.commands.shared import progress, write_json
 from refruntime.contract.profile import Profile
+from refruntime.differential.choice import first_choice
 from refruntime.differential.report.about import About
 from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
 from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import SuiteResult
+from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
 from refruntime.hypotheses.gaps import GapReport
 from refruntime.numerics import Seq32
 from refruntime.numerics.varied import Variation, Varied
+from refruntime.show.page.diff import Extra, diff_page
 
 VARIED: Final = "numbers are compared under a variation of seq32, which is no part of the contract (ID-4)"
 
@@ -85,6 +88,17 @@ def conditions(
     )
 
 
+def page_extra(oracle: Oracle, sources: Mapping[str, str]) -> Callable[[SuiteResult], Extra]:
+    """Return what makes the parts that only the page shows: the sampler's choice in the first case that is not fine."""
+
+    def extra(suite: SuiteResult) -> Extra:
+        notable = [result for result in suite.cases if result.verdict not in FINE and result.run is not None]
+        run = notable[0].run if notable else None
+        return Extra(sources, None if run is None else first_choice(run, oracle))
+
+    return extra
+
+
 def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = ()) -> NoReturn:
     """Say why nothing was compared, and exit."""
     if as_json:
@@ -106,12 +120,14 @@ def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = 
 
 @dataclass(frozen=True)
 class Output:
-    """Where the report goes, and how much of it (see Live)."""
+    """Where the report goes, and how much of it (see Live). `extra` makes what only the page shows."""
 
     junit_path: Path | None
     github: bool
     as_json: bool
     verbosity: int = 0
+    html_path: Path | None = None
+    extra: Callable[[SuiteResult], Extra] = lambda _: Extra()
 
     def live(self, about: About) -> Live:
         """Begin the report for people; it stays silent where machines read."""
@@ -135,9 +151,12 @@ class Output:
         raise click.exceptions.Exit(result.exit_code)
 
     def write_files(self, result: SuiteResult, about: About) -> None:
-        """Write what other programs read: JUnit XML, annotations."""
+        """Write JUnit XML, the HTML page, annotations."""
         if self.junit_path is not None:
             write_file(self.junit_path, junit_xml(result, about))
+        if self.html_path is not None:
+            with progress("writing the page"):
+                write_file(self.html_path, diff_page(result, about, self.extra(result)))
         if self.github:
             for line in github_annotations(result, about):
                 click.echo(line, err=self.as_json)  # standard output holds the one document

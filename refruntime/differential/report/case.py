@@ -37,7 +37,7 @@ def found_lines(result: CaseResult, about: About, *, everything: bool = False) -
     head = f"{result.verdict} {result.case.name} [{about.build}]"
     first = result.comparison.first
     if first is not None and first.index < len(result.case.steps):
-        head += f"  step {first.index} {_call(result.case.steps[first.index])}   ({_matched(first.index)})"
+        head += f"  step {first.index} {call_text(result.case.steps[first.index])}   ({_matched(first.index)})"
     lines = [head]
     if result.reason:
         lines.append(row("  reason", result.reason, 2))
@@ -49,7 +49,8 @@ def found_lines(result: CaseResult, about: About, *, everything: bool = False) -
     return lines
 
 
-def _call(step: Step) -> str:
+def call_text(step: Step) -> str:
+    """Return a call in one line, a prompt as the text that it is."""
     if not isinstance(step, Generate):
         return describe(step)
     prompt = visible(step.prompt[:40]) + ("..." if len(step.prompt) > 40 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -68,23 +69,46 @@ def _short_lines(name: str, mine: str, theirs: str) -> Iterator[str]:
 # Lists and objects ---------------------------------------------------------------------------------------------------
 
 
-def _tree_lines(name: str, mine: Any, theirs: Any, most: int) -> Iterator[str]:
-    """Yield the parts that differ, in the oracle's order on both sides, in columns."""
+@dataclass(frozen=True)
+class Columns:
+    """The parts of two values that differ, in the oracle's order; `rest` more do, `same` agree."""
+
+    rows: tuple[tuple[str, str, str], ...]
+    rest: int
+    same: int
+
+
+def columns(mine: Any, theirs: Any, most: int = SHOWN_ROWS) -> Columns:
+    """Return the parts that differ as (key, oracle, build), numbers of one column as wide as each other."""
     ours, others = dict(_parts(mine)), dict(_parts(theirs))
     keys = [*ours, *(key for key in others if key not in ours)]
     differing = [key for key in keys if not _same(ours.get(key), others.get(key))]
     shown = differing[:most]
-    sides = ([ours.get(key) for key in shown], [others.get(key) for key in shown])
-    floats = _float_columns([*sides[0], *sides[1]])
-    left, right = (_column(side, floats) for side in sides)
-    label = max([len(f"  {name}"), *(len(key) + 4 for key in shown)])
-    width = max([len("oracle"), *map(len, left)])
+    parts = ([ours.get(key) for key in shown], [others.get(key) for key in shown])
+    floats = _float_columns([*parts[0], *parts[1]])
+    left, right = (_column(side, floats) for side in parts)
+    rows = tuple(zip(shown, left, right, strict=True))
+    return Columns(rows, len(differing) - len(shown), len(keys) - len(differing))
+
+
+def side_by_side(difference: Difference, most: int = SHOWN_ROWS) -> Columns:
+    """Return any difference as columns; one of plain values has a single row."""
+    mine, theirs = difference.reference, difference.build
+    if _is_tree(mine) and _is_tree(theirs):
+        return columns(mine, theirs, most)
+    return Columns((("value", value_text(mine), value_text(theirs)),), 0, 0)
+
+
+def _tree_lines(name: str, mine: Any, theirs: Any, most: int) -> Iterator[str]:
+    """Yield the parts that differ in columns."""
+    found = columns(mine, theirs, most)
+    label = max([len(f"  {name}"), *(len(key) + 4 for key, _, _ in found.rows)])
+    width = max([len("oracle"), *(len(one) for _, one, _ in found.rows)])
     yield f"{f'  {name}':<{label}}  {'oracle':<{width}}   build"
-    for key, one, other in zip(shown, left, right, strict=True):
+    for key, one, other in found.rows:
         yield f"{f'    {key}':<{label}}  {one:<{width}}   {other}".rstrip()
-    rest, same = len(differing) - len(shown), len(keys) - len(differing)
-    if rest or same:
-        said = ([f"{rest} more differ"] if rest else []) + ([f"{same} agree"] if same else [])
+    if found.rest or found.same:
+        said = ([f"{found.rest} more differ"] if found.rest else []) + ([f"{found.same} agree"] if found.same else [])
         yield f"    {', '.join(said)}"
 
 

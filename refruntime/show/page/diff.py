@@ -1,0 +1,203 @@
+"""What `refruntime diff` found, as one page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from refruntime.contract.profile import CONTRACT_VERSION
+from refruntime.differential.choice import SeenChoice
+from refruntime.differential.report.about import About
+from refruntime.differential.report.case import call_text, cause_lines, found_lines, go_on, repro, sentence
+from refruntime.differential.report.text import counts
+from refruntime.differential.report.values import side_by_side
+from refruntime.differential.suite import CaseResult, Family, SuiteResult
+from refruntime.differential.verdict import EXIT_FINE, FINE, MEANINGS, Verdict
+from refruntime.show.page.choice import choice_bars
+from refruntime.show.page.forward_map import forward_map
+from refruntime.show.page.pieces import (
+    bar,
+    code,
+    command,
+    folded,
+    page,
+    paragraph,
+    preformatted,
+    section,
+    sides,
+    table,
+    text,
+)
+
+SHOWN_CASES: Final = 100
+SHOWN_PARTS: Final = 40
+
+KINDS: Final[Mapping[Verdict, str]] = {
+    verdict: "nothing"
+    if verdict is Verdict.UNSUPPORTED
+    else "fine"
+    if verdict in FINE
+    else "unsure"
+    if verdict in (Verdict.CONTRACT_GAP, Verdict.POISONED)
+    else "wrong"
+    for verdict in Verdict
+}
+"""The colour of a verdict."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a page shows beside the report: where each option of the profile comes from, the first case's choice.
+
+    `seen` is the document of a witness that looked into the build's memory. All may be missing.
+    """
+
+    sources: Mapping[str, str] = field(default_factory=dict)
+    choice: SeenChoice | None = None
+    seen: Mapping[str, Any] | None = None
+
+
+def diff_page(suite: SuiteResult, about: About, extra: Extra) -> bytes:
+    """Return the page: verdicts by family, the first difference, what was not compared, provenance, commands."""
+    notable = [result for result in suite.cases if result.verdict not in FINE]
+    first = notable[0] if notable else None
+    verdict = "fine" if suite.exit_code == EXIT_FINE else "not fine"
+    parts = [
+        f'<h1>{text(about.build)}: <span class="{"fine" if verdict == "fine" else "wrong"}">{verdict}</span></h1>',
+        paragraph(_summary(suite)),
+        section("Verdicts by family", _families(suite), _meanings(suite)),
+        "" if first is None else section(f"First difference: {first.case.name}", *_first(first, about)),
+        "" if extra.choice is None else section("The sampler's choice there", choice_bars(extra.choice)),
+        "" if extra.seen is None else section("The forward pass in the build's memory", forward_map(extra.seen)),
+        section("Other differences", *_others(notable[1:], about)),
+        section("What was not compared, and why", *_not_compared(suite)),
+        section("Where this comes from", *_provenance(about, extra)),
+        section("Commands that repeat it", *_commands(first, about)),
+    ]
+    return page(f"{about.build}: {verdict}", parts)
+
+
+def _summary(suite: SuiteResult) -> str:
+    total = suite.total
+    compared = f"{total.cases} cases, {total.steps} steps, {total.fields} fields, {total.tokens} tokens compared"
+    ended = f"; the run was interrupted, {suite.skipped} cases did not run" if suite.interrupted else ""
+    return f"{compared}: {counts(total) or 'nothing'}{ended}."
+
+
+def _families(suite: SuiteResult) -> str:
+    def row(family: Family) -> list[str]:
+        shares = [(KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each}") for each in _seen(family)]
+        said = ", ".join(f'<span class="{kind}">{text(label)}</span>' for kind, _, label in shares)
+        numbers = [str(n) for n in (family.cases, family.steps)]
+        return [code(family.name), *numbers, bar(shares, family.cases), said]
+
+    return table(("family", "cases", "steps", "share", "verdicts"), map(row, (*suite.families, suite.total)), (1, 2))
+
+
+def _seen(family: Family) -> list[Verdict]:
+    return [verdict for verdict in Verdict if family.verdicts[verdict]]
+
+
+def _meanings(suite: SuiteResult) -> str:
+    rows = [(f'<span class="{KINDS[each]}">{each}</span>', text(MEANINGS[each])) for each in _seen(suite.total)]
+    return folded("What the words mean", table(("verdict", "meaning"), rows)) if rows else ""
+
+
+# Differences ---------------------------------------------------------------------------------------------------------
+
+
+def _first(result: CaseResult, about: About) -> list[str]:
+    first, comparison = result.comparison.first, result.comparison
+    parts = [f'<p><b class="{KINDS[result.verdict]}">{result.verdict}</b> {text(result.reason)}</p>']
+    if first is not None and first.index < len(result.case.steps):
+        step = call_text(result.case.steps[first.index])
+        parts.append(f"<p>Step {first.index}, {code(step)}; {first.index} steps before it agree.</p>")
+    if result.flip is not None:
+        rows = [line.strip().partition(" ") for line in found_lines(result, about)[1:]]
+        told = [(label, text(rest.strip())) for label, _, rest in rows if label in ("token", "margin")]
+        parts.append(table(("", ""), told))
+    for each in comparison.differences:
+        found = side_by_side(each, SHOWN_PARTS)
+        rest = f"{found.rest} more parts differ, {found.same} agree." if found.rest or found.same else ""
+        parts += [f"<h3>{text(each.field)}</h3>", sides(found.rows), paragraph(rest, "quiet") if rest else ""]
+    explained = [] if result.explanation is None else list(result.explanation.lines)
+    if explained:
+        rows = [(text(label), text(line)) for label, line in explained if label != "rule"]
+        parts += ["<h3>Causes</h3>", table(("", ""), rows)]
+    rules = () if result.explanation is None else result.explanation.rules
+    cited = list(dict.fromkeys(rules or result.case.rules))
+    parts += (
+        ["<h3>Rules</h3>", table(("", ""), [(code(rule), text(sentence(rule))) for rule in cited])] if cited else []
+    )
+    if result.crash:
+        parts.append(preformatted(result.crash.rstrip().splitlines()))
+    return parts
+
+
+def _others(notable: list[CaseResult], about: About) -> list[str]:
+    parts = []
+    for result in notable[:SHOWN_CASES]:
+        head, *lines = [*found_lines(result, about), *cause_lines(result, about)]
+        kind = KINDS[result.verdict]
+        title = f'<b class="{kind}">{result.verdict}</b> {text(result.case.name)}'
+        parts.append(folded(title, preformatted([head.partition("]  ")[2] or head, *lines])))
+    if len(notable) > SHOWN_CASES:
+        parts.append(paragraph(f"{len(notable) - SHOWN_CASES} more: see --json."))
+    return parts
+
+
+def _not_compared(suite: SuiteResult) -> list[str]:
+    rows = [
+        (text(f"{name} of {count} steps"), "the build does not show this field") for name, count in suite.lost.items()
+    ]
+    reasons = Counter(
+        (str(result.verdict), result.reason)
+        for result in suite.cases
+        if result.verdict in (Verdict.UNSUPPORTED, Verdict.POISONED)
+    )
+    rows += [(text(f"{count} cases {verdict}"), text(reason)) for (verdict, reason), count in reasons.items()]
+    if suite.skipped:
+        why = (
+            "the run was interrupted"
+            if suite.interrupted
+            else "the run was to stop after so many cases that are not fine"
+        )
+        rows.append((text(f"{suite.skipped} cases did not run"), why))
+    behind = sum(len(r.case.steps) - r.comparison.steps for r in suite.cases if r.comparison.first is not None)
+    if behind:
+        rows.append((f"{behind} steps", "they lie behind the first difference of their case"))
+    return [table(("what", "why"), rows)] if rows else [paragraph("Everything was compared.")]
+
+
+# Provenance and commands ---------------------------------------------------------------------------------------------
+
+
+def _provenance(about: About, extra: Extra) -> list[str]:
+    rows = [
+        ("build", code(f"{about.build}, sha256 {about.sha256}")),
+        ("contract", text(f"{CONTRACT_VERSION}, profile {about.profile.fingerprint} ({about.profile_source})")),
+    ]
+    rows += [(text(label), text(value)) for label, value in about.facts.items()]
+    rows += [("note", text(note)) for note in about.notes]
+    differences = about.profile.differences()
+    rows += [
+        (code(key), text(f"{value} ({extra.sources.get(key, about.profile_source)})"))
+        for key, value in differences.items()
+    ]
+    parts = [table(("", ""), rows)]
+    if extra.sources:
+        by_source: dict[str, list[str]] = {}
+        for key, source in extra.sources.items():
+            by_source.setdefault(source, []).append(key)
+        listed = [(text(source), str(len(keys)), text(", ".join(keys))) for source, keys in by_source.items()]
+        parts.append(folded("Options of the profile by source", table(("source", "options", "which"), listed, (1,))))
+    return parts
+
+
+def _commands(first: CaseResult | None, about: About) -> list[str]:
+    commands = [about.command]
+    if first is not None:
+        commands += [repro(first, about), *go_on(first, about)]
+    return [command(words) for words in dict.fromkeys(commands)]

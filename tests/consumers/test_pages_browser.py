@@ -1,0 +1,78 @@
+"""HTML reports in headless Chromium: narrow, dark, printed, copied. Opt-in: `make test-browser`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refruntime.cli import main
+from tests.consumers.test_browser import CONTRAST
+from tests.differential.builds import MUTANTS
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
+)
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser of the system; skips where there is none."""
+    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if command is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=command, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a build that draws one candidate too many."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    words = [str(MUTANTS["top_k_off_by_one"]), "--filter", "sampler/slope-*", "-q", "--html", str(path)]
+    assert main(["diff", *words]) == 1
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_everything_can_be_read(chromium: Any, report: Path, width: int, scheme: str) -> None:
+    """ABI-5: nothing is wider than the screen, words have contrast, no script fails."""
+    page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto(report.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    for selector in ("body", ".quiet", "h1 .wrong", "td > .fine", "button", "code"):
+        assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5, selector
+    label = page.locator(".sides b").first
+    assert label.is_visible() == (width == 360)
+    assert troubles == []
+    page.close()
+
+
+def test_a_command_is_copied_and_the_print_is_whole(chromium: Any, report: Path) -> None:
+    """ABI-5: the button puts its command on the clipboard; on paper are no buttons, and all that folds is open."""
+    context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(report.as_uri())
+    button = page.locator("button").nth(1)
+    button.click()
+    playwright.expect(button).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator(".command code").nth(1).inner_text()
+    assert copied.startswith("refruntime diff ")
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert not button.is_visible()
+    assert page.evaluate("[...document.querySelectorAll('details')].every((each) => each.open)")
+    assert page.pdf().startswith(b"%PDF")
+    context.close()
