@@ -115,8 +115,8 @@ def _first(result: CaseResult, about: About) -> list[str]:
         step = call_text(result.case.steps[first.index])
         parts.append(f"<p>Step {first.index}, {code(step)}; {first.index} steps before it agree.</p>")
     if result.flip is not None:
-        rows = [line.strip().partition(" ") for line in found_lines(result, about)[1:]]
-        told = [(label, text(rest.strip())) for label, _, rest in rows if label in ("token", "margin")]
+        words = [line.strip().partition(" ") for line in found_lines(result, about)[1:]]
+        told = [(label, text(rest.strip())) for label, _, rest in words if label in ("token", "margin")]
         parts.append(table(("", ""), told))
     for each in comparison.differences:
         found = side_by_side(each, SHOWN_PARTS)
