@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from refruntime.contract.limits import MAX_RESULT_BYTES
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, EngineLimit, Number
 
-MAX_TEXT_BYTES: Final = 16 * 2**20
-"""Longest result or diagnostics document that is copied out; far beyond what the contract lets a runtime write."""
+MAX_RESULT_READ: Final = 2 * MAX_RESULT_BYTES
+"""Longest result that is copied out: beyond GEN-10, so that a build with a somewhat larger cap is compared."""
+
+MAX_DOCUMENT_READ: Final = 2**18
+"""Longest diagnostics document that is copied out: the ids of a prompt of 32,000 tokens and all other fields (DG-6)."""
 
 
 class TransferFailed(EngineError):
@@ -53,23 +57,24 @@ class Client:
 
     def result(self) -> bytes:
         """Read the result text of the last call (MEM-7): MemoryFault, TextTooLong."""
-        return self._text("last_result_ptr", "last_result_len")
+        return self._text("last_result_ptr", "last_result_len", MAX_RESULT_READ)
 
     def diagnostics(self) -> bytes:
         """Read the diagnostics document (DG-2): MemoryFault, TextTooLong."""
-        return self._text("get_diagnostics_ptr", "get_diagnostics_len")
+        return self._text("get_diagnostics_ptr", "get_diagnostics_len", MAX_DOCUMENT_READ)
 
     def check(self, status: int) -> None:
         """Raise RuntimeError with the name of a status that is not Ok; for callers that expect success."""
         if status != Status.Ok:
             raise RuntimeError(f"status {status}: {self.result().decode('utf-8', 'replace')}")
 
-    def _text(self, pointer_export: str, length_export: str) -> bytes:
+    def _text(self, pointer_export: str, length_export: str, most: int) -> bytes:
         pointer, length = self.status(pointer_export), self.status(length_export)
         if not pointer:
             return b""
-        if length > MAX_TEXT_BYTES:
-            raise TextTooLong(f"{length_export} returned {length}; at most {MAX_TEXT_BYTES} bytes are read")
+        if length > most:
+            rule = f"; GEN-10 allows {MAX_RESULT_BYTES}" if length_export == "last_result_len" else ""
+            raise TextTooLong(f"{length_export} returned {length}; at most {most} bytes are read{rule}")
         return self.engine.read(pointer, length)
 
     @contextmanager

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
 from refruntime.client import Client
@@ -18,6 +18,12 @@ Diagnostics = Mapping[str, Any]
 
 MAX_DIGITS = 400
 """Digits of an integer in a document of a build; doubles end long before."""
+
+MAX_CONTAINERS: Final = 256
+"""Lists and objects in a document of a build; the contract has at most eight (DG-6)."""
+
+MAX_KEPT_BYTES: Final = 8 * 2**20
+"""Results and documents that are kept of one session: what a build says never exhausts its host."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Session:
     profile: Profile
     models: Mapping[str, bytes]
     bound: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
 
     def run(self, step: Step) -> Observation:
         """Run one step; nothing that an engine does wrong is raised."""
@@ -89,6 +96,9 @@ class Session:
 
     def _after_status(self, step: Step, status: int) -> Observation:
         result, document = self.client.result(), self.client.diagnostics()
+        self.kept += len(result) + len(document)
+        if self.kept > MAX_KEPT_BYTES:
+            raise EngineLimit(f"the answers of this case have {self.kept} bytes; at most {MAX_KEPT_BYTES} are kept")
         return Observation(step, "status", status, result, read_diagnostics(document, self.profile))
 
     def _resolve(self, name: Argument) -> int:
@@ -103,6 +113,8 @@ def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
 
     Fields that a build does not have are absent. None when there is no document, or none that parses.
     """
+    if document.count(b"[") + document.count(b"{") > MAX_CONTAINERS:  # a list of nothing takes 30 times its text
+        return None
     try:
         parsed = json.loads(document.decode("utf-8"), parse_int=_integer, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

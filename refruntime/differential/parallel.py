@@ -10,10 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from refruntime.cases.features import Found
@@ -24,6 +26,9 @@ from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
 
 CASES_AT_ONCE: Final = 4
+PARTS_AHEAD: Final = 4
+"""Parts that a process may be ahead of the report: answers of a build wait in memory until they are told."""
+
 WORTH_A_PROCESS: Final = 60
 """Cases from which another process takes less time than it needs to begin."""
 
@@ -69,9 +74,13 @@ class Processes:
         context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
         pool = ProcessPoolExecutor(count, context, _begin, begin)
         try:
-            places = range(0, len(cases), CASES_AT_ONCE)
-            for start, part in zip(places, [pool.submit(_judge_some, place) for place in places], strict=True):
-                for at, result in enumerate(part.result(), start):
+            places = iter(range(0, len(cases), CASES_AT_ONCE))
+            ahead = deque((at, pool.submit(_judge_some, at)) for at in islice(places, count * PARTS_AHEAD))
+            while ahead:
+                start, part = ahead.popleft()
+                judged = part.result()
+                ahead.extend((at, pool.submit(_judge_some, at)) for at in islice(places, 1))
+                for at, result in enumerate(judged, start):
                     yield _restored(result, cases[at])
         finally:
             processes = list((getattr(pool, "_processes", None) or {}).values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections import Counter
@@ -18,7 +19,7 @@ from refruntime.differential.follow import follow_ties, only_tokens_differ
 from refruntime.differential.near_tie import Flip
 from refruntime.differential.run import Oracle, PairRun, follow, observe
 from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code, judge
-from refruntime.engines.base import Engine, EngineError
+from refruntime.engines.base import Engine, EngineError, EngineLimit
 from refruntime.memory import HostMisuse
 
 MOST_EXPLAINED: Final = 12
@@ -26,6 +27,11 @@ MOST_EXPLAINED: Final = 12
 
 MOST_LIMITS: Final = 5
 """Cases that a limit may stop before the rest is given up: a build that always hangs must not hang the suite."""
+
+MOST_DEAD: Final = 3
+"""Cases after which a build that fails alike at instantiation or at the first call is given up."""
+
+DEAD: Final = ("trap", "limit", "fault", "error")
 
 EXPLAINABLE: Final = frozenset({Verdict.MISMATCH, Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED})
 
@@ -162,6 +168,7 @@ class Suite:
 
     `features` finds out what the build has before it is judged; without it nothing is taken to be absent. `judged` may
     judge cases elsewhere, in their order and without explanations; by default they are judged here, one by one.
+    `until` is the time of `time.monotonic` after which no case begins.
     """
 
     build: Callable[[], Engine]
@@ -169,6 +176,7 @@ class Suite:
     explain: Explainer | None = None
     features: FeatureFinder | None = None
     judged: Judging | None = None
+    until: float = math.inf
 
     def run(
         self,
@@ -180,7 +188,8 @@ class Suite:
     ) -> SuiteResult:
         """Run and judge every case; none after `max_fail` that are not fine.
 
-        A build that a limit stopped MOST_LIMITS times is not run again: the other cases are POISONED. Where the build
+        A build that a limit stopped MOST_LIMITS times, or that failed alike in the first step of the first MOST_DEAD
+        cases, is not run again, and none is after the time `until`: the other cases are POISONED. Where the build
         refuses the plain file on which all stands, the case that shows it comes first. `before_explaining` is told of
         a case that diverges before its causes are searched, `after_case` of every case. An interrupt ends the run and
         keeps what was compared, also the case whose causes were not found yet.
@@ -189,12 +198,13 @@ class Suite:
         wanted = cases if found.required is None else [found.required, *cases]
         results: list[CaseResult] = []
         limits = explained = failed = 0
+        reason = ""
         interrupted = False
         judged = self._each(wanted, offered, found)
         try:
             for case in wanted:
-                if limits == MOST_LIMITS:
-                    reason = f"not run: a limit stopped the build {limits} times before"
+                reason = reason or self._given_up(results, limits)
+                if reason:
                     results.append(CaseResult(case, Verdict.POISONED, reason))
                 else:
                     results.append(_with_refusal(next(judged), found))
@@ -207,6 +217,7 @@ class Suite:
                 failed += results[-1].verdict not in FINE
                 if after_case is not None:
                     after_case(results[-1])
+                results[-1] = kept(results[-1])
                 if failed == max_fail:
                     break
         except KeyboardInterrupt:
@@ -214,6 +225,18 @@ class Suite:
         finally:
             judged.close()
         return SuiteResult(tuple(results), offered, len(wanted) - len(results), found, interrupted)
+
+    def _given_up(self, results: Sequence[CaseResult], limits: int) -> str:
+        """Say why no further case is run; empty where one is."""
+        if time.monotonic() >= self.until:
+            return "not run: the time of the whole run is used up"
+        if limits == MOST_LIMITS:
+            return f"not run: a limit stopped the build {limits} times before"
+        if len(results) == MOST_DEAD:
+            ends = {_dead(result) for result in results}
+            if len(ends) == 1 and "" not in ends:
+                return f"not run: the build does not live: {ends.pop()}"
+        return ""
 
     def _each(self, wanted: Sequence[Case], offered: frozenset[str], found: Found) -> Generator[CaseResult, None, None]:
         """Judge cases in their order, unexplained; the one that shows what the build has to have is judged here."""
@@ -297,8 +320,33 @@ class Suite:
         try:
             engine = self.build()
         except EngineError as error:  # the module cannot even be instantiated
-            return [Observation(case.steps[0], "error", detail=str(error))]
+            return [not_instantiated(case, error)]
         return observe(case, engine, self.oracle.profile)
+
+
+def not_instantiated(case: Case, error: EngineError) -> Observation:
+    """Return what stands for the first step of a case where there is no instance: a limit, or an error."""
+    return Observation(case.steps[0], "limit" if isinstance(error, EngineLimit) else "error", detail=str(error))
+
+
+def kept(result: CaseResult) -> CaseResult:
+    """Keep of a finished case the answers up to its first difference, those that agree once: reports need no more."""
+    run = result.run
+    if run is None:
+        return result
+    end = 0 if run.comparison.first is None else run.comparison.first.index
+    mine, theirs = run.reference[: end + 1], [*run.reference[:end], *run.build[end : end + 1]]
+    fine = run.comparison.first is None
+    return replace(result, run=replace(run, reference=[] if fine else mine, build=[] if fine else theirs))
+
+
+def _dead(result: CaseResult) -> str:
+    """Return what ended a case before its first step was answered; empty for any other end."""
+    difference = result.comparison.first
+    if result.run is None or difference is None or difference.index > 0 or not result.run.build:
+        return ""
+    first = result.run.build[0]
+    return first.detail if first.kind in DEAD else ""
 
 
 def _with_refusal(result: CaseResult, found: Found) -> CaseResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -12,6 +12,8 @@ from refruntime.host_numbers import Number as Number  # re-exported: callers of 
 from refruntime.instrument.reader import MalformedModule
 
 SHOWN_PROBLEMS: Final = 20
+ROOM_BYTES: Final = 384 * 2**20
+FLOAT32_GROWTH: Final = 24
 
 
 class EngineError(Exception):
@@ -77,16 +79,28 @@ class InterfaceMismatch(EngineError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a build may use: `seconds` for each call, compilation and start; `memory_bytes` of linear memory."""
+    """What a build may use: `seconds` for each call, compilation and start; `memory_bytes` of linear memory.
+
+    After the time `until` of this machine's `time.monotonic` (of all its processes) every call is stopped.
+    """
 
     seconds: float = 60.0
     memory_bytes: int = 2**31
+    until: float = math.inf
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise ValueError(f"seconds: expected a finite number above 0, found {self.seconds!r}")
         if not 0 < self.memory_bytes <= 2**32:
             raise ValueError(f"memory_bytes: expected 1 .. {2**32}, found {self.memory_bytes!r}")
+
+    @classmethod
+    def beside(cls, models: Iterable[int], seconds: float, until: float = math.inf) -> Limits:
+        """Return limits of a build that needs to load models of these sizes in bytes, the largest in float32.
+
+        ROOM_BYTES hold the largest slice (MEM-1) and a copy of it; a byte of a model is at most five weights.
+        """
+        return cls(seconds, min(2**32, ROOM_BYTES + FLOAT32_GROWTH * max(models, default=0)), until)
 
 
 class Engine(Protocol):

@@ -20,7 +20,7 @@ from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, compare_observations, float32_bits, offered_fields
 from refruntime.differential.run import PairRun, observe
-from refruntime.differential.suite import MOST_LIMITS, NOTHING_ABSENT, CaseResult
+from refruntime.differential.suite import MOST_LIMITS, NOTHING_ABSENT, CaseResult, kept, not_instantiated
 from refruntime.differential.verdict import FINE, Verdict, is_failure, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.golden.case import parse_case
@@ -151,7 +151,7 @@ class Consumer:
             else:
                 golden = self.judge(identifier, found)
                 limits += golden.verdict is Verdict.POISONED
-            results.append(golden)
+            results.append(replace(golden, result=kept(golden.result)))
             if after_case is not None:
                 after_case(golden)
             failed += golden.verdict not in FINE
@@ -208,7 +208,7 @@ class Consumer:
         try:
             seen = observe(case, self.fresh(), self.profile)
         except EngineError as error:  # the module cannot even be instantiated
-            seen = [Observation(case.steps[0], "error", detail=str(error))]
+            seen = [not_instantiated(case, error)]
         comparison, reference = compare_with_golden(case, expected, seen, self.offered)
         verdict, reason = judge(reference, seen, comparison)
         if verdict is Verdict.BOTH_FAILED and not all(map(_fails, expected[-1])):

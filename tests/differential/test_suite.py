@@ -15,7 +15,7 @@ from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Call, Case, Configur
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.differential.suite import MOST_EXPLAINED, MOST_LIMITS, CaseResult, Suite
+from refruntime.differential.suite import MOST_DEAD, MOST_EXPLAINED, CaseResult, Suite
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
@@ -112,11 +112,11 @@ def test_build_that_always_hangs_does_not_hang_the_suite() -> None:
         calls.append(1)
         return Misbehaving("init_runtime", TROUBLES["limit"])
 
-    cases = [replace(SHORT, name=f"family/{number}") for number in range(MOST_LIMITS + 3)]
+    cases = [replace(SHORT, name=f"family/{number}") for number in range(MOST_DEAD + 3)]
     suite = Suite(build, Oracle()).run(cases)
     assert [result.verdict for result in suite.cases] == [Verdict.POISONED] * len(cases)
-    assert [result.reason.startswith("not run") for result in suite.cases] == [False] * MOST_LIMITS + [True] * 3
-    assert len(calls) == MOST_LIMITS + 1  # one more finds out which diagnostics the build shows
+    assert [result.reason.startswith("not run") for result in suite.cases] == [False] * MOST_DEAD + [True] * 3
+    assert len(calls) == MOST_DEAD + 1  # one more finds out which diagnostics the build shows
     assert suite.exit_code == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refruntime.client import MAX_TEXT_BYTES, Client, TextTooLong, TransferFailed
+from refruntime.client import MAX_DOCUMENT_READ, MAX_RESULT_READ, Client, TextTooLong, TransferFailed
 from refruntime.contract.status import Status
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault, Number
 from refruntime.engines.reference import ReferenceEngine
@@ -213,13 +213,13 @@ class Claiming:
         raise AssertionError("nothing is written")
 
 
-@pytest.mark.parametrize("read", [Client.result, Client.diagnostics])
-def test_absurd_texts_are_not_copied(read: Any) -> None:
+@pytest.mark.parametrize(("read", "most"), [(Client.result, MAX_RESULT_READ), (Client.diagnostics, MAX_DOCUMENT_READ)])
+def test_absurd_texts_are_not_copied(read: Any, most: int) -> None:
     """MEM-7, GEN-10: a length far beyond the contract is told and never read; a null pointer is no text at all."""
-    at_limit, beyond = Claiming(16, MAX_TEXT_BYTES), Claiming(16, MAX_TEXT_BYTES + 1)
+    at_limit, beyond = Claiming(16, most), Claiming(16, most + 1)
     assert read(Client(at_limit)) == b"x"
-    assert at_limit.read_lengths == [MAX_TEXT_BYTES]
-    with pytest.raises(TextTooLong, match=str(MAX_TEXT_BYTES + 1)):
+    assert at_limit.read_lengths == [most]
+    with pytest.raises(TextTooLong, match=str(most + 1)):
         read(Client(beyond))
     assert beyond.read_lengths == []
     assert read(Client(Claiming(0, 2**32 - 1))) == b""

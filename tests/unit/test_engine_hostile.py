@@ -233,7 +233,7 @@ def test_recursion_without_end(in_thread: bool) -> None:
 
 @pytest.mark.parametrize(
     ("pointer", "length"),
-    [("131072", "1"), ("-1", "1"), ("1", "131072"), ("131071", "2"), ("-16", "16"), ("1", "16777216")],
+    [("131072", "1"), ("-1", "1"), ("1", "131072"), ("131071", "2"), ("-16", "16"), ("65536", "65537")],
 )
 def test_result_outside_memory(pointer: str, length: str) -> None:
     """MEM-7, MEM-6: a result or document that does not lie in memory is told, not read."""
@@ -245,7 +245,7 @@ def test_result_outside_memory(pointer: str, length: str) -> None:
         client_of(module).diagnostics()
 
 
-@pytest.mark.parametrize("length", ["-1", "16777217", "1000000000"])
+@pytest.mark.parametrize("length", ["-1", "262145", "1000000000"])
 def test_result_of_absurd_length(length: str) -> None:
     """GEN-10, MEM-7: a length far beyond any result is told, even when memory is that large."""
     module = build(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -124,6 +126,12 @@ Examples:
     help="Seconds after which a call of the build is stopped.",
 )
 @click.option(
+    "--budget",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for the whole run; what is not compared by then is POISONED, and the exit code 1.",
+)
+@click.option(
     "--explain/--no-explain",
     "explains",
     default=True,
@@ -172,6 +180,7 @@ def diff_command(
     quiet: bool,
     verbose: bool,
     timeout: float,
+    budget: float | None,
     explains: bool,
     kernels: str,
     variation: Variation | str | None,
@@ -202,7 +211,7 @@ def diff_command(
         unfit |= {"--recorded": recorded, "--numerics-variation": variation}
         _refuse_with_goldens([name for name, value in unfit.items() if value])
         folder, build = golden_folder(golden, build)
-        options = GoldenOptions(folder, build, patterns, timeout, only_list, max_fail, last_failed, output)
+        options = GoldenOptions(folder, build, patterns, timeout, budget, only_list, max_fail, last_failed, output)
         diff_goldens(options)
         return
     given = read_profile(profile_path) if profile_path is not None else None
@@ -220,8 +229,9 @@ def diff_command(
     if only_list:
         _list(_cases(resolved.profile, models, patterns, sessions, seed), as_json)
         return
-    engines = engines_of(module, Limits(seconds=timeout), as_json)
-    limits = Limits(seconds=timeout)
+    until = math.inf if budget is None else time.monotonic() + budget
+    limits = Limits.beside((path.stat().st_size for path in models if path.exists()), timeout, until)
+    engines = engines_of(module, limits, as_json)
     met = meet(build.name, module, engines.fresh, resolved, identifies, make_numerics(kernels, as_json), limits)
     if met.problem:
         refuse(EXIT_MISMATCH, f"{build.name} cannot be asked: {met.problem}", as_json, problems=met.tried)
@@ -245,7 +255,7 @@ def diff_command(
     another_oracle = partial(_oracle, met.profile, kernels, variation)
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
-    suite = Suite(met.fresh, oracle, features=features, judged=processes)
+    suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered()))
     output = replace(output, extra=page_extra(oracle, resolved.sources))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ class GoldenOptions:
     build: Path
     patterns: tuple[str, ...]
     seconds: float
+    budget: float | None
     only_list: bool
     max_fail: int | None
     last_failed: bool
@@ -69,7 +72,9 @@ def diff_goldens(options: GoldenOptions) -> None:
         module = options.build.read_bytes()
     except OSError as error:
         raise UnreadableFile(f"{options.build}: {error.strerror or error}") from error
-    limits = Limits(seconds=options.seconds)
+    until = math.inf if options.budget is None else time.monotonic() + options.budget
+    sizes = (path.stat().st_size for path in options.folder.glob("models/*") if path.is_file())
+    limits = Limits.beside(sizes, options.seconds, until)
     engines: dict[str, Any] = {}
     consumer = _open(options.folder, lambda: WasmEngine(engines["module"], limits))
     ids = consumer.ids(options.patterns)

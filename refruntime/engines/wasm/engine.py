@@ -193,19 +193,34 @@ class WasmEngine:
         """Run a piece of the build with a deadline, and tell traps from limits."""
         if self._stopped:
             raise EngineLimit(self._stopped)
-        self._store.set_epoch_deadline(math.ceil(self.limits.seconds / TICK_SECONDS) + 1)
+        left = self.limits.until - time.monotonic()
+        if left <= 0:
+            self._stopped = f"{what} was not run: the time of the whole run is used up"
+            raise EngineLimit(self._stopped)
+        seconds = min(self.limits.seconds, left)
+        self._store.set_epoch_deadline(math.ceil(seconds / TICK_SECONDS) + 1)
         self.module.clock.start()
         try:
             yield
         except wasmtime.Trap as trap:
+            trap.with_traceback(None)  # a frame of the binding holds it: with a traceback the instance would live on
             if trap_code(trap) == "INTERRUPT":
-                self._stopped = f"{what} was stopped after {self.limits.seconds:g} seconds"
+                spent = f"{seconds:g} seconds" if seconds == self.limits.seconds else "the time of the whole run"
+                self._stopped = f"{what} was stopped after {spent}"
                 raise EngineLimit(self._stopped) from trap
-            raise EngineTrap(f"{what} trapped: {trap_message(trap)}", backtrace(trap)) from trap
+            raise EngineTrap(f"{what} trapped: {trap_message(trap)}{self._full()}", backtrace(trap)) from trap
         except wasmtime.WasmtimeError as error:
+            error.with_traceback(None)
             raise EngineLimit(f"{what} failed within {self.limits}: {one_line(error)}") from error
         finally:
             self.module.clock.stop()
+
+    def _full(self) -> str:
+        """Say in a trap that memory is as good as full: a build that asks for too much mostly ends in one."""
+        size = self.memory_size if hasattr(self, "_memory") else 0
+        if 2 * size <= self.limits.memory_bytes:
+            return ""
+        return f" (its memory has {size} bytes; a build may have {self.limits.memory_bytes})"
 
 
 class EpochClock:
