@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case
 from refruntime.differential.compare import Comparison, compare_observations
 from refruntime.identify.elimination import Survivors
+from refruntime.identify.lazy_sampler import SAMPLER
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.texts import Translation
 from refruntime.memory import HostMisuse
 
 MOST_ROWS: Final = 3000
+MANY: Final = 10
+"""Contradicted experiments after which draws are no longer asked which options they speak for."""
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Settlement:
         """Rule out every choice under which the oracle answers an experiment otherwise than the build did."""
         name = experiment.case.name
         try:
-            rows = self.rows(experiment, self.survivors.allowed)
+            rows = self.rows(experiment, self.allowed)
         except HostMisuse as misuse:
             self.unusable[name] = f"the case does what the contract leaves undefined: {misuse}"
             return
@@ -54,6 +58,16 @@ class Settlement:
             self.survivors.add(name, rows)
         else:
             self.contradicted[name] = experiment
+
+    def allowed(self, assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
+        """Yield the options that are left; of the sampler's only the first, once many experiments agree under none.
+
+        A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes.
+        """
+        left = self.survivors.allowed(assignment, name)
+        if name in SAMPLER and len(self.contradicted) >= MANY:
+            return islice(left, 1)
+        return left
 
     def rows(self, experiment: Experiment, allowed: Callable[[Mapping[str, Any], str], Any]) -> list[dict[str, Any]]:
         """Return the choices under which the oracle's answers are the build's."""

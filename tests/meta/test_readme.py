@@ -49,7 +49,14 @@ def test_the_two_commands_exist() -> None:
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in promised)
 
 
-@pytest.mark.parametrize(("command", "output"), RUN, ids=[command for command, _ in RUN])
+LONG = "refruntime identify"
+"""How a command begins that takes half a minute: `make test` leaves it out."""
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [pytest.param(*item, id=item[0], marks=[pytest.mark.slow] if item[0].startswith(LONG) else []) for item in RUN],
+)
 def test_command_prints_what_readme_shows(command: str, output: list[str], tmp_path: Path) -> None:
     """ABI-5: each command exits as said, and prints the lines shown; `...` stands for any lines, or text in a line."""
     code = int((re.search(r"# exits (\d)", command) or ["", "0"])[1])
