@@ -61,6 +61,15 @@ lint: $(VENV)/.installed-lint ## check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory node_modules/.installed && node node_modules/typescript/bin/tsc --noEmit; \
+	else echo "the types of the JavaScript were not checked, because node and npm are not there"; fi
+
+# TypeScript with the versions of package-lock.json, installed again when that changes; nothing of it is packed.
+node_modules/.installed: package-lock.json
+	@echo "installing typescript into node_modules"
+	@npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 .PHONY: docs
 docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules
@@ -72,7 +81,7 @@ bench: $(VENV)/.installed-test ## run every benchmark
 
 .PHONY: clean
 clean: ## remove .venv and everything that tools wrote
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp for each set of extras: installed once, and again when pyproject.toml changes.

@@ -1,3 +1,4 @@
+// @ts-check
 // The page consume.html: what a person sees and does. All that judges a build is in consumer/.
 
 import { WORKER } from "./consumer/build.mjs";
@@ -16,6 +17,7 @@ import {
 
 const ALL = "all";
 const NOT_FINE = "not fine";
+/** @type {(id: string) => any} */
 const element = (id) => document.getElementById(id);
 const page = Object.fromEntries(
   [
@@ -109,6 +111,7 @@ async function run() {
   }
 }
 
+/** @returns {{ promise: Promise<void>, resolve: () => void }} */
 function withResolvers() {
   let resolve;
   const promise = new Promise((settle) => (resolve = settle));

@@ -1,3 +1,4 @@
+// @ts-check
 // Writes down what a page does with a TinyRustLM build, so that it can be run again and judged elsewhere.
 //
 //   import { record } from "./record.mjs";
@@ -104,6 +105,7 @@ export function recordEvery(options = {}) {
     instances.push(recorded);
     return recorded;
   };
+  /** @type {(made: any) => any} */
   const pair = ({ module, instance }) => ({ module, instance: wrapped(instance, module) });
   WebAssembly.instantiate = async (source, ...imports) => {
     const made = await instantiate.call(WebAssembly, source, ...imports);

@@ -12,7 +12,11 @@ export const WORKER = new URL("worker.mjs", import.meta.url);
  */
 export class Build {
   constructor(startWorker, bytes, settings, seconds) {
-    Object.assign(this, { startWorker, bytes, settings, seconds, worker: null, interrupt: null });
+    this.startWorker = startWorker;
+    this.bytes = bytes;
+    this.settings = settings;
+    this.seconds = seconds;
+    this.worker = this.receive = this.interrupt = null;
   }
 
   /** Compile the build: ConsumeError when it is no module. */

@@ -14,7 +14,7 @@ export function compare(expected, seen, offered, index) {
   let carried = {};
   for (const [place, entry] of expected.entries()) {
     const shownHere = seen[place] ?? { kind: "error", detail: "the session ended before this step" };
-    const answers = alternatives(entry).sort((one, other) => isExpectedFailure(one) - isExpectedFailure(other));
+    const answers = alternatives(entry).sort((one, other) => Number(isExpectedFailure(one)) - Number(isExpectedFailure(other)));
     const compared = answers.map((answer) => compareStep(answer, shownHere, carried, known, index));
     const step = compared.find(({ differences }) => differences.length === 0) ?? compared[0];
     found.steps += 1;

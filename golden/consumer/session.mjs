@@ -16,6 +16,7 @@ export class Session {
     this.names = new Set(steps.map((step) => step.bind).filter(Boolean));
     this.bound = {};
     announce("instantiation");
+    /** @type {Record<string, any>} */
     this.exports = new WebAssembly.Instance(module, {}).exports;
   }
 
