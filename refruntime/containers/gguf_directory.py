@@ -9,7 +9,7 @@ from typing import Final
 from refruntime.containers.gguf_metadata import LENGTH, printable, text_of
 from refruntime.containers.gguf_reader import U32, Reader
 from refruntime.errors import InvalidTensorDirectory, UnsupportedDType
-from refruntime.quants.ggml import GGML_TYPES, GgmlType
+from refruntime.quants.ggml import FORK_TYPES, GGML_TYPES, GgmlType
 
 MAX_DIMENSIONS: Final = 4
 MAX_NAME_BYTES: Final = 63
@@ -111,8 +111,10 @@ class DirectoryReader(Reader):
         number = self.number(U32, "type")
         ggml_type = GGML_TYPES.get(number)
         if ggml_type is None or ggml_type.decode is None:
+            refusal = "unknown" if ggml_type is None else ggml_type.refusal
+            fork = f"; it may be {FORK_TYPES[number]}, which llama.cpp does not read" if number in FORK_TYPES else ""
             raise UnsupportedDType(
-                "tensor type is unknown" if ggml_type is None else f"tensor type is {ggml_type.refusal}",
+                f"tensor type is {refusal}{fork}",
                 rule="GG-3",
                 tensor=self.context,
                 field="type",

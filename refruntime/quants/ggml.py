@@ -102,6 +102,13 @@ GGML_TYPES: Final[Mapping[int, GgmlType]] = {
 }
 """Every type by number."""
 
+FORK_TYPES: Final[Mapping[int, str]] = {
+    36: "i2_s of bitnet.cpp: three-valued weights with one scale for a tensor",
+    142: "pq2_0 of the PrismML fork: two bits a weight in groups of 128, in a rotated basis",
+    143: "ptq1_0 of the PrismML fork: three-valued weights in groups of 128, in a rotated basis",
+}
+"""Numbers that a fork of llama.cpp gave to types of its own, which ggml does not read."""
+
 
 def dequantize(
     ggml_type: GgmlType,

@@ -238,6 +238,14 @@ def test_unknown_types_give_10(number: int) -> None:
         read_gguf(with_tensors(tensor("a", [8], number)))
 
 
+@pytest.mark.parametrize(("number", "name"), [(36, "i2_s of bitnet.cpp"), (142, "pq2_0 of"), (143, "ptq1_0 of")])
+def test_types_of_forks_give_10_and_are_named(number: int, name: str) -> None:
+    """GG-3: a number that a fork gave to a type of its own is refused, and people are told what the file may hold."""
+    with pytest.raises(UnsupportedDType, match=f"it may be {name}") as caught:
+        read_gguf(with_tensors(tensor("a", [256], number), data=bytes(4096)))
+    assert str(number) in str(caught.value.found)
+
+
 BAD_KEY, BAD_ENTRY, BAD_TYPE = key("", scalar(U8, 0)), tensor("z", [0]), tensor("z", [8], 99)
 ORDER = {
     "magic before version": (header(9, 9, version=9, magic=b"XXXX"), InvalidModelMagic),
