@@ -19,8 +19,8 @@ from refruntime.identify.texts import Translation
 from refruntime.memory import HostMisuse
 
 MOST_ROWS: Final = 3000
-MANY: Final = 10
-"""Contradicted experiments after which draws are no longer asked which options they speak for."""
+MOST_VAIN: Final = 3000
+"""Runs of the oracle that may be spent on experiments that agree under no choice (some 15 seconds of a processor)."""
 
 
 @dataclass
@@ -42,12 +42,14 @@ class Settlement:
     agreed: dict[str, Experiment] = field(default_factory=dict)
     contradicted: dict[str, Experiment] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    vain: int = 0
     doubted: set[str] = field(default_factory=set)
     deadline: float = float("inf")
 
     def take(self, experiment: Experiment) -> None:
         """Rule out every choice under which the oracle answers an experiment otherwise than the build did."""
         name = experiment.case.name
+        before = self.predictions.runs
         try:
             rows = self.rows(experiment, self.allowed)
         except HostMisuse as misuse:
@@ -58,14 +60,15 @@ class Settlement:
             self.survivors.add(name, rows)
         else:
             self.contradicted[name] = experiment
+            self.vain += self.predictions.runs - before
 
     def allowed(self, assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
-        """Yield the options that are left; of the sampler's only the first, once many experiments agree under none.
+        """Yield the options that are left; of the sampler's only the first, once many were tried in vain.
 
         A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes.
         """
         left = self.survivors.allowed(assignment, name)
-        if name in SAMPLER and len(self.contradicted) >= MANY:
+        if name in SAMPLER and self.vain >= MOST_VAIN:
             return islice(left, 1)
         return left
 
