@@ -20,6 +20,7 @@ from refruntime.differential.verdict import FINE
 from tests.consumers.conftest import SUB_PATH
 from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
 from tests.consumers.node import GOLDEN, PROJECT, run_node
+from tests.consumers.sessions import GGUF, LOAD
 from tests.consumers.static_site import serve
 from tests.differential.builds import GUEST, MUTANTS
 from tests.unit import wat_modules
@@ -265,6 +266,13 @@ def test_everything_has_a_name(page: Any, site: str) -> None:
     assert page.locator("html").get_attribute("lang") == "en"
 
 
+def add_page(golden: Path) -> None:
+    """Put page and consumer beside goldens made by hand."""
+    for name in ("consume.html", "consume.mjs", "consume-page.mjs"):
+        shutil.copy(GOLDEN / name, golden / name)
+    shutil.copytree(GOLDEN / "consumer", golden / "consumer")
+
+
 @pytest.fixture
 def looping_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address of goldens of 40 cases, and a build that loops in those that call `generate`."""
@@ -281,9 +289,7 @@ def looping_site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             },
         },
     )
-    for name in ("consume.html", "consume.mjs", "consume-page.mjs"):
-        shutil.copy(GOLDEN / name, golden / name)
-    shutil.copytree(GOLDEN / "consumer", golden / "consumer")
+    add_page(golden)
     build = tmp_path / "loop.wasm"
     build.write_bytes(answering(generate=wat_modules.FOREVER))
     server = serve(tmp_path)
@@ -347,6 +353,29 @@ def test_unfit_builds(page: Any, site: str, tmp_path: Path, data: bytes, message
     open_page(page, site)
     page.get_by_label("Build: pick").set_input_files(tmp_path / "unfit.wasm")
     expect(page.locator("#outcome")).to_have_text(re.compile(message), timeout=PATIENCE)
+
+
+def test_what_is_absent(page: Any, tmp_path: Path) -> None:
+    """ID-1: a feature whose plain file the build refuses is named with status and number of cases, as Node does."""
+    session = case(LOAD, models={"file": {"file": "models/m"}})
+    cases = {"abi/init": (case(INIT), [OK]), "abi/load": (session, [OK])}
+    golden = write_goldens(
+        tmp_path / SUB_PATH, cases, {"models/m": GGUF}, plain={"gguf": b"GGUF"}, needs={"abi/load": ["gguf"]}
+    )
+    add_page(golden)
+    build = tmp_path / "without.wasm"
+    build.write_bytes(answering(load_model="(i32.const 10)"))
+    server = serve(tmp_path)
+    open_page(page, f"http://127.0.0.1:{server.server_address[1]}/")
+    pick(page, build)
+    told = "absent, because the build refuses a plain file of it: gguf (UnsupportedDType, 1 cases)"
+    assert told in run_node(build, "--golden", golden).out.splitlines()
+    expect(page.locator("#absent")).to_have_text(told)
+    assert without_times(saved_report(page)) == without_times(run_node(build, "--golden", golden, "--json").report)
+    page.get_by_label("Verdict").select_option("all")
+    assert shown_ids(page) == ["abi/init", "abi/load"]
+    server.shutdown()
+    server.server_close()
 
 
 def test_nothing_fits(page: Any, site: str) -> None:

@@ -215,6 +215,16 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: edit(root / "INDEX.json", lambda d: d["profile"]["options"].update({"SA-6": "=="})),
         "INDEX.json: $.profile.options",
     ),
+    "a field of another kind": (
+        lambda root: edit(root / "INDEX.json", lambda d: d["fields"][0].update(kind="decimal")),
+        "INDEX.json: $.fields",
+    ),
+    "a kind that nobody knows": (
+        lambda root: edit(root / "INDEX.json", lambda d: d["fields"][0].update(kind="colour")), "INDEX.json"),
+    "a field that is not listed": (
+        lambda root: edit(root / "INDEX.json", lambda d: d["fields"].pop()), "INDEX.json: $.fields"),
+    "a stray file in consumer": (
+        lambda root: ((root / "consumer").mkdir(), (root / "consumer/notes.txt").touch()), "consumer/notes.txt"),
     "a reason too short": (
         lambda root: (root / "UNPINNED.md").write_text(
             (root / "UNPINNED.md").read_text().replace("It needs no case in this test.", "no")), "UNPINNED.md"),
