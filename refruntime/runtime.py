@@ -28,7 +28,7 @@ from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, Seq32
 from refruntime.sampling import STAGES, Choice, SamplingConfig, Stages, sample
 from refruntime.tokenizers.base import Tokenizer
-from refruntime.trace import ChoiceEvent, TokensEvent, Tracer
+from refruntime.trace import ChoiceEvent, Event, LoadEvent, TokensEvent, Tracer
 from refruntime.utf8 import checked_prompt, result_text
 
 DEFAULT_GENERATOR_SEED = 1
@@ -167,6 +167,7 @@ class Runtime:
         self.model = None
         self.freed = False
         self.context = Context()
+        self._tell(LoadEvent(data))
         bound = self._bind(data, self.profile, self.numerics)
         cache = bound.transformer.new_cache()
         lookahead = Lookahead(bound.transformer, cache)
@@ -276,8 +277,7 @@ class Runtime:
         """Forward the prompt ids; positions go through together, with the bits of one after the other (GEN-4)."""
         model = self.resident()
         self.context.prompt_ids = list(ids)
-        if self.tracer is not None:
-            self.tracer.event(TokensEvent("prompt", tuple(ids)))
+        self._tell(TokensEvent("prompt", tuple(ids)))
         self.context.logits = self._forward(model, ids)
 
     def expect(self, tokens: Sequence[int]) -> None:
@@ -292,9 +292,13 @@ class Runtime:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
         choice = self.sampler(logits, self.sampling, generator_state, self.profile, self.stages)
         context.sampled_logits, context.choice = logits, choice
-        if self.tracer is not None:
-            self.tracer.event(ChoiceEvent(model.cache.length, choice))
+        ids = (*context.prompt_ids, *context.generated_ids)
+        self._tell(ChoiceEvent(model.cache.length, choice, logits, self.sampling, ids))
         return choice
+
+    def _tell(self, event: Event) -> None:
+        if self.tracer is not None:
+            self.tracer.event(event)
 
     def _append(self, token: int) -> None:
         """Append a token and forward it at the next position (GEN-5)."""

@@ -30,13 +30,26 @@ class TokensEvent:
 
 @dataclass(frozen=True)
 class ChoiceEvent:
-    """A token was sampled: `choice` is the `refruntime.sampling.Choice` with every stage, `position` its place."""
+    """A token was sampled: `choice` is the `refruntime.sampling.Choice` with every stage, `position` its place.
+
+    It was made from `logits` float32 [V], under the `refruntime.sampling.SamplingConfig` `sampling`, behind `ids`.
+    """
 
     position: int
     choice: Any
+    logits: Any
+    sampling: Any
+    ids: tuple[int, ...]
 
 
-Event = TensorEvent | TokensEvent | ChoiceEvent
+@dataclass(frozen=True)
+class LoadEvent:
+    """A model is about to be loaded: `artifact` is a view of its bytes, to be copied by those who keep it."""
+
+    artifact: Any
+
+
+Event = TensorEvent | TokensEvent | ChoiceEvent | LoadEvent
 
 
 class Tracer(Protocol):

@@ -8,12 +8,9 @@ from typing import Any, Final
 from refruntime.cases.observe import Session
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
-from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle, PairRun, guessed_tokens
-from refruntime.numerics import Numerics
-from refruntime.runtime import Runtime
 from refruntime.sampling import Choice
-from refruntime.trace import ChoiceEvent, Event, Tracer
+from refruntime.trace import ChoiceEvent, Event
 
 MOST_CANDIDATES: Final = 12
 
@@ -66,11 +63,7 @@ def first_choice(run: PairRun, oracle: Oracle) -> SeenChoice | None:
     if first is None or first.index >= min(len(run.build), len(run.case.steps)):
         return None
     collector = _Collector()
-
-    def traced(profile: Profile, numerics: Numerics | None, _: Tracer | None) -> Runtime:
-        return Runtime(profile, numerics, collector, bind=oracle.bind)
-
-    engine = oracle.engine(traced)
+    engine = oracle.engine(tracer=collector)
     session = Session(Client(engine), oracle.profile, run.case.models)
     for index, step in enumerate(run.case.steps[: first.index + 1]):
         if isinstance(step, Generate):

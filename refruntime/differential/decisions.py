@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.differential.follow import Sample
 from refruntime.differential.near_tie import FLOAT32_EPSILON
+from refruntime.differential.samples import Sample
 from refruntime.model.forward import Transformer
 
 

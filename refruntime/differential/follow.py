@@ -9,35 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate, Load
-from refruntime.contract.profile import Profile
 from refruntime.differential.compare import LOGIT_FIELDS, Comparison, compare_observations
 from refruntime.differential.near_tie import Flip, measure
 from refruntime.differential.run import Oracle, encoded_answer, follow
-from refruntime.model.bound import Binder
-from refruntime.numerics import Numerics
+from refruntime.differential.samples import Sample, Samples
 from refruntime.runtime import Runtime
-from refruntime.sampling import Choice
+from refruntime.sampling import Choice, sample
 from refruntime.tokenizers.base import Tokenizer
-from refruntime.trace import Tracer
 
 TOKEN_FIELDS = frozenset({"generated_tokens", "kv_length", "selected_token", "result"})
 """Fields that differ when nothing but a token does."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sampling step of the oracle: its choice, the token that was taken, the logits [V] and the ids before."""
-
-    choice: Choice
-    taken: int
-    logits: NDArray[np.float32]
-    ids: tuple[int, ...]
-    temperature: float
 
 
 @dataclass(frozen=True)
@@ -48,27 +31,6 @@ class Followed:
     comparison: Comparison
     ties: tuple[Flip, ...] = ()
     flip: Flip | None = None
-
-
-class FollowingRuntime(Runtime):
-    """The oracle's runtime, made to take given tokens and to write down every sampling step. Never the oracle itself.
-
-    `forced` maps the number of a sampling step, counted from 0 since the runtime was made, to the token it takes.
-    """
-
-    def __init__(self, *arguments: Any, forced: Mapping[int, int], samples: list[Sample], bind: Binder) -> None:
-        self._forced, self._samples = forced, samples
-        super().__init__(*arguments, bind=bind)
-
-    def _sample(self, generator_state: int) -> Choice:
-        choice = super()._sample(generator_state)
-        context, logits = self.context, self.context.sampled_logits
-        taken = self._forced.get(len(self._samples), choice.token)
-        if logits is not None:
-            ids = (*context.prompt_ids, *context.generated_ids)
-            self._samples.append(Sample(choice, taken, logits, ids, float(self.sampling.temperature)))
-        context.choice = replace(choice, token=taken)
-        return context.choice
 
 
 def only_tokens_differ(case: Case, comparison: Comparison) -> bool:
@@ -90,15 +52,13 @@ def follow_ties(case: Case, build: Sequence[Observation], oracle: Oracle, offere
     forced: dict[int, int] = {}
     ties: list[Flip] = []
     while True:
-        samples: list[Sample] = []
-        starts: list[int] = []
-        mine = _run_following(case, build, oracle, forced, samples, starts)
+        mine, samples = _run_following(case, build, oracle, forced)
         comparison = compare_observations(mine, build, offered)
         first = comparison.first
         if first is None or not only_tokens_differ(case, comparison):
             return Followed(mine, comparison, tuple(ties))
-        end = starts[first.index + 1] if first.index + 1 < len(starts) else len(samples)
-        flip = _first_flip(case, first.index, build, samples[:end], starts[first.index], oracle)
+        start, end = samples.before(first.index), samples.before(first.index + 1)
+        flip = _first_flip(case, first.index, build, samples.all[:end], start, oracle)
         if flip is None or flip.sample in forced or not flip.near_tie or not LOGIT_FIELDS.isdisjoint(offered):
             return Followed(mine, comparison, tuple(ties), flip)
         ties.append(flip)
@@ -106,19 +66,22 @@ def follow_ties(case: Case, build: Sequence[Observation], oracle: Oracle, offere
 
 
 def _run_following(
-    case: Case,
-    build: Sequence[Observation],
-    oracle: Oracle,
-    forced: Mapping[int, int],
-    samples: list[Sample],
-    starts: list[int],
-) -> list[Observation]:
-    """Run the case with forced tokens; fill `samples`, and in `starts` how many there were before each step."""
+    case: Case, build: Sequence[Observation], oracle: Oracle, forced: Mapping[int, int]
+) -> tuple[list[Observation], Samples]:
+    """Run the case with forced tokens, by the number of the sampling step; returns also what was sampled."""
+    observations: list[Observation] = []
+    samples = Samples(observations)
 
-    def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
-        return FollowingRuntime(profile, numerics, tracer, forced=forced, samples=samples, bind=oracle.bind)
+    class FollowingRuntime(Runtime):
+        """The oracle's runtime, made to take given tokens. Never the oracle itself."""
 
-    return follow(case, build, oracle.engine(runtime), oracle.profile, before_step=lambda: starts.append(len(samples)))
+        @staticmethod
+        def sampler(*arguments: Any) -> Choice:
+            choice = sample(*arguments)
+            return replace(choice, token=forced.get(len(samples.all), choice.token))
+
+    follow(case, build, oracle.engine(FollowingRuntime, samples), oracle.profile, observations)
+    return observations, samples
 
 
 def _first_flip(
@@ -130,22 +93,23 @@ def _first_flip(
         return None
     tokenizer = oracle.bind(data, oracle.profile, oracle.numerics).tokenizer
     build = _tokens_of(answer, tokenizer)
-    for number, (sample, token) in enumerate(zip(samples[start:], build, strict=False), start):
-        if sample.taken == token:
+    for number, (made, token) in enumerate(zip(samples[start:], build, strict=False), start):
+        mine = made.choice.token
+        if mine == token:
             continue
         exact = oracle.bind(data, oracle.profile, oracle.exact).transformer
-        row = exact.forward(list(sample.ids), exact.new_cache())[0]  # [V]
-        margin, band = measure(sample.choice, token, sample.logits, row, sample.temperature)
+        row = exact.forward(list(made.ids), exact.new_cache())[0]  # [V]
+        margin, band = measure(made.choice, token, made.logits, row, made.temperature)
         return Flip(
             index=index,
             sample=number,
-            reference_token=sample.taken,
+            reference_token=mine,
             build_token=token,
-            reference_text=tokenizer.decode([sample.taken]),
+            reference_text=tokenizer.decode([mine]),
             build_text=tokenizer.decode([token]) if token < tokenizer.vocab_size else b"",
             margin=margin,
             band=band,
-            drawn=sample.choice.drawn is not None,
+            drawn=made.choice.drawn is not None,
         )
     return None
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from refruntime.cases.observe import Observation, Session
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate
@@ -13,7 +14,7 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Comparison, compare_observations
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
-from refruntime.exports import ExportedABI, RuntimeFactory
+from refruntime.exports import ExportedABI
 from refruntime.model.bound import Binder, BoundModels
 from refruntime.numerics import F64, Numerics, Seq32
 from refruntime.runtime import Runtime
@@ -43,12 +44,10 @@ class Oracle:
     exact: Numerics = field(default_factory=F64)
     bind: Binder = field(default_factory=BoundModels)
 
-    def engine(self, runtime: RuntimeFactory | None = None) -> ReferenceEngine:
-        """Return a fresh engine; `runtime` makes a variation of the runtime (an experiment, never the oracle)."""
-        return ReferenceEngine(ExportedABI(self.profile, numerics=self.numerics, runtime_type=runtime or self._runtime))
-
-    def _runtime(self, profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
-        return Runtime(profile, numerics, tracer, bind=self.bind)
+    def engine(self, runtime: type[Runtime] = Runtime, tracer: Tracer | None = None) -> ReferenceEngine:
+        """Return a fresh engine; `runtime` may be a variation of the runtime (an experiment, never the oracle)."""
+        make = partial(runtime, bind=self.bind)
+        return ReferenceEngine(ExportedABI(self.profile, numerics=self.numerics, tracer=tracer, runtime_type=make))
 
 
 def run_pair(
@@ -82,18 +81,17 @@ def follow(
     build: Sequence[Observation],
     reference: ReferenceEngine,
     profile: Profile,
-    before_step: Callable[[], None] | None = None,
+    into: list[Observation] | None = None,
 ) -> list[Observation]:
     """Run a case on the oracle with the build's tokens as a guess of what comes.
 
     A right guess lets one pass over the model serve the whole generation; a wrong one changes nothing but the time
-    (GEN-4). The oracle runs as many steps as the build did, unless a limit of this machine stops it.
+    (GEN-4). The oracle runs as many steps as the build did, unless a limit of this machine stops it. The answers go
+    into the list `into`, if one is given, as they come.
     """
     session = Session(Client(reference), profile, case.models)
-    observations = []
+    observations: list[Observation] = [] if into is None else into
     for index in range(len(build)):
-        if before_step is not None:
-            before_step()
         if isinstance(case.steps[index], Generate):
             reference.expect(guessed_tokens(index, build, reference))
         observations.append(session.run(case.steps[index]))

@@ -15,12 +15,11 @@ import numpy as np
 
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case, describe
-from refruntime.contract.profile import Profile
 from refruntime.contract.rules import load_rules
 from refruntime.differential.compare import compare_observations
 from refruntime.differential.decisions import Decision, measure_decisions
-from refruntime.differential.follow import FollowingRuntime, Sample
 from refruntime.differential.run import Oracle, observe
+from refruntime.differential.samples import Sample, Samples
 from refruntime.engines.base import Engine, EngineError
 from refruntime.golden.case import GoldenCase
 from refruntime.golden.corpus import Corpus
@@ -30,10 +29,6 @@ from refruntime.golden.reading import GoldenError, parse_document, shown
 from refruntime.golden.samples import SampleTrace
 from refruntime.golden.values import ARRAY_TYPES, disk_json, parse_npy
 from refruntime.memory import HostMisuse
-from refruntime.model.load import Buffer
-from refruntime.numerics import Numerics
-from refruntime.sampling import Choice
-from refruntime.trace import Tracer
 
 _ABSENT: Final = object()
 
@@ -72,34 +67,6 @@ class Computed:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass
-class _Recording:
-    """A session of the oracle: its answers, every sampling step, the artifact and the step that it belongs to."""
-
-    observations: list[Observation] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    artifacts: list[bytes] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-
-
-class _RecordingRuntime(FollowingRuntime):
-    """The oracle's runtime, made to write down which artifact every sampling step used."""
-
-    def __init__(self, *arguments: Any, recording: _Recording, **named: Any) -> None:
-        self._recording, self._artifact = recording, b""
-        super().__init__(*arguments, forced={}, samples=recording.samples, **named)
-
-    def load_model(self, data: Buffer) -> None:
-        self._artifact = bytes(data)
-        super().load_model(data)
-
-    def _sample(self, generator_state: int) -> Choice:
-        choice = super()._sample(generator_state)
-        self._recording.artifacts.append(self._artifact)
-        self._recording.steps.append(len(self._recording.observations))
-        return choice
-
-
 @dataclass(frozen=True)
 class GoldenFiller:
     """Compute and write the answers of a corpus. `info` is provenance for people; it is never hashed."""
@@ -124,34 +91,26 @@ class GoldenFiller:
         unknown = [rule for rule in golden.rules if rule not in self.rules]
         problems = [Problem("", "rules", f"the contract has no rule {rule}") for rule in unknown]
         try:
-            recording = self._record(case)
+            observations: list[Observation] = []
+            samples = Samples(observations)
+            observe(case, self.oracle.engine(tracer=samples), self.oracle.profile, observations)
         except HostMisuse as misuse:
             text = f"the case does what the contract leaves undefined: {misuse}"
             return Computed(golden.id, problems=(*problems, Problem("", "", text)))
-        observations = recording.observations
         if observations[-1].stopped:
             last = observations[-1]
             problems.append(Problem(_place(len(observations) - 1, observations), last.kind, last.detail))
             return Computed(golden.id, problems=tuple(problems))
         if not golden.exact:
-            problems += _near_ties(recording, self.oracle)
+            problems += _near_ties(samples.all, observations, self.oracle)
         found, witness = self._second_opinion(golden, case, observations)
         problems += found
         trace = SampleTrace(self.oracle.profile)
-        for step, sample in zip(recording.steps, recording.samples, strict=True):
-            trace.add(step, sample.choice, sample.logits)
+        for sample in samples.all:
+            trace.add(sample.step, sample.choice, sample.logits)
         info = {**self.info, "second_opinion": witness}
         document = expectation_document(golden, case, observations, trace.documents, self.oracle.profile, info)
         return Computed(golden.id, document, trace.arrays(), tuple(problems))
-
-    def _record(self, case: Case) -> _Recording:
-        recording = _Recording()
-
-        def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> _RecordingRuntime:
-            return _RecordingRuntime(profile, numerics, tracer, recording=recording, bind=self.oracle.bind)
-
-        observe(case, self.oracle.engine(runtime), self.oracle.profile, recording.observations)
-        return recording
 
     def _second_opinion(
         self, golden: GoldenCase, case: Case, observations: Sequence[Observation]
@@ -280,26 +239,27 @@ def _array_difference(old: bytes | None, new: bytes | None, type_: str) -> str:
     return f"[{places[0]}]: stored {before[places[0]]!r}, computed {after[places[0]]!r}"
 
 
-def _near_ties(recording: _Recording, oracle: Oracle) -> list[Problem]:
+def _near_ties(samples: Sequence[Sample], observations: Sequence[Observation], oracle: Oracle) -> list[Problem]:
     """Return a problem for every decision that float32 cannot tell."""
     problems = []
     start = 0
-    for artifact, group in groupby(recording.artifacts):
-        stop = start + len(list(group))
+    for artifact, group in groupby(samples, key=lambda sample: sample.artifact):
+        of_model = list(group)
         exact = oracle.bind(artifact, oracle.profile, oracle.exact).transformer
-        decisions = measure_decisions(recording.samples[start:stop], exact, start)
-        problems += [_tie(decision, recording) for decision in decisions if decision.near_tie]
-        start = stop
+        for decision in measure_decisions(of_model, exact, start):
+            if decision.near_tie:
+                problems.append(_tie(decision, samples[decision.sample], observations))
+        start += len(of_model)
     return problems
 
 
-def _tie(decision: Decision, recording: _Recording) -> Problem:
-    token = recording.samples[decision.sample].taken
+def _tie(decision: Decision, sample: Sample, observations: Sequence[Observation]) -> Problem:
+    token = sample.choice.token
     text = (
         f"a near tie: sample {decision.sample}, token {token}: margin {decision.margin:.3g}, band {decision.band:.3g}; "
         "if no order of additions can change these logits, say why in `exact`"
     )
-    return Problem(_place(recording.steps[decision.sample], recording.observations), decision.name, text)
+    return Problem(_place(sample.step, observations), decision.name, text)
 
 
 def _place(index: int, observations: Sequence[Observation]) -> str:

@@ -8,15 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.contract.profile import Profile
+from refruntime.cases.observe import Observation
 from refruntime.differential.run import Oracle, PairRun, follow
+from refruntime.differential.samples import Samples
 from refruntime.hypotheses.attempt import shown_logits, varied_answers
 from refruntime.hypotheses.hypothesis import Changes
-from refruntime.model.load import Buffer
-from refruntime.numerics import Numerics
-from refruntime.runtime import Runtime
-from refruntime.sampling import Choice
-from refruntime.trace import ChoiceEvent, Event, TensorEvent, TokensEvent, Tracer
+from refruntime.trace import ChoiceEvent, Event, TensorEvent, TokensEvent
 
 Key = tuple[str, int, bytes]
 """Name, position and content of one value that passed an arrow of the data flow."""
@@ -93,21 +90,6 @@ class LogitError:
         return f"off by {self.margin:.1e}, float32 itself by {self.band:.1e}: {verdict} rounding explains"
 
 
-class _Remembering(Runtime):
-    """Keep the bytes of the model and the ids in front of the last sampling step."""
-
-    artifact: bytes = b""
-    ids: tuple[int, ...] = ()
-
-    def load_model(self, data: Buffer) -> None:
-        self.artifact = bytes(data)
-        super().load_model(data)
-
-    def _sample(self, generator_state: int) -> Choice:
-        self.ids = (*self.context.prompt_ids, *self.context.generated_ids)
-        return super()._sample(generator_state)
-
-
 def logit_error(run: PairRun, oracle: Oracle) -> LogitError | None:
     """Measure the logits that both sides show at the first difference; None where no logit differs that both show."""
     first = run.comparison.first
@@ -118,15 +100,13 @@ def logit_error(run: PairRun, oracle: Oracle) -> LogitError | None:
     if all(mine[token] == theirs[token] for token in common):
         return None
 
-    def remember(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
-        return _Remembering(profile, numerics, tracer, bind=oracle.bind)
-
-    engine = oracle.engine(remember)
-    follow(run.case, run.build[: first.index + 1], engine, oracle.profile)
-    runtime = engine.abi.runtime
-    if not isinstance(runtime, _Remembering) or runtime.model is None:
+    observations: list[Observation] = []
+    samples = Samples(observations)
+    follow(run.case, run.build[: first.index + 1], oracle.engine(tracer=samples), oracle.profile, observations)
+    if not samples.all:
         return None
-    exact = oracle.bind(runtime.artifact, oracle.profile, oracle.exact).transformer
-    row = exact.forward(runtime.ids, exact.new_cache())[0]  # [V]
+    last = samples.all[-1]
+    exact = oracle.bind(last.artifact, oracle.profile, oracle.exact).transformer
+    row = exact.forward(last.ids, exact.new_cache())[0]  # [V]
     margin = max(abs(mine[token] - theirs[token]) for token in common)
     return LogitError(margin, max(abs(mine[token] - float(row[token])) for token in common))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from refruntime.contract.profile import Profile
@@ -60,12 +61,7 @@ def varied_engine(changes: Changes, oracle: Oracle, tracer: Tracer | None = None
     """Return a fresh engine that is the oracle with these changes."""
     profile = changes.profile or oracle.profile
     numerics = oracle.numerics if changes.numerics is None else changes.numerics()
-    runtime_type = changes.runtime or Runtime
-    bind = varied_binder(changes, oracle)
-
-    def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
-        return runtime_type(profile, numerics, tracer, bind=bind)
-
+    runtime = partial(changes.runtime or Runtime, bind=varied_binder(changes, oracle))
     abi_type = changes.abi or ExportedABI
     return ReferenceEngine(abi_type(profile, numerics=numerics, tracer=tracer, runtime_type=runtime))
 

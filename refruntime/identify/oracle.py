@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from refruntime.contract.profile import Profile
+from functools import partial
+
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.identify.lazy_sampler import LazySampler
 from refruntime.identify.reading import ReadingBinder, ReadingProfile
 from refruntime.numerics import Numerics
 from refruntime.runtime import Runtime
-from refruntime.trace import Tracer
 
 
 class ReadingRuntime(Runtime):
@@ -20,8 +20,4 @@ class ReadingRuntime(Runtime):
 
 def reading_engine(profile: ReadingProfile, numerics: Numerics, bind: ReadingBinder) -> ReferenceEngine:
     """Return a fresh oracle under a profile that notes what is read."""
-
-    def runtime(profile: Profile, own: Numerics | None, tracer: Tracer | None) -> Runtime:
-        return ReadingRuntime(profile, own, tracer, bind=bind)
-
-    return ReferenceEngine(ExportedABI(profile, numerics=numerics, runtime_type=runtime))
+    return ReferenceEngine(ExportedABI(profile, numerics=numerics, runtime_type=partial(ReadingRuntime, bind=bind)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -18,12 +19,11 @@ from refruntime.model.bound import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
 from refruntime.runtime import DEFAULT_GENERATOR_SEED, Runtime
-from refruntime.sampling import Choice
 from refruntime.session.generator import Generator
-from refruntime.session.prefix_cache import Float32, Workbench
+from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
 from refruntime.session.state import Owner, State, Subject, Taken, begins_call
-from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
+from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,16 @@ class Calls:
         self.new_sessions: tuple[Session, ...] = ()
         self._models, self._bench = models, bench
         self._profile = profile if profile is not None else Profile()
-        self._events: list[tuple[Event, Float32 | None]] = []
-
-        def runtime(profile: Profile, numerics: Numerics | None, tracer: Tracer | None) -> Runtime:
-            return Runtime(profile, numerics, tracer, bind=bind)
-
+        self._events: list[ChoiceEvent | TokensEvent] = []
+        runtime = partial(Runtime, bind=bind)
         self._abi = ExportedABI(self._profile, numerics=numerics, tracer=self, runtime_type=runtime)
         self._run = CaseRun(Client(ReferenceEngine(self._abi)), self._profile, models)
         self._runtime_generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self._profile)
 
     def event(self, event: Event) -> None:
-        """Remember an event, a choice together with the logits that it was made from."""
-        if isinstance(event, ChoiceEvent) and self._abi.runtime is not None:
-            self._events.append((event, self._abi.runtime.context.sampled_logits))
-        elif isinstance(event, TokensEvent):
-            self._events.append((event, None))
+        """Remember what was sampled, and from which prompt."""
+        if isinstance(event, ChoiceEvent | TokensEvent):
+            self._events.append(event)
 
     def run(self, step: Step) -> Observation:
         """Make one call. HostMisuse where the contract leaves undefined what happens; no call goes on after it."""
@@ -124,7 +119,7 @@ class Calls:
         """Write a state for the prompt and one for each token that this step sampled."""
         owner: Owner = "runtime"
         generator = self._runtime_generator
-        for event, logits in self._events:
+        for event in self._events:
             if isinstance(event, TokensEvent):
                 owner, generator = "generate", Generator.fresh(runtime.sampling.seed, self._profile)  # GEN-7
                 self._then(
@@ -135,22 +130,21 @@ class Calls:
                     generate_generator=generator,
                     script=self._part(step, 0),
                 )
-            elif isinstance(event, ChoiceEvent) and logits is not None:
-                generator = self._take(event.choice, logits, generator, owner, step, runtime)
+            else:
+                generator = self._take(event, generator, owner, step)
 
-    def _take(
-        self, choice: Choice, logits: Float32, generator: Generator, owner: Owner, step: Step, runtime: Runtime
-    ) -> Generator:
+    def _take(self, event: ChoiceEvent, generator: Generator, owner: Owner, step: Step) -> Generator:
         session = self._present
         taken = session.state.taken
-        made = Taken(choice.token, choice, logits, runtime.sampling, generator, owner, len(session.ids))
+        choice, sampling = event.choice, event.sampling
+        made = Taken(choice.token, choice, event.logits, sampling, generator, owner, len(session.ids))
         after = generator.after(choice.generator_state, choice.drawn is not None)
         generators = {f"{owner}_generator": after}
         if begins_call(session.subject, session.state, owner):
-            self._runtime_generator = Generator.fresh(runtime.sampling.seed, self._profile)
+            self._runtime_generator = Generator.fresh(sampling.seed, self._profile)
             generators["runtime_generator"] = self._runtime_generator
         self._then(
-            sampling=runtime.sampling,
+            sampling=sampling,
             taken=(*taken, made),
             owner=owner,
             script=self._part(step, len(taken) + 1),
@@ -170,7 +164,7 @@ class Calls:
         fresh = Generator.fresh(runtime.sampling.seed, self._profile)
         if state == fresh.state:
             return fresh
-        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.drawn is not None for event, _ in self._events)
+        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.drawn is not None for event in self._events)
         return Generator(known.seed, known.draws + drawn, state)
 
     def _close(self, runtime: Runtime) -> None:
@@ -187,7 +181,7 @@ class Calls:
             runtime_generator=self._runtime_generator,
             script=self.steps,
         )
-        wrote_the_end = any(isinstance(event, ChoiceEvent | TokensEvent) for event, _ in self._events)
+        wrote_the_end = bool(self._events)
         replaces = not state.script or (wrote_the_end and not (cleared and state.prompt_ids))
         before = self._present.before if replaces else self._present
         self.session = Session.of(self._present.subject, closed, before)
