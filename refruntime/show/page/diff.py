@@ -124,8 +124,8 @@ def _first(result: CaseResult, about: About) -> list[str]:
         parts += [f"<h3>{text(each.field)}</h3>", sides(found.rows), paragraph(rest, "quiet") if rest else ""]
     explained = [] if result.explanation is None else list(result.explanation.lines)
     if explained:
-        rows = [(text(label), text(line)) for label, line in explained if label != "rule"]
-        parts += ["<h3>Causes</h3>", table(("", ""), rows)]
+        causes = [(text(label), text(line)) for label, line in explained if label != "rule"]
+        parts += ["<h3>Causes</h3>", table(("", ""), causes)]
     rules = () if result.explanation is None else result.explanation.rules
     cited = list(dict.fromkeys(rules or result.case.rules))
     parts += (
