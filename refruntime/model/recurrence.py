@@ -60,7 +60,7 @@ def _state_space_step(run: Pass, decay: Array) -> Step:
         length = row[-heads:]  # [S]
         kept = state * numerics.exp(length * decay)[:, None, None]
         state = kept + b * (x * length[:, None])[:, :, None]  # [S, M, N]
-        products = np.moveaxis(state * c, 2, 0)  # [N, S, M]
+        products = np.ascontiguousarray(np.moveaxis(state * c, 2, 0))  # [N, S, M]
         return state, numerics.sum_rows(products.reshape(size, -1)).reshape(x.shape)
 
     return step
@@ -110,7 +110,7 @@ def _delta_net_step(run: Pass) -> Step:
 
     def along(state: Array, vector: Array) -> Array:
         """Return the sums over N of a state [S, M, N] times a vector [S, 1, N]: [S, M]."""
-        products = np.moveaxis(state * vector, 2, 0)  # [N, S, M]
+        products = np.ascontiguousarray(np.moveaxis(state * vector, 2, 0))  # [N, S, M]
         return numerics.sum_rows(products.reshape(size, -1)).reshape(state.shape[:2])
 
     def step(state: Array, row: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.second_opinion.random_model import EPSILON, HIDDEN, KV_HEADS, Recipe
 
-STATE_HEADS, STATE_SIZE, GROUPS, KERNEL = 4, 6, 2, 4
+STATE_HEADS, STATE_SIZE, GROUPS, KERNEL = 4, 10, 2, 4
 
 
 def granitehybrid(seed: int, experts: bool = True) -> Recipe:
