@@ -23,10 +23,12 @@ def orders_lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {name:<28} not seen in memory"
             continue
         yield f"  {name:<28} {decision['rows']} of {decision['of']} rows{_forms(decision, report)}"
-        if decision["tried"] > 1:
-            yield from _others("equal on these widths", decision["equal_on_these_widths"])
-            if decision["rows"] < decision["of"]:
-                yield from _others("nearest", decision["nearest"])
+        for operation, forms in decision["equal_on_these_widths"].items():
+            shown = ", ".join(f"'{form}'" for form in forms[:SHOWN_EQUAL])
+            more = f" and {len(forms) - SHOWN_EQUAL} more" if len(forms) > SHOWN_EQUAL else ""
+            yield f"    {operation}: equal on these widths are {shown}{more}"
+        if decision["rows"] < decision["of"]:
+            yield from _nearest(decision["nearest"])
 
 
 def _forms(decision: Mapping[str, Any], report: Mapping[str, Any]) -> str:
@@ -34,10 +36,7 @@ def _forms(decision: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     return "".join(f"   {name}: {form}" for name, form in forms.items())
 
 
-def _others(label: str, others: list[Mapping[str, Any]]) -> Iterator[str]:
-    for other in others[:SHOWN_EQUAL]:
+def _nearest(others: list[Mapping[str, Any]]) -> Iterator[str]:
+    for other in others:
         forms = "; ".join(f"{name}: {form}" for name, form in other.items() if name != "rows") or "as seq32"
-        rows = f" ({other['rows']} rows)" if "rows" in other else ""
-        yield f"    {label}: {forms}{rows}"
-    if len(others) > SHOWN_EQUAL:
-        yield f"    {label}: {len(others) - SHOWN_EQUAL} more (see --json)"
+        yield f"    nearest: {forms} ({other['rows']} rows)"

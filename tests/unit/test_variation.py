@@ -37,6 +37,15 @@ def test_positions_do_not_depend_on_how_many_are_computed_together() -> None:
     assert not np.array_equal(together, _logits(Seq32(1, "numpy")))
 
 
+def test_a_form_changes_nothing_else() -> None:
+    """Another order of squares is no other order of what attention adds."""
+    numbers = np.random.Generator(np.random.PCG64(3))
+    q, k, v = (numbers.normal(size=shape).astype(np.float32) for shape in ((5, 2, 18), (18, 2, 21), (21, 2, 18)))
+    plain = Seq32(1, "numpy").attention(q, k, v, 16)
+    varied = Varied(Variation.read("squares: 8 lanes"), 1, "numpy").attention(q, k, v, 16)
+    assert all(np.array_equal(a, b) for a, b in zip(plain, varied, strict=True))
+
+
 @pytest.mark.slow
 def test_every_form_computes_nearly_the_same() -> None:
     """Each form alone stays near seq32: it is another rounding, never another formula."""

@@ -84,10 +84,17 @@ class Varied(Seq32):
             return (total.astype(np.float64) / count).astype(np.float32)
         return total / np.float32(count)
 
-    def sum_rows(self, terms: Array) -> Array:
-        """Add the rows of [k, m]: -> [m]; in layer norms and wherever no other order is said."""
-        order = self.variation.squares
-        return super().sum_rows(terms) if order == SEQUENTIAL else order.total(terms)
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Array:
+        """Normalise rows: [n, H] -> [n, H] (GG-11)."""
+        order, count = self.variation.squares, x.shape[1]
+        if order == SEQUENTIAL:
+            return super().layer_norm(x, weight, bias, epsilon)
+        centred = x - self._mean(order.total(x.T), count)[:, None]  # [n, H]
+        variance = self._mean(order.total(centred.T, centred.T), count)  # [n]
+        normal: Array = centred * (ONE / np.sqrt(variance + np.float32(epsilon)))[:, None]  # [n, H]
+        if weight is not None:
+            normal = normal * weight
+        return normal if bias is None else normal + bias
 
     # Rotation --------------------------------------------------------------------------------------------------------
 

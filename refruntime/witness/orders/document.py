@@ -17,7 +17,7 @@ def document(found: Fit) -> dict[str, Any]:
         "variation": found.variation.name,
         "numerics": found.variation.changes(),
         "first_unexplained": None if failed is None else failed.tensors[0],
-        "decisions": [_decision(decision, found.variation) for decision in found.decisions],
+        "decisions": [_decision(decision, found) for decision in found.decisions],
     }
 
 
@@ -27,16 +27,13 @@ def comments(found: Fit) -> dict[str, str]:
     for decision in found.decisions:
         for name in decision.fields:
             lines = [f"{', '.join(decision.tensors)}: {decision.rows} of {decision.of} rows bit by bit"]
-            lines += [f"equal on these widths: {text}" for text in _equal(decision, name)]
+            lines += [f"equal on these widths: {form}" for form in found.equal_forms(name)]
             notes[name] = "\n".join(lines)
     return notes
 
 
-def _equal(decision: Decision, name: str) -> list[str]:
-    return list(dict.fromkeys(str(getattr(other, name)) for other in decision.alternatives))
-
-
-def _decision(decision: Decision, chosen: Variation) -> dict[str, Any]:
+def _decision(decision: Decision, found: Fit) -> dict[str, Any]:
+    chosen = found.variation
     return {
         "tensors": list(decision.tensors),
         "seen": decision.seen,
@@ -44,7 +41,9 @@ def _decision(decision: Decision, chosen: Variation) -> dict[str, Any]:
         "of": decision.of,
         "tried": decision.tried,
         "forms": {name: str(getattr(chosen, name)) for name in decision.fields},
-        "equal_on_these_widths": [_others(other, decision, chosen) for other in decision.alternatives],
+        "equal_on_these_widths": {
+            name: list(found.equal_forms(name)) for name in decision.fields if found.equal_forms(name)
+        },
         "nearest": [{**_others(other, decision, chosen), "rows": rows} for other, rows in decision.nearest],
     }
 

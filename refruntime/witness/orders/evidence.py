@@ -33,7 +33,10 @@ INTERVAL: Final = 200
 MOST_PAUSES: Final = 200_000
 
 AT_EACH_END: Final = 4
-"""So many of the first and of the last positions are watched."""
+"""So many of the first and of the last positions are watched closely."""
+
+SELDOM: Final = 6
+"""The positions between are watched so much less; it is enough for norms, of which each tells but one number."""
 
 FEW: Final = 2
 
@@ -71,10 +74,10 @@ class Evidence:
         self.first = range(min(AT_EACH_END, count))
         self.last = range(max(AT_EACH_END, count - AT_EACH_END), count)
         held = []
-        for part in (self.first, self.last):
+        for part, often in ((self.first, 1), (range(self.first.stop, self.last.start), SELDOM), (self.last, 1)):
             if part:  # work is spread over positions nearly evenly; one more on either side is room enough
                 begin, end = fuel * max(0, part.start - 1) // count, min(fuel, fuel * (part.stop + 1) // count)
-                log = record(call, begin, end, interval, pages)
+                log = record(call, begin, end, often * interval, pages)
                 held += [log.first, log.value]
         self._values = np.unique(np.concatenate(held))
 
@@ -105,7 +108,9 @@ class Evidence:
                 size = 2 * plain.frequencies.shape[0]
                 rotary = numerics.rotary(dimensions.rope_theta, size, plain.factors, None)
                 transformer.weights = replace(weights, rotary=rotary, window_rotary=rotary)
-            positions = [*self.first[:FEW]] if few else [*self.first, *self.last]
+            lasting = all(name.endswith("_norm") for name in names)
+            positions = [*range(len(self.ids))] if lasting else [*self.first, *self.last]
+            positions = positions[:FEW] if few else positions
             listener = _Listener(frozenset(names), positions)
             with contextlib.suppress(_Done):
                 transformer.forward(self.ids[: positions[-1] + 1], transformer.new_cache(), tracer=listener)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
 
 import numpy as np
 
-from refruntime.numerics.varied import PLAIN, Variation
+from refruntime.numerics.varied import PLAIN, SUMS, Variation
 from refruntime.witness.orders.evidence import Evidence
 from refruntime.witness.orders.stages import STAGES, Stage, variations
 
 FEW: Final = 8
 MOST_AGAIN: Final = 100
+MOST_OPEN: Final = 64
+"""So many variations that agree on all that was seen are kept, to be told apart by what follows."""
+
+BASES: Final = 3
+"""From so many of them a search starts, the most uniform ones first."""
+
+MOST_UNSEEN: Final = 2
+"""One stage more of which nothing is seen ends the search: something is wrong, not just kept nowhere."""
 
 UNSEEN: Final = 0.4
 """Of a tensor that is kept nowhere fewer of the numbers are found under every form: those that the forms share."""
@@ -22,11 +30,10 @@ UNSEEN: Final = 0.4
 
 @dataclass(frozen=True)
 class Decision:
-    """What one stage told: `tensors`, the fields that it decided, how many of the rows the chosen forms give.
+    """What one stage told: `tensors`, the fields that it may decide, how many of the rows the best form gives.
 
-    A row is given when all its numbers were in memory. `alternatives` give the same bits in all rows: they are equal on
-    these widths. `nearest` are other forms with the rows that they give. A stage that was seen under no form has `seen`
-    False.
+    A row is given when all its numbers were in memory. `nearest` are other forms with the rows that they give. A stage
+    that was seen under no form has `seen` False.
     """
 
     tensors: tuple[str, ...]
@@ -35,7 +42,6 @@ class Decision:
     of: int
     seen: bool
     tried: int
-    alternatives: tuple[Variation, ...] = ()
     nearest: tuple[tuple[Variation, int], ...] = ()
 
     @property
@@ -46,21 +52,37 @@ class Decision:
 
 @dataclass(frozen=True)
 class Fit:
-    """The variation that was read off, with every decision; `uniform` when all that was seen follows from it."""
+    """The variation that was read off, with every decision up to the first that no form explains.
+
+    `equal` are other variations that give the same bits in all that was seen: which of them it is these widths do not
+    tell. The chosen one is the most uniform, then the simplest.
+    """
 
     variation: Variation
     decisions: tuple[Decision, ...]
+    equal: tuple[Variation, ...] = ()
 
     @property
     def uniform(self) -> bool:
         """Say whether the build computes every operation in one way, and all of it was read."""
-        seen = [decision for decision in self.decisions if decision.seen]
-        return bool(seen) and all(decision.complete for decision in seen)
+        return bool(self.decisions) and self.failed is None
 
     @property
     def failed(self) -> Decision | None:
-        """Return the first stage whose bits no form gives."""
-        return next((one for one in self.decisions if one.seen and not one.complete), None)
+        """Return the first stage behind which nothing is explained by any form."""
+        explained = _explained(self.decisions)
+        return self.decisions[explained] if explained < len(self.decisions) else None
+
+    def equal_forms(self, name: str) -> tuple[str, ...]:
+        """Return the other forms of an operation that give the same bits here."""
+        forms = dict.fromkeys(str(getattr(other, name)) for other in self.equal)
+        forms.pop(str(getattr(self.variation, name)), None)
+        return tuple(forms)
+
+
+def _explained(decisions: Sequence[Decision]) -> int:
+    """Return the number of decisions up to the last one that is complete."""
+    return max((index + 1 for index, decision in enumerate(decisions) if decision.complete), default=0)
 
 
 @dataclass(frozen=True)
@@ -70,31 +92,63 @@ class _Score:
     present: int  # rows whose numbers all were
     rows: int
 
+    @property
+    def complete(self) -> bool:
+        return self.rows > 0 and self.present == self.rows
+
 
 def fit(evidence: Evidence, stages: Sequence[Stage] = STAGES, advance: Callable[[], None] = lambda: None) -> Fit:
-    """Read off how a build computes."""
+    """Read off how a build computes; ends behind the first stage that no form explains, since all else follows it."""
     layers = len(evidence.transformer.weights.model.layers)
-    variation = PLAIN
-    open_fields: tuple[str, ...] = ()
-    decisions = []
+    open_variations = [PLAIN]
+    undecided: tuple[str, ...] = ()
+    decisions: list[Decision] = []
     for stage in stages:
         names = tuple(f"blk.{layer}.{kind}" for layer in range(layers) for kind in stage.kinds)
-        fields = (*open_fields, *stage.fields)
-        variation, decision = _decide(evidence, variation, names, fields)
-        if decision is not None:
-            decisions.append(decision)
-            open_fields = () if decision.seen else fields
+        fields = (*undecided, *stage.fields)
+        open_variations, decision = _decide(evidence, open_variations, names, fields)
         advance()
-    return Fit(variation, tuple(decisions))
+        if decision is None:
+            continue
+        decisions.append(decision)
+        if (decision.seen and not decision.complete) or len(decisions) - _explained(decisions) > MOST_UNSEEN:
+            break
+        undecided = () if decision.seen else fields
+    return Fit(open_variations[0], tuple(decisions), tuple(open_variations[1:]))
 
 
 def _decide(
-    evidence: Evidence, base: Variation, names: tuple[str, ...], fields: tuple[str, ...]
-) -> tuple[Variation, Decision | None]:
-    """Try forms of the fields until some give all rows; of several the first one, which is the simplest, is chosen.
+    evidence: Evidence, agreeing: list[Variation], names: tuple[str, ...], fields: tuple[str, ...]
+) -> tuple[list[Variation], Decision | None]:
+    """Keep those of the variations that give all rows; where none does, search for forms of the fields that do."""
+    scores = [_score(evidence, variation, names) for variation in agreeing]
+    if not scores[0].rows:
+        return agreeing, None
+    tried = len(scores)
+    for base in agreeing[:BASES] if fields else ():
+        if any(score.complete for score in scores):
+            break
+        found, count = _search(evidence, base, names, fields)
+        tried += count
+        scores += found
+        forms = [{name: getattr(score.variation, name) for name in fields} for score in found if score.complete]
+        others = [replace(other, **form) for form in forms for other in agreeing if other != base][:MOST_AGAIN]
+        scores += [_score(evidence, variation, names) for variation in others]
+    scores = list({score.variation: score for score in scores}.values())
+    rows, best = scores[0].rows, max(scores, key=lambda score: (score.present, score.share))
+    if best.share < UNSEEN:
+        return agreeing, Decision(names, fields, 0, rows, False, tried)
+    kept = sorted((score.variation for score in scores if score.complete), key=_kinds_of_sums)
+    rest = sorted((score for score in scores if not score.complete), key=lambda score: -score.present)
+    nearest = tuple((score.variation, score.present) for score in rest if score != best)[:3]
+    decision = Decision(names, fields, best.present, rows, True, tried, nearest)
+    return kept[:MOST_OPEN] or [best.variation], decision
 
-    Among the variations with as many changes all are tried, so that those of equal bits are known.
-    """
+
+def _search(
+    evidence: Evidence, base: Variation, names: tuple[str, ...], fields: tuple[str, ...]
+) -> tuple[list[_Score], int]:
+    """Try other forms of one field, then of two: until some give all rows. All with as many changes are tried."""
     scores: list[_Score] = []
     tried = 0
     for _, several in groupby(variations(base, fields), lambda variation: _changes(base, variation, fields)):
@@ -105,19 +159,9 @@ def _decide(
             best = max(score.share for score in first)
             candidates = [score.variation for score in first if score.share >= best][:MOST_AGAIN]
         scores += [_score(evidence, variation, names) for variation in candidates]
-        if not scores[0].rows:
-            return base, None
-        if any(score.present == score.rows for score in scores):
+        if any(score.complete for score in scores):
             break
-    most, rows = max(score.present for score in scores), scores[0].rows
-    if max(score.share for score in scores) < UNSEEN:
-        return base, Decision(names, fields, 0, rows, False, tried)
-    chosen = next(score.variation for score in scores if score.present == most)
-    others = [score for score in scores if score.variation != chosen]
-    equal = tuple(score.variation for score in others if most == rows == score.present)
-    nearest = sorted((score for score in others if score.variation not in equal), key=lambda score: -score.present)
-    counts = tuple((score.variation, score.present) for score in nearest[:3])
-    return chosen, Decision(names, fields, most, rows, True, tried, equal, counts)
+    return scores, tried
 
 
 def _score(evidence: Evidence, variation: Variation, names: Sequence[str], few: bool = False) -> _Score:
@@ -128,3 +172,7 @@ def _score(evidence: Evidence, variation: Variation, names: Sequence[str], few: 
 
 def _changes(base: Variation, variation: Variation, fields: tuple[str, ...]) -> int:
     return sum(getattr(base, name) != getattr(variation, name) for name in fields)
+
+
+def _kinds_of_sums(variation: Variation) -> int:
+    return len({getattr(variation, name) for name in SUMS})
