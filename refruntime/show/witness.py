@@ -111,7 +111,7 @@ def _cell(event: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> T
         return Text("   ")
     mark, style = MARKS[event["state"]]
     if first is not None and event["tensor"] == first["tensor"]:
-        if first["pattern"] == "order of additions":
+        if first["pattern"] == "rounding":
             mark, style = ROUNDING
         return Text(f"[{mark}]", style)
     return Text(f" {mark} ", style)

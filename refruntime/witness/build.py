@@ -23,6 +23,7 @@ from refruntime.witness.recording import WatchedCall
 from refruntime.witness.windows import Windows, even_windows, windows_by_cache
 
 EXPORT: Final = "generate"
+EMBEDDING: Final = "token_embd"
 OTHER_TOKEN: Final = "another token"
 MOST_STATES: Final = 256
 
@@ -140,7 +141,17 @@ class Witness:
                 break
         if position is None and seen.verdict == "wrong":
             at, seen = self._earlier(at)
-        return PositionLook(at, seen)
+        return PositionLook(at, self._with_row(at, seen))
+
+    def _with_row(self, position: int, seen: Look) -> Look:
+        """Say of a wrong embedding which row of the table it is, if it is one."""
+        if seen.first is None or seen.first.name != EMBEDDING or not position:
+            return seen
+        token = forwarded_token(seen, self.look_at(position - 1), self.oracle.embedding())
+        if token is None or token == self.ids[position]:
+            return seen
+        text = f"all {self.oracle.embedding().shape[1]} are those of token {token} instead of {self.ids[position]}"
+        return with_finding(seen, EMBEDDING, Pattern("wrong row", text))
 
     def _earlier(self, wrong: int) -> tuple[int, Look]:
         """Return an earlier wrong position where the caches show none: halfway between a clean one and a wrong one.
@@ -179,7 +190,7 @@ class Witness:
 
 def forwarded_token(seen: Look, before: Look, embedding: Float32) -> int | None:
     """Return the token whose row of `embedding` [V, H] lay where that of the position before lay, None if none did."""
-    places = [sighting.places for sighting in before.sightings if sighting.name == "token_embd"]
+    places = [sighting.places for sighting in before.sightings if sighting.name == EMBEDDING]
     if not places or len(places[0]) != 1 or places[0][0] is None:
         return None
     home = int(before.log.address[places[0][0].word])

@@ -90,7 +90,8 @@ def planned_image(presence: Presence, expected: Float32, word: int, after: int) 
 def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
     """Return the pause, while what matched is there, at which a place holds what is closest to a row [n] as a whole."""
     changes = presence.changes_of(place.words)
-    moments = np.unique([place.pause, *changes[(changes > place.pause) & (changes < place.until)].tolist()])
+    written = _written(presence, place)
+    moments = np.unique([written, *changes[(changes > written) & (changes < place.until)].tolist()])
     if len(moments) > MOST_MOMENTS:
         moments = moments[np.linspace(0, len(moments) - 1, MOST_MOMENTS).astype(np.int64)]
     states = np.stack([presence.value_at(place.words, int(pause)) for pause in moments]).view(np.float32)
@@ -99,6 +100,19 @@ def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
         far = np.abs(x - t) > 1e-2 * np.maximum(np.abs(t), 1e-3 * np.abs(t).max())
         error = np.nan_to_num(np.abs(x - t).sum(axis=1), nan=np.inf)
     return int(moments[np.lexsort((error, far.sum(axis=1)))[0]])
+
+
+def _written(presence: Presence, place: Place) -> int:
+    """Return the pause at which the last word of a place was written, together with those that matched."""
+    right = presence.begins_at(place.words[place.matched], place.pause)
+    right = right[right >= 0]
+    if not len(right) or place.matched.all():
+        return place.pause
+    start, end = int(right.min()), int(right.max())
+    room = max(4, 4 * (end - start) // len(place.matched))
+    changes = presence.changes_of(place.words[~place.matched])
+    near = changes[(changes >= start - room) & (changes <= end + room) & (changes < place.until)]
+    return max(place.pause, int(near.max(initial=-1)))
 
 
 def _rank(image: Image) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -106,10 +106,13 @@ def judge(
 
 
 def with_finding(seen: Look, name: str, pattern: Pattern) -> Look:
-    """Return a look in which everything is right but one thing that is no array, such as a choice."""
-    nothing = Expected(name, np.zeros((1, 0), np.float32))
-    finding = Finding(Sighting(nothing, "wrong", pattern.text), pattern)
-    return Look("wrong", finding, (*seen.sightings, finding.sighting), seen.presence)
+    """Return a look in which one thing is wrong that its arrays do not tell, such as a choice."""
+    nothing = Sighting(Expected(name, np.zeros((1, 0), np.float32)), "wrong", pattern.text)
+    there = next((sighting for sighting in seen.sightings if sighting.name == name), None)
+    finding = Finding(nothing if there is None else replace(there, state="wrong", image=None), pattern)
+    sightings = [sighting for sighting in seen.sightings if sighting.name != name]
+    at = len(sightings) if there is None else seen.sightings.index(there)
+    return Look("wrong", finding, (*sightings[:at], finding.sighting, *sightings[at:]), seen.presence)
 
 
 def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str, Float32]) -> Pattern:

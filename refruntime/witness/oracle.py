@@ -94,11 +94,17 @@ class OracleRun:
         return self.choices[index] if 0 <= index < len(self.choices) else None
 
     def known(self, position: int) -> dict[str, Float32]:
-        """Return what may stand in the place of an array: those of the position before."""
-        if not position:
-            return {}
-        before = of_position(self.model.transformer, self.ids, position - 1)
-        return {f"what {item.name} was at position {position - 1}": item.values for item in before}
+        """Return what may stand in the place of an array, or be applied to it: those of the position before, norms."""
+        known = {}
+        if position:
+            before = of_position(self.model.transformer, self.ids, position - 1)
+            known = {f"what {item.name} was at position {position - 1}": item.values for item in before}
+        for index, layer in enumerate(self.model.transformer.weights.model.layers):
+            for name in ("attn_norm", "ffn_norm"):
+                weight = getattr(getattr(layer, name, None), "weight", None)
+                if weight is not None:
+                    known[f"the weights of blk.{index}.{name}"] = np.asarray(weight, np.float32)
+        return known
 
     def embedding(self) -> Float32:
         """Return the rows of all tokens: [V, H]."""

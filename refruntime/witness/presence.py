@@ -57,11 +57,17 @@ class Presence:
 
     def value_at(self, words: Int, pause: int) -> Words:
         """Return what words held at a pause: [n] -> [n]."""
-        result = np.zeros(len(words), np.uint32)
-        stays = self.by_word
+        return self.by_word.value[self._stays_at(words, pause)]
+
+    def begins_at(self, words: Int, pause: int) -> Int:
+        """Return since which pause words held what they held at a pause, -1 for before the first: [n] -> [n]."""
+        return self.by_word.begin[self._stays_at(words, pause)]
+
+    def _stays_at(self, words: Int, pause: int) -> Int:
+        result = np.zeros(len(words), np.int64)
         for place, word in enumerate(words.tolist()):
             first, last = self._first_of_word[word], self._first_of_word[word + 1]
-            result[place] = stays.value[first + np.searchsorted(stays.begin[first:last], pause, side="right") - 1]
+            result[place] = first + np.searchsorted(self.by_word.begin[first:last], pause, side="right") - 1
         return result
 
     def changes_of(self, words: Int) -> NDArray[np.int64]:

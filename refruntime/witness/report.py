@@ -49,6 +49,7 @@ def _first(look: Look, finding: Finding, position: int) -> dict[str, Any]:
         "tensor": finding.name,
         "position": position,
         "pattern": pattern.kind,
+        "where": pattern.where,
         "text": pattern.text,
         "shape": list(expected.shape) if expected.size else None,
     }

@@ -17,8 +17,8 @@ PROMPT = b"Once"
 
 MUTANTS = {
     "attention_scale_hidden": ("small.q8_0.slm1", "blk.0.attn.scores", "constant factor"),
-    "dot_four_partial_sums": ("small.f32.slm1", "blk.0.attn_q", "order of additions"),
-    "kv_in_half_precision": ("small.q8_0.slm1", "blk.0.cache_k", "rounded"),
+    "dot_four_partial_sums": ("small.f32.slm1", "blk.0.attn_q", "rounding"),
+    "kv_in_half_precision": ("small.q8_0.slm1", "blk.0.cache_k", "rounded to f16"),
     "norm_without_epsilon": ("small.q8_0.slm1", "blk.0.attn_norm", "constant factor"),
     "rope_split_halves": ("small.q8_0.slm1", "blk.0.attn_q.rope", "other"),
     "q4_high_nibble_first": ("small.q4_0.slm1", "token_embd", "permutation"),

@@ -1,0 +1,121 @@
+"""Recognise changes of numbers that are exact: each takes found and expected [rows, n] and the differing elements."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.witness.expected import Float32
+from refruntime.witness.locate import bits
+
+Mask = NDArray[np.bool_]
+
+
+def not_finite(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise numbers that are not finite where they should be."""
+    bad = ~np.isfinite(found) & np.isfinite(expected)
+    if not bad.any():
+        return ""
+    what = "NaN" if np.isnan(found[bad]).all() else "not finite"
+    first = int(np.flatnonzero(bad.reshape(-1))[0])
+    return f"differ: {int(bad.sum())} are {what} from element {first} on"
+
+
+def zeros(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise zeros."""
+    return "zero" if not found[differing].any() else ""
+
+
+def sign(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise another sign."""
+    return "with the other sign" if np.array_equal(found[differing], -expected[differing]) else ""
+
+
+def rounded(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise a rounding to fewer bits."""
+    x, t = bits(found)[differing], bits(expected)[differing]
+    with np.errstate(all="ignore"):
+        if np.array_equal(expected.astype(np.float16).astype(np.float32)[differing], found[differing]):
+            return "rounded to f16"
+    trailing = _common_zero_bits(bits(found))
+    if trailing < 4:
+        return ""
+    kept = 23 - trailing
+    name = "bf16" if kept == 7 else f"{kept} fraction bits"
+    shift, one = np.uint32(trailing), np.uint32(1)
+    half = np.uint32(1 << (trailing - 1))
+    cut = (t >> shift) << shift
+    even = ((t + half - one + ((t >> shift) & one)) >> shift) << shift
+    if np.array_equal(even, x):
+        return f"rounded to {name}"
+    if np.array_equal(cut, x):
+        return f"cut to {name}"
+    away = ((t + half) >> shift) << shift
+    return f"rounded to {name}" if np.array_equal(away, x) else ""
+
+
+def _common_zero_bits(words: NDArray[np.uint32]) -> int:
+    joined = int(np.bitwise_or.reduce(words.reshape(-1), initial=0))
+    return 23 if joined == 0 else min(23, (joined & -joined).bit_length() - 1)
+
+
+def permutation(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise another order."""
+    x, t = bits(found), bits(expected)
+    if int(differing.sum()) < 2 or not np.array_equal(np.sort(x.reshape(-1)), np.sort(t.reshape(-1))):
+        return _shifted(x, t)
+    for name, order in _orders(found.shape[1]).items():
+        if np.array_equal(x, t[:, order]):
+            return name
+    flat_x, flat_t = x.reshape(-1), t.reshape(-1)
+    for name, order in _orders(found.size).items():
+        if np.array_equal(flat_x, flat_t[order]):
+            return name
+    if len(found) > 1 and np.array_equal(x.reshape(found.shape[::-1]).T, t):
+        return "transposed"
+    if len(found) > 1 and np.array_equal(x, t[::-1]):
+        return "in reversed order of heads"
+    if len(found) > 1 and sorted(map(bytes, x)) == sorted(map(bytes, t)):
+        return "in another order of heads"
+    return "in another order"
+
+
+def _orders(size: int) -> dict[str, NDArray[np.int64]]:
+    places = np.arange(size)
+    orders = {
+        "reversed": places[::-1],
+        "shifted by one": np.roll(places, 1),
+        "shifted by one back": np.roll(places, -1),
+    }
+    if size % 2 == 0:
+        orders["with halves exchanged"] = np.roll(places, size // 2)
+        orders["with pairs exchanged"] = places ^ 1
+        orders["with halves woven"] = places.reshape(2, -1).T.reshape(-1)
+        orders["with pairs unwoven"] = places.reshape(-1, 2).T.reshape(-1)
+    return orders
+
+
+def _shifted(x: NDArray[np.uint32], t: NDArray[np.uint32]) -> str:
+    """Say whether elements stand one place, or one row, beside their own, with others coming in at the end."""
+    flat_x, flat_t = x.reshape(-1), t.reshape(-1)
+    if len(flat_x) < 4:
+        return ""
+    for name, mine, theirs in (
+        ("shifted by one", flat_x[1:], flat_t[:-1]),
+        ("shifted by one back", flat_x[:-1], flat_t[1:]),
+    ):
+        if np.array_equal(mine, theirs):
+            return name
+    if len(x) > 1:
+        for name, rows, others in (("of the head before", x[1:], t[:-1]), ("of the head after", x[:-1], t[1:])):
+            if np.array_equal(rows, others):
+                return name
+    return ""
+
+
+def clipped(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise a limit."""
+    limits = np.unique(np.abs(found[differing]))
+    if len(limits) != 1 or not (np.abs(expected[differing]) > limits[0]).all():
+        return ""
+    return f"clipped at {limits[0]:g}" if (np.abs(expected[~differing]) <= limits[0]).all() else ""

@@ -1,0 +1,150 @@
+"""Recognise changes of numbers that hold up to roundings: as `exact_patterns`, an empty text says that one does not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.witness.expected import Float32
+
+Mask = NDArray[np.bool_]
+
+FEW_ULPS: Final = 4
+SMALL_DIFFERENCE: Final = 2e-5
+"""Differences up to this part of the largest number are of the size of another order of additions."""
+
+LEAST_FOR_RATIO: Final = 2
+BLOCK: Final = 32
+
+
+def largest_difference(found: Float32, expected: Float32) -> float:
+    """Return the largest difference as part of the largest expected number."""
+    with np.errstate(all="ignore"):
+        difference = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        return float(np.nanmax(difference) / max(float(np.nanmax(np.abs(expected))), 1e-300))
+
+
+def factor(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise one factor."""
+    ratio, ulps = _fit_factor(found[differing], expected[differing])
+    if ratio is None:
+        return ""
+    return f"times {np.float32(ratio):.7f} (+- {ulps} ulp)"
+
+
+def _fit_factor(found: Float32, expected: Float32) -> tuple[float | None, int]:
+    """Return the factor that explains numbers to a few ulps, None if there is none."""
+    x, t = found.astype(np.float64), expected.astype(np.float64)
+    usable = np.isfinite(x) & np.isfinite(t) & (np.abs(t) > 1e-30)
+    if usable.sum() < LEAST_FOR_RATIO or len(np.unique(t[usable])) < LEAST_FOR_RATIO:
+        return None, 0
+    x_usable, t_usable = x[usable], t[usable]
+    ratio = float(np.median(x_usable / t_usable))
+    if len(t_usable) > 3:
+        ratio = float((x_usable @ t_usable) / (t_usable @ t_usable))
+    if abs(ratio - 1.0) < 3e-7 or not 1e-6 < abs(ratio) < 1e9:
+        return None, 0
+    with np.errstate(all="ignore"):
+        unit = np.spacing(np.maximum(np.abs(found), np.abs((ratio * t).astype(np.float32)))).astype(np.float64)
+        errors = np.abs(x - ratio * t) / unit
+    worst = float(np.max(errors))
+    # A factor must explain far more than it leaves.
+    explained = np.abs(x - t)[usable] / np.maximum(np.abs(x - ratio * t)[usable], unit[usable])
+    if worst <= FEW_ULPS or (worst <= 64 and float(np.median(explained)) > 30):
+        return ratio, max(1, int(np.ceil(worst)))
+    return None, 0
+
+
+def scales(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether each row, or each block of 32, has a factor of its own."""
+    for name, shape in (("head", found.shape), ("block of 32", (-1, BLOCK))):
+        if found.size % abs(shape[-1]) or found.size // shape[-1] < 2:
+            continue
+        pieces = zip(found.reshape(shape), expected.reshape(shape), differing.reshape(shape), strict=True)
+        fits: list[float] = []
+        for x, t, wrong in pieces:
+            if not wrong.any():
+                continue
+            ratio, _ = _fit_factor(x[wrong], t[wrong])
+            if ratio is None:
+                fits = []
+                break
+            fits.append(ratio)
+        if len(fits) > 1:
+            return f"times a factor for each {name}: {', '.join(f'{ratio:.6g}' for ratio in fits[:4])}" + (
+                ", ..." if len(fits) > 4 else ""
+            )
+    return ""
+
+
+def offset(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise one offset."""
+    if int(differing.sum()) < LEAST_FOR_RATIO:
+        return ""
+    with np.errstate(all="ignore"):
+        x, t = found[differing].astype(np.float64), expected[differing].astype(np.float64)
+        offset = float(np.median(x - t))
+        unit = np.spacing(np.maximum(np.abs(found), np.abs(expected))[differing].max()).astype(np.float64)
+        worst = float(np.max(np.abs(x - t - offset))) / unit
+    if not worst <= FEW_ULPS or abs(offset) < 8 * unit:
+        return ""
+    return f"plus {offset:.7g} (+- {max(1, int(np.ceil(worst)))} ulp of the largest)"
+
+
+def rounding(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise differences of the size of another order of additions."""
+    relative = largest_difference(found, expected)
+    if not relative <= SMALL_DIFFERENCE:
+        return ""
+    return f"differ by at most {relative:.1g} of the largest number: the size of another order of additions"
+
+
+def turned(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether pairs of numbers have kept their length, but not their direction."""
+    size = found.shape[1]
+    if size % 2 or size < 4:
+        return ""
+    x, t = found.astype(np.float64), expected.astype(np.float64)
+    for name, order in (
+        ("pairs", np.arange(size)),
+        ("pairs of both halves", np.arange(size).reshape(2, -1).T.reshape(-1)),
+    ):
+        one, other = (values[:, order].reshape(len(x), -1, 2) for values in (x, t))
+        lengths = np.linalg.norm(one, axis=2), np.linalg.norm(other, axis=2)
+        if np.allclose(*lengths, rtol=1e-5, atol=1e-6 * float(lengths[1].max())):
+            turn = np.arctan2(one[..., 1], one[..., 0]) - np.arctan2(other[..., 1], other[..., 0])
+            turn = (turn[0] + np.pi) % (2 * np.pi) - np.pi
+            shown = ", ".join(f"{angle:.5g}" for angle in turn[:4]) + (", ..." if len(turn) > 4 else "")
+            return f"in {name} turned by {shown}"
+    return ""
+
+
+def per_column(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether every head has the same factors, one for each of its elements."""
+    if len(found) < 2 or found.shape[1] < 2:
+        return ""
+    with np.errstate(all="ignore"):
+        ratio = found.astype(np.float64) / expected.astype(np.float64)
+    if not np.isfinite(ratio).all() or not np.allclose(ratio, ratio[0], rtol=3e-6):
+        return ""
+    return f"times a factor for each element: {', '.join(f'{x:.6g}' for x in ratio[0][:4])}, ..."
+
+
+def by_vector(found: Float32, expected: Float32, vector: Float32) -> tuple[str, str] | None:
+    """Return how a known vector makes the found numbers of the right ones, element by element; None if it does not."""
+    if vector.size != found.size:
+        return None
+    x, t, w = (values.astype(np.float64).reshape(-1) for values in (found, expected, vector))
+    size = float(np.abs(x).max())
+    with np.errstate(all="ignore"):
+        for kind, verb, made in (
+            ("factor per element", "times", t * w),
+            ("factor per element", "divided by", t / w),
+            ("constant offset per element", "plus", t + w),
+            ("constant offset per element", "minus", t - w),
+        ):
+            if np.isfinite(made).all() and np.allclose(x, made, rtol=1e-6, atol=1e-6 * size):
+                return kind, verb
+    return None
