@@ -111,10 +111,7 @@ def plot_command(
     if output is None and not as_json:
         raise click.UsageError("Say where the picture goes: -o FILE.png or -o FILE.svg; or ask for --json.")
     if output is not None:
-        if output.suffix.lower() not in SUFFIXES:
-            raise click.BadParameter(f"{output}: expected a name that ends in .png or .svg", param_hint="-o")
-        if find_spec("matplotlib") is None:
-            raise MissingMatplotlib
+        check_picture(output, "-o")
     wanted = steps if steps is not None else STEPS if kind in NEEDS_STEPS else 0
     if wanted == 0 and kind in NEEDS_STEPS:
         raise click.BadParameter(f"expected at least 1 for --kind {kind}", param_hint="-n")
@@ -133,7 +130,7 @@ def plot_command(
     except ValueError as error:  # an id that the vocabulary does not have
         raise click.BadParameter(str(error), param_hint="--ids") from error
     if output is not None:
-        _write(draw(), output)
+        write_picture(draw(), output)
     if as_json:
         write_json({**about, "ids": list(session.ids), "saved": None if output is None else str(output), **series})
     else:
@@ -175,7 +172,16 @@ def _plots() -> Any:
     return plots
 
 
-def _write(figure: Any, path: Path) -> None:
+def check_picture(path: Path, option: str) -> None:
+    """Refuse a name that is no picture, and any without matplotlib."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{path}: expected a name that ends in .png or .svg", param_hint=option)
+    if find_spec("matplotlib") is None:
+        raise MissingMatplotlib
+
+
+def write_picture(figure: Any, path: Path) -> None:
+    """Write a figure: exit code 3 where that is impossible."""
     try:
         _plots().write_plot(figure, path)
     except OSError as error:

@@ -12,6 +12,7 @@ from rich.console import Console
 from refruntime.api import raw_bytes
 from refruntime.commands.diff.report import refuse
 from refruntime.commands.files import write_file
+from refruntime.commands.plot import check_picture, write_picture
 from refruntime.commands.shared import (
     contract_failures,
     finite,
@@ -60,6 +61,7 @@ Examples:
 )
 @profile_option
 @click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON into this file; `-` prints it.")
+@click.option("--plot", "picture", metavar="FILE", type=click.Path(path_type=Path), help="Draw the map: .png or .svg.")
 def witness_command(
     build: Path,
     model: Path,
@@ -73,6 +75,7 @@ def witness_command(
     timeout: float,
     profile: Profile,
     json_path: str | None,
+    picture: Path | None,
 ) -> None:
     """Stop one generation of the module BUILD at many points and compare its memory with the oracle, number by number.
 
@@ -80,6 +83,8 @@ def witness_command(
     a number is wrong; 2 wrong usage; 3 a missing tool or file.
     """
     as_json = json_path == "-"
+    if picture is not None:
+        check_picture(picture, "--plot")
     module, artifact = bytes(map_file(build)), bytes(map_file(model))
     try:
         from refruntime.witness.build import CannotLook, Witness
@@ -108,6 +113,10 @@ def witness_command(
     except (CannotLook, EngineError) as error:
         refuse(1 if isinstance(error, CannotLook) else 2, str(error), as_json)
     report = {**document(witness, seen), **about, "prompt": prompt}
+    if picture is not None:
+        from refruntime.show.witness_picture import witness_picture
+
+        write_picture(witness_picture(report), picture)
     if as_json:
         write_json(report)
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from refruntime.cases.steps import Generate
@@ -13,6 +13,7 @@ from refruntime.hypotheses.attempt import Trial, try_hypothesis
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.first_difference import LogitError, first_varied_value, logit_error
 from refruntime.hypotheses.hypothesis import Hypothesis
+from refruntime.hypotheses.observed import Observed, touching
 
 SHOWN: Final = 4
 """Further fitting hypotheses that the text report names."""
@@ -46,12 +47,16 @@ class Explanation:
     first: str | None
     error: LogitError | None
     explainer: Explainer = field(repr=False, compare=False)
+    observed: Observed | None = None
     tried: int = 0
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
         """Return (label, text) pairs for the report."""
         lines: list[tuple[str, str]] = []
+        if self.observed is not None:
+            seen = self.observed
+            lines.append(("witness", f"{seen.tensor} at position {seen.position}: {seen.text}"))
         if self.error is not None:
             lines.append(("logits", self.error.text))
         if self.fits:
@@ -63,7 +68,8 @@ class Explanation:
                 lines.append(("or", f"{len(others) - SHOWN} more"))
             lines.append(("rule", ", ".join(self.rules)))
             return lines
-        lines.append(("cause", f"none of {self.tried} known ones explains every step"))
+        touching_it = "" if self.observed is None else " that touch this tensor"
+        lines.append(("cause", f"none of {self.tried} known ones{touching_it} explains every step"))
         if self.nearest is not None:
             lines.append(("nearest", f"{self.nearest.hypothesis.text}   ({self._nearness(self.nearest)})"))
         elif self.tried:
@@ -89,6 +95,7 @@ class Explanation:
             "first": self.first,
             "logits": None if self.error is None else {"margin": self.error.margin, "band": self.error.band},
             "gap": self.gap,
+            "witness": None if self.observed is None else asdict(self.observed),
         }
 
     def _nearness(self, trial: Trial) -> str:
@@ -106,7 +113,8 @@ class Explainer:
     """Explain one diverging case after the other against one oracle, and remember which hypotheses fitted.
 
     `offered` are the diagnostics fields that the build is known to show. Hypotheses that fitted before are tried first,
-    all others only if none of these fits, and after `searches` vain searches no more.
+    all others only if none of these fits, and after `searches` vain searches no more. `witness` looks into the build
+    first; then only hypotheses are tried that can be about what it saw.
     """
 
     oracle: Oracle
@@ -115,6 +123,7 @@ class Explainer:
     searches: int = 16
     runs: list[PairRun] = field(default_factory=list)
     trials: dict[str, dict[str, Trial]] = field(default_factory=dict)
+    witness: Callable[[PairRun], Observed | None] | None = None
 
     def __post_init__(self) -> None:
         self.hypotheses = tuple(self.hypotheses) or catalogue(self.oracle.profile)
@@ -125,7 +134,10 @@ class Explainer:
         if first is None:
             return None
         self._remember(run)
+        observed = None if self.witness is None else self.witness(run)
         possible = list(relevant(self.hypotheses, run))
+        if observed is not None:
+            possible = list(touching(possible, observed))
         known = self.candidates()
         trials = [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
         if self.searches and not any(trial.fits for trial in trials):
@@ -142,6 +154,7 @@ class Explainer:
             first=first_varied_value(fits[0].hypothesis.changes, run, self.oracle) if fits else None,
             error=error,
             explainer=self,
+            observed=observed,
             tried=len(trials),
         )
 

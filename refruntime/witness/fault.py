@@ -28,12 +28,13 @@ SURELY_ALIKE: Final = 0.9
 
 @dataclass(frozen=True)
 class Plan:
-    """What a look in which all was right taught: the words in memory where the rows of arrays lie, and what is absent.
+    """What a look in which all was right taught: where in memory the rows of arrays lie, at what fuel, what is absent.
 
     Arrays that stay, such as rows of a cache, lie elsewhere at each position and are in no plan.
     """
 
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fuel: Mapping[str, int] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
 
 
@@ -46,7 +47,8 @@ def learn(presence: Presence, sightings: Sequence[Sighting]) -> Plan:
         if all(place is not None and place.stride == 1 for place in sighting.places)
     }
     absent = [s.name for s in sightings if s.state == "not seen" and s.reason in (UNSEEN, PART)]
-    return Plan(places, frozenset(absent))
+    fuel = {s.name: int(presence.log.fuel[s.pause]) for s in sightings if s.state == "equal" and s.pause >= 0}
+    return Plan(places, fuel, frozenset(absent))
 
 
 def first_wrong(
@@ -92,26 +94,56 @@ def _much_seen(sighting: Sighting) -> bool:
 def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting], plan: Plan) -> Image | None:
     """Return what the build holds in the place of an array in doubt: first where it is known to lie, then anywhere."""
     values = sighting.expected.values
-    after = _seen_before(sighting, by_name)
+    after, source = _seen_before(sighting, by_name)
     image = None
     if not sighting.expected.optional or _much_seen(sighting):
         image = _image_in_place(presence, sighting)
-    if image is not None and (not sighting.places or sighting.elements_seen >= MOST_IN_ANOTHER_ORDER * values.size):
+    home = _home(presence, sighting, by_name, plan)
+    whole = not sighting.places or sighting.elements_seen >= MOST_IN_ANOTHER_ORDER * values.size
+    if image is not None and whole and not _beside(image, home):
         return image
-    planned = _planned(presence, sighting, plan)
-    if image is None and len(planned) == 1:
-        return planned_image(presence, values, planned[0], after)
+    if home is not None and (image is None or _beside(image, home)):
+        return planned_image(
+            presence, values, home, after, _planned_pause(presence, sighting.name, after, source, plan)
+        )
     if sighting.expected.optional:
         return image or find_image(presence, values, after, presence.pauses)
     image = find_permuted(presence, values, after) or image
     if image is None:
         image = find_image(presence, values, after, presence.pauses, _homes(sighting, list(by_name.values())))
+    if image is None:
+        homes = _homes(sighting, list(by_name.values()), needs=False)
+        image = planned_image(presence, values, homes[0], after) if len(homes) == 1 else None
     return image
 
 
-def _seen_before(sighting: Sighting, by_name: Mapping[str, Sighting]) -> int:
-    """Return the pause at which all that an array needs was there."""
-    pause = -1
+def _beside(image: Image, home: int | None) -> bool:
+    """Say whether an image overlaps the place where its array should be, a little beside it."""
+    return home is not None and 0 < abs(int(image.words.reshape(-1)[0]) - home) < image.values.size
+
+
+def _home(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting], plan: Plan) -> int | None:
+    """Return the word at which an array that lies in one piece should begin, by a plan or by other layers."""
+    planned = _planned(presence, sighting, plan)
+    if planned:
+        return planned[0] if len(planned) == 1 else None
+    if not sighting.places:
+        return None
+    homes = _homes(sighting, list(by_name.values()), needs=False)
+    return homes[0] if len(homes) == 1 else None
+
+
+def _planned_pause(presence: Presence, name: str, after: int, source: str, plan: Plan) -> int:
+    """Return the pause at which a plan has an array, as much fuel behind what it needs as before; -1 if it has none."""
+    if name not in plan.fuel or source not in plan.fuel or after < 0:
+        return -1
+    fuel = int(presence.log.fuel[after]) + plan.fuel[name] - plan.fuel[source]
+    return min(int(np.searchsorted(presence.log.fuel, fuel)), presence.pauses - 1)
+
+
+def _seen_before(sighting: Sighting, by_name: Mapping[str, Sighting]) -> tuple[int, str]:
+    """Return the pause at which all that an array needs was there, and which of that was the last; -1 for nothing."""
+    pause, source = -1, ""
     waiting = list(sighting.expected.needs)
     visited = set()
     while waiting:
@@ -120,11 +152,11 @@ def _seen_before(sighting: Sighting, by_name: Mapping[str, Sighting]) -> int:
             continue
         visited.add(name)
         needed = by_name[name]
-        if needed.state == "equal":
-            pause = max(pause, needed.pause)
-        else:
+        if needed.state != "equal":
             waiting += needed.expected.needs
-    return pause
+        elif needed.pause > pause:
+            pause, source = needed.pause, name
+    return pause, source
 
 
 def _image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
@@ -177,7 +209,7 @@ def _planned(presence: Presence, sighting: Sighting, plan: Plan) -> list[int]:
     return [int(where[0]) for where in found if len(where)]
 
 
-def _homes(sighting: Sighting, sightings: Sequence[Sighting]) -> list[int]:
+def _homes(sighting: Sighting, sightings: Sequence[Sighting], needs: bool = True) -> list[int]:
     """Return where an array may begin: where what it is computed from lay, or the same array of another layer."""
     kind, size = kind_of(sighting.name), sighting.expected.values.size
     homes = [
@@ -185,7 +217,7 @@ def _homes(sighting: Sighting, sightings: Sequence[Sighting]) -> list[int]:
         for other in sightings
         if other.state == "equal"
         and other.expected.values.size == size
-        and (other.name in sighting.expected.needs or kind_of(other.name) == kind)
+        and ((needs and other.name in sighting.expected.needs) or kind_of(other.name) == kind)
         and other.places[0] is not None
     ]
     return sorted(set(homes))

@@ -59,6 +59,14 @@ def _fit_factor(found: Float32, expected: Float32) -> tuple[float | None, int]:
 
 def scales(found: Float32, expected: Float32, differing: Mask) -> str:
     """Say whether each row, or each block of 32, has a factor of its own."""
+    if len(found) == 1 and found.size % BLOCK == 0 and found.size > BLOCK:
+        touched = np.flatnonzero(differing.reshape(-1, BLOCK).any(axis=1))
+        ratio, _ = _fit_factor(found[differing], expected[differing])
+        whole = (
+            len(touched) == 1 and (differing.reshape(-1, BLOCK) | (expected == 0).reshape(-1, BLOCK))[touched[0]].all()
+        )
+        if ratio is not None and whole:
+            return f"times {ratio:.7g}, which are block {touched[0]} of {BLOCK}"
     for name, shape in (("head", found.shape), ("block of 32", (-1, BLOCK))):
         if found.size % abs(shape[-1]) or found.size // shape[-1] < 2:
             continue
@@ -72,7 +80,7 @@ def scales(found: Float32, expected: Float32, differing: Mask) -> str:
                 fits = []
                 break
             fits.append(ratio)
-        if len(fits) > 1:
+        if len(fits) > 1 and max(fits) - min(fits) > 1e-5 * max(map(abs, fits)):
             return f"times a factor for each {name}: {', '.join(f'{ratio:.6g}' for ratio in fits[:4])}" + (
                 ", ..." if len(fits) > 4 else ""
             )

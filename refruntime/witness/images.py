@@ -17,6 +17,9 @@ from refruntime.witness.writes import Runs, runs
 
 MOST_RUNS: Final = 4000
 MOST_MOMENTS: Final = 256
+CLOSE: Final = 0.1
+"""Images with a smaller distance are ranked by it, others by their angle."""
+
 ALIKE: Final = 0.5
 """A candidate below this cosine is no image."""
 
@@ -64,23 +67,21 @@ def find_image(
     )
 
 
-def planned_image(presence: Presence, expected: Float32, word: int, after: int) -> Image | None:
-    """Return what a place holds after a pause: the closest, or where nothing is alike, what is there once all of it was
-    written; None outside of what was watched.
+def planned_image(presence: Presence, expected: Float32, word: int, after: int, pause: int = -1) -> Image | None:
+    """Return what a place holds after a pause: what is close, else at `pause`, else once all of it was written anew.
+
+    None outside of what was watched.
     """
     size = expected.size
     if word < 0 or word + size > len(presence.log.first):
         return None
     best = _closest(presence, expected.reshape(1, -1), {word: _moments(presence, word, size, after, presence.pauses)})
-    if best is not None:
-        return replace(best, values=best.values.reshape(expected.shape), words=best.words.reshape(expected.shape))
     words = word + np.arange(size)
-    firsts = []
-    for each in words:
-        changes = presence.changes_of(np.array([each]))
-        later = changes[changes > after]
-        firsts += [int(later[0])] if len(later) else []
-    pause = max(firsts, default=max(after, 0))
+    if best is not None and (pause < 0 or best.distance < CLOSE):
+        return replace(best, values=best.values.reshape(expected.shape), words=best.words.reshape(expected.shape))
+    if pause < 0:
+        changes = [presence.changes_of(np.array([each])) for each in words]
+        pause = max((int(each[each > after][0]) for each in changes if (each > after).any()), default=max(after, 0))
     held = presence.value_at(words, pause).view(np.float32)
     distance, cosine = _compare(held.reshape(1, -1), expected.reshape(-1))
     shape = expected.shape
@@ -117,7 +118,7 @@ def _written(presence: Presence, place: Place) -> int:
 
 def _rank(image: Image) -> tuple[float, float]:
     """Return what orders images: close ones by their distance, others by their angle."""
-    return (0.0, image.distance) if image.distance < 0.1 else (1.0, 1.0 - abs(image.cosine))
+    return (0.0, image.distance) if image.distance < CLOSE else (1.0, 1.0 - abs(image.cosine))
 
 
 def _moments(presence: Presence, word: int, size: int, after: int, until: int) -> list[int]:
@@ -168,12 +169,12 @@ def _in_turn(expected: Float32, states: Float32, words: Int, ends: list[int]) ->
     for index, row in enumerate(expected):
         stop = len(states) - (rows - 1 - index)
         distance, cosine = _compare(states[start:stop], row)
-        score = np.where(distance < 0.1, distance, 2.0 - np.abs(cosine))
+        score = np.where(distance < CLOSE, distance, 2.0 - np.abs(cosine))
         chosen.append(start + int(np.argmin(score)))
         start = chosen[-1] + 1
     values = states[chosen]  # [rows, n]
     distance, cosine = _compare(values.reshape(1, -1), expected.reshape(-1))
-    if not distance[0] < 0.1 and not abs(cosine[0]) > ALIKE:
+    if not distance[0] < CLOSE and not abs(cosine[0]) > ALIKE:
         return None
     places = np.tile(words, (rows, 1))
     return Image(values, places, tuple(ends[at] for at in chosen), float(distance[0]), float(cosine[0]))

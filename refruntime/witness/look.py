@@ -119,7 +119,7 @@ def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str,
     if sighting.image is None:
         return UNLOCATED
     earlier: dict[str, Any] = {other.name: other.expected.values for other in reversed(before)}
-    return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier})
+    return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier}, sighting.name)
 
 
 def _windows(presence: Presence, sightings: Sequence[Sighting], interval: int) -> list[Window]:

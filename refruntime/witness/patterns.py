@@ -29,14 +29,21 @@ class Pattern:
     where: str = "all"
 
 
-def find_pattern(found: Float32, expected: Float32, known: Mapping[str, Float32] | None = None) -> Pattern:
-    """Compare what a build holds with what it should, both [rows, n]; `known` are arrays that it may hold instead."""
+def find_pattern(
+    found: Float32, expected: Float32, known: Mapping[str, Float32] | None = None, name: str = ""
+) -> Pattern:
+    """Compare what a build holds with what it should, both [rows, n]; `known` are arrays that it may hold instead.
+
+    What is equal to an array of another position, or of another layer than that of `name`, is stale.
+    """
     differing = bits(found) != bits(expected)
-    kind, text = _kind_and_text(found, expected, differing, known or {})
+    kind, text = _kind_and_text(found, expected, differing, known or {}, layer_of(name))
     return Pattern(kind, f"{elements_text(differing)} {text}", differing, where_of(differing))
 
 
-def _kind_and_text(found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32]) -> tuple[str, str]:
+def _kind_and_text(
+    found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32], layer: str
+) -> tuple[str, str]:
     for kind, finder in _EXACT:
         text = finder(found, expected, differing)
         if text:
@@ -44,7 +51,8 @@ def _kind_and_text(found: Float32, expected: Float32, differing: Mask, known: Ma
         if kind == ZEROS:  # before anything else that takes few numbers, but behind what is not a number at all
             for name, values in known.items():
                 if _holds(found, values, differing):
-                    return "stale" if name.startswith("what ") else "copy", f"equal to {name}"
+                    old = name.startswith("what ") or layer_of(name) not in ("", layer)
+                    return "stale" if old and layer else "copy", f"equal to {name}"
     for kind, finder in _FITTED:
         text = finder(found, expected, differing)
         if text:
@@ -70,6 +78,12 @@ def _rounding_kind(text: str) -> str:
     return next((f"rounded to {name}" for name in ("f16", "bf16") if text.endswith(" " + name)), "rounded to n bits")
 
 
+def layer_of(name: str) -> str:
+    """Return the layer that a name tells, `blk.1` of `blk.1.attn_q`; empty without one."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "blk" and len(parts) > 2 else ""
+
+
 def _holds(found: Float32, values: Float32, differing: Mask) -> bool:
     if values.size != found.size:
         return False
@@ -92,9 +106,9 @@ _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
 )
 
 _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
+    ("another scale", fitted.scales),
     ("constant factor", fitted.factor),
     ("constant offset", fitted.offset),
-    ("another scale", fitted.scales),
     ("rounding", fitted.rounding),
     ("rotation", fitted.turned),
     ("factor per element", fitted.per_column),

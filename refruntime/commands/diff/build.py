@@ -20,6 +20,7 @@ from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.live import QUIET, VERBOSE
+from refruntime.commands.diff.looking import looker
 from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.report import Output, conditions, make_numerics, page_extra, refuse, resolved_contract
@@ -257,7 +258,8 @@ def diff_command(
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
     if explains:
-        suite = replace(suite, explain=Explainer(oracle, suite.offered()))
+        look = looker(module, oracle, Limits(seconds=timeout))
+        suite = replace(suite, explain=Explainer(oracle, suite.offered(), witness=look))
     output = replace(output, extra=page_extra(oracle, resolved.sources))
     live = output.live(about)
     with progress("comparing", len(cases)) as bar:
