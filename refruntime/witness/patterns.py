@@ -51,8 +51,8 @@ def _kind_and_text(
         if kind == ZEROS:  # before anything else that takes few numbers, but behind what is not a number at all
             for name, values in known.items():
                 if _holds(found, values, differing):
-                    old = name.startswith("what ") or layer_of(name) not in ("", layer)
-                    return "stale" if old and layer else "copy", f"equal to {name}"
+                    old = name.startswith("what ") or (layer and layer_of(name) not in ("", layer))
+                    return "stale" if old else "copy", f"equal to {name}"
     for kind, finder in _FITTED:
         text = finder(found, expected, differing)
         if text:
