@@ -1,4 +1,4 @@
-"""Orders of additions that guests were built with are read off their memory, and comparing under them is exact (ID-4)."""
+"""Orders that guests were built with are read off their memory, and comparing under them is exact (ID-4)."""
 
 from __future__ import annotations
 
