@@ -22,6 +22,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContextExceeded, ContractError, InvalidLength
 from refruntime.inspection import Inspection, inspect_artifact
+from refruntime.model.bound import binder
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.model.validated import Hyperparameters
@@ -59,11 +60,11 @@ class Generation:
 class Model:
     """An open model; made by `open_model`. Calls do not influence each other."""
 
-    def __init__(self, data: Buffer, profile: Profile, numerics: Numerics) -> None:
+    def __init__(self, data: Buffer, profile: Profile, numerics: Numerics, unknown_bytes: str = "refuse") -> None:
         self.profile = profile
         self.numerics = numerics
         self._data = data
-        self._runtime = Runtime(profile, numerics)
+        self._runtime = Runtime(profile, numerics, bind=binder(unknown_bytes))
         self._runtime.load_model(data)
         self._loaded = self._runtime.resident()
 
@@ -171,14 +172,20 @@ class Model:
         return checked_ids(ids, self.hyperparameters.vocab_size)
 
 
-def open_model(path_or_bytes: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32") -> Model:
+def open_model(
+    path_or_bytes: Artifact,
+    profile: Profile | None = None,
+    numerics: str | Numerics = "seq32",
+    unknown_bytes: str = "refuse",
+) -> Model:
     """Open an SLM1 or GGUF model; a path is mapped, not read, and no transfer limit applies.
 
-    `numerics` is `seq32` (the contract's float32, the default) or `f64`. Failures: leaves of ContractError with the
-    statuses 4 to 10; OSError for a path that cannot be read.
+    `numerics` is `seq32` (the contract's float32, the default) or `f64`. A byte of a text that the vocabulary
+    lacks is refused (13), or left out with `unknown_bytes="drop"`. Failures: leaves of ContractError with the statuses
+    4 to 10; OSError for a path that cannot be read.
     """
     chosen = numerics_named(numerics) if isinstance(numerics, str) else numerics
-    return Model(artifact_bytes(path_or_bytes), profile if profile is not None else Profile(), chosen)
+    return Model(artifact_bytes(path_or_bytes), profile if profile is not None else Profile(), chosen, unknown_bytes)
 
 
 def open_tokenizer(path_or_bytes: Artifact, profile: Profile | None = None) -> Tokenizer:

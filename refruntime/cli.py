@@ -50,6 +50,10 @@ COMMANDS = {
 """Command name -> where it lives; a command is imported when it is used."""
 
 
+SENTENCE = 1000
+"""Letters that the summary of a command may have: it ends with its sentence, not before."""
+
+
 class CommandGroup(click.Group):
     """A group that imports a command only when it is named, or when all are listed."""
 
@@ -64,6 +68,14 @@ class CommandGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the whole first sentence of each."""
+        rows = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, found.get_short_help_str(SENTENCE)) for name, found in rows if found is not None]
+            )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -118,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
-    except SystemExit:  # click ends so when the reader of a pipe, such as `head`, has seen enough
-        return EXIT_PIPE_CLOSED
+    except SystemExit as stop:  # click ends so behind a completion, and when the reader of a pipe has seen enough
+        return EXIT_PIPE_CLOSED if "_REFRUNTIME_COMPLETE" not in os.environ else int(bool(stop.code))
     except BadSetting as error:
         click.echo(f"refruntime: {error}", err=True)
         return EXIT_USAGE

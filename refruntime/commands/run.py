@@ -27,12 +27,14 @@ from refruntime.commands.shared import (
     profile_option,
     progress,
     status_document,
+    unknown_bytes_option,
     visible,
     write_json,
 )
 from refruntime.contract.profile import Profile
 from refruntime.show.stream import TextStream
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
@@ -74,6 +76,7 @@ Examples:
 @click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
 @click.option("--raw", is_flag=True, help="Send control characters of generated text to a terminal as they are.")
+@unknown_bytes_option
 @profile_option
 @numerics_option
 @json_option
@@ -91,6 +94,7 @@ def run_command(
     top_p: float,
     seed: int,
     raw: bool,
+    unknown_bytes: str,
     profile: Profile,
     numerics: NumericsChoice,
     as_json: bool,
@@ -121,10 +125,11 @@ def run_command(
     data = map_file(model)
     with contract_failures(as_json, **about):
         if chat is not None:  # a wrong template, or none, is told before the weights are loaded
-            rendered = chat_prompt(data, open_tokenizer(data, profile), chat, system, date or datetime.now())
+            tokenizer = with_unknown_bytes(open_tokenizer(data, profile), unknown_bytes)
+            rendered = chat_prompt(data, tokenizer, chat, system, date or datetime.now())
             source, about["chat"] = rendered.ids, rendered.text
         with progress("loading"):
-            opened = open_model(data, profile, numerics.make(data))
+            opened = open_model(data, profile, numerics.make(data), unknown_bytes)
     lossy = profile.invalid_output_utf8 == "lossy"
     follower = Follower(opened.tokenizer, None if as_json else _stream(raw, lossy))
     try:

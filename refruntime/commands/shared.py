@@ -23,6 +23,7 @@ from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
 from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
+from refruntime.tokenizers.unknown_bytes import UNKNOWN_BYTES
 from refruntime.visible import printable as printable
 from refruntime.visible import visible as visible
 
@@ -115,6 +116,17 @@ def numerics_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")(command)
+
+
+def unknown_bytes_option(command: Command) -> Command:
+    """Add `--unknown-bytes refuse|drop`."""
+    return click.option(
+        "--unknown-bytes",
+        type=click.Choice(UNKNOWN_BYTES),
+        default=UNKNOWN_BYTES[0],
+        show_default=True,
+        help="A byte that the vocabulary lacks: refuse it, as the contract does, or drop it, as llama.cpp does.",
+    )(command)
 
 
 def html_option(command: Command) -> Command:

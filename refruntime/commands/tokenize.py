@@ -22,6 +22,8 @@ from refruntime.commands.shared import (
     map_file,
     plain_table,
     profile_option,
+    status_document,
+    unknown_bytes_option,
     visible,
     write_json,
 )
@@ -30,6 +32,7 @@ from refruntime.errors import ContractError
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
+from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 from refruntime.tokenizers.vocabulary import Vocabulary
 from refruntime.utf8 import checked_prompt
 
@@ -45,13 +48,18 @@ Examples:
 )
 @MODEL
 @click.argument("text", required=False)
-@click.option("--jsonl", metavar="FILE", help="One JSON string a line in, one JSON list of ids a line out; - is stdin.")
+@click.option(
+    "--jsonl",
+    metavar="FILE",
+    help="One JSON string a line in, a JSON list of ids a line out, or an object that says what is wrong; - is stdin.",
+)
 @click.option(
     "--add-special/--no-add-special",
     default=None,
     help="Add BOS and EOS as the model says.  [default: yes for TEXT, no for --jsonl]",
 )
 @click.option("--parse-special", is_flag=True, help="Take the texts of control tokens as these tokens (GGUF).")
+@unknown_bytes_option
 @profile_option
 @json_option
 def tokenize_command(
@@ -60,6 +68,7 @@ def tokenize_command(
     jsonl: str | None,
     add_special: bool | None,
     parse_special: bool,
+    unknown_bytes: str,
     profile: Profile,
     as_json: bool,
 ) -> None:
@@ -73,9 +82,12 @@ def tokenize_command(
         raise click.UsageError("Give either TEXT or --jsonl.")
     data = map_file(model)
     with contract_failures(as_json, model=str(model)):
-        tokenizer = open_tokenizer(data, profile)
+        tokenizer = with_unknown_bytes(open_tokenizer(data, profile), unknown_bytes)
         if jsonl is not None:
-            _encode_lines(tokenizer, jsonl, bool(add_special), parse_special)
+            wrong = _encode_lines(tokenizer, jsonl, bool(add_special), parse_special)
+            if wrong:
+                click.echo(f"{wrong} lines could not be encoded; their answers say why", err=True)
+                raise click.exceptions.Exit(1)
             return
         raw = checked_prompt(raw_bytes(text or ""))
         ids = _encode(tokenizer, raw, add_special is not False, parse_special)
@@ -106,35 +118,43 @@ def _words(tokenizer: Tokenizer, text: bytes, parse_special: bool) -> list[str] 
     return words
 
 
-def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool, parse_special: bool) -> None:
-    for number, text in _json_strings(source):
+def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool, parse_special: bool) -> int:
+    """Write a list of ids, or an object with what was wrong, for each line; returns how many were wrong."""
+    wrong = 0
+    for number, line in _lines(source):
         try:
-            ids = _encode(tokenizer, checked_prompt(raw_bytes(text)), add_special, parse_special)
+            ids = _encode(tokenizer, checked_prompt(raw_bytes(_json_string(line))), add_special, parse_special)
         except ContractError as error:
-            error.detail = f"{error.detail} (line {number})"
-            raise
-        sys.stdout.write(json.dumps(ids, separators=(",", ":")) + "\n")
+            answer: object = {"line": number, **status_document(error)}
+        except ValueError as error:
+            answer = {"line": number, "status": None, "error": {"detail": str(error)}}
+        else:
+            answer = ids
+        wrong += isinstance(answer, dict)
+        sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\n")
+    return wrong
 
 
-def _json_strings(source: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number, string); a usage error names a line that is no JSON string."""
+def _lines(source: str) -> Iterator[tuple[int, bytes]]:
     try:
         opened = click.open_file(source, "rb")  # `-` is standard input
     except OSError as error:
         raise UnreadableFile(f"{source}: {error.strerror or error}") from error
     with opened as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                text = json.loads(line)
-            except ValueError as error:
-                raise click.UsageError(f"{source}, line {number}: not JSON: {error}") from error
-            except RecursionError as error:
-                raise click.UsageError(
-                    f"{source}, line {number}: expected a JSON string, found deep nesting"
-                ) from error
-            if not isinstance(text, str):
-                raise click.UsageError(f"{source}, line {number}: expected a JSON string, found {type(text).__name__}")
-            yield number, text
+        yield from enumerate(lines, start=1)
+
+
+def _json_string(line: bytes) -> str:
+    """Return the string that a line holds; ValueError in plain words for another line."""
+    try:
+        text = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("expected a JSON string, found deep nesting") from error
+    if not isinstance(text, str):
+        raise ValueError(f"expected a JSON string, found {type(text).__name__}")
+    return text
 
 
 def _tokens(tokenizer: Tokenizer, ids: list[int]) -> list[dict[str, Any]]:

@@ -105,4 +105,4 @@ def trace_command(
 def _print(tensors: dict[str, NDArray[Any]], positions: int) -> None:
     console = Console()
     console.print(f"{positions} positions, {len(tensors)} tensors")
-    console.print(tensors_table([describe(name, values) for name, values in tensors.items()]))
+    console.print(tensors_table([describe(name, values) for name, values in tensors.items()], console.width))

@@ -12,6 +12,7 @@ from refruntime.model.load import Buffer, validate_model
 from refruntime.model.weights import memory_needed
 from refruntime.numerics import Numerics
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
 
 class BoundModel(NamedTuple):
@@ -33,6 +34,16 @@ def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel
     transformer = Transformer(validated, profile, numerics)
     memory = memory_needed(validated, profile, numerics)
     return BoundModel(transformer, validated.tokenizer, validated.quantization, memory)
+
+
+def binder(unknown_bytes: str) -> Binder:
+    """Return what binds models whose tokenizers refuse or drop the bytes that their vocabularies lack."""
+
+    def bind(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
+        bound = bind_model(data, profile, numerics)
+        return bound._replace(tokenizer=with_unknown_bytes(bound.tokenizer, unknown_bytes))
+
+    return bind
 
 
 class BoundModels:

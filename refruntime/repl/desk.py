@@ -28,6 +28,7 @@ from refruntime.session.generator import Generator
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, State, Subject
+from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Show progress on something long: a description and the number of steps; gives a function that takes steps done."""
@@ -62,6 +63,7 @@ class Desk:
     build: Build | None = None
     golden: Corpus = field(default_factory=lambda: Corpus(golden_folder()))
     show_progress: Progress = no_progress
+    unknown_bytes: str = "refuse"
     _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)
     _benches: dict[int, Workbench] = field(default_factory=dict)
@@ -116,7 +118,8 @@ class Desk:
         bind = self._bind if memoryview(data).nbytes <= MAX_TRANSFER_BYTES else bind_model
         with self.progress("loading", None):
             bound = bind(data, self.profile, self.numerics)
-        subject = Subject(self._bench(bound.transformer), bound.tokenizer, self.profile, name, self.models[name])
+        tokenizer = with_unknown_bytes(bound.tokenizer, self.unknown_bytes)
+        subject = Subject(self._bench(bound.transformer), tokenizer, self.profile, name, self.models[name])
         generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
         return Place.of(Session.of(subject, State(runtime_generator=generator, script=(Load(name),))), None)
 

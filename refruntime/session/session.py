@@ -61,9 +61,14 @@ class Session(Displayed):
     """
 
     def __init__(
-        self, model: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32", name: str = "model"
+        self,
+        model: Artifact,
+        profile: Profile | None = None,
+        numerics: str | Numerics = "seq32",
+        name: str = "model",
+        unknown_bytes: str = "refuse",
     ) -> None:
-        opened = open_model(model, profile, numerics)
+        opened = open_model(model, profile, numerics, unknown_bytes)
         bench = Workbench(opened.transformer)
         subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
         runtime = Generator.fresh(DEFAULT_GENERATOR_SEED, opened.profile)  # PR-4

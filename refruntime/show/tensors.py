@@ -16,6 +16,9 @@ from refruntime.show.text import plain_table, row, token_cell
 
 FIRST_VALUES: Final = 3
 MOST_ROWS: Final = 16
+WIDE: Final = 76
+"""Columns of a terminal that show the first values of tensors beside their range."""
+
 SHADES: Final = " ·░▒▓█"
 
 
@@ -40,15 +43,17 @@ def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:
     return {**size, "min": low, "max": high, "rms": rms, "first": first}
 
 
-def tensors_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return descriptions of tensors as a table."""
-    table = plain_table(
-        ("tensor", False), ("shape", False), ("min", True), ("max", True), ("rms", True), ("first values", False)
-    )
+def tensors_table(rows: Sequence[Mapping[str, Any]], width: int = WIDE) -> Table:
+    """Return descriptions of tensors as a table; where it is narrow without the first values, and names stay whole."""
+    wide = width >= WIDE
+    last = [("first values", False)] if wide else []
+    table = plain_table(("tensor", False), ("shape", False), ("min", True), ("max", True), ("rms", True), *last)
+    table.columns[0].no_wrap = True
     for each in rows:
         numbers = ["" if each[key] is None else f"{each[key]:.4g}" for key in ("min", "max", "rms")]
         shape = " x ".join(map(str, each["shape"]))
-        table.add_row(*map(Text, [each["name"], shape, *numbers, " ".join(f"{x:.4g}" for x in each["first"])]))
+        first = [" ".join(f"{x:.4g}" for x in each["first"])] if wide else []
+        table.add_row(*map(Text, [each["name"], shape, *numbers, *first]))
     return table
 
 

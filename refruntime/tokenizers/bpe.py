@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from refruntime.errors import GenerationFailed
 from refruntime.tokenizers.merging import merge_neighbours
 from refruntime.tokenizers.pre_tokenizers import PreTokenizer
 from refruntime.tokenizers.spelling import escape_spaces, from_alphabet, to_alphabet, unescape_spaces
+from refruntime.tokenizers.unknown_bytes import unknown_byte
 from refruntime.tokenizers.vocabulary import Vocabulary
 
 REMEMBERED_WORDS: Final = 1 << 16
@@ -43,6 +43,7 @@ class BpeTokenizer:
         add_bos: bool = False,
         add_eos: bool = False,
     ) -> None:
+        self.drops_unknown = False
         self.vocabulary = vocabulary
         self.pre_tokenizer = pre_tokenizer
         self.bos_id = bos_id
@@ -76,12 +77,17 @@ class BpeTokenizer:
         With `parse_special` the texts of control tokens in `text` are those tokens, as a chat template means them.
         """
         ids = list(self._prefix) if add_special else []
+        place = 0
         for fragment in self.vocabulary.split(text, parse_special=parse_special):
             if isinstance(fragment, int):
                 ids.append(fragment)
+                place += len(self.vocabulary.texts[fragment])
                 continue
+            place = text.find(fragment, place)
             for word in self.words(fragment):
-                ids += self._known_words.get(word) or self._encode_word(word)
+                known = self._known_words.get(word)
+                ids += self._encode_word(word, text, place) if known is None else known
+            place += len(fragment)
         return ids + self._suffix if add_special else ids
 
     def words(self, text: bytes) -> list[str]:
@@ -97,17 +103,18 @@ class BpeTokenizer:
         """Return the bytes of one token: nothing for control, unknown, unused and undefined ones (GG-6, section 13)."""
         return self.vocabulary.piece(token, unescape_spaces if self.pre_tokenizer.raw_bytes else from_alphabet)
 
-    def _encode_word(self, word: str) -> list[int]:
+    def _encode_word(self, word: str, text: bytes, place: int) -> list[int]:
+        """Encode a word of `text`, whose fragment begins at `place`."""
         raw = word.encode()
-        text = raw if self.pre_tokenizer.raw_bytes else to_alphabet(raw)
-        token = self.vocabulary.ids.get(text)
+        spelled = raw if self.pre_tokenizer.raw_bytes else to_alphabet(raw)
+        token = self.vocabulary.ids.get(spelled)
         if token is not None and self._stays_whole(word):
             ids = [token]
         else:
             ids = []
-            for symbol in merge_neighbours(text, self._rank_in(text)):
+            for symbol in merge_neighbours(spelled, self._rank_in(spelled)):
                 token = self.vocabulary.ids.get(symbol)
-                ids += [token] if token is not None else map(self._byte_token, symbol)
+                ids += [token] if token is not None else self._byte_tokens(symbol, text, place)
         if len(word) <= LONGEST_REMEMBERED_WORD and len(self._known_words) < REMEMBERED_WORDS:
             self._known_words[word] = ids
         return ids
@@ -122,18 +129,18 @@ class BpeTokenizer:
         ranks = self._ranks
         return lambda start, middle, end: ranks.get(text[start:middle] + b" " + text[middle:end])
 
-    def _byte_token(self, byte: int) -> int:
-        """Return the token for a byte of a symbol that is no token; llama.cpp leaves the byte out if there is none."""
-        spelling = b"<0x%02X>" % byte if self.pre_tokenizer.raw_bytes else bytes([byte])
-        token = self.vocabulary.ids.get(spelling)
-        if token is None:
-            raise GenerationFailed(
-                "the vocabulary has no token for a byte of the text",
-                rule="GG-5",
-                field="tokenizer.ggml.tokens",
-                expected=spelling.decode("latin-1"),
-            )
-        return token
+    def _byte_tokens(self, symbol: bytes, text: bytes, place: int) -> list[int]:
+        """Return the tokens for the bytes of a symbol that is no token; one without a token is refused or dropped."""
+        tokens = []
+        for byte in symbol:
+            spelling = b"<0x%02X>" % byte if self.pre_tokenizer.raw_bytes else bytes([byte])
+            token = self.vocabulary.ids.get(spelling)
+            if token is not None:
+                tokens.append(token)
+            elif not self.drops_unknown:
+                raw = bytes([byte]) if self.pre_tokenizer.raw_bytes else from_alphabet(symbol)
+                raise unknown_byte(raw[0] if raw else byte, spelling.decode("latin-1"), text, place)
+        return tokens
 
 
 def _characters(text: bytes) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from refruntime.errors import GenerationFailed
 from refruntime.tokenizers.merging import merge_neighbours
 from refruntime.tokenizers.spelling import escape_spaces, unescape_spaces
+from refruntime.tokenizers.unknown_bytes import unknown_byte
 from refruntime.tokenizers.vocabulary import Vocabulary
 
 
@@ -35,6 +35,7 @@ class SpmTokenizer:
         add_eos: bool = False,
         add_space_prefix: bool = True,
     ) -> None:
+        self.drops_unknown = False
         self.vocabulary = vocabulary
         self.bos_id = bos_id
         self.eos_id = eos_id
@@ -68,11 +69,16 @@ class SpmTokenizer:
         """
         ids = list(self._prefix) if add_special else []
         lead = b" " if self._add_space_prefix else b""
+        place = 0
         for fragment in self.vocabulary.split(text, parse_special=parse_special):
             if isinstance(fragment, int):
                 ids.append(fragment)
-            else:  # raw text stands at the start or behind a token; in both places a space is put in front
-                ids += self._encode_fragment(escape_spaces(lead + fragment))
+                place += len(self.vocabulary.texts[fragment])
+                continue
+            place = text.find(fragment, place)
+            # raw text stands at the start or behind a token; in both places a space is put in front
+            ids += self._encode_fragment(escape_spaces(lead + fragment), text, place)
+            place += len(fragment)
         return ids + self._suffix if add_special else ids
 
     def decode(self, ids: Iterable[int]) -> bytes:
@@ -87,30 +93,27 @@ class SpmTokenizer:
         ids = self.vocabulary.ids
         return ids.get(b"<0x%02X>" % byte, ids.get(bytes([byte])))
 
-    def _encode_fragment(self, text: bytes) -> list[int]:
-        """Merge the characters of a text whose spaces are escaped already.
+    def _encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
+        """Merge the characters of a fragment whose spaces are escaped already; it begins at `place` of `text`.
 
         Every symbol of more than one character is a token, so only single characters can be unknown.
         """
         ids, costs = self.vocabulary.ids, self._costs
 
         def cost_of(start: int, _middle: int, end: int) -> float | None:
-            token = ids.get(text[start:end])
+            token = ids.get(fragment[start:end])
             return None if token is None else costs[token]
 
         output: list[int] = []
-        for symbol in merge_neighbours(text, cost_of):
+        for symbol in merge_neighbours(fragment, cost_of):
             token = ids.get(symbol)
-            output += [token] if token is not None else map(self._byte_token, symbol)
+            output += [token] if token is not None else self._byte_tokens(symbol, text, place)
         return output
 
-    def _byte_token(self, byte: int) -> int:
-        token = self._of_byte[byte]
-        if token is None:
-            raise GenerationFailed(
-                "the vocabulary has no token for a byte of the text",
-                rule="GG-5",
-                field="tokenizer.ggml.tokens",
-                expected=f"<0x{byte:02X}>",
-            )
-        return token
+    def _byte_tokens(self, symbol: bytes, text: bytes, place: int) -> list[int]:
+        """Return the tokens for the bytes of a symbol that is no token; one without a token is refused or dropped."""
+        found = [(byte, self._of_byte[byte]) for byte in symbol]
+        for byte, token in found:
+            if token is None and not self.drops_unknown:
+                raise unknown_byte(byte, f"<0x{byte:02X}>", text, place)
+        return [token for _, token in found if token is not None]

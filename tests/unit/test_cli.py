@@ -10,7 +10,7 @@ import click
 import pytest
 
 import refruntime
-from refruntime.cli import COMMANDS, CommandGroup
+from refruntime.cli import COMMANDS, CommandGroup, main
 from tests.unit.command_line import command
 from tests.unit.lookup_model import lookup_model, spelling
 
@@ -199,3 +199,34 @@ def test_no_argument_reaches_a_terminal_as_a_command(tmp_path: Path, text: str) 
         outcome = command(*words)
         assert outcome.code != 0
         assert not {*"\x1b\x07\x9b\u202e\u2066"} & set(outcome.stderr + outcome.stdout), words
+
+
+def test_summaries_end_with_their_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """ABI-1: the list of commands cuts no sentence."""
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:")[2].partition("Start here:")[0]
+    assert "..." not in listed
+    assert listed.rstrip().endswith(".")
+
+
+def test_shell_completion(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-1: a shell that asks gets the commands that begin so, and exit code 0."""
+    for name, value in {
+        "_REFRUNTIME_COMPLETE": "bash_complete",
+        "COMP_WORDS": "refruntime di",
+        "COMP_CWORD": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert main([]) == 0
+    assert capfd.readouterr().out.split() == ["plain,diff"]
+
+
+def test_narrow_terminals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FW-2: at 60 columns no line is longer, names of tensors and cases stay whole."""
+    monkeypatch.setenv("COLUMNS", "60")
+    for words in (["trace", "stories.q8_0.slm1", "Once"], ["golden", "list"], ["contract"]):
+        assert main(words) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 60, words
+        if words[0] == "trace":
+            assert sum(line.startswith("blk.3.attn_residual ") for line in lines) == 1

@@ -8,8 +8,11 @@ from pathlib import Path
 import gguf
 import pytest
 
+from refruntime.api import open_tokenizer
 from refruntime.commands.shared import visible
+from refruntime.errors import GenerationFailed
 from refruntime.tokenizers.spelling import to_alphabet
+from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 from tests.unit.command_line import command
 from tests.unit.lookup_model import BOS, EOS, lookup_model, spelling
 
@@ -127,20 +130,76 @@ def test_lines_of_json(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "text"),
+    ("line", "text"),
     [
-        (b'"open', 2, "line 2: not JSON"),
-        (b"\xff", 2, "line 2: not JSON"),
-        (b"[1]", 2, "line 2: expected a JSON string, found list"),
-        (b"[" * 100_000 + b"]" * 100_000, 2, "line 2: expected a JSON string, found deep nesting"),
-        (b'"\\ud800"', 1, "InvalidUtf8 (3): the prompt is not valid UTF-8 (line 2)"),
+        (b'"open', "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"[1]", "expected a JSON string, found list"),
+        (b"[" * 100_000 + b"]" * 100_000, "expected a JSON string, found deep nesting"),
+        (b'"\\ud800"', "the prompt is not valid UTF-8"),
     ],
 )
-def test_bad_lines_are_named(model: Path, line: bytes, code: int, text: str) -> None:
-    """GEN-1: what came before is answered, then the bad line is named."""
+def test_bad_lines_are_answered_in_their_place(model: Path, line: bytes, text: str) -> None:
+    """GEN-1: a bad line gets an object that says why, the lines behind it their ids; the exit code tells."""
     outcome = command("tokenize", model, "--jsonl", "-", stdin=b'"a"\n' + line + b'\n"b"\n')
-    assert (outcome.code, outcome.stdout) == (code, "[97]\n")
-    assert text in outcome.stderr
+    first, bad, last = outcome.stdout.splitlines()
+    assert (outcome.code, first, last) == (1, "[97]", "[98]")
+    assert json.loads(bad)["line"] == 2
+    assert text in json.loads(bad)["error"]["detail"]
+    assert "1 lines could not be encoded" in outcome.stderr
+
+
+def lacking(path: Path, kind: str) -> Path:
+    """Write a vocabulary that lacks the byte 0x07, in one of two kinds."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model(kind)
+    if kind == "gpt2":
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list([to_alphabet(bytes([byte])) for byte in range(256) if byte != 7])
+        writer.add_token_types([1] * 255)
+        writer.add_token_merges(["a b"])
+    else:
+        pieces = [b"<unk>", b"<s>", b"</s>", *(f"<0x{byte:02X}>".encode() for byte in range(256) if byte != 7)]
+        pieces.append("\u2581".encode())
+        writer.add_token_list(pieces)
+        writer.add_token_scores([0.0] * len(pieces))
+        writer.add_token_types([2, 3, 3] + [6] * 255 + [1])
+        writer.add_add_bos_token(False)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_bytes_that_a_vocabulary_lacks(tmp_path: Path, kind: str) -> None:
+    """GG-5: refused by default, with byte, offset and the option that leaves them out; the rest is encoded alike."""
+    path = lacking(tmp_path / "lacking.gguf", kind)
+    text = "a b\a c\a"
+    refused = command("tokenize", path, text)
+    assert refused.code == 1
+    for said in ("0x07", "3 (0x3)", "--unknown-bytes drop"):
+        assert said in refused.stderr
+    dropped = command("tokenize", path, text, "--unknown-bytes", "drop", "--json")
+    assert dropped.code == 0
+    assert [token["piece"] for token in dropped.json["tokens"]][-5:] == ["a", "␣", "b", "␣", "c"]
+    assert command("tokenize", path, text, "--unknown-bytes", "keep").code == 2
+    lines = command("tokenize", path, "--jsonl", "-", stdin=b'"a"\n"\\u0007"\n"b"\n')
+    assert lines.code == 1
+    error = json.loads(lines.stdout.splitlines()[1])["error"]
+    assert (error["offset"], error["found"]) == (0, "byte 0x07")
+
+
+def test_dropping_changes_no_other_tokenizer(tmp_path: Path) -> None:
+    """GG-5: what was encoded while dropping is not remembered where bytes are refused."""
+    tokenizer = open_tokenizer(lacking(tmp_path / "lacking.gguf", "gpt2"))
+    dropping = with_unknown_bytes(tokenizer, "drop")
+    assert dropping.decode(dropping.encode(b"x\x07")) == b"x"
+    for _ in range(2):
+        with pytest.raises(GenerationFailed, match="0x07"):
+            tokenizer.encode(b"x\x07")
+    with pytest.raises(ValueError, match="refuse or drop"):
+        with_unknown_bytes(tokenizer, "keep")
 
 
 def test_one_source_of_text(model: Path, tmp_path: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+import textwrap
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.golden.folder import golden_option
@@ -53,10 +57,21 @@ def list_command(golden: Path, as_json: bool) -> None:
         write_json({"exit_code": code, "cases": listed})
     else:
         width = max((len(case.id) for case in cases), default=0)
+        in_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+        columns = Console().width if in_terminal else sys.maxsize  # other programs read whole lines
         for case in cases:
-            click.echo(f"{case.id:<{width}}  {', '.join(case.rules)}")
+            for line in _listed(case.id, ", ".join(case.rules), width, columns):
+                click.echo(line)
         click.echo(f"{len(cases)} cases")
     raise click.exceptions.Exit(code)
+
+
+def _listed(identifier: str, rules: str, width: int, columns: int) -> list[str]:
+    """Return the lines of a case; its rules stand below it where they do not fit beside it."""
+    line = f"{identifier:<{width}}  {rules}"
+    if len(line) <= columns:
+        return [line]
+    return [identifier, *textwrap.wrap(rules, max(columns - 4, 20), initial_indent="    ", subsequent_indent="    ")]
 
 
 @golden_command.command("pack", epilog="Example: refruntime golden pack -o goldens.tar")

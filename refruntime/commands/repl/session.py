@@ -29,6 +29,7 @@ from refruntime.commands.shared import (
     map_file,
     numerics_option,
     progress,
+    unknown_bytes_option,
 )
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
@@ -67,6 +68,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Contract profile in TOML; without it what the build declares, else the default.",
 )
+@unknown_bytes_option
 @numerics_option
 @golden_option
 @click.option("--keep-going", is_flag=True, help="In a script: go on after a word that failed.")
@@ -79,6 +81,7 @@ def repl_command(
     tokenizer: Path | None,
     wasm: Path | None,
     profile_path: Path | None,
+    unknown_bytes: str,
     numerics: NumericsChoice,
     golden: Path,
     keep_going: bool,
@@ -108,6 +111,7 @@ def repl_command(
     build, profile = _build(wasm, given)
     data = b"" if model is None else map_file(model)
     desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
+    desk.unknown_bytes = unknown_bytes
     with contract_failures(as_json):
         imported = None if logits is None else imported_place(logits, tokenizer, profile)
         place = imported if imported is not None else _begin(desk, model, case_name, until)
