@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from refruntime.battery.catalogue import FAMILIES, default_battery
 from refruntime.battery.features import find_features, needs_of
+from refruntime.cases.features import Found
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case
 from refruntime.contract.dialect import Dialect
@@ -21,7 +22,7 @@ from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import Answer, Build
 from refruntime.identify.bugs import find_bugs
 from refruntime.identify.calls import naming_sessions
-from refruntime.identify.checksum import find_checksum
+from refruntime.identify.checksum import Checksum, find_checksum
 from refruntime.identify.evidence import learnt_switches
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.fields import Shown, dialect_of, find_fields
@@ -80,7 +81,7 @@ def identify(
             found.problem = f"no model can be loaded: {found.checksum.text}"
             found.tried = found.checksum.tried
         else:
-            _ask(found, Build(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
+            _ask(found, found.checksum, Build(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
     found.seconds = time.perf_counter() - began
     return found
 
@@ -96,12 +97,13 @@ def unsteady(fresh: Callable[[], Engine], base: Profile) -> str:
     return ""
 
 
-def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory, stage: Stage) -> None:
-    assert found.checksum is not None
-    base = own_formula(found.checksum.profile)
+def _ask(
+    found: Identification, checksum: Checksum, build: Build, numerics: Numerics, memory: Memory, stage: Stage
+) -> None:
+    base = own_formula(checksum.profile)
     with stage("asking what it has"):
-        found.features = find_features(build.fresh, Profile(), seal=build.sealed)
-    usable = _usable(found, naming_sessions(Profile()))
+        features = found.features = find_features(build.fresh, Profile(), seal=build.sealed)
+    usable = _usable(features, naming_sessions(Profile()))
     with stage("asking how it names things"):
         shown, trouble = _shown(build, usable, base, numerics)
         found.problem = trouble
@@ -111,8 +113,8 @@ def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory
         found.fields = find_fields(shown)
     dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(found.fields))
     offered = frozenset(name for name, item in found.fields.items() if item.shows) & set(DIAGNOSTIC_NAMES)
-    designed = _usable(found, switch_experiments(Profile()))
-    battery = _usable(found, sampled_battery())
+    designed = _usable(features, switch_experiments(Profile()))
+    battery = _usable(features, sampled_battery())
     with stage("running experiments"):
         sessions = {case.name: build.answers(case) for case in (*designed, *battery)}
     found.texts = learn_texts(sessions, dialect, has_field="last_error" in offered)
@@ -127,7 +129,7 @@ def _ask(found: Identification, build: Build, numerics: Numerics, memory: Memory
     trials = Trials(settlement, numerics, settlement.predictions.bind)
     with stage("weighing what contradicts"):
         choices = resolve(settlement, trials, base)
-        profile = profile_of(found.checksum.profile, choices, found)
+        profile = profile_of(checksum.profile, choices, found)
         found.learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
         found.bugs = find_bugs(settlement, trials, replace(base, **choices), offered)
     found.profile = profile
@@ -163,10 +165,8 @@ def experiment(case: Case, sessions: dict[str, list[Answer]], translation: Trans
     return Experiment(case, translation.read_all(sessions[case.name]))
 
 
-def _usable(found: Identification, cases: Iterable[Case]) -> Sequence[Case]:
+def _usable(features: Found, cases: Iterable[Case]) -> Sequence[Case]:
     """Return the cases that need nothing that the build does not have."""
-    assert found.features is not None
-    features = found.features
     return [case for case in cases if not features.reason(needs_of(case))]
 
 

@@ -54,7 +54,8 @@ def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: No
     """Normalise rows: [n, H] -> [n, H] (FW-3, GG-11)."""
     if architecture.norm == "layer":
         return numerics.layer_norm(x, norm.weight, norm.bias, epsilon)
-    assert norm.weight is not None
+    if norm.weight is None:
+        raise ValueError("a root mean square norm has a weight (FW-3)")
     return numerics.rms_norm(x, norm.weight, epsilon)
 
 

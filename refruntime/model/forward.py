@@ -150,7 +150,8 @@ class Transformer:
             return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
         x = self._add(block + "ffn_residual", mixed, self._scaled(update), start, tracer)
         if layer.input is not None:
-            assert given is not None
+            if given is None:
+                raise ValueError("a layer that adds an input of its own is given one")
             update = feed_forward.layer_input(run, index, layer.input, x, given)
             x = self._add(block + "input_residual", x, update, start, tracer)
         if layer.scale is not None:
