@@ -44,6 +44,7 @@ COMMANDS = {
     "record": "refruntime.commands.record:record_command",
     "fill": "refruntime.commands.fill:fill_command",
     "verify": "refruntime.commands.verify:verify_command",
+    "corpus": "refruntime.commands.corpus:corpus_command",
     "golden": "refruntime.commands.golden.command:golden_command",
     "contract": "refruntime.commands.contract:contract_command",
 }

@@ -1,0 +1,1 @@
+"""Malformed files from recipes: each names the status that the contract demands and the rule that does."""
