@@ -110,10 +110,14 @@ def run(pytester: pytest.Pytester, goldens: Path) -> Run:
 
 @pytest.fixture
 def configure(pytester: pytest.Pytester, goldens: Path) -> Configure:
-    """Read the options as pytest does when it begins; nothing is run."""
+    """Read the options as pytest does when it begins; nothing is run.
+
+    Without its faulthandler, which would put itself in front of the handlers by which wasmtime catches traps of a
+    module: every later trap in this process would end it.
+    """
 
     def configure_pytest(*arguments: str) -> None:
-        usual = [f"--refruntime-wasm={GUEST}", f"--refruntime-golden={goldens}"]
+        usual = ["-p", "no:faulthandler", f"--refruntime-wasm={GUEST}", f"--refruntime-golden={goldens}"]
         pytester.parseconfigure(*_loading(), *usual, *arguments)
 
     return configure_pytest
@@ -358,7 +362,7 @@ def test_nothing_without_a_build(pytester: pytest.Pytester) -> None:
         "import sys\n"
         "def test_own():\n"
         "    loaded = {name for name in sys.modules if name.startswith('refruntime')}\n"
-        "    assert loaded == {'refruntime', 'refruntime.pytest_plugin'}, loaded\n"
+        "    assert loaded == {'refruntime', 'refruntime.display', 'refruntime.pytest_plugin'}, loaded\n"
         "    assert not {'numpy', 'wasmtime'} & set(sys.modules)\n"
     )
     words = [*_loading(), "-p", "no:hypothesispytest", "--refruntime-golden=nowhere"]
