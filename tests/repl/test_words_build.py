@@ -64,7 +64,7 @@ def test_save_refuses_what_no_case_can_hold(tmp_path: Path) -> None:
     for line, code, reason in (
         ("save Mine", WRONG, "FAMILY/NAME"),
         ("save a/b rules=XX-1", WRONG, "no rule"),
-        ("save a/b colour=red", WRONG, "about="),
+        ("save a/b colour=red", WRONG, "expected about or rules"),
     ):
         outcome = talk.obey(line)
         assert (outcome.code, reason in outcome.error) == (code, True), outcome.error
