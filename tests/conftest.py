@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
-hypothesis.settings.register_profile("free", deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile("free", derandomize=False, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).resolve().parent.parent
