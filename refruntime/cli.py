@@ -13,8 +13,10 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from refruntime import __version__
 from refruntime.memory_limit import BadSetting, memory_limit
@@ -25,34 +27,103 @@ EXIT_CRASH = 4
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
+
+class Listed(NamedTuple):
+    """What the list of commands knows of one without importing it: where it lives, and its first sentence."""
+
+    home: str
+    summary: str
+
+
 COMMANDS = {
-    "demo": "refruntime.commands.demo.command:demo_command",
-    "run": "refruntime.commands.run:run_command",
-    "logits": "refruntime.commands.logits:logits_command",
-    "repl": "refruntime.commands.repl.session:repl_command",
-    "trace": "refruntime.commands.trace:trace_command",
-    "plot": "refruntime.commands.plot:plot_command",
-    "compare": "refruntime.commands.compare:compare_command",
-    "inspect": "refruntime.commands.inspect:inspect_command",
-    "tokenize": "refruntime.commands.tokenize:tokenize_command",
-    "convert": "refruntime.commands.convert:convert_command",
-    "identify": "refruntime.commands.identify:identify_command",
-    "seal": "refruntime.commands.seal:seal_command",
-    "diff": "refruntime.commands.diff.build:diff_command",
-    "witness": "refruntime.commands.witness:witness_command",
-    "orders": "refruntime.commands.orders:orders_command",
-    "record": "refruntime.commands.record:record_command",
-    "fill": "refruntime.commands.fill:fill_command",
-    "verify": "refruntime.commands.verify:verify_command",
-    "corpus": "refruntime.commands.corpus:corpus_command",
-    "golden": "refruntime.commands.golden.command:golden_command",
-    "contract": "refruntime.commands.contract:contract_command",
+    "demo": Listed(
+        "refruntime.commands.demo.command:demo_command",
+        "Show one session: memory, loading, generating, sampling, continuing, failing, misusing, freeing.",
+    ),
+    "run": Listed(
+        "refruntime.commands.run:run_command",
+        "Generate text from PROMPT with MODEL, an SLM1 or GGUF file.",
+    ),
+    "logits": Listed(
+        "refruntime.commands.logits:logits_command",
+        "Compute the logits of every position of PROMPT: float32 [T, V], or float64 with --numerics f64.",
+    ),
+    "repl": Listed(
+        "refruntime.commands.repl.session:repl_command",
+        "Debug sampling with MODEL, an SLM1 or GGUF file: step, go back, branch, ask why a token won.",
+    ),
+    "trace": Listed(
+        "refruntime.commands.trace:trace_command",
+        "Show what MODEL computes on the way from PROMPT to the logits: shape, range and first values of each tensor.",
+    ),
+    "plot": Listed(
+        "refruntime.commands.plot:plot_command",
+        "Draw what MODEL does behind PROMPT: its candidates, its entropy, where a head looks, "
+        "how exact its numbers are.",
+    ),
+    "compare": Listed(
+        "refruntime.commands.compare:compare_command",
+        "Run model A and model B over the same tokens: KL divergence, same best token, error of every layer.",
+    ),
+    "inspect": Listed(
+        "refruntime.commands.inspect:inspect_command",
+        "Say what MODEL is, in a few lines, and check everything that loading checks.",
+    ),
+    "tokenize": Listed(
+        "refruntime.commands.tokenize:tokenize_command",
+        "Encode TEXT with the tokenizer of MODEL, an SLM1 or GGUF file; a GGUF file needs no tensors for that.",
+    ),
+    "convert": Listed(
+        "refruntime.commands.convert:convert_command",
+        "Convert IN to OUT: GGUF to SLM1, SLM1 to GGUF, or SLM1 to another type.",
+    ),
+    "identify": Listed(
+        "refruntime.commands.identify:identify_command",
+        "Ask the WebAssembly module BUILD what it is: features, names, texts, and every option of the contract.",
+    ),
+    "seal": Listed(
+        "refruntime.commands.seal:seal_command",
+        "Write the SLM1 model FILE again with the checksum that a build computes for it.",
+    ),
+    "diff": Listed(
+        "refruntime.commands.diff.build:diff_command",
+        "Compare the WebAssembly module BUILD with the oracle: statuses, diagnostics, logits, results, bit for bit.",
+    ),
+    "witness": Listed(
+        "refruntime.commands.witness:witness_command",
+        "Stop one generation of the module BUILD at many points and compare its memory with the oracle, "
+        "number by number.",
+    ),
+    "orders": Listed(
+        "refruntime.commands.orders:orders_command",
+        "Read the order of arithmetic off the memory of the module BUILD: which forms give the bits that lie there.",
+    ),
+    "record": Listed(
+        "refruntime.commands.record:record_command",
+        "Turn RECORDING, which golden/record.mjs wrote in a page, into case.json and answers.json in DIR.",
+    ),
+    "fill": Listed(
+        "refruntime.commands.fill:fill_command",
+        "Compute the answers of golden cases and write expect.json, arrays and INDEX.json.",
+    ),
+    "verify": Listed(
+        "refruntime.commands.verify:verify_command",
+        "Recompute every hash of the goldens, and hold them against their format and the contract.",
+    ),
+    "corpus": Listed(
+        "refruntime.commands.corpus:corpus_command",
+        "Write malformed SLM1 and GGUF files with the status that each must give.",
+    ),
+    "golden": Listed(
+        "refruntime.commands.golden.command:golden_command",
+        "List, pack or serve the goldens.",
+    ),
+    "contract": Listed(
+        "refruntime.commands.contract:contract_command",
+        "Show the contract: exports, status codes and every rule with its source and options.",
+    ),
 }
-"""Command name -> where it lives; a command is imported when it is used."""
-
-
-SENTENCE = 1000
-"""Letters that the summary of a command may have: it ends with its sentence, not before."""
+"""Commands by name, in the order of a first visit; one is imported when it is used, none to list them."""
 
 
 class CommandGroup(click.Group):
@@ -66,17 +137,23 @@ class CommandGroup(click.Group):
         """Import a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[cmd_name].home.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with the whole first sentence of each."""
-        rows = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        """List the commands with the whole first sentence of each, and import none."""
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, found.get_short_help_str(SENTENCE)) for name, found in rows if found is not None]
-            )
+            formatter.write_dl([(name, listed.summary) for name, listed in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return what a shell may put after `refruntime`: commands with their sentences, and options."""
+        found = [
+            CompletionItem(name, help=listed.summary)
+            for name, listed in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -47,6 +47,37 @@ def test_the_group_helps() -> None:
     assert command("--version").stdout == f"refruntime, version {refruntime.__version__}\n"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_each_command_says(name: str) -> None:
+    """ABI-5: the sentence that is listed without importing a command is the first one of its own help."""
+    group = CommandGroup()
+    found = group.get_command(click.Context(group), name)
+    assert found is not None
+    assert COMMANDS[name].summary == found.get_short_help_str(limit=1000)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("contract", "--rule", "PR-2")], ids=" ".join)
+def test_what_needs_no_model_loads_no_numbers(arguments: tuple[str, ...]) -> None:
+    """ABI-5: the list of commands and a rule of the contract come without NumPy, readers of files or compilers."""
+    program = (
+        "import sys; from refruntime.cli import main; main(sys.argv[1:])\n"
+        "heavy = {'numpy', 'gguf', 'numba', 'wasmtime', 'yaml', 'requests'} & set(sys.modules)\n"
+        "print(heavy, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+
+
+def test_a_shell_completes_commands_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-5: what Tab offers behind `refruntime` comes from the list."""
+    group = CommandGroup()
+    context = click.Context(group, info_name="refruntime")
+    with monkeypatch.context() as patch:
+        patch.setattr(CommandGroup, "get_command", lambda *_: pytest.fail("a command was imported"))
+        offered = {each.value: each.help for each in group.shell_complete(context, "re")}
+    assert offered == {name: COMMANDS[name].summary for name in ("repl", "record")}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("nonsense",), ("--nonsense",), *((name, "--nonsense") for name in COMMANDS), ("run",), ("convert", "a")],
