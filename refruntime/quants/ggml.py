@@ -29,8 +29,9 @@ that threads seldom meet at the interpreter's lock."""
 THREAD_ELEMENTS: Final = 1 << 20
 """Elements for each thread from which a second one pays."""
 COMPILED_ELEMENTS: Final = 1 << 21
-"""Elements from which the compiled loops are loaded unasked. A model with tensors of this size takes seconds anyway,
-and its forward pass loads numba after a few tokens."""
+"""Elements of a tensor, or of a part of one, from which the compiled loops are used unasked."""
+LOADING_PAYS: Final = 1 << 27
+"""Elements of such tensors that NumPy decodes first: it takes as long for them as loading the compiled loops does."""
 KERNELS: Final = ("auto", "numpy", "numba")
 
 
@@ -119,10 +120,11 @@ def dequantize(
 ) -> NDArray[np.float32]:
     """Decode stored bytes into float32 values of `shape`, row-major (GG-8).
 
-    Peak memory is the result plus one chunk for each of the `threads`, by default as many as there are processors, at
-    most 8. `kernels`: "numpy", the definition; "numba", compiled loops, ImportError where it cannot be loaded; "auto",
-    compiled loops for large tensors where numba is installed. None of these changes a bit. ValueError when the type has
-    no decoder or the size does not fit; files have been checked before (UnsupportedDType, InvalidTensorDirectory).
+    Peak memory is the result plus one chunk for each of the `threads`, by default as many as there are processors,
+    at most 8. `kernels`: "numpy", the definition; "numba", compiled loops, ImportError where it cannot be loaded;
+    "auto", compiled loops for large tensors where numba is installed, once there were so many that loading it pays.
+    None of these changes a bit. ValueError when the type has no decoder or the size does not fit; files have been
+    checked before (UnsupportedDType, InvalidTensorDirectory).
     """
     if kernels not in KERNELS:
         raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
@@ -154,9 +156,28 @@ def dequantize(
     return values.reshape(tuple(shape))
 
 
+@dataclass
+class _Spent:
+    """How many elements of large tensors this process decoded with NumPy."""
+
+    elements: int = 0
+
+    def pays(self, count: int) -> bool:
+        """Say whether the compiled loops pay for `count` more elements; count them if not."""
+        if count < COMPILED_ELEMENTS:
+            return False
+        if self.elements >= LOADING_PAYS:
+            return True
+        self.elements += count
+        return False
+
+
+_SPENT = _Spent()
+
+
 def _decoder(ggml_type: GgmlType, decode: Decoder, count: int, kernels: str) -> Decoder:
-    """Return `decode`, or its compiled form if that was asked for or pays for this number of elements."""
-    if kernels == "numpy" or (kernels == "auto" and count < COMPILED_ELEMENTS):
+    """Return `decode`, or its compiled form if that was asked for or pays by now."""
+    if kernels == "numpy" or (kernels == "auto" and not _SPENT.pays(count)):
         return decode
     try:
         from refruntime.quants import compiled

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from refruntime.quants import ggml
 from refruntime.quants.ggml import COMPILED_ELEMENTS, dequantize
 from tests.unit.ggml_blocks import BY_NAME, COMPILED, extreme_blocks, random_blocks, same_bits
 
@@ -42,13 +43,21 @@ def test_no_product_is_fused_into_a_sum(name: str) -> None:
     assert not any(word in code for word in ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "fmla", "fmls"))
 
 
-def test_large_tensors_are_compiled_unasked_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """GG-8: from `COMPILED_ELEMENTS` elements on "auto" takes the compiled loops."""
+def test_large_tensors_are_compiled_unasked_once_it_pays_and_small_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GG-8: "auto" takes the compiled loops from `COMPILED_ELEMENTS` elements on, behind `LOADING_PAYS` in NumPy."""
     asked: list[str] = []
     monkeypatch.setattr(compiled, "decoder", asked.append)
+    monkeypatch.setattr(ggml, "LOADING_PAYS", 2 * COMPILED_ELEMENTS)
+    monkeypatch.setattr(ggml, "_SPENT", ggml._Spent())
     kind = BY_NAME["q8_0"]
-    for count in (COMPILED_ELEMENTS - 32, COMPILED_ELEMENTS):
+    for count in (COMPILED_ELEMENTS, COMPILED_ELEMENTS - 32, COMPILED_ELEMENTS):
         dequantize(kind, bytes(count // 32 * 34), (count,))
+        assert asked == []
+    dequantize(kind, bytes((COMPILED_ELEMENTS - 32) // 32 * 34), (COMPILED_ELEMENTS - 32,))
+    assert asked == []
+    dequantize(kind, bytes(COMPILED_ELEMENTS // 32 * 34), (COMPILED_ELEMENTS,))
     assert asked == ["q8_0"]
 
 
@@ -56,6 +65,7 @@ def test_without_numba_large_tensors_are_decoded_by_numpy(monkeypatch: pytest.Mo
     """GG-8: numba is optional; only who asks for it by name gets an ImportError."""
     monkeypatch.setitem(sys.modules, "refruntime.quants.compiled", None)
     monkeypatch.delattr("refruntime.quants.compiled")
+    monkeypatch.setattr(ggml, "_SPENT", ggml._Spent(ggml.LOADING_PAYS))
     kind = BY_NAME["q8_0"]
     raw = np.tile(random_blocks("q8_0", 1, 3).reshape(-1), COMPILED_ELEMENTS // 32)
     found = dequantize(kind, raw, (COMPILED_ELEMENTS // 32, 32))
