@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,16 +26,26 @@ SURELY_ALIKE: Final = 0.9
 """Cosine from which on something is the image of an array that a build may well keep nowhere."""
 
 
+class Fine(NamedTuple):
+    """A part of a stretch, its ends from 0 to 1, in which something is seen at every `interval` units of fuel."""
+
+    begin: float
+    end: float
+    interval: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a look in which all was right taught: where in memory the rows of arrays lie, at what fuel, what is absent.
 
-    Arrays that stay, such as rows of a cache, lie elsewhere at each position and are in no plan.
+    Arrays that stay, such as rows of a cache, lie elsewhere at each position and are in no plan. `fine` are the parts of
+    a stretch in which something lives so shortly that the call must be stopped more often.
     """
 
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fuel: Mapping[str, int] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
+    fine: tuple[Fine, ...] = ()
 
 
 def learn(presence: Presence, sightings: Sequence[Sighting]) -> Plan:

@@ -29,6 +29,12 @@ LEAST_ONE_BY_ONE: Final = 8
 
 MOST_STRIDE: Final = 1 << 22
 
+MOST_ANCHORED: Final = 64
+"""Places that are tried for a row whose numbers repeat, so that nothing votes."""
+
+LEAST_REPEATED: Final = 16
+"""So long a row is evidence as a whole though it holds but two different numbers."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -72,6 +78,10 @@ def find_row(presence: Presence, row: Float32, at_end: bool = False) -> Place | 
     best = _best([_at(presence, values, base, 1, at_end) for base in _bases(presence, values)])
     if best is not None and best.complete:
         return best
+    if len(values) >= LEAST_REPEATED:
+        best = _best([best, *(_at(presence, values, base, 1, at_end) for base in _anchored(presence, values))])
+        if best is not None and best.complete:
+            return best
     return _best([best, *(_at(presence, values, base, step, at_end) for base, step in _strided(presence, values))])
 
 
@@ -88,8 +98,12 @@ def common_homes(presence: Presence, rows: Float32) -> list[tuple[int, int]]:
 
 
 def enough(place: Place | None) -> bool:
-    """Say whether what matched is evidence: two different values of a short row, three of a longer one."""
-    return place is not None and place.fresh and place.evidence >= (2 if len(place.matched) < 8 else 3)
+    """Say whether what matched is evidence: two different values of a short row or a whole long one, else three."""
+    if place is None:
+        return False
+    size = len(place.matched)
+    two = size < 8 or (size >= LEAST_REPEATED and place.complete)
+    return place.fresh and place.evidence >= (2 if two else 3)
 
 
 def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = False) -> Place | None:
@@ -128,6 +142,21 @@ def _bases(presence: Presence, values: Words) -> list[int]:
     score[np.searchsorted(bases, written)] += times
     order = np.argsort(-score, kind="stable")[:CANDIDATES]
     return [int(base) for base, count in zip(bases[order], counts[order], strict=True) if count > 1]
+
+
+def _anchored(presence: Presence, values: Words) -> list[int]:
+    """Return the words at which a row whose numbers repeat may have begun: where the first of each value was."""
+    unique, places = np.unique(values, return_index=True)
+    usable = (unique << np.uint32(1)) != 0
+    first, last = presence.of_values(unique[usable])
+    stays = last - first
+    if len(stays) < 2 or len(stays) > len(values) // 4 or not stays.all():
+        return []
+    bases: Int | None = None
+    for value in np.argsort(stays, kind="stable").tolist():
+        where = presence.by_value.word[int(first[value]) : int(last[value])] - int(places[usable][value])
+        bases = np.unique(where) if bases is None else np.intersect1d(bases, where)
+    return [int(base) for base in bases[:MOST_ANCHORED]] if bases is not None else []
 
 
 def _strided(presence: Presence, values: Words) -> list[tuple[int, int]]:

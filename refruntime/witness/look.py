@@ -8,8 +8,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from refruntime.witness.exchanged import exchanged_before
 from refruntime.witness.expected import Expected, Float32
-from refruntime.witness.fault import Plan, first_wrong, learn
+from refruntime.witness.fault import Fine, Plan, first_wrong, learn
 from refruntime.witness.patterns import Pattern, find_pattern
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record
@@ -21,7 +22,9 @@ COARSE_PAUSES: Final = 6_000
 FINE_PAUSES: Final = 4_000
 """Pauses of one fine window at most; a window is often so short that it has a pause at every loop head."""
 
-MARGIN: Final = 0.02
+ROOM: Final = 8
+"""A window of another position is widened by so many intervals on either side."""
+
 UNLOCATED: Final = Pattern("not located", "it is nowhere, and nothing like it was written")
 
 
@@ -40,16 +43,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Look:
-    """What one look showed: a verdict, the first wrong array, one sighting for each expected array, the log."""
+    """What one look showed: a verdict, the first wrong array, one sighting for each expected array, the log.
+
+    `fine` are the parts of the stretch in which something lived for less than the usual interval.
+    """
 
     verdict: Verdict
     first: Finding | None
     sightings: tuple[Sighting, ...]
     presence: Presence
+    fine: tuple[Fine, ...] = ()
 
     def plan(self) -> Plan:
         """Return what this look teaches about other parts of the same call."""
-        return learn(self.presence, self.sightings)
+        return replace(learn(self.presence, self.sightings), fine=self.fine)
 
     @property
     def log(self) -> Log:
@@ -74,13 +81,16 @@ def look(
     planned = [word // PAGE_WORDS for places in (plan.places.values() if plan else ()) for word in places]
     pages = np.union1d(changed_pages(call, begin, end), np.array(planned, np.int64))
     interval = max(1, (end - begin) // pauses)
-    presence = Presence(record(call, begin, end, interval, pages))
+    taught = [] if plan is None else _placed(plan.fine, begin, end, interval)
+    presence = Presence(record(call, begin, end, interval, pages, taught))
     sightings = align(presence, expected)
-    windows = _windows(presence, sightings, interval)
+    windows = _windows(presence, sightings)
     if windows and interval > 1:
-        presence = Presence(record(call, begin, end, interval, pages, windows))
+        presence = Presence(record(call, begin, end, interval, pages, _merged([*windows, *taught])))
         sightings = align(presence, expected)
-    return judge(presence, sightings, known, plan)
+    return replace(
+        judge(presence, sightings, known, plan), fine=_short_lived(presence, sightings, begin, end, interval)
+    )
 
 
 def judge(
@@ -95,8 +105,13 @@ def judge(
     finding = None
     if wrong is not None:
         index, sighting = wrong
+        exchanged = exchanged_before(result, sighting)
+        if exchanged is not None:
+            index, sighting, pattern = exchanged
+        else:
+            pattern = _pattern(sighting, result[:index], known())
         result[index] = sighting
-        finding = Finding(sighting, _pattern(sighting, result[:index], known()))
+        finding = Finding(sighting, pattern)
         verdict: Verdict = "wrong"
     else:
         ends = [sighting for sighting in result if sighting.expected.lasting or sighting.name == "logits"]
@@ -122,11 +137,11 @@ def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str,
     return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier}, sighting.name)
 
 
-def _windows(presence: Presence, sightings: Sequence[Sighting], interval: int) -> list[Window]:
+def _windows(presence: Presence, sightings: Sequence[Sighting]) -> list[Window]:
     """Return the stretches of fuel in which arrays that were not seen should have been, between their neighbours."""
     fuel = presence.log.fuel
     last = len(fuel) - 1
-    windows: list[tuple[int, int]] = []
+    windows: list[Window] = []
     for index, sighting in enumerate(sightings):
         if sighting.state == "equal" or sighting.expected.values.shape[-1] < 2:
             continue
@@ -134,15 +149,34 @@ def _windows(presence: Presence, sightings: Sequence[Sighting], interval: int) -
         after = [other.pause for other in sightings[index + 1 :] if other.state == "equal"]
         start = max(before[-8:], default=0)
         stop = min([pause for pause in after[:8] if pause > start], default=start + last // 50)
-        windows.append((int(fuel[max(0, start - 1)]), int(fuel[min(last, stop + 2)])))
+        windows.append(Window(int(fuel[max(0, start - 1)]), int(fuel[min(last, stop + 2)]), 0))
+    return [Window(a, b, max(1, (b - a) // FINE_PAUSES)) for a, b, _ in _merged(windows)]
+
+
+def _short_lived(
+    presence: Presence, sightings: Sequence[Sighting], begin: int, end: int, interval: int
+) -> tuple[Fine, ...]:
+    """Return the parts of a stretch in which rows that were seen lived for less than the usual interval."""
+    fuel = np.append(presence.log.fuel, presence.log.fuel[-1])
+    places = [place for s in sightings if s.state == "equal" for place in s.places if place is not None]
+    stays = [(int(fuel[max(0, place.pause)]), int(fuel[place.until])) for place in places]
+    short = [Window(a, b, max(1, (b - a) // 2)) for a, b in stays if b - a < 2 * interval]
+    return tuple(Fine((a - begin) / (end - begin), (b - begin) / (end - begin), step) for a, b, step in _merged(short))
+
+
+def _placed(fine: Sequence[Fine], begin: int, end: int, interval: int) -> list[Window]:
+    """Return where parts of a stretch are in another one, with room on both sides."""
+    size, room = end - begin, ROOM * interval
+    windows = [Window(int(begin + a * size - room), int(begin + b * size + room), step) for a, b, step in fine]
     return _merged(windows)
 
 
-def _merged(windows: list[tuple[int, int]]) -> list[Window]:
-    result: list[tuple[int, int]] = []
-    for begin, end in sorted(windows):
-        if result and begin <= result[-1][1]:
-            result[-1] = result[-1][0], max(end, result[-1][1])
+def _merged(windows: Sequence[Window]) -> list[Window]:
+    result: list[Window] = []
+    for window in sorted(windows):
+        if result and window.begin <= result[-1].end:
+            begin, end, step = result[-1]
+            result[-1] = Window(begin, max(end, window.end), min(step, window.interval))
         else:
-            result.append((begin, end))
-    return [Window(begin, end, max(1, (end - begin) // FINE_PAUSES)) for begin, end in result]
+            result.append(window)
+    return result

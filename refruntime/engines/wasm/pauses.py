@@ -88,7 +88,6 @@ class PausableInstance:
         """What the watched call burnt, once it is through."""
         self._watch: tuple[str, int, int, OnPause] | None = None
         self._calls: dict[str, int] = {}
-        self._where = 0, 0
         self._words: Words = np.zeros(0, np.uint32)
         self._store: Any = wasmtime.Store(module.engine)
         self._store.set_limits(
@@ -160,10 +159,8 @@ class PausableInstance:
     def words(self) -> Words:
         """Return linear memory without a copy: the same array until memory grows or moves, then it is stale (MEM-5)."""
         size = self.memory_size // 4
-        where = self._address(0, 4 * size), size
-        if where != self._where:
-            self._where = where
-            self._words = np.ctypeslib.as_array((ctypes.c_uint32 * size).from_address(where[0]))
+        if size != self._words.size:  # memory moves only when it grows
+            self._words = np.ctypeslib.as_array((ctypes.c_uint32 * size).from_address(self._address(0, 4 * size)))
         return self._words
 
     def _run(
