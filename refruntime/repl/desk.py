@@ -41,9 +41,10 @@ def no_progress(_description: str, _total: int | None = None) -> AbstractContext
 
 @dataclass(frozen=True)
 class Build:
-    """A build to compare with: its name and SHA-256, and a function that makes a fresh instance."""
+    """A build to compare with: its name, its bytes and their SHA-256, and a function that makes a fresh instance."""
 
     name: str
+    module: bytes
     sha256: str
     fresh: Callable[[], Engine]
 
@@ -53,7 +54,7 @@ class Desk:
     """Everything around a session. `specs` are models as a golden case writes them, by name, where they came from one.
 
     What is kept here saves time and changes no answer: bound models, workbenches, the oracle that stands where the last
-    call left it.
+    call left it, the last look into the build (`looked`: what was looked at, and what looks).
     """
 
     profile: Profile = field(default_factory=Profile)
@@ -64,6 +65,7 @@ class Desk:
     golden: Corpus = field(default_factory=lambda: Corpus(golden_folder()))
     show_progress: Progress = no_progress
     unknown_bytes: str = "refuse"
+    looked: tuple[Any, Any] | None = None
     _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)
     _benches: dict[int, Workbench] = field(default_factory=dict)

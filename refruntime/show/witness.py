@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,18 +20,25 @@ AROUND: Final = 4
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:
     """Print the verdict, what was seen around the first wrong tensor, and the maps."""
+    for part in report_shown(report):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def report_shown(report: Mapping[str, Any]) -> list[RenderableType]:
+    """Return the verdict, what was seen around the first wrong tensor, and the maps."""
     first, events = report["first"], report["events"]
-    console.print(Text(headline(report)), soft_wrap=True)
+    shown: list[RenderableType] = [Text(headline(report))]
     if first is not None:
-        for label, value in _details(first):
-            console.print(Text(f"  {label:<9}{value}"), soft_wrap=True)
-    console.print()
-    console.print(_events_table(_around(events, first)))
-    console.print(Text(f"position {report['position']} of {report['positions']}, {report['pauses']} pauses"))
-    console.print(tensor_map(events, first))
-    console.print(Text(LEGEND, style="dim"))
-    for name in ("keys", "values"):
-        _print_cache(name, report["cache"][name], console)
+        shown += [Text(f"  {label:<9}{value}") for label, value in [("pattern", first["pattern"]), *details(first)]]
+    return [
+        *shown,
+        Text(""),
+        events_table(_around(events, first)),
+        Text(f"position {report['position']} of {report['positions']}, {report['pauses']} pauses"),
+        tensor_map(events, first),
+        Text(LEGEND, style="dim"),
+        *(line for name in ("keys", "values") for line in _cache_lines(name, report["cache"][name])),
+    ]
 
 
 def headline(report: Mapping[str, Any]) -> str:
@@ -44,14 +51,16 @@ def headline(report: Mapping[str, Any]) -> str:
     return f"CLEAN no number is wrong; {what}" if report["verdict"] == "clean" else f"NOT SEEN {what}"
 
 
-def _details(first: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("pattern", first["pattern"])]
-    if "address" in first:
-        rows.append(("address", f"{first['address']:#x}, shape {' x '.join(map(str, first['shape']))}"))
-        rows.append(("oracle", " ".join(f"{x:.9g}" for x in first["expected"])))
-        rows.append(("build", " ".join(f"{x:.9g}" for x in first["found"])))
-        rows.append(("elements", " ".join(":".join(map(str, place)) for place in first["elements"])))
-    return rows
+def details(held: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return as labelled lines where a tensor lies and some of its numbers, of both sides; nothing without a place."""
+    if "address" not in held:
+        return []
+    return [
+        ("address", f"{held['address']:#x}, shape {' x '.join(map(str, held['shape']))}"),
+        ("oracle", " ".join(f"{x:.9g}" for x in held["expected"])),
+        ("build", " ".join(f"{x:.9g}" for x in held["found"])),
+        ("elements", " ".join(":".join(map(str, place)) for place in held["elements"])),
+    ]
 
 
 def _around(events: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]]:
@@ -61,7 +70,8 @@ def _around(events: Sequence[Mapping[str, Any]], first: Mapping[str, Any] | None
     return events[max(0, place - AROUND) : place + 1 + AROUND]
 
 
-def _events_table(events: Sequence[Mapping[str, Any]]) -> Table:
+def events_table(events: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what was seen of some tensors as a table."""
     headings = (("tensor", False), ("state", False), ("seen", True), ("address", True), ("fuel", True), ("why", False))
     table = plain_table(*headings)
     for event in events:
@@ -123,10 +133,8 @@ def layer_and_kind(name: str) -> tuple[str, str]:
     return (f"{int(parts[1]):>5}", ".".join(parts[2:])) if parts[0] == "blk" else ("", name)
 
 
-def _print_cache(name: str, part: Mapping[str, Any] | None, console: Console) -> None:
+def _cache_lines(name: str, part: Mapping[str, Any] | None) -> list[Text]:
     if part is None:
-        console.print(Text(f"{name}: not found in memory as float32"))
-        return
-    console.print(Text(f"{name} of the cache at {part['address']:#x}: layers down, positions across"))
-    for layer, row in enumerate(part["layers"]):
-        console.print(Text(f"{layer:>5} {row}"), soft_wrap=True)
+        return [Text(f"{name}: not found in memory as float32")]
+    heading = Text(f"{name} of the cache at {part['address']:#x}: layers down, positions across")
+    return [heading, *(Text(f"{layer:>5} {row}") for layer, row in enumerate(part["layers"]))]

@@ -38,8 +38,8 @@ class Fine(NamedTuple):
 class Plan:
     """What a look in which all was right taught: where in memory the rows of arrays lie, at what fuel, what is absent.
 
-    Arrays that stay, such as rows of a cache, lie elsewhere at each position and are in no plan. `fine` are the parts of
-    a stretch in which something lives so shortly that the call must be stopped more often.
+    Arrays that stay, such as rows of a cache, lie elsewhere at each position and are in no plan. `fine` are the parts
+    of a stretch in which something lives so shortly that the call must be stopped more often.
     """
 
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -32,7 +32,8 @@ class Sampling:
 class OracleRun:
     """One generation of the oracle: `ids` are the tokens that are forwarded, `prompt_length` of them the prompt's.
 
-    A failure of the model, the prompt or the generation is raised: ContractError with its status.
+    A failure before the first token is raised: ContractError with its status. Numbers of a generation whose text is
+    refused (GEN-9, GEN-10) are as good as any.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class OracleRun:
             seed=sampling.seed,
             tracer=listener,
         )
-        if generation.error is not None:
+        if generation.error is not None and not generation.generated_ids:
             raise generation.error
         self.choices = listener.choices
         self.generated = generation.generated_ids

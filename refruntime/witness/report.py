@@ -8,8 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from refruntime.witness.build import PositionLook, Witness
+from refruntime.witness.expected import Float32
 from refruntime.witness.kv_map import CacheMap
+from refruntime.witness.locate import bits
 from refruntime.witness.look import Finding, Look
+from refruntime.witness.recording import Int
 from refruntime.witness.sightings import Sighting
 
 SHOWN_NUMBERS: Final = 6
@@ -55,15 +58,33 @@ def _first(look: Look, finding: Finding, position: int) -> dict[str, Any]:
     }
     if sighting.image is None or pattern.differing is None:
         return result
-    places = np.argwhere(pattern.differing)[:SHOWN_NUMBERS]
-    chosen = tuple(places.T)
+    differing = int(pattern.differing.sum())
+    return {**result, "differing": differing, **_numbers(look, sighting.image.words, sighting, sighting.image.values)}
+
+
+def numbers(look: Look, name: str) -> dict[str, Any] | None:
+    """Return where a tensor lies and some of its numbers on both sides; None if nowhere."""
+    sighting = next(each for each in look.sightings if each.name == name)
+    values = sighting.expected.values
+    if sighting.image is not None:
+        return _numbers(look, sighting.image.words, sighting, sighting.image.values)
+    if sighting.state != "equal" or not all(sighting.places):
+        return None
+    words = np.concatenate([place.words for place in sighting.places if place is not None]).reshape(values.shape)
+    return _numbers(look, words, sighting, values)
+
+
+def _numbers(look: Look, words: Int, sighting: Sighting, found: Float32) -> dict[str, Any]:
+    expected = sighting.expected.values
+    differing = np.flatnonzero(bits(expected) != bits(found))
+    places = differing if len(differing) else np.arange(expected.size)
+    chosen = np.unravel_index(places[:SHOWN_NUMBERS], expected.shape)
     return {
-        **result,
-        "address": 4 * int(look.log.address[sighting.image.words.reshape(-1)[0]]),
-        "differing": int(pattern.differing.sum()),
-        "elements": places.tolist(),
+        "shape": list(expected.shape),
+        "address": 4 * int(look.log.address[words.reshape(-1)[0]]),
+        "elements": np.stack(chosen, axis=1).tolist(),
         "expected": [float(x) for x in expected[chosen]],
-        "found": [float(x) for x in sighting.image.values[chosen]],
+        "found": [float(x) for x in found[chosen]],
     }
 
 

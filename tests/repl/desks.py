@@ -41,7 +41,8 @@ def module(path: Path) -> WasmModule:
 
 
 def build(path: Path = GUEST) -> Build:
-    return Build(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), lambda: fresh(path))
+    data = path.read_bytes()
+    return Build(path.name, data, hashlib.sha256(data).hexdigest(), lambda: fresh(path))
 
 
 def fresh(path: Path = GUEST) -> Engine:

@@ -11,6 +11,7 @@ from refruntime.repl.shell import FAILED, WRONG
 from tests.repl.desks import (
     DRAWN,
     MUTANTS,
+    PROJECT,
     STORIES,
     build,
     golden_folder,
@@ -77,3 +78,38 @@ def test_save_refuses_what_no_case_can_hold(tmp_path: Path) -> None:
     say(nowhere, *DRAWN, "step")
     assert "holds no goldens" in nowhere.obey("save a/b").error
     assert not (golden / "cases").exists()
+
+
+def test_witness_and_memory_look_into_the_build() -> None:
+    """FW-6: the first wrong number of the generation so far, and where its tensor lies, with the numbers of both."""
+    mutant = MUTANTS / "guest-bug-attention_scale_hidden.wasm"
+    talk = shell(PROJECT / "golden" / "models" / "small.q8_0.slm1", build=build(mutant))
+    say(talk, "generate Once 1")
+    caught = talk.obey("witness")
+    assert caught.code == FAILED
+    assert caught.answer is not None
+    first = caught.answer.document["first"]
+    assert (first["tensor"], first["position"], first["pattern"]) == ("blk.0.attn.scores", 1, "constant factor")
+    assert "[x]" in shown(caught)
+    held = say(talk, "memory 0/attn.scores").answer
+    assert held is not None
+    numbers = held.document["numbers"]
+    assert numbers["address"] == first["address"]
+    ratios = [found / expected for found, expected in zip(numbers["found"], numbers["expected"], strict=True)]
+    assert max(ratios) - min(ratios) < 1e-5
+    equal = say(talk, "memory 0/attn_q 1").answer
+    assert equal is not None
+    assert equal.document["numbers"]["found"] == equal.document["numbers"]["expected"]
+    assert len(say(talk, "memory blk.*.attn_q 1").answer.document["tensors"]) == 2  # type: ignore[union-attr]
+
+
+def test_words_about_memory_say_what_they_need() -> None:
+    """Without a build, a generation, a tensor or a position they say so, and change nothing."""
+    talk = shell(tiny_model())
+    assert "--wasm" in (talk.obey("witness").error or "")
+    talk = shell(tiny_model(), build=build())
+    assert "end with no generation" in (talk.obey("memory logits").error or "")
+    say(talk, "generate ab 2")
+    assert "positions 0 .." in (talk.obey("witness 99").error or "")
+    assert "no tensor fits" in (talk.obey("memory nothing").error or "")
+    assert say(talk, "witness 1").answer.document["verdict"] == "clean"  # type: ignore[union-attr]

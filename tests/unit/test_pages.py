@@ -159,6 +159,31 @@ def test_commands_write_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "sha256" in text
 
 
+def test_the_page_of_a_wrong_build_shows_where_its_memory_goes_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FW-6: the map of the forward pass that the witness saw frames the first wrong tensor."""
+    path = tmp_path / "report.html"
+    assert (
+        main(
+            [
+                "diff",
+                str(MUTANTS["attention_scale_hidden"]),
+                "--filter",
+                "generate/slm1-f32-greedy",
+                "-q",
+                "--html",
+                str(path),
+            ]
+        )
+        == 1
+    )
+    capsys.readouterr()
+    html = path.read_text(encoding="utf-8")
+    assert len(re.findall(r'<i class="first wrong" title="blk.0.attn.scores: wrong">x</i>', html)) == 1
+    assert "WRONG blk.0.attn.scores at position 1: all 2 of head 0 and the others times 0.5000000" in html
+
+
 def test_compare_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """FW-4: divergence, positions, layers and the command stand in the page."""
     path = tmp_path / "compare.html"

@@ -20,7 +20,7 @@ from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.live import QUIET, VERBOSE
-from refruntime.commands.diff.looking import looker
+from refruntime.commands.diff.looking import Looker
 from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.report import Output, conditions, make_numerics, page_extra, refuse, resolved_contract
@@ -257,10 +257,10 @@ def diff_command(
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
+    look = Looker(module, oracle, Limits(seconds=timeout))
     if explains:
-        look = looker(module, oracle, Limits(seconds=timeout))
         suite = replace(suite, explain=Explainer(oracle, suite.offered(), witness=look))
-    output = replace(output, extra=page_extra(oracle, resolved.sources))
+    output = replace(output, extra=page_extra(oracle, resolved.sources, lambda: look.seen))
     live = output.live(about)
     with progress("comparing", len(cases)) as bar:
         live.over(bar)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from refruntime.cases.steps import Call, Configure, Generate, Load, Step
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.engines.base import EngineError, Limits
 from refruntime.errors import ContractError
@@ -15,58 +13,42 @@ from refruntime.hypotheses.observed import Observed
 MOST_LOOKS: Final = 3
 
 
-@dataclass(frozen=True)
-class _Generation:
-    artifact: bytes
-    sampling: Configure
-    prompt: bytes
-    tokens: int
+@dataclass
+class Looker:
+    """A function that looks for the first wrong number of a case; None where nothing of it can be looked at.
 
-
-def looker(module: bytes, oracle: Oracle, limits: Limits) -> Callable[[PairRun], Observed | None]:
-    """Return a function that looks for the first wrong number of a case; None where nothing of it can be looked at.
-
-    Only so many cases are looked at: one bug shows in hundreds.
+    Only so many cases are looked at: one bug shows in hundreds. `seen` is the document of the first look that found
+    something wrong (see refruntime.witness.report).
     """
-    left = MOST_LOOKS
 
-    def look(run: PairRun) -> Observed | None:
-        nonlocal left
+    module: bytes
+    oracle: Oracle
+    limits: Limits
+    left: int = MOST_LOOKS
+    seen: dict[str, Any] | None = field(default=None, init=False)
+
+    def __call__(self, run: PairRun) -> Observed | None:
+        """Look at the generation in which the first difference of a run is."""
         first = run.comparison.first
-        generation = None if first is None else _generation(run.case.steps[: first.index + 1], run)
-        if first is None or generation is None or not left:
+        if first is None or not self.left:
             return None
-        left -= 1
         from refruntime.witness.build import CannotLook, Witness
-        from refruntime.witness.oracle import Sampling
+        from refruntime.witness.generation import generation_of
+        from refruntime.witness.report import document
 
-        c = generation.sampling
-        sampling = Sampling(c.temperature, c.top_k, c.top_p, c.seed)
-        arguments = generation.artifact, generation.prompt, generation.tokens, sampling, oracle.profile
+        generation = generation_of(run.case.steps[: first.index + 1], run.case.models.__getitem__)
+        if generation is None:
+            return None
+        self.left -= 1
+        arguments = generation.artifact, generation.prompt, generation.tokens, generation.sampling, self.oracle.profile
         try:
-            seen = Witness(module, *arguments, numerics=oracle.numerics, limits=limits).earliest()
+            witness = Witness(self.module, *arguments, numerics=self.oracle.numerics, limits=self.limits)
+            seen = witness.earliest()
         except (CannotLook, EngineError, ContractError):
             return None
         found = seen.look.first
-        return None if found is None else Observed(found.name, seen.position, found.pattern.kind, found.pattern.text)
-
-    return look
-
-
-def _generation(steps: tuple[Step, ...], run: PairRun) -> _Generation | None:
-    """Return the generation that the last step of some belongs to; None if there is none, or no model was loaded."""
-    artifact, sampling, prompt, tokens = None, Configure(), None, 0
-    for step in steps:
-        if isinstance(step, Load):
-            artifact, prompt = run.case.models[step.model], None
-        elif isinstance(step, Configure):
-            sampling = step
-        elif isinstance(step, Generate):
-            prompt, tokens = step.prompt, step.max_new_tokens
-        elif isinstance(step, Call) and step.export == "generate_next_token":
-            tokens += 1
-        elif isinstance(step, Call) and step.export in ("reset_context", "free_model"):
-            prompt = None
-    if artifact is None or not prompt or tokens < 1:
-        return None
-    return _Generation(artifact, sampling, prompt, tokens)
+        if found is None:
+            return None
+        if self.seen is None:
+            self.seen = document(witness, seen)
+        return Observed(found.name, seen.position, found.pattern.kind, found.pattern.text)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import numpy as np
@@ -88,13 +88,18 @@ def conditions(
     )
 
 
-def page_extra(oracle: Oracle, sources: Mapping[str, str]) -> Callable[[SuiteResult], Extra]:
-    """Return what makes the parts that only the page shows: the sampler's choice in the first case that is not fine."""
+def page_extra(
+    oracle: Oracle, sources: Mapping[str, str], seen: Callable[[], Mapping[str, Any] | None] = lambda: None
+) -> Callable[[SuiteResult], Extra]:
+    """Return what makes the parts that only the page shows: the sampler's choice in the first case that is not fine.
+
+    `seen` gives, when all was compared, what a witness saw in the memory of the build.
+    """
 
     def extra(suite: SuiteResult) -> Extra:
         notable = [result for result in suite.cases if result.verdict not in FINE and result.run is not None]
         run = notable[0].run if notable else None
-        return Extra(sources, None if run is None else first_choice(run, oracle))
+        return Extra(sources, None if run is None else first_choice(run, oracle), seen())
 
     return extra
 

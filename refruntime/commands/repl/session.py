@@ -154,7 +154,7 @@ def _build(wasm: Path | None, given: Profile | None) -> tuple[Build | None, Prof
         _refuse(1, f"the surface differs (ABI-1, ABI-2): {error}")
     except (EngineError, DeclarationError, ContractRefused) as error:
         _refuse(2, str(error))
-    return Build(wasm.name, hashlib.sha256(module).hexdigest(), lambda: WasmEngine(compiled, limits)), profile
+    return Build(wasm.name, module, hashlib.sha256(module).hexdigest(), lambda: WasmEngine(compiled, limits)), profile
 
 
 def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refruntime.repl.words.calls import CALLS
+from refruntime.repl.words.memory import MEMORY
 from refruntime.repl.words.moves import MOVES
 from refruntime.repl.words.questions import QUESTIONS
 from refruntime.repl.words.samplers import SAMPLERS
@@ -13,5 +14,5 @@ from refruntime.repl.words.word import Words
 def all_words() -> Words:
     """Return the table."""
     itself: list[Words] = []
-    itself.append(Words((MOVES, QUESTIONS, SAMPLERS, CALLS, session_family(itself))))
+    itself.append(Words((MOVES, QUESTIONS, SAMPLERS, CALLS, MEMORY, session_family(itself))))
     return itself[0]

@@ -1,0 +1,120 @@
+"""Words that look into the memory of the build: the first wrong number of this generation, and where a tensor lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from refruntime.engines.base import EngineError
+from refruntime.errors import ContractError
+from refruntime.numerics import Seq32
+from refruntime.repl.desk import Desk
+from refruntime.repl.parameters import as_text, optional, required, whole
+from refruntime.repl.place import Position
+from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.session.state import SessionError
+from refruntime.show.tensors import pattern
+from refruntime.show.text import row
+from refruntime.show.witness import details, events_table, headline, report_shown
+
+if TYPE_CHECKING:
+    from refruntime.witness.build import PositionLook, Witness
+
+
+def witness(desk: Desk, position: Position, at: int | None) -> Answer:
+    """Look for the first wrong number of the last generation, at one position or at the earliest that has one."""
+    from refruntime.witness.report import document
+
+    looked, seen = _look(desk, position, at)
+    report = document(looked, seen)
+    failed = headline(report) if report["verdict"] == "wrong" else ""
+    return Answer(position, report, report_shown(report), failed=failed)
+
+
+def memory(desk: Desk, position: Position, tensor: str, at: int | None) -> Answer:
+    """Show where tensors lie in the memory of the build, and what it holds there beside the oracle's numbers."""
+    from refruntime.witness.report import events, numbers
+
+    looked, seen = _look(desk, position, at)
+    wanted = pattern(tensor)
+    chosen = [event for event in events(seen) if fnmatchcase(event["tensor"], wanted)]
+    if not chosen:
+        names = ", ".join(event["tensor"] for event in events(seen) if not event["tensor"].startswith("blk."))
+        raise SessionError(f"no tensor fits {tensor!r}; there are blk.0.attn_q and others of layers, and {names}")
+    report: dict[str, Any] = {"position": seen.position, "positions": len(looked.ids), "tensors": chosen}
+    shown: list[RenderableType] = [row("position", f"{seen.position} of {len(looked.ids)}"), events_table(chosen)]
+    if len(chosen) == 1:
+        held = numbers(seen.look, chosen[0]["tensor"])
+        report["numbers"] = held
+        shown += _numbers_shown(held)
+    return Answer(position, report, shown)
+
+
+def _numbers_shown(held: Mapping[str, Any] | None) -> Sequence[RenderableType]:
+    return [] if held is None else [Text(f"  {label:<9}{value}") for label, value in details(held)]
+
+
+def _look(desk: Desk, position: Position, at: int | None) -> tuple[Witness, PositionLook]:
+    """Return a look at a position of the last generation, or at its earliest wrong one."""
+    looked = _witness(desk, position)
+    if at is not None and at >= len(looked.ids):
+        raise SessionError(f"position {at}: the generation has the positions 0 .. {len(looked.ids) - 1}")
+    with desk.progress("looking into the build's memory", None):
+        return looked, looked.earliest() if at is None else looked.at(at)
+
+
+def _witness(desk: Desk, position: Position) -> Witness:
+    """Return the witness of the generation that the calls end with; the one of the last look if it is the same."""
+    if desk.build is None:
+        raise SessionError("there is no build to look into; start with --wasm BUILD")
+    if not isinstance(desk.numerics, Seq32):
+        raise SessionError("a build is compared in float32; start without --numerics")
+    place = position.place
+    if place.unspeakable:
+        raise SessionError(f"a build does only what calls do, and {place.unspeakable}")
+    from refruntime.witness.build import CannotLook, Witness
+    from refruntime.witness.generation import generation_of
+
+    generation = generation_of(place.calls, desk.content)
+    if generation is None:
+        raise SessionError("the calls end with no generation; `prompt` and `step` or `generate` make one")
+    key = desk.build.sha256, generation
+    if desk.looked is None or desk.looked[0] != key:
+        g = generation
+        try:
+            with desk.progress("running the build", None):
+                made = Witness(desk.build.module, g.artifact, g.prompt, g.tokens, g.sampling, desk.profile)
+        except (CannotLook, EngineError, ContractError) as error:
+            raise SessionError(f"the generation cannot be looked at: {error}") from error
+        desk.looked = key, made
+    looked: Witness = desk.looked[1]
+    return looked
+
+
+_POSITION: Final = optional(
+    "at", "POSITION", whole("POSITION", 0), hint="counted from 0; without one the earliest with a wrong number"
+)
+
+MEMORY: Final = Family(
+    "The build's memory",
+    (
+        Word(
+            "witness",
+            "the first wrong number in the build's own memory, and its pattern",
+            "witness",
+            witness,
+            (_POSITION,),
+        ),
+        Word(
+            "memory",
+            "where tensors lie in the build's memory, and what it holds there",
+            "memory 0/attn_q",
+            memory,
+            (required("tensor", "TENSOR", as_text, "tensor", "a name or a pattern such as blk.*.attn_q"), _POSITION),
+        ),
+    ),
+)
