@@ -5,11 +5,25 @@ named float32 arrays that should appear (`Expected`), in the order of their depe
 where and when, which is the first wrong one, which of its elements are, and by which pattern. Nothing is assumed of the
 module but that the same call does the same again.
 
-    module = PausableModule(data)
-    call = WatchedCall(module, lambda instance: instance.call("forward", 3), "forward")
-    fuel = call.run().fuel_of_watched
-    seen = look(call, [Expected("hidden", hidden), Expected("out", out, ("hidden",))], 0, fuel)
+    from refruntime.witness import Expected, PausableModule, WatchedCall, look
+
+    def perform(instance):  # all that a host does, up to and with the call that is watched
+        instance.call("forward", 3)
+
+    call = WatchedCall(PausableModule(data), perform, "forward")
+    expected = [Expected("hidden", hidden), Expected("out", out, needs=("hidden",))]
+    seen = look(call, expected, 0, call.run().fuel_of_watched)
     print(seen.verdict, seen.first and seen.first.pattern.text)
 
-`Witness` does this for a build with the 13 exports and the tensors of the oracle.
+`refruntime.witness.build.Witness` does this for a build with the 13 exports and the tensors of the oracle.
 """
+
+from __future__ import annotations
+
+from refruntime.engines.wasm.pauses import PausableInstance, PausableModule
+from refruntime.witness.expected import Expected
+from refruntime.witness.looking import Finding, Look, look
+from refruntime.witness.patterns import Pattern
+from refruntime.witness.recording import WatchedCall
+
+__all__ = ["Expected", "Finding", "Look", "Pattern", "PausableInstance", "PausableModule", "WatchedCall", "look"]

@@ -16,7 +16,7 @@ from refruntime.numerics import Numerics
 from refruntime.witness.expected import Float32
 from refruntime.witness.kv_map import find_cache
 from refruntime.witness.locate import bits
-from refruntime.witness.look import Look, look, with_finding
+from refruntime.witness.looking import Look, look, with_finding
 from refruntime.witness.oracle import CHOICE, OracleRun, Sampling
 from refruntime.witness.patterns import Pattern
 from refruntime.witness.recording import WatchedCall

@@ -11,7 +11,7 @@ from refruntime.witness.build import PositionLook, Witness
 from refruntime.witness.expected import Float32
 from refruntime.witness.kv_map import CacheMap
 from refruntime.witness.locate import bits
-from refruntime.witness.look import Finding, Look
+from refruntime.witness.looking import Finding, Look
 from refruntime.witness.recording import Int
 from refruntime.witness.sightings import Sighting
 

@@ -76,13 +76,13 @@ class PausableModule:
 class PausableInstance:
     """One fresh instance; an `Engine` whose exports may be any, so that `Client` works on it where they are the 13.
 
-    `name` is `wasm`. `watch` says which call is stopped. Failures: as `WasmEngine`, and EngineError for an export that
-    does not exist or takes other arguments.
+    `name` is `wasm`. Its memory is the exported one. `watch` says which call is stopped. Failures: as `WasmEngine`, and
+    EngineError for an export that does not exist or takes other arguments.
     """
 
     name = "wasm"
 
-    def __init__(self, module: PausableModule, memory: str = "memory") -> None:
+    def __init__(self, module: PausableModule) -> None:
         self.module = module
         self.fuel_of_watched = 0
         """What the watched call burnt, once it is through."""
@@ -110,10 +110,10 @@ class PausableInstance:
             raise InvalidModule(f"the module cannot be instantiated: {one_line(error)}") from error
         finally:
             module.clock.stop()
-        try:
-            self._memory = self._exports[memory]
-        except KeyError:
-            raise InvalidModule(f"the module exports no {memory!r}") from None
+        memories = [each for each in self._exports.values() if isinstance(each, wasmtime.Memory)]
+        if not memories:
+            raise InvalidModule("the module exports no memory")
+        self._memory = memories[0]
 
     def watch(self, export: str, occurrence: int, interval: int, on_pause: OnPause) -> None:
         """Stop the call number `occurrence` (from 0) of `export` after every `interval` units of fuel."""
