@@ -44,6 +44,10 @@ COMMANDS = {
         "refruntime.commands.run:run_command",
         "Generate text from PROMPT with MODEL, an SLM1 or GGUF file.",
     ),
+    "chat": Listed(
+        "refruntime.commands.chat.command:chat_command",
+        "Talk to MODEL, a GGUF file with a chat template, for several turns.",
+    ),
     "logits": Listed(
         "refruntime.commands.logits:logits_command",
         "Compute the logits of every position of PROMPT: float32 [T, V], or float64 with --numerics f64.",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
 from rich.console import Console
 
 from refruntime.api import Generation, open_model, open_tokenizer
-from refruntime.commands.chat.prompt import chat_prompt
+from refruntime.chat.prompt import ChatTemplate, messages_of
+from refruntime.commands.chat.failures import template_failures
 from refruntime.commands.files import read_input
+from refruntime.commands.generating import Follower, date_option, raw_option, sampling_options, text_stream
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -32,10 +33,7 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.show.stream import TextStream
-from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
-from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
 @click.command(
@@ -64,18 +62,10 @@ Examples:
     "--chat", metavar="TEXT", help="What a user says: the prompt is what the model's chat template makes of it."
 )
 @click.option("--system", metavar="TEXT", help="System message before it.")
-@click.option(
-    "--date",
-    type=click.DateTime(["%Y-%m-%d"]),
-    metavar="YYYY-MM-DD",
-    help="Date that a chat template sees.  [default: today]",
-)
+@date_option
 @click.option("-n", "--max-new-tokens", type=int, default=64, show_default=True, help="Most tokens to generate.")
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
-@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
-@click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
-@click.option("--raw", is_flag=True, help="Send control characters of generated text to a terminal as they are.")
+@sampling_options
+@raw_option
 @unknown_bytes_option
 @profile_option
 @numerics_option
@@ -126,12 +116,14 @@ def run_command(
     with contract_failures(as_json, **about):
         if chat is not None:  # a wrong template, or none, is told before the weights are loaded
             tokenizer = with_unknown_bytes(open_tokenizer(data, profile), unknown_bytes)
-            rendered = chat_prompt(data, tokenizer, chat, system, date or datetime.now())
-            source, about["chat"] = rendered.ids, rendered.text
+            with template_failures("give PROMPT instead of --chat"):
+                template = ChatTemplate(data, tokenizer, date or datetime.now())
+                rendered = template.prompt(messages_of(chat, system))
+            source, about["chat"] = list(rendered.ids), rendered.text
         with progress("loading"):
             opened = open_model(data, profile, numerics.make(data), unknown_bytes)
     lossy = profile.invalid_output_utf8 == "lossy"
-    follower = Follower(opened.tokenizer, None if as_json else _stream(raw, lossy))
+    follower = Follower(opened.tokenizer, None if as_json else text_stream(raw, lossy))
     try:
         generation = opened.generate(source, max_new_tokens, **sampling, tracer=follower)
     except ValueError as error:
@@ -170,12 +162,6 @@ def _prompt(prompt: str | None, ids: list[int] | None, file: Path | None) -> str
     return data
 
 
-def _stream(raw: bool, lossy: bool) -> TextStream:
-    """Return where generated text goes: standard output, made safe if a person reads it there."""
-    terminal = sys.stdout.isatty()
-    return TextStream(lambda data: click.echo(data, nl=False), safe=terminal and not raw, lossy=lossy)
-
-
 def _document(generation: Generation) -> dict[str, Any]:
     return {
         **status_document(generation.error),
@@ -192,60 +178,3 @@ def _print_generated(generation: Generation) -> None:
         ids = ",".join(map(str, generation.generated_ids))
         click.echo(f"  {len(generation.generated_ids)} ids were generated: {ids}", err=True)
         click.echo(f"  their bytes: {visible(generation.result_bytes)}", err=True)
-
-
-def _spelling(tokenizer: Tokenizer, token: int) -> str:
-    """Return the text of a stop token: that of the vocabulary, or the name of the only one that SLM1 has."""
-    vocabulary = getattr(tokenizer, "vocabulary", None)
-    return "EOS" if vocabulary is None else f'"{visible(vocabulary.texts[token])}"'
-
-
-class Follower:
-    """Follow a generation: write its text, count its tokens, and know why it stopped."""
-
-    def __init__(self, tokenizer: Tokenizer, stream: TextStream | None) -> None:
-        self._tokenizer, self._stream = tokenizer, stream
-        self._prompt_tokens = 0
-        self._ids: list[int] = []
-        self._stop: int | None = None
-        self._began = self._last = perf_counter()
-
-    def event(self, event: Event) -> None:
-        """Take an event of the runtime."""
-        if isinstance(event, TokensEvent) and event.name == "prompt":
-            self._prompt_tokens = len(event.ids)
-        elif isinstance(event, ChoiceEvent):
-            if not self._ids:
-                self._began = perf_counter()
-            self._last = perf_counter()
-            self._take(event.choice.token)
-
-    def _take(self, token: int) -> None:
-        if token in self._tokenizer.stop_ids:
-            self._stop = token
-            return
-        self._ids.append(token)
-        if self._stream is not None:
-            self._stream.add(self._tokenizer.decode([token]))
-
-    def finish(self) -> None:
-        """End the line of the text."""
-        if self._stream is not None:
-            self._stream.close()
-            if self._stream.written:
-                click.echo("")
-
-    def reason(self, generation: Generation, most: int) -> str:
-        """Say why the generation stopped."""
-        if generation.error is not None:
-            return "refused text" if generation.error.rule in {"GEN-9", "GEN-10"} else "failure"
-        if self._stop is not None:
-            return f"stop token {self._stop} {_spelling(self._tokenizer, self._stop)}"
-        return "limit" if len(self._ids) >= most else "context full"
-
-    def summary(self, reason: str) -> str:
-        """Return one line: tokens, speed, reason."""
-        seconds = self._last - self._began
-        steps = len(self._ids) + (self._stop is not None) - 1
-        speed = f", {steps / seconds:.1f} tokens/s" if steps > 0 and seconds > 0 else ""
-        return f"{self._prompt_tokens} prompt tokens, {len(self._ids)} generated{speed}; stopped: {reason}"

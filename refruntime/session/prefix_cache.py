@@ -20,24 +20,33 @@ Float32 = NDArray[np.float32]
 
 
 class Workbench:
-    """Answer for one model in memory. An interrupted call leaves nothing behind that a later one would notice."""
+    """Answer for one model in memory. An interrupted call leaves nothing behind that a later one would notice.
+
+    `forwarded` counts the positions that `logits` computed.
+    """
 
     def __init__(self, transformer: Transformer) -> None:
         self.transformer = transformer
         self._cache = transformer.new_cache()
         self._ids: list[int] = []
+        self.forwarded = 0
 
     @property
     def capacity(self) -> int:
         """Return the number of positions of the context."""
         return self._cache.capacity
 
+    def shared(self, ids: Sequence[int]) -> int:
+        """Return how many of `ids`, from the first on, `logits` does not compute again: never the last one."""
+        return min(_shared(self._ids, ids), len(ids) - 1)
+
     def logits(self, ids: Sequence[int]) -> Float32:
         """Return the float32 logits after `ids`, at least one of them and at most the capacity: [V] (FW-2)."""
-        shared = min(_shared(self._ids, ids), len(ids) - 1)  # the last one is forwarded again for its logits
+        shared = self.shared(ids)
         del self._ids[shared:]
         self._cache.length = shared
         row = self.transformer.forward(list(ids[shared:]), self._cache)[-1]  # [V]
+        self.forwarded += len(ids) - shared
         self._ids.extend(ids[shared:])
         return as_float32(row)
 

@@ -16,30 +16,31 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import Final
 
-import click
-
 MOST_SECONDS: Final = 10.0
 MOST_CHARACTERS: Final = 16 * 2**20
 MOST_EXTRA_BYTES: Final = 512 * 2**20
 """Memory that a template may take beside the interpreter that renders it."""
 
-if find_spec("jinja2") is None:
-    raise ModuleNotFoundError("no package jinja2", name="jinja2")
-
 Message = Mapping[str, str]
 """One message of a chat: `role` (system, user, assistant) and `content`."""
 
 
-class ChatTemplateError(click.ClickException):
-    """The template of the model is broken, or refuses these messages; exit code 1."""
+class ChatTemplateError(ValueError):
+    """The template of the model is broken, or refuses these messages."""
+
+
+class MissingJinja(ChatTemplateError):
+    """The package that renders templates is not installed."""
 
 
 def render_chat(template: str, messages: Sequence[Message], special_tokens: Mapping[str, str], today: datetime) -> str:
     """Return the text that `template` makes of `messages`, up to where the answer of the model begins.
 
     `special_tokens` maps `bos_token`, `eos_token` and so on to texts; `today` is what `strftime_now` formats.
-    ChatTemplateError for whatever the template does wrong, and for what it raises itself.
+    ChatTemplateError for whatever the template does wrong, and for what it raises itself; MissingJinja.
     """
+    if find_spec("jinja2") is None:
+        raise MissingJinja("chat templates need the package jinja2: pip install 'refruntime[chat]'")
     request = {
         "template": template,
         "messages": [dict(message) for message in messages],
@@ -49,7 +50,7 @@ def render_chat(template: str, messages: Sequence[Message], special_tokens: Mapp
         "most_characters": MOST_CHARACTERS,
         "extra_bytes": MOST_EXTRA_BYTES,
     }
-    program = [sys.executable, "-m", "refruntime.commands.chat.rendering"]
+    program = [sys.executable, "-m", "refruntime.chat.rendering"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     try:
         done = subprocess.run(

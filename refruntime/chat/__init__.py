@@ -1,0 +1,1 @@
+"""Prompts that the chat template of a model makes of what was said."""
