@@ -28,16 +28,20 @@ class Terminal:
 
     def start(self, *arguments: object, **environment: str) -> None:
         """Run `refruntime repl ARGUMENTS` and wait for its input line."""
+        self.run("repl", *arguments, **environment)
+        self.wait_for(" main |")  # the toolbar stands when keys are read
+
+    def run(self, *arguments: object, **environment: str) -> None:
+        """Run `refruntime ARGUMENTS`; behind its end the screen says `left with CODE`."""
         variables = {"LANG": "C.UTF-8", "XDG_STATE_HOME": str(self.folder), "HISTFILE": os.devnull, **environment}
         words = [f"{name}={value}" for name, value in variables.items()]
-        command = [sys.executable, "-m", "refruntime", "repl", *map(str, arguments)]
+        command = [sys.executable, "-m", "refruntime", *map(str, arguments)]
         exits = f'trap : INT; "$@"; echo "left with $?"; exec {shutil.which("cat")}'
         shell = ["env", "-u", "NO_COLOR", "-u", "COLUMNS", *words, "sh", "-c", exits, "sh", *command]
         self._starts += 1  # a socket for each: the one of a server that is ending is of no use
         socket = f"refruntime-test-{os.getpid()}-{id(self):x}-{self._starts}"
         self._server = ["tmux", "-L", socket, "-f", os.devnull]
         self._tmux("new-session", "-d", *self._size, *shell)
-        self.wait_for(" main |")  # the toolbar stands when keys are read
 
     def stop(self) -> None:
         """End this server and nothing else."""

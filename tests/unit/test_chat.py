@@ -10,50 +10,16 @@ import pytest
 
 from refruntime.chat.rendering import answer
 from refruntime.chat.template import ChatTemplateError, render_chat
-from refruntime.tokenizers.spelling import to_alphabet
+from tests.unit.chat_models import BOS, CHATML, END, START, model_file
 from tests.unit.command_line import command
-from tests.unit.gguf_by_hand import BOOL, HIDDEN, I32, STRING, U32, array, llama_file, llama_shapes, scalar
+from tests.unit.gguf_by_hand import BOOL, STRING, U32, llama_file, scalar
 from tests.unit.lookup_model import lookup_model, spelling
 
-CHATML = """\
-{%- for message in messages %}
-    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-SPECIAL = ["<|im_start|>", "<|im_end|>", "<s>"]
-START, END, BOS = 256, 257, 258
 DAY = datetime(2024, 2, 29)
 
 
 def render(template: str, *contents: str, **special: str) -> str:
     return render_chat(template, [{"role": "user", "content": each} for each in contents], special, DAY)
-
-
-def model_file(template: str | None, **keys: bytes) -> bytes:
-    """A byte-pair model whose weights are zeros, so that the greedy token is always id 0, which is the byte 0."""
-    tokens = [to_alphabet(bytes([byte])) for byte in range(256)] + [each.encode() for each in SPECIAL]
-    values: dict[str, bytes | None] = {
-        "model": scalar(STRING, "gpt2"),
-        "pre": scalar(STRING, "qwen2"),
-        "tokens": array(STRING, tokens),
-        "token_type": array(I32, [1] * 256 + [3] * 3),
-        "merges": array(STRING, ["a b"]),
-        "scores": None,
-        "eos_token_id": scalar(U32, END),
-        "bos_token_id": scalar(U32, BOS),
-        **keys,
-    }
-    shapes = {"token_embd.weight": (HIDDEN, len(tokens))}
-    size = sum(
-        -(-4 * each[0] * (each[1] if len(each) > 1 else 1) // 32) * 32 for each in {**llama_shapes(), **shapes}.values()
-    )
-    named = {f"tokenizer.ggml.{name}": value for name, value in values.items()}
-    named["tokenizer.chat_template"] = None if template is None else scalar(STRING, template)
-    whole = llama_file(named, dict(shapes))
-    return whole[:-size] + bytes(size)
 
 
 @pytest.fixture
