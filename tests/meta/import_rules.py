@@ -157,7 +157,17 @@ EXCEPTIONS_TO_OUTSIDE_WORLD = {
 
 # exports makes a status of a failure; api, inspection and the command line make a result or a report of it.
 MAY_CATCH_FAILURES = {"exports", "api", "inspection", "session", "repl", "commands", "cli"}
-MAY_CATCH_EVERYTHING = {"cases", "differential", "golden", "hypotheses", "repl", "commands", "cli", "pytest_plugin"}
+MAY_CATCH_EVERYTHING = {
+    "cases",
+    "chat",
+    "differential",
+    "golden",
+    "hypotheses",
+    "repl",
+    "commands",
+    "cli",
+    "pytest_plugin",
+}
 
 
 @dataclass(frozen=True)
