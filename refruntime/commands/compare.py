@@ -14,6 +14,7 @@ from refruntime.api import raw_bytes
 from refruntime.commands.files import ModelPath, UnreadableFile, write_file
 from refruntime.commands.shared import (
     NumericsChoice,
+    NumericsName,
     add_row,
     contract_failures,
     html_option,
@@ -31,7 +32,6 @@ from refruntime.fidelity.passes import Fidelity, compare_models
 from refruntime.fidelity.requantize import CannotRequantize, requantized
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import NUMERICS_NAMES
 from refruntime.show.page.compare import compare_page
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.utf8 import checked_prompt
@@ -64,7 +64,7 @@ Examples:
 @click.option("--requantize", metavar="TYPE", help="Compare A with itself as this tensor type would store it.")
 @click.option(
     "--against",
-    type=click.Choice(NUMERICS_NAMES),
+    type=NumericsName(),
     help="Compare A with itself in another numeric profile than --numerics.",
 )
 @click.option("--text", help="Compare on this text.")

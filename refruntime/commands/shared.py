@@ -22,7 +22,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
-from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, numerics_named
+from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, canonical_name, numerics_named
 from refruntime.tokenizers.unknown_bytes import UNKNOWN_BYTES
 from refruntime.visible import printable as printable
 from refruntime.visible import visible as visible
@@ -69,6 +69,23 @@ class NumericsChoice:
         return numerics_named(self.name, resident=resident)
 
 
+class NumericsName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """The name of a numeric profile; `ggml32` may have switches behind it."""
+
+    name = "profile"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Show what there is."""
+        return f"[{'|'.join(NUMERICS_NAMES)}[,SWITCH=VALUE...]]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name as `numerics_named` takes it; exit 2 for what it refuses."""
+        try:
+            return canonical_name(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def _fits_memory(data: Buffer) -> bool:
     """Say whether the weights of a GGUF file take less than half of the machine's memory as float32."""
     from refruntime.containers.gguf import read_gguf
@@ -94,12 +111,13 @@ def numerics_option(command: Command) -> Command:
     """Add `--numerics` and `--resident`; the command gets a NumericsChoice."""
     command = click.option(
         "--numerics",
-        type=click.Choice(NUMERICS_NAMES),
+        type=NumericsName(),
         default="seq32",
         show_default=True,
         callback=_numerics,
         help="seq32: the contract's float32, bit for bit; f64: the truth that says how wrong float32 is; fast: float32 "
-        "through BLAS, for large models, never for goldens.",
+        "through BLAS, for large models, never for goldens; ggml32: the scalar kernels of llama.cpp, bit for bit, with "
+        "switches such as ggml32,kv=f16.",
     )(command)
     return click.option(
         "--resident",

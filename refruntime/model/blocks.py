@@ -85,7 +85,8 @@ def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array]
         q = q * _growth(run, n)[:, None, None]
         run.emit(block + "attn_q.scaled", q)
     if k.size:
-        run.cache.store(index, run.start, k, _heads_of_values(run, block, v.reshape(n, -1, head_dim)))
+        v = _heads_of_values(run, block, v.reshape(n, -1, head_dim))
+        run.cache.store(index, run.start, numerics.kept(k), numerics.kept(v))
     keys, values = run.cache.visible(dimensions.keys_from(index), run.start + n)
     result = numerics.attention(q, keys, values, run.start, *_variant(run, index, weights.sinks))
     run.emit(block + "attn.scores", result.scores)
@@ -171,7 +172,9 @@ def _variant(run: Pass, index: int, sinks: Array | None) -> tuple[AttentionVaria
         scale = run.numerics.dtype(dimensions.attention_scale)
     elif dimensions.attention_scale_dim:
         scale = run.numerics.attention_scale(dimensions.head_count, dimensions.attention_scale_dim)
-    variant = AttentionVariant(scale, dimensions.attention_softcap, dimensions.window(index))
+    variant = AttentionVariant(
+        scale, dimensions.attention_softcap, dimensions.window(index), queries_scaled=run.architecture.queries_scaled
+    )
     if sinks is not None:
         return (variant._replace(sinks=sinks),)
     return () if variant == AttentionVariant() else (variant,)

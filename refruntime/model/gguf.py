@@ -17,7 +17,7 @@ from refruntime.model.gguf_tokenizer import read_tokenizer
 from refruntime.model.layout.architecture import layout_within
 from refruntime.model.layout.tree import expected_tensors
 from refruntime.model.validated import QuantizedRows, ValidatedModel
-from refruntime.quants.ggml import GGML_TYPES, GgmlType, dequantize
+from refruntime.quants.ggml import GGML_TYPES, GgmlType, StoredRows, dequantize
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class GgufWeight:
         stride = len(self.payload) // self.shape[0]  # bytes of a row
         part = self.payload[first * stride : last * stride]
         return dequantize(self.type, part, (last - first, *self.shape[1:]))
+
+    def stored(self) -> StoredRows:
+        """Return the bytes of the matrix; of a stack of matrices a row is a whole matrix."""
+        return StoredRows(self.type, np.frombuffer(self.payload, np.uint8).reshape(self.shape[0], -1))
 
     def quantized(self) -> QuantizedRows | None:
         """Return None: a GGUF weight is always dequantized first (GG-8)."""

@@ -18,7 +18,8 @@ from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.tree import MatrixSlot, Model, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
-from refruntime.numerics import Numerics, Rotary, Seq32
+from refruntime.numerics import Numerics, Rotary, Seq32, StoredSource
+from refruntime.quants.ggml import StoredRows
 
 Array = NDArray[Any]
 
@@ -116,6 +117,16 @@ class _MatrixOfStack:
         return None
 
 
+class _StoredMatrixOfStack(_MatrixOfStack):
+    """One matrix of a stack that can say how it is stored."""
+
+    def stored(self) -> StoredRows:
+        if not isinstance(self._stack, StoredSource):
+            raise TypeError(f"{self._stack.name} cannot say how it is stored")
+        stack = self._stack.stored()
+        return StoredRows(stack.type, stack.rows[self._index].reshape(self.shape[0], -1))
+
+
 class _Binder:
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
         self.architecture, self.dimensions = model.architecture, model.hyperparameters
@@ -199,7 +210,9 @@ class _Binder:
 
     def source(self, slot: MatrixSlot) -> WeightSource:
         tensor = self.tensors[slot.name + ".weight"]
-        return _MatrixOfStack(tensor, slot.index) if slot.count else tensor
+        if not slot.count:
+            return tensor
+        return (_StoredMatrixOfStack if isinstance(tensor, StoredSource) else _MatrixOfStack)(tensor, slot.index)
 
     def scaled(self, source: WeightSource) -> Any:
         quantized = source.quantized()

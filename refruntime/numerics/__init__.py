@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics
+from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics, StoredSource
 from refruntime.numerics.f64 import F64
 from refruntime.numerics.fast import RESIDENT, Fast
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import KERNELS, Seq32
 
-NUMERICS_NAMES = ("seq32", "f64", "fast")
+NUMERICS_NAMES = ("seq32", "f64", "fast", "ggml32")
+
+
+def canonical_name(name: str) -> str:
+    """Return the name of a numeric profile, its switches in their order without the defaults. Unknown: ValueError."""
+    plain = name.split(",")[0]
+    if plain == "ggml32":
+        from refruntime.numerics.ggml32 import read_switches
+
+        return str(read_switches(name))
+    if name not in NUMERICS_NAMES:
+        raise ValueError(f"unknown numeric profile {name!r}; expected one of {', '.join(NUMERICS_NAMES)}")
+    return name
 
 
 def numerics_named(name: str, threads: int | None = None, kernels: str = "auto", resident: str = "float32") -> Numerics:
-    """Return the numeric profile `seq32`, `f64` or `fast`. Unknown name: ValueError.
+    """Return the numeric profile `seq32`, `f64`, `fast` or `ggml32`. Unknown name: ValueError.
+
+    `ggml32` may be followed by switches: `ggml32,kv=f16,gelu=f32`.
 
     `threads` and `kernels` (`auto`, `numpy`, `numba`) concern the speed of seq32 and never change a bit; `numba` raises
     ImportError where it cannot be loaded. `resident` says how `fast` holds its weights: `float32` or `quantized`.
     """
+    name = canonical_name(name)
     if name == "seq32":
         return Seq32(threads, kernels)
     if name == "f64":
         return F64()
     if name == "fast":
         return Fast(resident)
-    raise ValueError(f"unknown numeric profile {name!r}; expected one of {', '.join(NUMERICS_NAMES)}")
+    from refruntime.numerics.ggml32 import Ggml32, read_switches
+
+    return Ggml32(read_switches(name))
 
 
 __all__ = [
@@ -39,5 +56,7 @@ __all__ = [
     "RopeScaling",
     "Rotary",
     "Seq32",
+    "StoredSource",
+    "canonical_name",
     "numerics_named",
 ]

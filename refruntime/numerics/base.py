@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.rotary import RopeScaling, Rotary
+from refruntime.quants.ggml import StoredRows
 
 Array = NDArray[Any]
 
@@ -33,11 +34,30 @@ class RowSource(Protocol):
         """Return the float32 values [out, in], or those of rows `start` .. `stop` - 1."""
 
 
+@runtime_checkable
+class StoredSource(Protocol):
+    """A weight matrix that can say how a GGUF file stores it."""
+
+    def stored(self) -> StoredRows:
+        """Return its type and the bytes of its rows."""
+
+
 def row_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     """Split the rows of a matrix [out, in] into ranges that bound the memory which decoding takes."""
     step = max(1, DECODED_AT_ONCE // max(1, shape[1]))
     for start in range(0, shape[0], step):
         yield start, min(start + step, shape[0])
+
+
+def add_rows(terms: Array) -> Array:
+    """Add contiguous rows [k, m] one after the other: -> [m].
+
+    A sum from 0.0 differs from one that starts at the first row only where every term is -0.0.
+    """
+    if terms.shape[1] == 1:  # a single column would be summed pairwise
+        terms = np.add.accumulate(terms, axis=0)[-1:]
+    result: Array = np.add.reduce(terms, axis=0)
+    return result
 
 
 def error_function(x: Array) -> NDArray[np.float64]:
@@ -57,13 +77,15 @@ class AttentionVariant(NamedTuple):
     """How attention differs from FW-6: another scale, a soft cap on the scaled scores, a window of positions.
 
     None and 0 mean that there is no such difference. With a window a row sees itself and window - 1 positions before.
-    `sinks` [A] are scores that take a share of the weights and give nothing.
+    `sinks` [A] are scores that take a share of the weights and give nothing. `queries_scaled` says that the model's
+    authors scale queries and not scores; only a profile that follows them to the bit cares.
     """
 
     scale: Any = None
     softcap: float = 0.0
     window: int = 0
     sinks: Any = None
+    queries_scaled: bool = False
 
 
 PLAIN_ATTENTION = AttentionVariant()
@@ -184,6 +206,10 @@ class Numerics(ABC):
     def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
         """Rotate queries [n, A, D] and keys [n, K, D] by the angles of their positions (FW-5)."""
         return self.rope(q, cosines, sines), self.rope(k, cosines, sines)
+
+    def kept(self, x: Array) -> Array:
+        """Return keys or values as the cache holds them: here as they are."""
+        return x
 
     def attention(
         self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION

@@ -26,6 +26,7 @@ from refruntime.numerics.base import (
     AttentionVariant,
     Numerics,
     RowSource,
+    add_rows,
     error_function,
     row_ranges,
 )
@@ -177,8 +178,7 @@ class Seq32(Numerics):
     def sum_rows(self, terms: Array) -> Array:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
         terms = np.ascontiguousarray(terms)
-        # The sum starts at +0.0; starting at the first row differs only where every term is -0.0, which + 0.0 mends.
-        return _add_rows(terms) + np.float32(0)
+        return add_rows(terms) + np.float32(0)  # a sum from +0.0 is never -0.0
 
     def exp(self, x: Array) -> Array:
         """Return expf (FW-8)."""
@@ -292,14 +292,6 @@ def _tiles(outputs: int, parts: int) -> list[tuple[int, int]]:
     return _ranges(outputs, max(1, min(count, outputs // 16)))
 
 
-def _add_rows(terms: Array) -> Array:
-    """Add contiguous rows [k, m] one after the other: -> [m]."""
-    if terms.shape[1] == 1:  # a single column would be summed pairwise
-        terms = np.add.accumulate(terms, axis=0)[-1:]
-    result: Array = np.add.reduce(terms, axis=0)
-    return result
-
-
 def _project_tile(matrix: Any, by_column: Float32, result: Float32, begin: int, end: int) -> None:
     """Fill result[:, begin:end] from columns [in, out] and by_column [in, n]."""
     scaled = matrix if isinstance(matrix, ScaledColumns) else None
@@ -317,15 +309,15 @@ def _project_tile(matrix: Any, by_column: Float32, result: Float32, begin: int, 
             block = columns[column : column + size, None, begin:end]  # [size, 1, width]
             np.multiply(block, by_column[column : column + size, first:last, None], out=terms[1 : size + 1])
             if scaled is None:
-                terms[0] = _add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
+                terms[0] = add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
                 continue
             scale = scaled.scales[column // scaled.block_size, begin:end]  # [width]
             if scaled.per_block:
                 running = terms[0].copy()
                 terms[0] = 0
-                block_sum = _add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
+                block_sum = add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
                 terms[0] = running + block_sum * scale
             else:
                 terms[1 : size + 1] *= scale
-                terms[0] = _add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
+                terms[0] = add_rows(terms[: size + 1].reshape(size + 1, -1)).reshape(terms.shape[1:])
         result[first:last, begin:end] = terms[0]

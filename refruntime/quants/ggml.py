@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,13 @@ class GgmlType:
         if self.block_size == 0:
             return "removed from ggml"
         return "an intermediate form that ggml computes with, not one that it stores weights in"
+
+
+class StoredRows(NamedTuple):
+    """A matrix as a file stores it: its type and the bytes of its rows, uint8 [out, bytes of a row]."""
+
+    type: GgmlType
+    rows: NDArray[np.uint8]
 
 
 GGML_TYPES: Final[Mapping[int, GgmlType]] = {

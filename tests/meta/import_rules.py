@@ -44,7 +44,7 @@ INTERNAL: dict[str, set[str]] = {
     "display": set(),
     "errors": {"contract"},
     "memory_limit": {"errors"},
-    "numerics": FOUNDATION,
+    "numerics": FOUNDATION | {"quants"},
     "quants": FOUNDATION,
     "containers": FOUNDATION | {"quants"},
     "tokenizers": FOUNDATION,

@@ -66,6 +66,7 @@ class Architecture:
     attention_sinks: bool = False
     values_normalised: bool = False  # each head of values, without a weight
     layers_differ: bool = False  # in heads and feed-forward size; the last ones may share keys and values
+    queries_scaled: bool = False  # instead of scores
     attention_gated: bool = False  # queries come with a gate of the same size, whose sigmoid multiplies what is mixed
     layers_scaled_by_hidden_size: int = 0  # with that many layers the scale is 1 / sqrt(H / heads), not 1 / sqrt(D)
 

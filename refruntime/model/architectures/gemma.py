@@ -16,5 +16,6 @@ GEMMA: Final = Architecture(
     embedding_times_root=True,
     rope_pairs="halves",
     activation="gelu tanh",
+    queries_scaled=True,
     output=ABSENT,
 )

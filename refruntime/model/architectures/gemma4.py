@@ -23,6 +23,7 @@ GEMMA4: Final = replace(
     layers_scaled_by_hidden_size=0,
     values_normalised=True,
     window_rope_scaled=True,
+    queries_scaled=False,
     experts_beside=True,
     experts_renormalised=True,
     layer_inputs=True,

@@ -13,6 +13,7 @@ PHI2: Final = Architecture(
     "phi2",
     rope_pairs="halves",
     rope_partial=True,
+    queries_scaled=True,
     norm="layer",
     norm_bias=True,
     qkv_bias=REQUIRED,

@@ -18,6 +18,7 @@ PHI3: Final = Architecture(
     "phi3",
     rope_pairs="halves",
     rope_partial=True,
+    queries_scaled=True,
     rope_factors="long and short",
     feed_forward="gate and up fused",
     keys=frozenset({"attention.sliding_window", "rope.scaling.attn_factor"}),

@@ -1,0 +1,90 @@
+"""Hold weight matrices as a file stores them, and multiply each with an input in the form that its type asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.numerics.base import RowSource, StoredSource
+from refruntime.numerics.ggml32.activations import QUANTIZERS, as_bfloat, as_half
+from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
+from refruntime.numerics.ggml32.dots import dot, dot_in_float64
+
+Float32 = NDArray[np.float32]
+
+TILE: Final = 1 << 20
+"""Numbers of weights that are widened to float64 at once, and products of scales that are held at once."""
+
+
+def _as_single(x: Float32) -> Float32:
+    return x
+
+
+ROUNDINGS: Final[dict[str, Callable[[Float32], Float32]]] = {"f32": _as_single, "f16": as_half, "bf16": as_bfloat}
+"""How the input of a product with plain numbers is rounded. What is no type of ggml counts as f32."""
+
+
+@dataclass(frozen=True)
+class PlainRows:
+    """Numbers [out, in], widened to float32, and how an input is rounded before it meets them."""
+
+    values: Float32
+    rounding: str
+
+    def project(self, x: Float32) -> Float32:
+        """Multiply: [n, in] -> [out, n]."""
+        return dot_in_float64(self.values, ROUNDINGS[self.rounding](x))
+
+
+@dataclass(frozen=True)
+class BlockRows:
+    """Blocks of [out, in] taken apart."""
+
+    blocks: IntegerBlocks
+
+    def project(self, x: Float32) -> Float32:
+        """Quantise and multiply: [n, in] -> [out, n]."""
+        rows = QUANTIZERS[self.blocks.form.activation](x)
+        out, width = self.blocks.integers.shape[0], x.shape[1]
+        result = np.empty((out, len(x)), np.float32)
+        step = max(1, TILE // max(width, width // 16 * len(x)))
+        for start in range(0, out, step):
+            tile = slice(start, start + step)
+            result[tile] = dot(self.blocks.mapped(itemgetter(tile)), rows)
+        return result
+
+
+@dataclass(frozen=True)
+class StoredMatrix:
+    """Matrices [out, in] side by side, each with the source that decodes its rows."""
+
+    parts: tuple[PlainRows | BlockRows, ...]
+    sources: tuple[RowSource, ...]
+
+    def rows(self, ids: Sequence[int]) -> Float32:
+        """Return decoded rows of the only matrix: ids [n] -> [n, in]."""
+        (source,) = self.sources
+        return np.concatenate([source.rows(row, row + 1) for row in ids])
+
+    def project(self, x: Float32) -> Float32:
+        """Multiply: [n, in] -> [n, sum of outs]."""
+        return np.concatenate([part.project(x) for part in self.parts]).T
+
+
+def stored_matrix(sources: Sequence[RowSource]) -> StoredMatrix:
+    """Take matrices [out, in] that share their input as they are stored."""
+    return StoredMatrix(tuple(map(_part, sources)), tuple(sources))
+
+
+def _part(source: RowSource) -> PlainRows | BlockRows:
+    if not isinstance(source, StoredSource):
+        return PlainRows(source.rows(), "f32")
+    stored = source.stored()
+    if stored.type.name in FORMS:
+        return BlockRows(take_apart(stored.type, stored.rows))
+    return PlainRows(source.rows(), stored.type.name if stored.type.name in ROUNDINGS else "f32")

@@ -1,0 +1,240 @@
+"""Profile `ggml32`: what llama.cpp computes with ggml's generic scalar kernels, bit for bit.
+
+Plain NumPy is the definition. It differs from `seq32` in this: inputs of quantised products are quantised too, long
+sums run in float64 (`ggml_float`), rotary angles are products of one step, softmax multiplies by a reciprocal.
+Source: ggml's `ggml-cpu/ops.cpp`, `vec.h`, `vec.cpp`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.numerics.base import (
+    PLAIN_ATTENTION,
+    Array,
+    Attention,
+    AttentionVariant,
+    Numerics,
+    RowSource,
+    add_rows,
+)
+from refruntime.numerics.ggml32.activations import as_half
+from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
+from refruntime.numerics.ggml32.dots import dot_in_float64
+from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
+from refruntime.numerics.ggml32.switches import Switches
+from refruntime.numerics.rotary import RopeScaling, Rotary
+
+Float32 = NDArray[np.float32]
+
+ONE: Final = np.float32(1)
+GELU_LINEAR: Final = np.float32(10)
+"""From this magnitude on, GELU by the table is 0 or the number itself."""
+
+
+class Ggml32(Numerics):
+    """The generic kernels of ggml with the given switches. No sum depends on how many positions go through at once."""
+
+    dtype = np.float32
+
+    def __init__(self, switches: Switches | None = None) -> None:
+        self.switches = switches if switches is not None else Switches()
+        self.name = str(self.switches)
+        self._library = LIBRARIES[self.switches.libm]
+        self._gelu_table: Float32 | None = None
+
+    # Products ----------------------------------------------------------------------------------------------------
+
+    def matrix(self, sources: Sequence[RowSource]) -> StoredMatrix:
+        """Keep matrices that share their input as they are stored."""
+        return stored_matrix(sources)
+
+    def matrix_bytes(self, source: RowSource) -> int:
+        """Return the bytes that a matrix takes: two for each integer of a block, its scales at most as much."""
+        return 4 * math.prod(source.shape)
+
+    def matrix_rows(self, matrix: StoredMatrix, ids: Sequence[int]) -> Float32:
+        """Return decoded rows of the only matrix, such as embeddings: ids [n] -> [n, in]."""
+        return matrix.rows(ids)
+
+    def project(self, matrix: StoredMatrix, x: Array) -> Float32:
+        """Multiply: [n, in] -> [n, out]; x is quantised as the type of each matrix asks."""
+        return matrix.project(np.ascontiguousarray(x))
+
+    def sum_rows(self, terms: Array) -> Float32:
+        """Add the rows of [k, m] in index order from 0.0: -> [m]."""
+        return add_rows(np.ascontiguousarray(terms)) + np.float32(0)
+
+    # Norms -------------------------------------------------------------------------------------------------------
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Float32:
+        """Normalise rows: [n, H] -> [n, H]; the squares are added in float64."""
+        mean = (_exact_total(x * x) / x.shape[1]).astype(np.float32)  # [n]
+        normal: Float32 = x * (ONE / np.sqrt(mean + np.float32(epsilon)))[:, None] * weight
+        return normal
+
+    def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Float32:
+        """Normalise rows: [n, H] -> [n, H]; both sums run in float64, the first is rounded before it is divided."""
+        count = x.shape[1]
+        mean = _exact_total(x).astype(np.float32) / np.float32(count)  # [n]
+        centred = x - mean[:, None]
+        variance = (_exact_total(centred * centred) / count).astype(np.float32)
+        normal: Float32 = centred * (ONE / np.sqrt(variance + np.float32(epsilon)))[:, None]
+        if weight is not None:
+            normal = normal * weight
+        return normal if bias is None else normal + bias
+
+    # Rotation ----------------------------------------------------------------------------------------------------
+
+    def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
+        """Prepare the rotary embedding: `frequencies` are 1 and then always theta^(-2 / D), to be multiplied up."""
+        step = power(np.float32(theta), np.float32(-2) / np.float32(head_dim))
+        frequencies = np.full(head_dim // 2, step, np.float32)
+        frequencies[0] = 1
+        if scaling is None:
+            return Rotary(frequencies, factors)
+        stretch = ONE / np.float32(scaling.factor)
+        if scaling.kind != "yarn":
+            return Rotary(frequencies, factors, stretch=stretch)
+        growth = np.float32(0.1) * logarithm(ONE / stretch)
+        magnitude = ONE + growth
+        if scaling.log_multiplier:
+            magnitude = magnitude / (ONE + np.float32(scaling.log_multiplier) * growth)
+        return Rotary(frequencies, factors, stretch, self.array(scaling.ramp(theta, head_dim)), magnitude)
+
+    def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
+        """Return cosines and sines, each [n, D / 2]: the angle of a pair is that of the one before times a step."""
+        steps = np.repeat(rotary.frequencies[None], count, axis=0)  # [n, D/2]
+        steps[:, 0] = np.arange(position, position + count).astype(np.float32)
+        angles = np.multiply.accumulate(steps, axis=1)
+        if rotary.factors is not None:
+            angles = angles / rotary.factors
+        if rotary.stretch is not None:
+            own, angles = angles, rotary.stretch * angles
+            if rotary.ramp is not None:
+                angles = angles * (ONE - rotary.ramp) + own * rotary.ramp
+        cosines, sines = self.cos(angles), self.sin(angles)
+        if rotary.magnitude is not None:
+            cosines, sines = cosines * rotary.magnitude, sines * rotary.magnitude
+        return cosines, sines
+
+    # Attention ---------------------------------------------------------------------------------------------------
+
+    def kept(self, x: Array) -> Array:
+        """Return keys or values as the cache holds them."""
+        return as_half(x) if self.switches.kv == "f16" else x
+
+    def attention(
+        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
+    ) -> Attention:
+        """Attend causally, a key/value head at a time: q [n, A, D], keys [D, K, T], values [T, K, D].
+
+        Both products add in float64; with half-precision keys and values, queries and weights are rounded to half
+        precision before them.
+        """
+        n, heads, head_dim = q.shape
+        kv_heads, visible = keys.shape[1:]
+        group = heads // kv_heads
+        scale = self.attention_scale(heads, head_dim) if variant.scale is None else np.float32(variant.scale)
+        if variant.queries_scaled:
+            q, scale = q * scale, ONE
+        seen = self.seen(position, n)  # [n, T]
+        if variant.window:
+            seen &= np.arange(visible) > np.arange(position, position + n)[:, None] - variant.window
+        scores = np.empty((heads, n, visible), np.float32)
+        mixed = np.empty_like(q)
+        for head in range(kv_heads):
+            queries = q[:, head * group : (head + 1) * group].reshape(n * group, head_dim)
+            dots = dot_in_float64(keys[:, head].T, self.kept(queries))  # [T, n * G]
+            scores[head * group : (head + 1) * group] = dots.reshape(visible, n, group).transpose(2, 1, 0)
+        if variant.softcap:
+            scores = self.softcap(scores, variant.softcap)
+        scores = np.where(seen, scores * scale, np.float32(-np.inf))
+        weights = self.softmax(scores, seen, variant.sinks)
+        stored = self.kept(weights)
+        for head in range(kv_heads):
+            shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
+            part = dot_in_float64(values[:, head].T, shares)  # [D, G * n]
+            mixed[:, head * group : (head + 1) * group] = part.reshape(head_dim, group, n).transpose(2, 1, 0)
+        return Attention(mixed, scores, weights)
+
+    def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Float32:
+        """Normalise over the last axis: the sum runs in float64, and its reciprocal is rounded and multiplied."""
+        maximum = scores.max(axis=-1, keepdims=True)  # [A, n, 1]
+        if sinks is not None:
+            maximum = np.maximum(maximum, sinks[:, None, None])
+        exponentials = np.where(seen, self.exp(scores - maximum), np.float32(0))  # [A, n, T]
+        sums = _exact_total(exponentials.reshape(-1, scores.shape[-1])).reshape(*scores.shape[:2], 1)
+        if sinks is not None:
+            sums = sums + self.exp(sinks[:, None, None] - maximum).astype(np.float64)
+        normalised: Float32 = exponentials * (1 / sums).astype(np.float32)
+        return normalised
+
+    # Elementary functions ----------------------------------------------------------------------------------------
+
+    def exp(self, x: Array) -> Float32:
+        """Return expf of the C library."""
+        return self._library.exp(x)
+
+    def sin(self, x: Array) -> Float32:
+        """Return sinf of the C library."""
+        return self._library.sin(x)
+
+    def cos(self, x: Array) -> Float32:
+        """Return cosf of the C library."""
+        return self._library.cos(x)
+
+    def tanh(self, x: Array) -> Float32:
+        """Return tanhf of the C library."""
+        return self._library.tanh(x)
+
+    def erf(self, x: Array) -> Float32:
+        """Return the error function, evaluated in float64 and rounded once."""
+        return self._library.erf(x)
+
+    def power(self, base: Array, exponent: Array) -> Float32:
+        """Return powf, evaluated in float64 and rounded once."""
+        return power(base, exponent)
+
+    @np.errstate(all="ignore")
+    def gelu_tanh(self, x: Array) -> Float32:
+        """Return GELU by its table of all half-precision numbers, or evaluated, as the switch says."""
+        if self.switches.gelu == "f32":
+            return self._gelu(x)
+        if self._gelu_table is None:
+            halves = np.arange(1 << 16).astype(np.uint16).view(np.float16).astype(np.float32)
+            self._gelu_table = as_half(self._gelu(halves))
+        looked_up = self._gelu_table[x.astype(np.float16).view(np.uint16)]
+        activated: Float32 = np.where(x <= -GELU_LINEAR, np.float32(0), np.where(x >= GELU_LINEAR, x, looked_up))
+        return activated
+
+    def _gelu(self, x: Array) -> Float32:
+        inner = np.float32(math.sqrt(2 / math.pi)) * x * (ONE + np.float32(0.044715) * x * x)
+        activated: Float32 = np.float32(0.5) * x * (ONE + self.tanh(inner))
+        return activated
+
+    def gelu_erf(self, x: Array) -> Float32:
+        """Return 0.5 x (1 + erf(x * (1 / sqrt(2)))), left to right."""
+        activated: Float32 = np.float32(0.5) * x * (ONE + self.erf(x * np.float32(math.sqrt(0.5))))
+        return activated
+
+    def softcap(self, x: Array, cap: float) -> Float32:
+        """Return cap * tanh(x * (1 / cap))."""
+        limit = np.float32(cap)
+        capped: Float32 = limit * self.tanh(x * (ONE / limit))
+        return capped
+
+    def softplus(self, x: Array) -> Float32:
+        """Return x beyond 20, else ln(1 + exp(x)) with each step in float32."""
+        result: Array = np.where(x > 20, x, logarithm(ONE + self.exp(x)))
+        return result
+
+
+def _exact_total(rows: Any) -> NDArray[np.float64]:
+    """Add numbers of rows in float64 in index order: [n, k] -> [n]."""
+    return add_rows(np.ascontiguousarray(rows.T, np.float64)) + np.float64(0)

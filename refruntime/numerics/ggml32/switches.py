@@ -1,0 +1,50 @@
+"""What differs between builds and settings of ggml without being an error: the switches of `ggml32`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final, Literal, get_args, get_type_hints
+
+NAME: Final = "ggml32"
+
+
+@dataclass(frozen=True)
+class Switches:
+    """`kv`: type of stored keys and values; `gelu`: by a table of half-precision numbers, or evaluated; `libm`: whose.
+
+    The defaults are llama.cpp on Linux with a float32 cache and without flash attention. Stock llama.cpp has kv f16.
+    """
+
+    kv: Literal["f32", "f16"] = "f32"
+    gelu: Literal["f16", "f32"] = "f16"
+    libm: Literal["glibc", "musl"] = "glibc"
+
+    def __str__(self) -> str:
+        """Write the name of the profile with the switches that differ from the defaults."""
+        changed = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return ",".join([NAME, *changed])
+
+
+CHOICES: Final[dict[str, tuple[str, ...]]] = {name: get_args(kind) for name, kind in get_type_hints(Switches).items()}
+
+
+def read_switches(text: str) -> Switches:
+    """Read `ggml32` or `ggml32,kv=f16,...`. What is unknown, or said twice: ValueError."""
+    name, *assignments = text.split(",")
+    if name != NAME:
+        raise ValueError(f"unknown numeric profile {name!r}; expected {NAME}")
+    values: dict[str, str] = {}
+    for assignment in assignments:
+        switch, _, value = assignment.partition("=")
+        if switch not in CHOICES:
+            raise ValueError(f"{NAME} has no switch {switch!r}; expected one of {', '.join(CHOICES)}")
+        if value not in CHOICES[switch]:
+            raise ValueError(f"{NAME} has no {switch}={value}; expected one of {', '.join(CHOICES[switch])}")
+        if switch in values:
+            raise ValueError(f"the switch {switch} is given twice")
+        values[switch] = value
+    return Switches(**values)  # type: ignore[arg-type]  # each value was looked up in its choices
