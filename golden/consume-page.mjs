@@ -1,56 +1,29 @@
 // @ts-check
-// The page consume.html: what a person sees and does. All that judges a build is in consumer/.
+// The page consume.html: what a person does. What is seen is made in consumer/page-*.mjs, and judged in consumer/.
 
 import { WORKER } from "./consumer/build.mjs";
-import {
-  ConsumeError,
-  FINE,
-  MEANINGS,
-  absentLine,
-  caseLines,
-  consume,
-  familyTable,
-  lastLine,
-  lostLine,
-  reportDocument,
-} from "./consume.mjs";
+import { Golden } from "./consumer/corpus.mjs";
+import { CaseList, scrollTo } from "./consumer/page-cases.mjs";
+import { count, element, make } from "./consumer/page-parts.mjs";
+import { Runs, showSideBySide } from "./consumer/page-runs.mjs";
+import { showSummary, showWholeLegend } from "./consumer/page-summary.mjs";
+import { ConsumeError, consume, lastLine, reportDocument } from "./consume.mjs";
 
-const ALL = "all";
-const NOT_FINE = "not fine";
-/** @type {(id: string) => any} */
-const element = (id) => document.getElementById(id);
 const page = Object.fromEntries(
-  [
-    "drop",
-    "file",
-    "filter",
-    "seconds",
-    "run",
-    "stop",
-    "save",
-    "progress",
-    "bar",
-    "current",
-    "outcome",
-    "results",
-    "facts",
-  ]
-    .concat(["families", "lost", "absent", "by-family", "by-verdict", "by-text", "count", "cases"])
+  ["drop", "file", "filter", "fits", "seconds", "run", "stop", "save", "progress", "bar", "current", "outcome"]
+    .concat(["previous", "next", "results", "facts", "matrix", "only-different", "list"])
     .map((id) => [id, element(id)]),
 );
 
 const files = new Map(); // path -> promise of its bytes
-let chosen = null; // { name, bytes } of the build
-let running = null; // { build, isStopped, done } of the run that goes on
-let report = null;
+let golden = null; // the goldens, once INDEX.json is read
+let chosen = []; // builds: { name, bytes, address } each
+let running = null; // { build, isStopped, done } of the runs that go on
+let shown = null; // the run that is shown
+let compared = []; // the runs that are shown side by side
 
-/** Make an element with text and attributes; nothing from a build is ever taken for HTML. */
-function make(tag, text = "", attributes = {}) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
+const runs = new Runs(showRun, showCompared);
+const list = new CaseList(async (id) => JSON.parse(new TextDecoder().decode(await read(`cases/${id}/case.json`))), addressOf);
 
 // The run -------------------------------------------------------------------------------------------------------------
 
@@ -77,31 +50,26 @@ function startWorker(onMessage, onEnd) {
   return { post: (message) => worker.postMessage(message), end: () => worker.terminate() };
 }
 
+const filtersNow = () => page.filter.value.split(/\s+/).filter(Boolean);
+
+/** Run the chosen builds, one after the other; several are put side by side. */
 async function run() {
   await stop();
-  const filters = page.filter.value.split(/\s+/).filter(Boolean);
+  const filters = filtersNow();
   const seconds = page.seconds.valueAsNumber;
   if (!(seconds > 0)) return say("Seconds per call: a number above 0 is needed", "wrong");
   const { promise: done, resolve } = withResolvers();
   const mine = { build: null, isStopped: false, done };
   running = mine;
-  begin();
+  page.run.disabled = page.save.disabled = true;
+  page.stop.disabled = false;
+  const finished = [];
   try {
-    report = await consume({
-      ...{ ...chosen, read, startWorker, filters, seconds },
-      build: (build) => (mine.build = build),
-      isStopped: () => mine.isStopped,
-      onStart: (_, ids) => ((page.bar.max = ids.length), (page.bar.value = 0)),
-      onCase: (result, soFar) => {
-        report = soFar;
-        page.bar.value += 1;
-        page.current.textContent = `${page.bar.value} of ${page.bar.max}   ${result.id}   ${result.verdict}`;
-        page.cases.append(caseRow(result));
-      },
-    });
-    finish(mine.isStopped ? `stopped after ${report.cases.length} of ${page.bar.max} cases; ` : "");
-  } catch (error) {
-    say(error instanceof ConsumeError ? error.message : `a bug in this page: ${error.stack}`, "wrong");
+    for (const build of chosen) {
+      if (mine.isStopped) break;
+      const each = await runOne(build, filters, seconds, mine);
+      if (each) finished.push(each);
+    }
   } finally {
     running = null;
     page.run.disabled = false;
@@ -109,6 +77,36 @@ async function run() {
     page.progress.hidden = true;
     resolve();
   }
+  if (finished.length > 1) runs.choose(finished);
+  else if (finished.length === 1) openAfterRun();
+}
+
+async function runOne(build, filters, seconds, mine) {
+  begin(build, filters);
+  const finished = { name: build.name, address: build.address, filters, prefix: "", report: null };
+  try {
+    finished.report = await consume({
+      ...{ name: build.name, bytes: build.bytes, read, startWorker, filters, seconds },
+      build: (worker) => (mine.build = worker),
+      isStopped: () => mine.isStopped,
+      onStart: (_, ids) => ((page.bar.max = ids.length), (page.bar.value = 0)),
+      onCase: (result) => {
+        page.bar.value += 1;
+        page.current.textContent = `${page.bar.value} of ${page.bar.max}   ${result.id}   ${result.verdict}`;
+        list.put(result);
+      },
+    });
+    const { cases } = finished.report;
+    finished.prefix = mine.isStopped ? `stopped after ${cases.length} of ${page.bar.max} cases; ` : "";
+  } catch (error) {
+    const failed = error instanceof ConsumeError ? error.message : `a bug in this page: ${error.stack}`;
+    say(failed, "wrong");
+    if (chosen.length === 1) return null;
+    Object.assign(finished, { failed, report: { cases: [], exit_code: error.exitCode ?? 4 } });
+  }
+  runs.add(finished);
+  showRun(finished);
+  return finished;
 }
 
 /** @returns {{ promise: Promise<void>, resolve: () => void }} */
@@ -127,138 +125,104 @@ async function stop() {
   await was.done;
 }
 
-function begin() {
-  report = null;
-  page.cases.replaceChildren();
+function begin(build, filters) {
+  shown = null;
   page.bar.removeAttribute("value");
   page.current.textContent = "compiling the build and reading the goldens";
-  page.progress.hidden = false;
-  page.results.hidden = true;
-  page.run.disabled = page.save.disabled = true;
-  page.stop.disabled = false;
-  say(`running ${chosen.name}`);
+  page.progress.hidden = page.list.hidden = false;
+  page.results.hidden = page.facts.hidden = page.matrix.hidden = true;
+  showNotRun(filters);
+  say(`running ${build.name}`);
 }
 
 function say(text, kind = "") {
   page.outcome.textContent = text;
   page.outcome.className = kind;
+  for (const button of [page.previous, page.next]) button.hidden = kind !== "wrong" || list.failures().length === 0;
 }
 
-// The results ---------------------------------------------------------------------------------------------------------
+// What is shown -------------------------------------------------------------------------------------------------------
 
-function finish(prefix) {
-  const { build, golden, problems, exit_code: code } = report;
-  const facts = [
-    ...[
-      ["build", `${build.name}   sha256 ${build.sha256}`],
-      ["contract", `${golden.contract}, profile ${golden.profile}`],
-    ],
-    ["goldens", `format ${golden.format}, root ${golden.root}`],
-  ];
-  page.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
-  showFamilies();
-  page.lost.textContent = lostLine(report);
-  page.absent.textContent = absentLine(report);
-  const [families, verdicts] = ["families", "summary"].map((key) => report[key]);
-  choices(page["by-family"], [ALL, ...families.map(({ name }) => name)]);
-  choices(page["by-verdict"], [ALL, NOT_FINE, ...Object.keys(MEANINGS).filter((name) => verdicts.verdicts[name])]);
-  page["by-text"].value = "";
-  page["by-verdict"].value = report.cases.some(({ verdict }) => !FINE.includes(verdict)) ? NOT_FINE : ALL;
-  filterCases();
+function showNotRun(filters) {
+  if (!golden) return;
+  const { cases } = golden.index;
+  list.showNotRun(golden.select(filters).map((id) => [id, cases[id].rules]));
+}
+
+function showRun(run) {
+  const { report, failed } = run;
+  shown = run;
+  page.matrix.hidden = true;
+  page.list.hidden = false;
+  page.save.disabled = !report.build;
+  page.results.hidden = page.facts.hidden = !report.build;
+  list.fill(report.cases);
+  if (failed) return say(failed, "wrong");
+  showSummary(report, (family, verdict) => list.choose(family === "all" ? "all" : family, verdict));
+  const { problems, exit_code: code } = report;
   if (problems.length) {
-    page.cases.replaceChildren(
-      ...problems.map(({ name, expected, found }) => make("li", `${name}: expected ${expected}, found ${found}`)),
-    );
-    page.count.textContent = "";
+    const lines = problems.map(({ name, expected, found }) => `${name}: expected ${expected}, found ${found}`);
+    element("cases").replaceChildren(...lines.map((line) => make("li", line)));
   }
-  page.results.hidden = false;
-  page.save.disabled = false;
   const outcome = problems.length
     ? "NOT FINE: the module does not have the surface of the contract, so nothing was run"
     : lastLine(report);
-  say(prefix + outcome, code === 0 ? "fine" : "wrong");
+  say(run.prefix + outcome, code === 0 ? "fine" : "wrong");
 }
 
-function showFamilies() {
-  const [heads, ...rows] = familyTable(report);
-  const cell = (text, column, family) => {
-    if (column === 0) return make("th", text, { scope: "row" });
-    if (column < 4 || text === "0") return make("td", text);
-    const verdict = heads[column];
-    const button = make("button", text, { type: "button", "aria-label": `show ${text} ${verdict} of ${family}` });
-    button.onclick = () => {
-      page["by-family"].value = family;
-      page["by-verdict"].value = verdict;
-      page["by-text"].value = "";
-      filterCases();
-      page["by-verdict"].focus();
-    };
-    const data = make("td");
-    data.append(button);
-    return data;
-  };
-  const line = (cells) => {
-    const row = make("tr");
-    row.append(...cells.map((text, column) => cell(text, column, cells[0])));
-    return row;
-  };
-  const head = make("tr");
-  head.append(...heads.map((name) => make("th", name, { scope: "col", title: MEANINGS[name] ?? "" })));
-  page.families.tHead.replaceChildren(head);
-  page.families.tBodies[0].replaceChildren(...rows.slice(0, -1).map(line));
-  page.families.tFoot.replaceChildren(line(rows.at(-1)));
+function showCompared(several) {
+  compared = several;
+  page.matrix.hidden = several.length < 2;
+  page.list.hidden = page.results.hidden = page.facts.hidden = several.length >= 2;
+  if (several.length < 2) return shown ? showRun(shown) : undefined;
+  page.save.disabled = true;
+  const wrong = several.filter(({ report }) => report.exit_code !== 0).length;
+  say(`${count(several.length, "build")} side by side, ${wrong} of them not fine`, wrong ? "wrong" : "fine");
+  page.previous.hidden = page.next.hidden = true;
+  drawCompared();
+  scrollTo(page.matrix);
 }
 
-function choices(select, names) {
-  select.replaceChildren(...names.map((name) => make("option", name, { value: name })));
-}
-
-function caseRow(result) {
-  const first = result.first_difference;
-  const lines = caseLines(result);
-  const row = make("li");
-  const details = make("details");
-  const summary = make("summary");
-  const difference = first
-    ? `step ${first.step} ${first.call}: ${first.fields.map(({ field }) => field).join(", ")}`
-    : result.reason;
-  summary.append(
-    make("span", result.verdict, { class: `mono verdict ${result.verdict}` }),
-    make("span", result.id, { class: "mono id" }),
-    make("span", difference.split("\n")[0], { class: "first" }),
-    make("span", `${(result.seconds * 1000).toFixed(0)} ms`, { class: "mono time" }),
-  );
-  const more = [
-    `  compared            ${result.steps} steps, ${result.fields} fields`,
-    `  rules               ${result.rules.join(", ")}`,
-  ];
-  details.append(summary, make("pre", [...lines.slice(1), ...more].map((line) => line.slice(2)).join("\n")));
-  row.append(details);
-  Object.assign(row.dataset, {
-    family: result.id.split("/")[0],
-    verdict: result.verdict,
-    text: lines.join("\n").toLowerCase(),
+function drawCompared() {
+  showSideBySide(compared, list, (run, id) => {
+    showRun(run);
+    list.open(id);
   });
-  return row;
 }
 
-function filterCases() {
-  const [family, verdict, text] = ["by-family", "by-verdict", "by-text"].map((id) => page[id].value);
-  const wanted = text.trim().toLowerCase();
-  let count = 0;
-  for (const row of page.cases.children) {
-    const { dataset } = row;
-    const fits =
-      (family === ALL || dataset.family === family) &&
-      (verdict === ALL || dataset.verdict === verdict || (verdict === NOT_FINE && !FINE.includes(dataset.verdict))) &&
-      dataset.text.includes(wanted);
-    row.hidden = !fits;
-    count += fits;
+/** Open the case of the address, or else the first one that somebody has to look at. */
+function openAfterRun() {
+  const wanted = caseOfAddress();
+  if (wanted && golden?.index.cases[wanted]) {
+    if (list.open(wanted)) return;
+    page.current.textContent = "";
+    say(`${page.outcome.textContent}; ${wanted}, which the address names, is not among them`, page.outcome.className);
   }
-  page.count.textContent = `${count} of ${page.cases.children.length} shown`;
+  list.openFirst();
+}
+
+/** Open the case of the address while nothing ran yet. */
+function openBeforeRun() {
+  const wanted = caseOfAddress();
+  if (!wanted || !golden) return;
+  say(golden.index.cases[wanted] ? `${wanted}: pick a build to run it on` : `these goldens have no case ${wanted}`);
+  list.open(wanted);
+}
+
+const caseOfAddress = () => decodeURIComponent(location.hash.slice(1));
+
+/** Return the address under which the page opens at a case. */
+function addressOf(id) {
+  const address = new URL(location.pathname, location.href);
+  const from = shown ?? { filters: filtersNow(), address: null };
+  if (from.address) address.searchParams.set("build", from.address);
+  for (const filter of from.filters) address.searchParams.append("filter", filter);
+  address.hash = id;
+  return address.href;
 }
 
 function save() {
+  const { report } = shown;
   const text = JSON.stringify(reportDocument(report), null, 1);
   const link = make("a", "", { download: `goldens-${report.build.sha256.slice(0, 12)}.json` });
   link.href = URL.createObjectURL(new Blob([`${text}\n`], { type: "application/json" }));
@@ -268,35 +232,57 @@ function save() {
 
 // What a person does --------------------------------------------------------------------------------------------------
 
-async function choose(file) {
-  chosen = { name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) };
+async function choose(several) {
+  const read = async (file) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()), address: null });
+  chosen = await Promise.all([...several].map(read));
+  if (location.hash && shown) history.replaceState(null, "", location.pathname + location.search); // of the run before
   await run();
 }
 
-async function chooseByAddress(address) {
-  try {
-    const response = await fetch(new URL(address, location.href));
-    if (!response.ok) throw new Error(`the server answers ${response.status}`);
-    chosen = { name: address.split("/").at(-1), bytes: new Uint8Array(await response.arrayBuffer()) };
-  } catch (error) {
-    return say(`${address}: ${error.message}`, "wrong");
+async function chooseByAddress(addresses) {
+  const fetched = [];
+  for (const address of addresses) {
+    try {
+      const response = await fetch(new URL(address, location.href));
+      if (!response.ok) throw new Error(`the server answers ${response.status}`);
+      fetched.push({ name: address.split("/").at(-1), bytes: new Uint8Array(await response.arrayBuffer()), address });
+    } catch (error) {
+      return say(`${address}: ${error.message}`, "wrong");
+    }
   }
+  chosen = fetched;
   await run();
+}
+
+/** Say how many cases the filter lets through, and show them as long as nothing ran. */
+function previewFilter() {
+  if (!golden) return;
+  const all = Object.keys(golden.index.cases).length;
+  const wanted = golden.select(filtersNow()).length;
+  page.fits.textContent = `${wanted} of ${count(all, "case")} will run`;
+  if (!shown && !running) showNotRun(filtersNow());
 }
 
 page.file.onclick = () => {
   page.file.value = ""; // so that picking the same file again, built anew, is a change too
 };
 page.file.onchange = () => {
-  if (page.file.files.length) choose(page.file.files[0]);
+  if (page.file.files.length) choose(page.file.files);
 };
 page.run.onclick = run;
 page.stop.onclick = stop;
 page.save.onclick = save;
+page.previous.onclick = () => list.step(-1);
+page.next.onclick = () => list.step(1);
+page["only-different"].onchange = drawCompared;
+page.filter.oninput = previewFilter;
 page.filter.onkeydown = (event) => {
-  if (event.key === "Enter" && chosen) run();
+  if (event.key === "Enter" && chosen.length) run();
 };
-for (const id of ["by-family", "by-verdict", "by-text"]) page[id].oninput = filterCases;
+element("by").addEventListener("input", () => {
+  if (!page.matrix.hidden) drawCompared();
+});
+addEventListener("hashchange", () => list.open(caseOfAddress()));
 
 document.ondragover = (event) => {
   event.preventDefault();
@@ -308,7 +294,7 @@ document.ondragleave = (event) => {
 document.ondrop = (event) => {
   event.preventDefault();
   page.drop.classList.remove("over");
-  if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) choose(event.dataTransfer.files);
 };
 
 element("needs-server").hidden = true;
@@ -316,4 +302,13 @@ element("page").hidden = false;
 const query = new URLSearchParams(location.search);
 page.filter.value = query.getAll("filter").join(" ");
 if (query.has("timeout")) page.seconds.value = query.get("timeout");
-if (query.has("build")) chooseByAddress(query.get("build"));
+showWholeLegend();
+try {
+  golden = await Golden.open(read);
+  list.offer([...new Set(golden.select([]).map((id) => id.split("/")[0]))]);
+  previewFilter();
+} catch (error) {
+  say(error instanceof ConsumeError ? error.message : `a bug in this page: ${error.stack}`, "wrong");
+}
+if (query.has("build")) chooseByAddress(query.getAll("build"));
+else openBeforeRun();

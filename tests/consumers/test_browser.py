@@ -8,18 +8,28 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from refruntime.differential.verdict import FINE
-from tests.consumers.conftest import SUB_PATH
+from tests.consumers.chromium import (
+    CONTRAST,
+    DONE,
+    PATIENCE,
+    SUB_PATH,
+    add_page,
+    fresh_page,
+    open_page,
+    pick,
+    saved_report,
+    shown_ids,
+    without_times,
+)
 from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
-from tests.consumers.node import GOLDEN, PROJECT, run_node
+from tests.consumers.node import PROJECT, run_node
 from tests.consumers.sessions import GGUF, LOAD
 from tests.consumers.static_site import serve
 from tests.differential.builds import GUEST, MUTANTS
@@ -34,8 +44,6 @@ pytestmark = pytest.mark.browser
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
 MUTANT = MUTANTS["top_k_off_by_one"]
-DONE = re.compile(r"(^|; )(fine|NOT FINE): ")
-PATIENCE = 90_000  # milliseconds, for a whole run on a busy machine
 SCREENSHOT = PROJECT / "docs" / "browser.png"
 
 SLOWEST_ANSWER = """
@@ -52,67 +60,6 @@ SLOWEST_ANSWER = """
 })
 """
 
-CONTRAST = """
-(element) => {
-  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-  const light = (color) => {
-    const [r, g, b] = color.map((x) => x / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  let behind = element;
-  while (behind && (parse(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
-  const colors = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor];
-  const [one, other] = colors.map((color) => light(parse(color)));
-  return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A headless browser of the system; skips where there is none."""
-    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if command is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=command, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def site(goldens: Path) -> Iterator[str]:
-    """Address of a plain static server that has the goldens below a sub-path, and the builds beside them."""
-    root = goldens.parents[SUB_PATH.count("/")]
-    shutil.copytree(GUEST.parent, root / "builds")
-    server = serve(root)
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
-
-
-@contextmanager
-def fresh_page(chromium: Any) -> Iterator[Any]:
-    """Open a page. Afterwards: no error was logged, and nothing was asked of any other server."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
-    page = context.new_page()
-    errors: list[str] = []
-    addresses: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: addresses.append(request.url))
-    yield page
-    context.close()
-    assert errors == []
-    assert [url for url in addresses if not re.match(r"http://127\.0\.0\.1:|blob:|data:", url)] == []
-
-
-@pytest.fixture
-def page(chromium: Any) -> Iterator[Any]:
-    """A page that no other test has used."""
-    with fresh_page(chromium) as page:
-        yield page
-
 
 @pytest.fixture(scope="module")
 def used_page(chromium: Any, site: str) -> Iterator[Any]:
@@ -120,34 +67,6 @@ def used_page(chromium: Any, site: str) -> Iterator[Any]:
     with fresh_page(chromium) as page:
         open_page(page, site)
         yield page
-
-
-def open_page(page: Any, site: str, query: str = "") -> None:
-    page.goto(f"{site}{SUB_PATH}/consume.html{query}")
-    expect(page.get_by_label("Build: pick")).to_be_visible()
-
-
-def pick(page: Any, build: Path) -> None:
-    page.get_by_label("Build: pick").set_input_files(build)
-    expect(page.locator("#facts")).to_contain_text(build.name, timeout=PATIENCE)
-    expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
-
-
-def saved_report(page: Any) -> dict[str, Any]:
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save report as JSON").click()
-    report: dict[str, Any] = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
-    return report
-
-
-def without_times(report: Mapping[str, Any]) -> dict[str, Any]:
-    cases = [{key: value for key, value in entry.items() if key != "seconds"} for entry in report["cases"]]
-    return {**report, "cases": cases}
-
-
-def shown_ids(page: Any) -> list[str]:
-    found: list[str] = page.locator("#cases li:visible .id").all_inner_texts()
-    return found
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -185,8 +104,7 @@ def test_first_divergence_in_full(page: Any, site: str, goldens: Path) -> None:
     """SA-5, SA-6: an opened case tells step, call, both texts and the sampler's stages, as the report of Node does."""
     open_page(page, site, "?filter=sampling/top-p-reached-at-0.5")
     pick(page, MUTANT)
-    page.locator("summary").click()
-    text = page.locator("#cases pre").inner_text()
+    text = page.locator("#cases > li > details[open] > pre").inner_text()
     told = run_node(MUTANT, "--golden", goldens, "--filter", "sampling/top-p-reached-at-0.5").out.splitlines()
     lines = [line[2:] for line in told if line.startswith("  ")]
     assert len(lines) > 10
@@ -234,15 +152,18 @@ def test_keyboard_only(page: Any, site: str) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#bar")).to_be_hidden(timeout=PATIENCE)
     expect(page.locator("#outcome")).to_have_text(re.compile("NOT FINE"), timeout=PATIENCE)
+    shown = page.locator("#cases > li > details[open] > pre")
+    expect(shown).to_be_visible()
     for _ in range(60):
         page.keyboard.press("Tab")
         focused = page.evaluate("document.activeElement.tagName + ' ' + (document.activeElement.id || '')")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", focused
-        if focused.startswith("SUMMARY"):
+        if page.evaluate("document.activeElement.matches('#cases > li > details > summary')"):
             break
     page.keyboard.press("Enter")
-    expect(page.locator("#cases details[open] pre")).to_be_visible()
-    assert "sampler" in page.locator("#cases details[open] pre").inner_text()
+    expect(shown).to_be_hidden()
+    page.keyboard.press("Enter")
+    assert "sampler" in shown.inner_text()
     for _ in range(60):
         page.keyboard.press("Shift+Tab")
         if page.evaluate("document.activeElement.id") == "save":
@@ -264,13 +185,6 @@ def test_everything_has_a_name(page: Any, site: str) -> None:
     assert nameless == []
     expect(page.get_by_role("status").first).to_have_text(DONE)
     assert page.locator("html").get_attribute("lang") == "en"
-
-
-def add_page(golden: Path) -> None:
-    """Put page and consumer beside goldens made by hand."""
-    for name in ("consume.html", "consume.mjs", "consume-page.mjs"):
-        shutil.copy(GOLDEN / name, golden / name)
-    shutil.copytree(GOLDEN / "consumer", golden / "consumer")
 
 
 @pytest.fixture
@@ -370,7 +284,8 @@ def test_what_is_absent(page: Any, tmp_path: Path) -> None:
     pick(page, build)
     told = "absent, because the build refuses a plain file of it: gguf (UnsupportedDType, 1 cases)"
     assert told in run_node(build, "--golden", golden).out.splitlines()
-    expect(page.locator("#absent")).to_have_text(told)
+    expect(page.locator("#absent-list")).to_have_text(told)
+    expect(page.locator("#absent-count")).to_have_text("1 feature absent, 1 case not run")
     assert without_times(saved_report(page)) == without_times(run_node(build, "--golden", golden, "--json").report)
     page.get_by_label("Verdict").select_option("all")
     assert shown_ids(page) == ["abi/init", "abi/load"]
@@ -402,6 +317,9 @@ def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> No
         ".first",
         "#run",
         "#file",
+        "#legend dd",
+        "#legend dt",
+        "#run-list .wrong",
         "label span",
     ):
         for element in page.locator(f"{selector}:visible").all()[:300:25]:
@@ -410,7 +328,6 @@ def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> No
     assert is_dark == (scheme == "dark")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_label("Verdict").select_option("not fine")
-    page.locator("summary:visible").first.click()
     picture = SCREENSHOT if wanted else tmp_path / f"{scheme}.png"
     page.mouse.move(0, 0)
     page.screenshot(path=picture, full_page=True)

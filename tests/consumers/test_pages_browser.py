@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from refruntime.cli import main
-from tests.consumers.test_browser import CONTRAST
+from tests.consumers.chromium import CONTRAST
 from tests.differential.builds import MUTANTS
 
 playwright = pytest.importorskip(
@@ -18,18 +16,6 @@ playwright = pytest.importorskip(
 )
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A headless browser of the system; skips where there is none."""
-    command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if command is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=command, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,6 @@ from tests.differential.builds import GUEST, MUTANTS
 from tests.unit.command_line import command
 from tests.unit.recorded_sessions import PROJECT, RECORDER
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"
-)
-
 pytestmark = pytest.mark.browser
 
 PAGE = """<!doctype html><title>A page</title><button disabled>save</button><script type="module">
@@ -74,21 +70,16 @@ def address(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("build", "code", "shown"), [(GUEST, 0, "1 MATCH"), (MUTANTS["reset_keeps_kv"], 1, "kv_length")]
 )
-def test_a_page_in_a_browser(address: str, tmp_path: Path, build: Path, code: int, shown: str) -> None:
+def test_a_page_in_a_browser(chromium: Any, address: str, tmp_path: Path, build: Path, code: int, shown: str) -> None:
     """ABI-1, ST-5: what a real page saves becomes a case; a right build matches, a wrong one is named."""
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser_path is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
     shutil.copy(build, tmp_path / "build.wasm")
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.goto(address)
-        with page.expect_download(timeout=90_000) as saved:
-            page.locator("button").click(timeout=90_000)
-        assert saved.value.suggested_filename == "session.json"
-        saved.value.save_as(tmp_path / "session.json")
-        browser.close()
+    page = chromium.new_page()
+    page.goto(address)
+    with page.expect_download(timeout=90_000) as saved:
+        page.locator("button").click(timeout=90_000)
+    assert saved.value.suggested_filename == "session.json"
+    saved.value.save_as(tmp_path / "session.json")
+    page.close()
     assert command("record", tmp_path / "session.json", "-o", tmp_path / "session").code == 0
     outcome = command("diff", "--recorded", tmp_path / "session", "--no-explain")
     assert outcome.code == code, outcome.stdout

@@ -184,6 +184,21 @@ def test_the_page_of_a_wrong_build_shows_where_its_memory_goes_wrong(
     assert "WRONG blk.0.attn.scores at position 1: all 2 of head 0 and the others times 0.5000000" in html
 
 
+def test_page_of_goldens_shows_the_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SA-2: without the oracle's answers in the run too, the sampler's candidates, the whole rule, the same command."""
+    path = tmp_path / "report.html"
+    build = str(MUTANTS["top_k_off_by_one"])
+    assert main(["diff", build, "--golden", "--filter", "sampling/top-k-[12]", "-q", "--html", str(path)]) == 1
+    capsys.readouterr()
+    page = path.read_bytes().decode()
+    text = read(page.encode()).text
+    assert f"refruntime diff {build} --golden --filter 'sampling/top-k-[12]'" in text
+    assert f"refruntime repl --case sampling/top-k-1 --until 2 --wasm {build}" in text
+    for said in ("The coin ", "is not among the retained ones", "Equal logits: lower id first", "differ at offset "):
+        assert said in text, said
+    assert re.search(r"<mark>[a-z]+&quot;</mark>", page)
+
+
 def test_compare_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """FW-4: divergence, positions, layers and the command stand in the page."""
     path = tmp_path / "compare.html"

@@ -253,6 +253,7 @@ def diff_command(
     sha256 = hashlib.sha256(module).hexdigest()
     words, options_ = [str(build), *repeated], repeated[:2] if profile_path is not None else []
     about = conditions(build.name, sha256, resolved, oracle, engine, words, kernels, build, options_, models)
+    about = replace(about, filters=patterns)
     another_oracle = partial(_oracle, met.profile, kernels, variation)
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,11 +17,12 @@ import click
 
 from refruntime import __version__, resources
 from refruntime.commands.diff.live import Live
-from refruntime.commands.diff.report import Output
+from refruntime.commands.diff.report import Output, page_extra
 from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import progress, write_json
 from refruntime.differential.report.about import About
+from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import EngineError, InterfaceMismatch, Limits
 from refruntime.golden.corpus import Corpus
@@ -130,7 +131,8 @@ def _report(options: GoldenOptions, run: GoldenRun, sha256: str, live: Live) -> 
     live.end(suite)
     if options.as_json:
         write_json(golden_document(run, options.build.name, sha256))
-    options.output.write_files(suite, live.about)
+    output = replace(options.output, extra=page_extra(Oracle(live.about.profile), {}))
+    output.write_files(suite, replace(live.about, path=str(options.build)))
     raise click.exceptions.Exit(suite.exit_code)
 
 
@@ -148,8 +150,13 @@ def _about(options: GoldenOptions, index: Mapping[str, Any], sha256: str, wasmti
             "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
             f"Python {platform.python_version()}",
         },
-        command=shlex.join(["refruntime", "diff", "--golden", str(options.folder), str(options.build)]),
+        command=shlex.join(["refruntime", "diff", str(options.build), "--golden", *_folder_words(options.folder)]),
+        filters=options.patterns,
     )
+
+
+def _folder_words(folder: Path) -> list[str]:
+    return [] if folder == resources.golden_folder() else [str(folder)]
 
 
 def _refuse_surface(options: GoldenOptions, consumer: Consumer, sha256: str, error: InterfaceMismatch) -> None:

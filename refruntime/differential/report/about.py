@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,7 +18,7 @@ class About:
 
     `build` is the name to show, `facts` are further (label, value) and `command` gives the comparison again. `path` is
     the build as a command takes it, with `options` that every command needs; None where it cannot be run again.
-    `models` are the files of a person's own models.
+    `models` are the files of a person's own models, `filters` those that chose the cases.
     """
 
     build: str
@@ -30,6 +31,12 @@ class About:
     path: str | None = None
     options: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+
+    @property
+    def as_run(self) -> str:
+        """Return the command that gives the same cases again."""
+        return " ".join([self.command, *(f"--filter {shlex.quote(each)}" for each in self.filters)])
 
 
 def row(label: str, text: str, indent: int = 0) -> str:

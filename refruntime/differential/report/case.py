@@ -18,7 +18,8 @@ ALL_ROWS: Final = 1000
 SHOWN_RULES: Final = 3
 """Rules of a case that are told with their sentence; of a longer list only the ids, unless all is asked for."""
 
-_SENTENCE: Final = re.compile(r"(.+?[.;])(?:\s|$)")
+_SENTENCE: Final = re.compile(r"(?:\([^()]*\)|.)+?[.;](?=\s|$)")
+"""A sentence or a clause; what ends one inside of parentheses does not count."""
 
 
 def case_lines(result: CaseResult, about: About, traceback: str = "") -> list[str]:
@@ -114,7 +115,7 @@ def sentence(identifier: str) -> str:
     """Return the first sentence of a rule."""
     text = " ".join(load_rules()[identifier].text.split())
     found = _SENTENCE.match(text)
-    return text if found is None else found.group(1)
+    return text if found is None else found.group().rstrip(";")
 
 
 def go_on(result: CaseResult, about: About) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.differential.choice import SeenChoice
 from refruntime.differential.report.about import About
-from refruntime.differential.report.case import call_text, cause_lines, found_lines, go_on, repro, sentence
+from refruntime.differential.report.case import call_text, cause_lines, found_lines, go_on, repro
 from refruntime.differential.report.text import counts
 from refruntime.differential.report.values import side_by_side
 from refruntime.differential.suite import CaseResult, Family, SuiteResult
@@ -20,16 +20,19 @@ from refruntime.show.page.forward_map import forward_map
 from refruntime.show.page.pieces import (
     bar,
     code,
+    columns_text,
     command,
     folded,
     page,
     paragraph,
     preformatted,
+    rule_text,
     section,
     sides,
     table,
     text,
 )
+from refruntime.show.text import count
 
 SHOWN_CASES: Final = 100
 SHOWN_PARTS: Final = 40
@@ -81,8 +84,9 @@ def diff_page(suite: SuiteResult, about: About, extra: Extra) -> bytes:
 
 def _summary(suite: SuiteResult) -> str:
     total = suite.total
-    compared = f"{total.cases} cases, {total.steps} steps, {total.fields} fields, {total.tokens} tokens compared"
-    ended = f"; the run was interrupted, {suite.skipped} cases did not run" if suite.interrupted else ""
+    sums = {"case": total.cases, "step": total.steps, "field": total.fields, "token": total.tokens}
+    compared = ", ".join(count(number, noun) for noun, number in sums.items()) + " compared"
+    ended = f"; the run was interrupted, {count(suite.skipped, 'case')} did not run" if suite.interrupted else ""
     return f"{compared}: {counts(total) or 'nothing'}{ended}."
 
 
@@ -91,9 +95,9 @@ def _families(suite: SuiteResult) -> str:
         shares = [(KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each}") for each in _seen(family)]
         said = ", ".join(f'<span class="{kind}">{text(label)}</span>' for kind, _, label in shares)
         numbers = [str(n) for n in (family.cases, family.steps)]
-        return [code(family.name), *numbers, bar(shares, family.cases), said]
+        return [code(family.name), bar(shares, family.cases) + said, *numbers]
 
-    return table(("family", "cases", "steps", "share", "verdicts"), map(row, (*suite.families, suite.total)), (1, 2))
+    return table(("family", "verdicts", "cases", "steps"), map(row, (*suite.families, suite.total)), (2, 3))
 
 
 def _seen(family: Family) -> list[Verdict]:
@@ -113,27 +117,37 @@ def _first(result: CaseResult, about: About) -> list[str]:
     parts = [f'<p><b class="{KINDS[result.verdict]}">{result.verdict}</b> {text(result.reason)}</p>']
     if first is not None and first.index < len(result.case.steps):
         step = call_text(result.case.steps[first.index])
-        parts.append(f"<p>Step {first.index}, {code(step)}; {first.index} steps before it agree.</p>")
+        before = f"the {count(first.index, 'step')} before it agree" if first.index > 1 else "step 0 agrees"
+        said = before if first.index else "no step is before it"
+        parts.append(f"<p>Step {first.index}, {code(step)}; {said}.</p>")
     if result.flip is not None:
         words = [line.strip().partition(" ") for line in found_lines(result, about)[1:]]
-        told = [(label, text(rest.strip())) for label, _, rest in words if label in ("token", "margin")]
+        told = [(label, columns_text(rest)) for label, _, rest in words if label in ("token", "margin")]
         parts.append(table(("", ""), told))
     for each in comparison.differences:
         found = side_by_side(each, SHOWN_PARTS)
         rest = f"{found.rest} more parts differ, {found.same} agree." if found.rest or found.same else ""
-        parts += [f"<h3>{text(each.field)}</h3>", sides(found.rows), paragraph(rest, "quiet") if rest else ""]
+        where = where_bytes_differ(each.reference, each.build)
+        parts += [f"<h3>{text(each.field)}</h3>", paragraph(where) if where else "", sides(found.rows)]
+        parts.append(paragraph(rest, "quiet") if rest else "")
     explained = [] if result.explanation is None else list(result.explanation.lines)
     if explained:
-        causes = [(text(label), text(line)) for label, line in explained if label != "rule"]
+        causes = [(text(label), columns_text(line)) for label, line in explained if label != "rule"]
         parts += ["<h3>Causes</h3>", table(("", ""), causes)]
     rules = () if result.explanation is None else result.explanation.rules
     cited = list(dict.fromkeys(rules or result.case.rules))
-    parts += (
-        ["<h3>Rules</h3>", table(("", ""), [(code(rule), text(sentence(rule))) for rule in cited])] if cited else []
-    )
+    parts += ["<h3>Rules</h3>", table(("", ""), [(code(rule), rule_text(rule)) for rule in cited])] if cited else []
     if result.crash:
         parts.append(preformatted(result.crash.rstrip().splitlines()))
     return parts
+
+
+def where_bytes_differ(mine: object, theirs: object) -> str:
+    """Return in words how long two results are and where they part; empty for other values."""
+    if not isinstance(mine, bytes) or not isinstance(theirs, bytes):
+        return ""
+    equal = next((n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
+    return f"{len(mine)} bytes of the oracle, {len(theirs)} of the build; they differ at offset {equal}."
 
 
 def _others(notable: list[CaseResult], about: About) -> list[str]:
@@ -150,24 +164,25 @@ def _others(notable: list[CaseResult], about: About) -> list[str]:
 
 def _not_compared(suite: SuiteResult) -> list[str]:
     rows = [
-        (text(f"{name} of {count} steps"), "the build does not show this field") for name, count in suite.lost.items()
+        (text(f"{name} of {count(lost, 'step')}"), "the build does not show this field")
+        for name, lost in suite.lost.items()
     ]
     reasons = Counter(
         (str(result.verdict), result.reason)
         for result in suite.cases
         if result.verdict in (Verdict.UNSUPPORTED, Verdict.POISONED)
     )
-    rows += [(text(f"{count} cases {verdict}"), text(reason)) for (verdict, reason), count in reasons.items()]
+    rows += [(text(f"{count(many, 'case')} {verdict}"), text(reason)) for (verdict, reason), many in reasons.items()]
     if suite.skipped:
         why = (
             "the run was interrupted"
             if suite.interrupted
             else "the run was to stop after so many cases that are not fine"
         )
-        rows.append((text(f"{suite.skipped} cases did not run"), why))
+        rows.append((text(f"{count(suite.skipped, 'case')} did not run"), why))
     behind = sum(len(r.case.steps) - r.comparison.steps for r in suite.cases if r.comparison.first is not None)
     if behind:
-        rows.append((f"{behind} steps", "they lie behind the first difference of their case"))
+        rows.append((count(behind, "step"), "they lie behind the first difference of their case"))
     return [table(("what", "why"), rows)] if rows else [paragraph("Everything was compared.")]
 
 
@@ -197,7 +212,7 @@ def _provenance(about: About, extra: Extra) -> list[str]:
 
 
 def _commands(first: CaseResult | None, about: About) -> list[str]:
-    commands = [about.command]
+    commands = [about.as_run]
     if first is not None:
         commands += [repro(first, about), *go_on(first, about)]
     return [command(words) for words in dict.fromkeys(commands)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from refruntime.contract.rules import load_rules
 from refruntime.show.page.style import POLICY, SCRIPT, STYLE
 from refruntime.visible import printable
 
@@ -17,6 +19,31 @@ def text(value: object) -> str:
 def code(value: object) -> str:
     """Return a value as text of fixed width, apart from its neighbours' direction of writing."""
     return f"<bdi><code>{text(value)}</code></bdi>"
+
+
+def columns_text(line: str) -> str:
+    """Return a line of a report for terminals, whose columns lie apart, as text that folds."""
+    return text("; ".join(re.split(r"\s{2,}", line.strip())))
+
+
+def rule_text(identifier: str) -> str:
+    """Return a rule of the contract in full, what stands in back quotes as code; the id of no rule as nothing."""
+    rule = load_rules().get(identifier)
+    parts = "" if rule is None else " ".join(rule.text.split())
+    return "".join(code(part) if place % 2 else text(part) for place, part in enumerate(parts.split("`")))
+
+
+def parted(one: str, other: str) -> tuple[str, str]:
+    """Return two values as code; texts are marked from where they part."""
+    if not (one.startswith('"') and other.startswith('"')):
+        return code(one), code(other)
+    equal = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+    def marked(value: str) -> str:
+        rest = f"<mark>{text(value[equal:])}</mark>" if value[equal:] else ""
+        return f"<bdi><code>{text(value[:equal])}{rest}</code></bdi>"
+
+    return marked(one), marked(other)
 
 
 def page(title: str, parts: Iterable[str]) -> bytes:
@@ -68,9 +95,10 @@ def sides(rows: Iterable[tuple[str, str, str]], names: tuple[str, str] = ("oracl
     """Return rows of (label, one value, the other): beside each other, below each other on a narrow screen."""
     cells = [f'<span class="head"></span><span class="head">{names[0]}</span><span class="head">{names[1]}</span>']
     for label, one, other in rows:
+        left, right = parted(one, other)
         cells.append(
             f'<span class="key quiet">{text(label)}</span>'
-            f"<span><b>{names[0]}</b>{code(one)}</span><span><b>{names[1]}</b>{code(other)}</span>"
+            f"<span><b>{names[0]}</b>{left}</span><span><b>{names[1]}</b>{right}</span>"
         )
     return f'<div class="sides">{chr(10).join(cells)}</div>'
 
