@@ -15,11 +15,13 @@ def main() -> None:
         return
     from refruntime.containers import checksum_compiled  # noqa: F401  # compiles when it is imported
     from refruntime.numerics import Seq32
+    from refruntime.numerics.ggml32 import compiled
     from refruntime.numerics.kernels_fast import RowProducts
     from refruntime.quants.compiled import KERNELS, decoder
 
     Seq32(kernels="numba")
     RowProducts()
+    compiled.compile_kernels()
     for name in KERNELS:
         decoder(name)
 

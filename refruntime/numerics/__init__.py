@@ -40,7 +40,7 @@ def numerics_named(name: str, threads: int | None = None, kernels: str = "auto",
         return Fast(resident)
     from refruntime.numerics.ggml32 import Ggml32, read_switches
 
-    return Ggml32(read_switches(name))
+    return Ggml32(read_switches(name), threads, kernels)
 
 
 __all__ = [

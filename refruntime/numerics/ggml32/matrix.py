@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import RowSource, StoredSource
+from refruntime.numerics.base import RowSource, StoredSource, row_ranges
 from refruntime.numerics.ggml32.activations import QUANTIZERS, as_bfloat, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import dot, dot_in_float64
+
+if TYPE_CHECKING:
+    from refruntime.numerics.ggml32.compiled import CompiledProducts
 
 Float32 = NDArray[np.float32]
 
@@ -31,14 +34,20 @@ ROUNDINGS: Final[dict[str, Callable[[Float32], Float32]]] = {"f32": _as_single, 
 
 @dataclass(frozen=True)
 class PlainRows:
-    """Numbers [out, in], widened to float32, and how an input is rounded before it meets them."""
+    """Numbers as contiguous columns [in, out], widened to float32, and how an input is rounded before it meets them."""
 
-    values: Float32
+    columns: Float32
     rounding: str
 
-    def project(self, x: Float32) -> Float32:
+    @property
+    def size(self) -> int:
+        """Return the number of weights."""
+        return self.columns.size
+
+    def project(self, x: Float32, compiled: CompiledProducts | None) -> Float32:
         """Multiply: [n, in] -> [out, n]."""
-        return dot_in_float64(self.values, ROUNDINGS[self.rounding](x))
+        rows = ROUNDINGS[self.rounding](x)
+        return dot_in_float64(self.columns.T, rows) if compiled is None else compiled.plain(self.columns, rows)
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,16 @@ class BlockRows:
 
     blocks: IntegerBlocks
 
-    def project(self, x: Float32) -> Float32:
+    @property
+    def size(self) -> int:
+        """Return the number of weights."""
+        return self.blocks.integers.size
+
+    def project(self, x: Float32, compiled: CompiledProducts | None) -> Float32:
         """Quantise and multiply: [n, in] -> [out, n]."""
         rows = QUANTIZERS[self.blocks.form.activation](x)
+        if compiled is not None:
+            return compiled.dot(self.blocks, rows)
         out, width = self.blocks.integers.shape[0], x.shape[1]
         result = np.empty((out, len(x)), np.float32)
         step = max(1, TILE // max(width, width // 16 * len(x)))
@@ -71,9 +87,14 @@ class StoredMatrix:
         (source,) = self.sources
         return np.concatenate([source.rows(row, row + 1) for row in ids])
 
-    def project(self, x: Float32) -> Float32:
-        """Multiply: [n, in] -> [n, sum of outs]."""
-        return np.concatenate([part.project(x) for part in self.parts]).T
+    def project(self, x: Float32, compiled: CompiledProducts | None) -> Float32:
+        """Multiply: [n, in] -> [n, sum of outs]; without compiled loops by NumPy's definition."""
+        return np.concatenate([part.project(x, compiled) for part in self.parts]).T
+
+    @property
+    def size(self) -> int:
+        """Return the number of weights."""
+        return sum(part.size for part in self.parts)
 
 
 def stored_matrix(sources: Sequence[RowSource]) -> StoredMatrix:
@@ -83,8 +104,16 @@ def stored_matrix(sources: Sequence[RowSource]) -> StoredMatrix:
 
 def _part(source: RowSource) -> PlainRows | BlockRows:
     if not isinstance(source, StoredSource):
-        return PlainRows(source.rows(), "f32")
+        return _plain(source, "f32")
     stored = source.stored()
     if stored.type.name in FORMS:
         return BlockRows(take_apart(stored.type, stored.rows))
-    return PlainRows(source.rows(), stored.type.name if stored.type.name in ROUNDINGS else "f32")
+    return _plain(source, stored.type.name if stored.type.name in ROUNDINGS else "f32")
+
+
+def _plain(source: RowSource, rounding: str) -> PlainRows:
+    """Decode a matrix, a part at a time."""
+    columns = np.empty(source.shape[::-1], np.float32)  # [in, out]
+    for start, stop in row_ranges(source.shape):
+        columns[:, start:stop] = source.rows(start, stop).T
+    return PlainRows(columns, rounding)

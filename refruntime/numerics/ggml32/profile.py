@@ -7,9 +7,10 @@ Source: ggml's `ggml-cpu/ops.cpp`, `vec.h`, `vec.cpp`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ from refruntime.numerics.ggml32.dots import dot_in_float64
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
+from refruntime.numerics.seq32 import KERNELS, LOADING_PAYS
+
+if TYPE_CHECKING:
+    from refruntime.numerics.ggml32.compiled import CompiledProducts
 
 Float32 = NDArray[np.float32]
 
@@ -38,15 +43,24 @@ GELU_LINEAR: Final = np.float32(10)
 
 
 class Ggml32(Numerics):
-    """The generic kernels of ggml with the given switches. No sum depends on how many positions go through at once."""
+    """The generic kernels of ggml with the given switches. No sum depends on how many positions go through at once.
+
+    `kernels`: "numpy", the definition; "numba", compiled loops with the same bits, ImportError where they cannot be
+    loaded; "auto" turns to them when so much was multiplied that loading them pays.
+    """
 
     dtype = np.float32
 
-    def __init__(self, switches: Switches | None = None) -> None:
+    def __init__(self, switches: Switches | None = None, threads: int | None = None, kernels: str = "auto") -> None:
+        if kernels not in KERNELS:
+            raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
         self.switches = switches if switches is not None else Switches()
         self.name = str(self.switches)
         self._library = LIBRARIES[self.switches.libm]
         self._gelu_table: Float32 | None = None
+        self._threads = threads
+        self._compiled: CompiledProducts | None = _compiled_products(threads) if kernels == "numba" else None
+        self._until_loading: float = LOADING_PAYS if kernels == "auto" else math.inf
 
     # Products ----------------------------------------------------------------------------------------------------
 
@@ -64,7 +78,22 @@ class Ggml32(Numerics):
 
     def project(self, matrix: StoredMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]; x is quantised as the type of each matrix asks."""
-        return matrix.project(np.ascontiguousarray(x))
+        self._until_loading -= matrix.size * len(x)
+        if self._until_loading <= 0:
+            self.prepare()
+        return matrix.project(np.ascontiguousarray(x), self._compiled)
+
+    def prepare(self) -> None:
+        """Load the compiled loops now, where numba is there and they are not excluded."""
+        if self._until_loading < math.inf:
+            self._until_loading = math.inf
+            with contextlib.suppress(ImportError):  # numba is optional
+                self._compiled = _compiled_products(self._threads)
+
+    @property
+    def kernels(self) -> str:
+        """Return which loops run now: `numpy` or `numba`."""
+        return "numpy" if self._compiled is None else "numba"
 
     def sum_rows(self, terms: Array) -> Float32:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
@@ -150,7 +179,7 @@ class Ggml32(Numerics):
         mixed = np.empty_like(q)
         for head in range(kv_heads):
             queries = q[:, head * group : (head + 1) * group].reshape(n * group, head_dim)
-            dots = dot_in_float64(keys[:, head].T, self.kept(queries))  # [T, n * G]
+            dots = self._dots(keys[:, head].T, self.kept(queries))  # [T, n * G]
             scores[head * group : (head + 1) * group] = dots.reshape(visible, n, group).transpose(2, 1, 0)
         if variant.softcap:
             scores = self.softcap(scores, variant.softcap)
@@ -159,9 +188,15 @@ class Ggml32(Numerics):
         stored = self.kept(weights)
         for head in range(kv_heads):
             shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
-            part = dot_in_float64(values[:, head].T, shares)  # [D, G * n]
+            part = self._dots(values[:, head].T, shares)  # [D, G * n]
             mixed[:, head * group : (head + 1) * group] = part.reshape(head_dim, group, n).transpose(2, 1, 0)
         return Attention(mixed, scores, weights)
+
+    def _dots(self, rows: Float32, x: Float32) -> Float32:
+        """Multiply [r, k] with [n, k] as plain float32: -> [r, n]."""
+        if self._compiled is None:
+            return dot_in_float64(rows, x)
+        return self._compiled.plain(np.ascontiguousarray(rows.T), np.ascontiguousarray(x))
 
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Float32:
         """Normalise over the last axis: the sum runs in float64, and its reciprocal is rounded and multiplied."""
@@ -233,6 +268,12 @@ class Ggml32(Numerics):
         """Return x beyond 20, else ln(1 + exp(x)) with each step in float32."""
         result: Array = np.where(x > 20, x, logarithm(ONE + self.exp(x)))
         return result
+
+
+def _compiled_products(threads: int | None) -> CompiledProducts:
+    from refruntime.numerics.ggml32.compiled import CompiledProducts
+
+    return CompiledProducts(threads)
 
 
 def _exact_total(rows: Any) -> NDArray[np.float64]:

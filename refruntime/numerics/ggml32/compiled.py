@@ -1,0 +1,99 @@
+"""Choose the compiled loop for a product of ggml32 and split its rows over threads."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.numerics.ggml32 import kernels
+from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations
+from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
+from refruntime.numerics.ggml32.dots import GROUP
+from refruntime.quants.ggml import GGML_TYPES
+
+Float32 = NDArray[np.float32]
+
+THREAD_WORK: Final = 4_000_000
+"""Multiplications from which a second thread pays."""
+
+
+class CompiledProducts:
+    """The products of `dots` through compiled loops, with as many threads as there are processors, at most 8."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads if threads is not None else min(os.cpu_count() or 1, 8)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def dot(self, weights: IntegerBlocks, rows: Activations) -> Float32:
+        """Return every dot of weight rows and quantised rows: -> [r, n]."""
+        form, integers = weights.form, weights.integers
+        quants = rows.quants.astype(np.int16)  # [n, b, size]
+        result = np.empty((integers.shape[0], len(quants)), np.float32)
+        operands: tuple[Any, ...] = integers, weights.scales
+        loop: Callable[..., None]
+        if form.order == "sum times scales":
+            loop, operands = kernels.sum_times_scales, (*operands, quants, rows.scales)
+        elif form.order == "scales times sum":
+            split = quants.reshape(len(quants), -1, integers.shape[2])
+            unit = form.unit if form.unit_inside else 1
+            repeat = split.shape[1] // rows.scales.shape[1]
+            loop, operands = kernels.scales_times_sum, (*operands, split, rows.scales, repeat, np.float64(unit))
+        elif form.order == "scales times sum, plus minimum":
+            operands = (*operands, weights.minimum_scales, quants, rows.scales, rows.sums)
+            loop = kernels.plus_minimum
+        elif form.order in ("scales times sum, less minima", "eight lanes", "eight lanes, less minima"):
+            loop = kernels.less_minima if form.order.startswith("scales") else kernels.eight_lanes
+            operands = (*operands, *_minima(weights), quants, rows.scales, _sums_of_groups(rows))
+        elif form.order == "groups with scales":
+            loop, operands = kernels.groups_with_scales, (*operands, weights.group_scales, quants, rows.scales)
+        else:
+            loop, operands = kernels.parts_of_a_block, (*operands, quants, rows.scales)
+        self._each(loop, result, operands, integers.size * len(quants))
+        unit = form.unit
+        return result if unit == 1 or form.unit_inside else result * np.float32(1 / unit)
+
+    def plain(self, columns: Float32, rows: Float32) -> Float32:
+        """Return every dot of plain numbers: columns [in, r], rows [n, in] -> [r, n]."""
+        result = np.empty((columns.shape[1], len(rows)), np.float32)
+        self._each(kernels.plain_dots, result, (columns, rows), columns.size * len(rows))
+        return result
+
+    def _each(self, loop: Callable[..., None], result: Float32, operands: tuple[Any, ...], work: int) -> None:
+        """Run a loop over all rows of the result, in parts."""
+        parts = max(1, min(self._threads, work // THREAD_WORK, len(result)))
+        if parts == 1:
+            loop(result, 0, len(result), *operands)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ggml32")
+        borders = itertools.pairwise(len(result) * part // parts for part in range(parts + 1))
+        for done in [self._pool.submit(loop, result, begin, end, *operands) for begin, end in borders]:
+            done.result()
+
+
+def _minima(weights: IntegerBlocks) -> tuple[Float32, NDArray[np.int16]]:
+    if weights.minima is None or weights.minimum_scales is None:
+        return np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.int16)
+    return weights.minimum_scales, weights.minima
+
+
+def _sums_of_groups(rows: Activations) -> NDArray[np.int16]:
+    """Return the sums of 16 quants each, which one minimum multiplies: int16 [n, b, size / 16]."""
+    sums: NDArray[np.int16] = rows.quants.reshape(*rows.quants.shape[:2], -1, GROUP).sum(axis=3, dtype=np.int16)
+    return sums
+
+
+def compile_kernels() -> None:
+    """Compile every loop, or load its machine code, by one product of each form."""
+    products = CompiledProducts(1)
+    for ggml_type in GGML_TYPES.values():
+        if ggml_type.name in FORMS:
+            weights = take_apart(ggml_type, np.zeros((1, 512 // ggml_type.block_size * ggml_type.type_size), np.uint8))
+            products.dot(weights, QUANTIZERS[weights.form.activation](np.zeros((1, 512), np.float32)))
+    products.plain(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))

@@ -1,0 +1,164 @@
+"""Compiled loops for ggml32: the sums of NumPy's definition in the same order, so the same bits, only faster.
+
+No fast-math: the compiler may reorder sums of integers, which are exact, and no others. The loops keep no state and
+hold no lock of Python, so threads may share the rows of a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+
+ZERO: Final = np.float32(0)
+INFINITY: Final = np.float32(np.inf)
+
+
+def _inlined(function: Callable[..., Any]) -> Any:
+    return njit(nogil=True, error_model="numpy")(function)
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Make a kernel. Its machine code is kept beside this file or, where that is read-only, in the user's cache."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder can be written: compile anew in every process
+        return _inlined(function)
+
+
+@_inlined
+def _sum(w, q):  # type: ignore[no-untyped-def]
+    """Add the products of a run of integers."""
+    total = np.int32(0)
+    for i in range(w.size):
+        total += np.int32(w[i]) * np.int32(q[i])
+    return total
+
+
+@_kernel
+def sum_times_scales(result, begin, end, integers, scales, quants, row_scales):  # type: ignore[no-untyped-def]
+    """Add (sum * scale) * row scale over blocks."""
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                term = np.float32(_sum(integers[row, b], quants[n, b])) * scales[row, b]
+                total += term * row_scales[n, b]
+            result[row, n] = total
+
+
+@_kernel
+def scales_times_sum(result, begin, end, integers, scales, quants, row_scales, repeat, unit):  # type: ignore[no-untyped-def]
+    """Add (scale * row scale) * (sum / unit) over blocks; a row scale serves `repeat` blocks."""
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                exact = np.float64(_sum(integers[row, b], quants[n, b])) / unit
+                total += scales[row, b] * row_scales[n, b // repeat] * np.float32(exact)
+            result[row, n] = total
+
+
+@_kernel
+def plus_minimum(result, begin, end, integers, scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
+    """Add (scale * row scale) * sum + minimum * row sum over blocks."""
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                term = scales[row, b] * row_scales[n, b] * np.float32(_sum(integers[row, b], quants[n, b]))
+                total += term + minima[row, b] * sums[n, b]
+            result[row, n] = total
+
+
+@_kernel
+def less_minima(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
+    """Add (scale * row scale) * sum - (minimum scale * row scale) * (sum of minima) over blocks."""
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                term = scales[row, b] * row_scales[n, b] * np.float32(_sum(integers[row, b], quants[n, b]))
+                less = minimum_scales[row, b] * row_scales[n, b] * np.float32(_sum(minima[row, b], sums[n, b]))
+                total += term - less
+            result[row, n] = total
+
+
+@_inlined
+def _lanes(lanes, w, q):  # type: ignore[no-untyped-def]
+    """Set the sums of numbers i, i + 8, ... of a block, i from 0 to 7."""
+    lanes[:] = 0
+    for start in range(0, w.size, 8):
+        for lane in range(8):
+            lanes[lane] += np.int32(w[start + lane]) * np.int32(q[start + lane])
+
+
+@_kernel
+def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
+    """Add (scale * row scale) * sum in eight lanes; less minima, of which there may be none; then lane after lane."""
+    exact, totals = np.zeros(8, np.int32), np.zeros(8, np.float32)
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            totals[:] = 0
+            total = ZERO
+            for b in range(scales.shape[1]):
+                _lanes(exact, integers[row, b], quants[n, b])
+                scale = scales[row, b] * row_scales[n, b]
+                for lane in range(8):
+                    totals[lane] += scale * np.float32(exact[lane])
+                if minima.size:
+                    less = minimum_scales[row, b] * row_scales[n, b]
+                    total -= less * np.float32(_sum(minima[row, b], sums[n, b]))
+            for lane in range(8):
+                total += totals[lane]
+            result[row, n] = total
+
+
+@_kernel
+def groups_with_scales(result, begin, end, integers, scales, group_scales, quants, row_scales):  # type: ignore[no-untyped-def]
+    """Add ((scale * row scale) * group scale) * sum over groups."""
+    groups = group_scales.shape[2]
+    size = integers.shape[2] // groups
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                scale = scales[row, b] * row_scales[n, b]
+                for g in range(groups):
+                    at = g * size
+                    exact = _sum(integers[row, b, at : at + size], quants[n, b, at : at + size])
+                    total += scale * np.float32(group_scales[row, b, g]) * np.float32(exact)
+            result[row, n] = total
+
+
+@_kernel
+def parts_of_a_block(result, begin, end, integers, scales, quants, row_scales):  # type: ignore[no-untyped-def]
+    """Add row scale * sum over the short blocks of a row within each long block, then times the scale of that one."""
+    size = quants.shape[2]
+    parts = integers.shape[2] // size
+    for row in range(begin, end):
+        for n in range(quants.shape[0]):
+            total = ZERO
+            for b in range(scales.shape[1]):
+                within = ZERO
+                for part in range(parts):
+                    exact = _sum(integers[row, b, part * size : (part + 1) * size], quants[n, b * parts + part])
+                    within += row_scales[n, b * parts + part] * np.float32(exact)
+                total += scales[row, b] * within
+            result[row, n] = total
+
+
+@_kernel
+def plain_dots(result, begin, end, columns, rows):  # type: ignore[no-untyped-def]
+    """Multiply columns [in, out] with rows [n, in]; products in float32 are added in float64."""
+    totals = np.zeros(end - begin, np.float64)
+    for n in range(rows.shape[0]):
+        totals[:] = 0
+        for column in range(columns.shape[0]):
+            w, x = columns[column, begin:end], rows[n, column]
+            for o in range(totals.size):
+                totals[o] += np.float64(w[o] * x)
+        for o in range(totals.size):
+            result[begin + o, n] = np.float32(totals[o])
