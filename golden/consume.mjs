@@ -14,6 +14,7 @@ export {
   REPORT_VERSION,
   absentLine,
   familyTable,
+  fieldLines,
   headerLines,
   lastLine,
   lostLine,

@@ -60,7 +60,7 @@ export interface Sum {
 export interface ReportDocument {
   version: number;
   build: { name: string; sha256: string; offered: string[]; absent: Record<string, string> };
-  golden: { format: number; contract: string; profile: string; root: string };
+  golden: { format: number; contract: string; profile: string; root: string; fields: Record<string, string> };
   exit_code: number;
   problems: { name: string; expected: string; found: string }[];
   summary: Sum;
@@ -120,6 +120,7 @@ export function caseLines(result: Report["cases"][number]): string[];
 export function headerLines(report: Report): string[];
 /** The sums by family as rows of text, the first being the heads. */
 export function familyTable(report: Report): string[][];
+export function fieldLines(golden: ReportDocument["golden"]): string[];
 export function lostLine(report: Report): string;
 export function absentLine(report: Report): string;
 export function lastLine(report: Report): string;

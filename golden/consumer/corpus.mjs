@@ -1,10 +1,12 @@
 // @ts-check
 // Goldens: files, hashes and shapes (FORMAT.md, sections 3 to 5).
 
+import { dialectTexts, isDialectEntry } from "./dialect.mjs";
 import { fits } from "./pattern.mjs";
 import { ConsumeError, GoldenError, alternatives, byCodePoint, bytesOf, hashOf, inShort, isObject, readNpy, sha256 } from "./values.mjs";
 
 export const FORMAT = 1;
+const DIALECT_FORMAT = 2; // of an index whose build writes diagnostics at other places or in other forms
 
 /** The goldens below a place; `read(path)` gives the bytes of a file there, or ConsumeError with exit code 3. */
 export class Golden {
@@ -14,8 +16,9 @@ export class Golden {
       const index = parseJson(data, "INDEX.json");
       if (!isObject(index)) throw new GoldenError("INDEX.json is no object");
       const { root, ...rest } = index;
-      if (index.format !== FORMAT) {
-        throw new GoldenError(`INDEX.json has format ${inShort(index.format)}; this consumer reads format ${FORMAT}`);
+      if (index.format !== FORMAT && index.format !== DIALECT_FORMAT) {
+        const known = `${FORMAT} and ${DIALECT_FORMAT}`;
+        throw new GoldenError(`INDEX.json has format ${inShort(index.format)}; this consumer reads formats ${known}`);
       }
       if ((await hashOf(rest)) !== root) throw new GoldenError("INDEX.json: its root hash does not fit");
       checkIndex(index);
@@ -33,8 +36,8 @@ export class Golden {
 
   /** Return what reports say about the goldens. */
   get about() {
-    const { format, contract, profile, root } = this.index;
-    return { format, contract, profile: profile.fingerprint, root };
+    const { format, contract, profile, root, diagnostics } = this.index;
+    return { format, contract, profile: profile.fingerprint, root, fields: dialectTexts(diagnostics) };
   }
 
   /** Return the ids that fit any of the filters, all without filters, by code point. */
@@ -138,7 +141,9 @@ function checkIndex(index) {
     profile: isObject(index.profile),
     statuses: isObject(index.statuses),
     exports: isObject(index.exports) && Object.values(index.exports).every(isExport),
-    diagnostics: isObject(index.diagnostics),
+    diagnostics:
+      isObject(index.diagnostics) &&
+      Object.values(index.diagnostics).every((entry) => isDialectEntry(entry, index.format)),
     fields: areFields(index.fields, index.diagnostics),
     features: isFeatureTable(index.features, index.models),
     cases: isObject(index.cases) && Object.entries(index.cases).every(([id, entry]) => ID.test(id) && isEntry(entry)),

@@ -71,17 +71,15 @@ class JsonReader {
   }
 }
 
-/** Return contract key -> value for the fields of a diagnostics document; none where it does not parse. */
-export function readDiagnostics(bytes, names) {
+/** Return the value of a document, undefined where it does not parse: objects as `{members}`, numbers as `{number}`. */
+export function readJson(bytes) {
   try {
     const reader = new JsonReader(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
-    const { members } = reader.value();
+    const value = reader.value();
     reader.sign("");
     reader.must(reader.position === reader.text.length);
-    if (!(members instanceof Map)) return {};
-    const shown = names.filter(([, theirs]) => members.has(theirs));
-    return Object.fromEntries(shown.map(([name, theirs]) => [name, members.get(theirs)]));
+    return value;
   } catch {
-    return {};
+    return undefined;
   }
 }

@@ -2,7 +2,7 @@
 // One run in short: what ran against what, verdicts by family, the legend, what the build does not have.
 
 import { NOT_RUN, VERDICTS, count, element, group, isFine, label, make, mark, meaning } from "./page-parts.mjs";
-import { absentLine, lostLine } from "./report.mjs";
+import { absentLine, fieldLines, lostLine } from "./report.mjs";
 
 /** Show the summary of a report; `choose(family, verdict)` shows the cases behind a number. */
 export function showSummary(report, choose) {
@@ -11,6 +11,7 @@ export function showSummary(report, choose) {
     ["build", `${build.name}   sha256 ${build.sha256}`],
     ["contract", `${golden.contract}, profile ${golden.profile}`],
     ["goldens", `format ${golden.format}, root ${golden.root}`],
+    ...fieldLines(golden).map((line) => ["field", line]),
   ];
   element("facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
   showFamilies(report, choose);

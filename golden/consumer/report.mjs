@@ -45,8 +45,12 @@ export function headerLines({ build, golden }) {
     `build     ${shown(build.name)}  sha256 ${build.sha256}`,
     `contract  ${golden.contract}, profile ${golden.profile}`,
     `goldens   format ${golden.format}, root ${golden.root}`,
+    ...fieldLines(golden).map((line) => `field     ${line}`),
   ];
 }
+
+/** Return where and how the build of these goldens writes fields otherwise than the contract, one a line. */
+export const fieldLines = ({ fields }) => Object.entries(fields).map(([name, text]) => `${name} ${shown(text)}`);
 
 /** Return the sums by family as a table: a list of rows, the first being the heads. */
 export function familyTable({ families, summary }) {

@@ -1,7 +1,7 @@
 // @ts-check
 // A session with the build, in the worker (FORMAT.md, section 7, step 5).
 
-import { readDiagnostics } from "./json.mjs";
+import { readDiagnostics } from "./dialect.mjs";
 import { GoldenError, bytesOf, floatOf, inShort } from "./values.mjs";
 
 const MOST_TEXT_BYTES = 16777216; // result text and diagnostics document (section 7, 5.3)

@@ -14,7 +14,8 @@ import numpy as np
 from refruntime import __version__, resources
 from refruntime.battery.features import FEATURES, find_features, needs_of
 from refruntime.commands.files import UnreadableFile
-from refruntime.commands.golden.folder import edited_golden_option
+from refruntime.commands.fill_into import fill_into
+from refruntime.commands.golden.folder import edited_folder, edited_golden_option
 from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
@@ -46,6 +47,7 @@ Examples:
   refruntime fill --check
   refruntime fill --format
   refruntime fill --golden my-goldens --opinion other-build.wasm
+  refruntime fill --profile build.toml --into build-goldens
 """,
 )
 @click.argument("patterns", metavar="[ID]...", nargs=-1)
@@ -54,6 +56,18 @@ Examples:
 @click.option("--check", is_flag=True, help="Write nothing; name every difference to what is there.")
 @click.option("--format", "reformat", is_flag=True, help="Rewrite every case.json in the on-disk form, and stop.")
 @profile_option
+@click.option(
+    "--into",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write goldens for the build of --profile into DIR: files that it accepts, answers under its options.",
+)
+@click.option(
+    "--build",
+    metavar="BUILD.wasm",
+    type=click.Path(path_type=Path),
+    help="With --into: the build whose own sums seal the files, where its formula is not in the profile.",
+)
 @click.option(
     "--opinion",
     metavar="BUILD.wasm",
@@ -70,11 +84,13 @@ Examples:
 @json_option
 def fill_command(
     patterns: tuple[str, ...],
-    golden: Path,
+    golden: Path | None,
     new_only: bool,
     check: bool,
     reformat: bool,
     profile: Profile,
+    into: Path | None,
+    build: Path | None,
     opinion: Path | None,
     kernels: str,
     as_json: bool,
@@ -86,8 +102,15 @@ def fill_command(
     build: see `refruntime diff --golden`. Exit codes: 0 done, 1 a case was refused or differs, 2 wrong usage, 3 a
     missing tool or file, 4 a bug in the oracle.
     """
-    corpus = Corpus(golden)
+    corpus = Corpus(golden or (edited_folder() if into is None else resources.golden_folder()))
     corpus_ids = _selected(corpus, patterns)
+    if into is not None:
+        refused = {"--check": check, "--new-only": new_only, "--format": reformat, "--opinion": opinion is not None}
+        for name in (name for name, given in refused.items() if given):
+            raise click.UsageError(f"--into takes no {name}.")
+        raise click.exceptions.Exit(fill_into(into, corpus, corpus_ids, profile, build, kernels, as_json))
+    if build is not None:
+        raise click.UsageError("--build belongs to --into.")
     if reformat:
         _report_format([_reformat(corpus, identifier) for identifier in corpus_ids], as_json)
         return

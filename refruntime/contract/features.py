@@ -84,6 +84,12 @@ def with_needs(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def absent_of(needs: Iterable[str], containers: Collection[str], absent: Collection[str]) -> str:
+    """Return the first of these features, and of all that they stand on, that a profile says is absent; else empty."""
+    away = {*absent, *(set(CONTAINER_TITLES) - set(containers))}
+    return next((name for name in with_needs(needs) if name in away), "")
+
+
 def required_feature(containers: Collection[str]) -> str:
     """Return the feature without which nothing can be judged: a build that refuses it is wrong, not poor."""
     return "slm1" if "slm1" in containers else "gguf"

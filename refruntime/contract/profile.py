@@ -23,6 +23,16 @@ from refruntime.contract.values import (
 
 CONTRACT_VERSION: Final = "0.1.0"
 
+WHERE_GIVEN: Final = ("ID-1",)
+"""Keys that say what a build lacks: they are no part of a profile without such a build, nor of its fingerprint."""
+
+COUNTED: Final = {
+    "ERR-3": "texts of {} failures",
+    "ID-1": "{} features absent",
+    "DG-3": "{} places and forms of fields",
+}
+"""Keys whose values are too long for a line."""
+
 __all__ = ["CONTRACT_VERSION", "DIAGNOSTIC_NAMES", "Profile", "ProfileError", "Switch"]
 
 
@@ -147,6 +157,7 @@ class Profile:
     checksum_start: int = _value("SL-5.start", "start of the SLM1 checksum, 0 .. 2^64-1", 0xCBF29CE484222325)
     checksum_rotation: int = _value("SL-5.rotation", "left rotation of one checksum step, 0 .. 63", 5)
     containers: tuple[str, ...] = _value("GG-1", "containers that the build accepts", CONTAINERS)
+    absent_features: tuple[str, ...] = _value("ID-1", "features that the build does not have", ())
     gguf_stop_tokens: Literal["as llama.cpp", "metadata ids only"] = _switch(
         "GG-6", "tokens that end a generation", "as llama.cpp", "metadata ids only"
     )
@@ -170,6 +181,7 @@ class Profile:
         object.__setattr__(self, "checksum_order", write_order(read_order(self.checksum_order)))
         # One order for what has none, so that profiles of equal meaning are equal and have one fingerprint.
         object.__setattr__(self, "containers", tuple(name for name in CONTAINERS if name in self.containers))
+        object.__setattr__(self, "absent_features", tuple(sorted(set(self.absent_features))))
         names = sorted((name, other) for name, other in self.diagnostic_names if name != other)
         object.__setattr__(self, "diagnostic_names", tuple(names))
         texts = {name: text for name, text in self.failure_messages if text != Status[name].message}
@@ -221,15 +233,17 @@ class Profile:
         return {item.metadata["key"]: item.name for item in fields(cls)}
 
     def choices(self) -> dict[str, Any]:
-        """Return profile key -> value in force."""
-        return {key: getattr(self, name) for key, name in self.attributes().items()}
+        """Return profile key -> value in force; a key of WHERE_GIVEN only where it has a value."""
+        choices = {key: getattr(self, name) for key, name in self.attributes().items()}
+        return {key: value for key, value in choices.items() if value or key not in WHERE_GIVEN}
 
     def to_toml(self) -> str:
         """Return the whole profile as TOML; `from_toml` gives an equal profile back."""
         lines = [f'contract = "{CONTRACT_VERSION}"', "", "[rules]"]
-        for item in fields(self):
-            text = to_toml_value(item.metadata["key"], getattr(self, item.name))
-            lines.append(f'"{item.metadata["key"]}" = {text}  # {item.metadata["meaning"]}')
+        choices = self.choices()
+        for key, meaning in ((item.metadata["key"], item.metadata["meaning"]) for item in fields(self)):
+            if key in choices:
+                lines.append(f'"{key}" = {to_toml_value(key, choices[key])}  # {meaning}')
         return "\n".join(lines) + "\n"
 
     @property
@@ -251,4 +265,13 @@ class Profile:
     def differences(self) -> dict[str, Any]:
         """Return the keys whose value is not the default, for people and reports."""
         default = type(self)().choices()
-        return {key: value for key, value in self.choices().items() if value != default[key]}
+        return {key: value for key, value in self.choices().items() if value != default.get(key)}
+
+    @property
+    def summary(self) -> str:
+        """Return what is not the default in one line for people; of tables and lists their length alone."""
+        shown = {key: value for key, value in self.differences().items() if key not in COUNTED}
+        counted = {key: value for key, value in self.differences().items() if key in COUNTED}
+        texts = [f"{key} = {value}" for key, value in shown.items()]
+        texts += [f"{key}: {COUNTED[key].format(len(value))}" for key, value in counted.items()]
+        return ", ".join(texts) or "every switch has its default"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any, Final, TypeGuard
 
 from refruntime.contract.checksum_order import OrderError, read_order
 from refruntime.contract.dialect import FORM, SUMMARY_PARTS, Form, FormError
+from refruntime.contract.features import feature
 from refruntime.contract.fields import DIAGNOSTIC_NAMES
 from refruntime.contract.status import Status
 
@@ -43,6 +45,8 @@ def check_value(metadata: Any, value: object) -> None:
     elif key == "GG-1":
         if not isinstance(value, tuple) or not value or any(name not in CONTAINERS for name in value):
             raise ProfileError(f"{key}: expected a non-empty selection of slm1 and gguf, found {value!r}")
+    elif key == "ID-1":
+        _check_features(key, value)
     elif key == "ERR-3" and not _is_message_map(value):
         raise ProfileError(f"{key}: expected a table from names of failing statuses to texts, found {value!r}")
     elif key == "DG-3":
@@ -59,6 +63,17 @@ def _check_dialect(key: str, value: object) -> None:
                 Form.parse(text)
             except FormError as error:
                 raise ProfileError(f"{key}: {name}: {error}") from error
+
+
+def _check_features(key: str, value: object) -> None:
+    """Refuse what is no tuple of names of features."""
+    if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
+        raise ProfileError(f"{key}: expected a list of features, found {value!r}")
+    for name in value:
+        try:
+            feature(name)
+        except ValueError as error:
+            raise ProfileError(f"{key}: {error}") from error
 
 
 def _check_order(key: str, value: object) -> None:
@@ -114,7 +129,7 @@ def from_plain_value(key: str, value: Any) -> Any:
             return int(value, 0)
         except ValueError as error:
             raise ProfileError(f"{key}: expected an integer or a hex string, found {value!r}") from error
-    if key == "GG-1" and isinstance(value, list):
+    if key in ("GG-1", "ID-1") and isinstance(value, list):
         return tuple(value)
     if key in MAPS and isinstance(value, dict):
         return tuple(value.items())
@@ -128,7 +143,9 @@ def to_toml_value(key: str, value: Any) -> str:
     if key in MAPS:
         return "{" + ", ".join(f"{_toml_key(name)} = {_toml_string(other)}" for name, other in value) + "}"
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml_string, value)) + "]"
+        texts = list(map(_toml_string, value))
+        lines = textwrap.wrap(", ".join(texts), 110, break_long_words=False, break_on_hyphens=False)
+        return "[" + ("\n  " + "\n  ".join(lines) + "\n" if len(lines) > 1 else ", ".join(texts)) + "]"
     return str(value) if isinstance(value, int) else _toml_string(value)
 
 

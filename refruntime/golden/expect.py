@@ -133,9 +133,9 @@ def diagnostics_value(name: str, value: Any) -> Any:
     if kind == "float":
         return _float(value)
     if kind == "pairs":
-        return [[token, _float(logit)] for token, logit in value]
+        return [[token, *map(_float, logit)] for token, *logit in value]
     if kind == "summary" and value is not None:
-        return {key: _float(value[key]) for key in SUMMARY_KEYS}
+        return {key: _float(value[key]) for key in SUMMARY_KEYS if key in value}
     return value
 
 
@@ -246,9 +246,9 @@ def _field(name: str, node: Node) -> Any:
 
 def _pair(node: Node) -> list[Any]:
     items = node.items()
-    if len(items) != 2:
-        node.fail("a pair of an id and a logit")
-    return [items[0].count(), _null_or_float(items[1])]
+    if len(items) not in (1, 2):
+        node.fail("a pair of an id and a logit, or an id alone where the build shows no logits")
+    return [items[0].count(), *map(_null_or_float, items[1:])]
 
 
 def _null_or_float(node: Node) -> float | None:
@@ -262,5 +262,5 @@ _READERS: Final[Mapping[Kind, Callable[[Node], Any]]] = {
     "string": Node.string,
     "decimal": lambda node: node.string(r"[0-9]+", "a decimal string"),
     "pairs": lambda node: [_pair(item) for item in node.items()],
-    "summary": lambda node: {key: _null_or_float(item) for key, item in node.object(SUMMARY_KEYS).items()},
+    "summary": lambda node: {key: _null_or_float(item) for key, item in node.object(optional=SUMMARY_KEYS).items()},
 }

@@ -68,6 +68,33 @@ class Computed:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """What the oracle says of a case: its observations and samples; the problems for which it cannot be a golden."""
+
+    observations: Sequence[Observation]
+    samples: Sequence[Sample]
+    problems: tuple[Problem, ...] = ()
+    complete: bool = True
+
+
+def answer_case(case: Case, oracle: Oracle, *, exact: bool) -> Answered:
+    """Let the oracle answer a case; with `exact` its decisions may lie on an edge."""
+    observations: list[Observation] = []
+    samples = Samples(observations)
+    try:
+        observe(case, oracle.engine(tracer=samples), oracle.profile, observations)
+    except HostMisuse as misuse:
+        text = f"the case does what the contract leaves undefined: {misuse}"
+        return Answered(observations, samples.all, (Problem("", "", text),), complete=False)
+    last = observations[-1]
+    if last.stopped:
+        stopped = Problem(_place(len(observations) - 1, observations), last.kind, last.detail)
+        return Answered(observations, samples.all, (stopped,), complete=False)
+    ties = [] if exact else _near_ties(samples.all, observations, oracle)
+    return Answered(observations, samples.all, tuple(ties))
+
+
+@dataclass(frozen=True)
 class GoldenFiller:
     """Compute and write the answers of a corpus. `info` is provenance for people; it is never hashed."""
 
@@ -90,23 +117,15 @@ class GoldenFiller:
     def _compute(self, golden: GoldenCase, case: Case) -> Computed:
         unknown = [rule for rule in golden.rules if rule not in self.rules]
         problems = [Problem("", "rules", f"the contract has no rule {rule}") for rule in unknown]
-        try:
-            observations: list[Observation] = []
-            samples = Samples(observations)
-            observe(case, self.oracle.engine(tracer=samples), self.oracle.profile, observations)
-        except HostMisuse as misuse:
-            text = f"the case does what the contract leaves undefined: {misuse}"
-            return Computed(golden.id, problems=(*problems, Problem("", "", text)))
-        if observations[-1].stopped:
-            last = observations[-1]
-            problems.append(Problem(_place(len(observations) - 1, observations), last.kind, last.detail))
+        answered = answer_case(case, self.oracle, exact=bool(golden.exact))
+        problems += answered.problems
+        observations, samples = answered.observations, answered.samples
+        if not answered.complete:
             return Computed(golden.id, problems=tuple(problems))
-        if not golden.exact:
-            problems += _near_ties(samples.all, observations, self.oracle)
         found, witness = self._second_opinion(golden, case, observations)
         problems += found
         trace = SampleTrace(self.oracle.profile)
-        for sample in samples.all:
+        for sample in samples:
             trace.add(sample.step, sample.choice, sample.logits)
         info = {**self.info, "second_opinion": witness}
         document = expectation_document(golden, case, observations, trace.documents, self.oracle.profile, info)
@@ -148,28 +167,7 @@ class GoldenFiller:
 
     def write(self, computed: Computed) -> bool:
         """Write the files of a case without problems, each as a whole; say whether any changed."""
-        folder = f"cases/{computed.id}/"
-        changed = False
-        for name in ARRAY_TYPES:
-            if name in computed.arrays:
-                changed |= self.corpus.write(folder + name, computed.arrays[name])
-            else:
-                changed |= self.corpus.remove(folder + name)
-        if not self._same_document(computed):
-            changed |= self.corpus.write(folder + "expect.json", disk_json(computed.document))
-        return changed
-
-    def _same_document(self, computed: Computed) -> bool:
-        """Say whether the stored answers are these, on disk as they should be; other provenance is no change."""
-        name = f"cases/{computed.id}/expect.json"
-        try:
-            data = self.corpus.read_if_there(name)
-            stored = None if data is None else parse_document(data, name)
-        except GoldenError:
-            return False
-        if not isinstance(stored, dict) or computed.document is None or data != disk_json(stored):
-            return False
-        return disk_json(_without_provenance(stored)) == disk_json(_without_provenance(computed.document))
+        return write_computed(self.corpus, computed)
 
     def stored_differences(self, computed: Computed) -> Iterator[Problem]:
         """Yield in what the files of a case differ from what was computed, by step and field."""
@@ -188,6 +186,33 @@ class GoldenFiller:
             old, new = self.corpus.read_if_there(folder + name), computed.arrays.get(name)
             if old != new:
                 yield Problem(name, "", _array_difference(old, new, type_))
+
+
+def write_computed(corpus: Corpus, computed: Computed) -> bool:
+    """Write the files of a case without problems, each as a whole; say whether any changed."""
+    folder = f"cases/{computed.id}/"
+    changed = False
+    for name in ARRAY_TYPES:
+        if name in computed.arrays:
+            changed |= corpus.write(folder + name, computed.arrays[name])
+        else:
+            changed |= corpus.remove(folder + name)
+    if not _same_document(corpus, computed):
+        changed |= corpus.write(folder + "expect.json", disk_json(computed.document))
+    return changed
+
+
+def _same_document(corpus: Corpus, computed: Computed) -> bool:
+    """Say whether the stored answers are these, on disk as they should be; other provenance is no change."""
+    name = f"cases/{computed.id}/expect.json"
+    try:
+        data = corpus.read_if_there(name)
+        stored = None if data is None else parse_document(data, name)
+    except GoldenError:
+        return False
+    if not isinstance(stored, dict) or computed.document is None or data != disk_json(stored):
+        return False
+    return disk_json(_without_provenance(stored)) == disk_json(_without_provenance(computed.document))
 
 
 def _without_provenance(document: Mapping[str, Any]) -> dict[str, Any]:

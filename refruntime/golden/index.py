@@ -7,15 +7,16 @@ from typing import Any, Final
 
 from refruntime.cases.needs import needs_of
 from refruntime.contract.exports import EXPORTS, Export
-from refruntime.contract.fields import COMPARED_FIELDS, DIAGNOSTIC_NAMES, KINDS
+from refruntime.contract.fields import COMPARED_FIELDS, KINDS
 from refruntime.contract.profile import CONTRACT_VERSION, Profile, ProfileError
 from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
 from refruntime.contract.values import MAPS
 from refruntime.golden.corpus import Corpus
+from refruntime.golden.dialect import diagnostics_table, format_of, parse_diagnostics_entry
 from refruntime.golden.features import feature_table, parse_feature_table
 from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document
-from refruntime.golden.values import ARRAY_TYPES, FORMAT_VERSION, bytes_hash, json_hash, json_integer
+from refruntime.golden.values import ARRAY_TYPES, DIALECT_FORMAT, FORMAT_VERSION, bytes_hash, json_hash, json_integer
 
 INDEX: Final = "INDEX.json"
 KEYS: Final = (
@@ -36,9 +37,9 @@ KEYS: Final = (
 
 def contract_tables(profile: Profile) -> dict[str, Any]:
     """Return the part of the index that follows from contract and profile."""
-    names = dict(profile.diagnostic_names)
+    diagnostics = diagnostics_table(profile.dialect)
     return {
-        "format": FORMAT_VERSION,
+        "format": format_of(diagnostics),
         "contract": CONTRACT_VERSION,
         "profile": {
             "fingerprint": profile.fingerprint,
@@ -49,7 +50,7 @@ def contract_tables(profile: Profile) -> dict[str, Any]:
             export.name: {"parameters": list(export.wasm_parameters), "result": result_kind(export)}
             for export in EXPORTS
         },
-        "diagnostics": {name: names.get(name, name) for name in DIAGNOSTIC_NAMES},
+        "diagnostics": diagnostics,
         "fields": [
             {"name": field.name, "kind": field.kind, "nullable": field.nullable, "of_model": field.of_model}
             for field in COMPARED_FIELDS
@@ -133,8 +134,9 @@ def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
     document = parse_document(data, INDEX)
     root = Node(document, INDEX)
     fields = root.object(KEYS)
-    if fields["format"].value != FORMAT_VERSION or isinstance(fields["format"].value, bool):
-        fields["format"].fail(str(FORMAT_VERSION))
+    version = fields["format"].value
+    if version not in (FORMAT_VERSION, DIALECT_FORMAT) or isinstance(version, bool):
+        fields["format"].fail(f"{FORMAT_VERSION} or {DIALECT_FORMAT}")
     fields["contract"].string()
     profile = fields["profile"].object(("fingerprint", "options"))
     profile["fingerprint"].string()
@@ -146,8 +148,10 @@ def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
         for parameter in export["parameters"].items():
             parameter.one_of(("i32", "i64", "f32"))
         export["result"].one_of(("status", "pointer", "value", "none"))
-    for node in (*fields["diagnostics"].members().values(), *fields["rules"].members().values(), fields["root"]):
+    for node in (*fields["rules"].members().values(), fields["root"]):
         node.string()
+    for node in fields["diagnostics"].members().values():
+        parse_diagnostics_entry(node, version)
     for node in fields["fields"].items(1):
         field = node.object(("name", "kind", "nullable", "of_model"))
         field["name"].string()

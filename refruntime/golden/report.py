@@ -13,6 +13,7 @@ from refruntime.differential.report.json_document import absent
 from refruntime.differential.report.values import visible
 from refruntime.differential.suite import CaseResult, Family, SuiteResult
 from refruntime.engines.base import InterfaceProblem
+from refruntime.golden.dialect import dialect_texts
 from refruntime.golden.expect import diagnostics_value
 from refruntime.golden.suite import GoldenResult, GoldenRun, golden_outcome
 
@@ -83,6 +84,7 @@ def golden_document(
             "contract": index["contract"],
             "profile": index["profile"]["fingerprint"],
             "root": index["root"],
+            "fields": dialect_texts(index["diagnostics"]),
         },
         "exit_code": 1 if problems else suite.exit_code,
         "problems": [{"name": item.name, "expected": item.expected, "found": item.found} for item in problems],

@@ -14,6 +14,9 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 FORMAT_VERSION: Final = 1
+DIALECT_FORMAT: Final = 2
+"""Format of an index whose build writes its diagnostics at other places or in other forms."""
+
 MAX_JSON_INTEGER: Final = 2**53 - 1
 
 _HEX_FLOAT: Final = re.compile(r"-?0x(?:0p\+0|1(?:\.[0-9a-f]*[1-9a-f])?p[+-](?:0|[1-9][0-9]{0,3}))")

@@ -20,4 +20,5 @@ def profile_of(base: Profile, choices: Mapping[str, Any], found: Identification)
     if found.features is not None:
         absent = found.features.absent
         changes["containers"] = tuple(name for name in base.containers if name not in absent)
+        changes["absent_features"] = tuple(name for name in absent if name not in base.containers)
     return replace(base, **changes)

@@ -91,22 +91,28 @@ class Fitting:
     fresh: Callable[[], Engine]
     profile: Profile
     text: str = ""
+    fit: Fit = lambda data: data
+
+
+def sealed_by_formula(profile: Profile) -> Fit:
+    """Return what seals files by the formula of a profile, without a build."""
+    return Sealer(b"", formula=profile).fit
 
 
 def fit_build(module: bytes, fresh: Callable[[], Engine], profile: Profile, limits: Limits | None = None) -> Fitting:
     """Return how to meet a build: by the formula of its profile, else by asking it where it refuses a right file."""
     own = own_formula(profile)
     if own != profile and profile.checksum == "verified":
-        return Fitting(
-            SealedBuild(module, fresh, limits, profile), own, "files are sealed by the formula of the profile"
-        )
+        build = SealedBuild(module, fresh, limits, profile)
+        return Fitting(build, own, "files are sealed by the formula of the profile", build.fit)
     if profile.checksum != "verified" or "slm1" not in profile.containers or accepts(fresh, own):
         return Fitting(fresh, own)
     try:
         Sealer(module, limits)
     except (CannotSeal, EngineError):
         return Fitting(fresh, own)
-    return Fitting(SealedBuild(module, fresh, limits), own, "files are sealed by asking the build for its sums")
+    build = SealedBuild(module, fresh, limits)
+    return Fitting(build, own, "files are sealed by asking the build for its sums", build.fit)
 
 
 def own_formula(profile: Profile) -> Profile:

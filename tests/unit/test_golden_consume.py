@@ -165,7 +165,7 @@ def test_another_table_of_the_contract_is_refused(
 
 def test_another_format_or_contract_is_refused(tmp_path: Path, corpus: Path) -> None:
     """FORMAT section 7, step 1: an index of another format is not read."""
-    for key, value in (("format", 2), ("contract", "9.9")):
+    for key, value in (("format", 3), ("contract", "9.9")):
         index = {**json.loads((corpus / "INDEX.json").read_bytes()), key: value}
         (tmp_path / "INDEX.json").write_bytes(disk_json(index))
         with pytest.raises(GoldenError, match=key):

@@ -6,7 +6,9 @@ import hashlib
 import os
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -16,6 +18,8 @@ from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.golden.server import ADDRESS, GoldenServer
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.corpus import Corpus
+from refruntime.golden.dialect import dialect_texts
+from refruntime.golden.index import profile_of
 from refruntime.golden.pack import archive_name, pack
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.verify import verify
@@ -104,6 +108,14 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
         click.echo(f"{result.cases} cases, {result.files} files, {len(data)} bytes")
 
 
+def profile_lines(index: Mapping[str, Any]) -> list[str]:
+    """Return for whose build the goldens are: fingerprint and options of the profile, where its fields lie."""
+    profile = profile_of(index)
+    lines = [f"profile   {profile.fingerprint}  {profile.summary}"]
+    lines += [f"  {name:<20}{text}" for name, text in dialect_texts(index["diagnostics"]).items()]
+    return lines
+
+
 @golden_command.command("serve", epilog="Example: refruntime golden serve --port 8000")
 @golden_option
 @click.option(
@@ -118,6 +130,8 @@ def serve_command(golden: Path, port: int) -> None:
     except OSError as error:
         raise UnreadableFile(f"{error.filename or f'{ADDRESS}:{port}'}: {error.strerror or error}") from error
     with server:
+        for line in profile_lines(server.index):
+            click.echo(line)
         click.echo(f"http://{ADDRESS}:{server.server_address[1]}/")
         try:
             server.serve_forever()

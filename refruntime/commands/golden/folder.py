@@ -17,18 +17,19 @@ def golden_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def edited_golden_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--golden DIR` to a command that writes goldens; by default those of a checkout."""
-    return _option(_edited, "those of the checkout")(command)
+    """Add `--golden DIR` to a command that may write goldens; the default depends on that: see `edited_folder`."""
+    return _option(None, "those of the checkout")(command)
 
 
-def _option(default: Callable[[], Path], shown: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _option(default: Callable[[], Path] | None, shown: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     kind = click.Path(path_type=Path, file_okay=False, exists=True)
     return click.option(
         "--golden", metavar="DIR", type=kind, default=default, show_default=shown, help="Folder of goldens."
     )
 
 
-def _edited() -> Path:
+def edited_folder() -> Path:
+    """Return the goldens that may be written where none are named: those of a checkout, else a usage error."""
     folder = resources.checkout_golden_folder()
     if folder is None:
         raise click.UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
@@ -29,9 +30,8 @@ PAGE_TYPES: Final = {
 TYPES: Final = {**PAGE_TYPES, ".json": "application/json"}
 
 
-def served_paths(corpus: Corpus) -> dict[str, str]:
-    """Return path -> file for all that a page may ask for: GoldenError, OSError without a readable index."""
-    index = parse_index(corpus.read(INDEX), form=False)
+def served_paths(corpus: Corpus, index: Mapping[str, Any]) -> dict[str, str]:
+    """Return path -> file for all that a page may ask for."""
     names = [INDEX, *index["models"]]
     for identifier, entry in index["cases"].items():
         names += [f"cases/{identifier}/{name}" for name in ("case.json", "expect.json", *entry["arrays"])]
@@ -51,7 +51,8 @@ class GoldenServer(ThreadingHTTPServer):
     def __init__(self, corpus: Corpus, port: int) -> None:
         """Read the index once: GoldenError or OSError where there are no goldens."""
         self.corpus = corpus
-        self.served = served_paths(corpus)
+        self.index = parse_index(corpus.read(INDEX), form=False)
+        self.served = served_paths(corpus, self.index)
         self._free = BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((ADDRESS, port), _Handler)
 

@@ -46,12 +46,10 @@ def row(label: str, text: str, indent: int = 0) -> str:
 
 def header_lines(about: About) -> list[str]:
     """Return the conditions of the comparison, one fact a line."""
-    differences = about.profile.differences()
-    changed = ", ".join(f"{key} = {value}" for key, value in differences.items())
     lines = [
         row("build", f"{about.build}  sha256 {about.sha256}"),
         row("contract", f"{CONTRACT_VERSION} ({about.profile_source})"),
-        row("profile", f"{about.profile.fingerprint}  {changed or 'every switch has its default'}"),
+        row("profile", f"{about.profile.fingerprint}  {about.profile.summary}"),
     ]
     lines += [row(label, value) for label, value in about.facts.items()]
     return lines + [row("note", note) for note in about.notes]
