@@ -38,7 +38,7 @@ class Suggestions:
         except WrongWord:
             return begun, []
         candidates: Iterable[str] = self._sources()[_completes(word, line.split(), before)](begun)
-        options = [parameter.flag for parameter in word.parameters if parameter.flag]
+        options = [each.flag or f"{each.key}=" for each in word.parameters if each.anywhere]
         return begun, _fitting([*options, *candidates] if begun else [*candidates, *options], begun)
 
     def _sources(self) -> dict[Completes, Callable[[str], Iterable[str]]]:
@@ -89,8 +89,10 @@ def _completes(word: Word, written_so_far: Sequence[str], before: int) -> Comple
     for parameter in word.parameters:
         if parameter.flag:
             place -= written_so_far.count(parameter.flag)
+        elif parameter.key:
+            place -= sum(each.startswith(f"{parameter.key}=") for each in written_so_far)
     for parameter in word.parameters:
-        if not parameter.flag and place < parameter.most:
+        if not parameter.anywhere and place < parameter.most:
             return parameter.completes
         place -= parameter.most
     return "nothing"

@@ -26,7 +26,8 @@ MOST_TIMES: Final = 1_000_000
 class Parameter:
     """Some of the arguments of a word: `usage` as help writes them, how many there may be, and what they become.
 
-    `hint` says more in an error. A `flag` may stand anywhere, unquoted, and becomes whether it is there.
+    `hint` says more in an error. A `flag` may stand anywhere, unquoted, and becomes whether it is there; `key=VALUE`
+    may, too, and becomes what its value is read as.
     """
 
     name: str
@@ -37,16 +38,27 @@ class Parameter:
     most: int = 1
     hint: str = ""
     flag: str = ""
+    key: str = ""
+
+    @property
+    def anywhere(self) -> bool:
+        """Say whether the argument may stand anywhere."""
+        return bool(self.flag or self.key)
 
     def take(self, left: list[Argument]) -> Any:
         """Take this parameter's arguments away from those that are left, and read them. WrongWord."""
-        if self.flag:
-            taken = [each for each in left if each.text == self.flag and not each.quoted]
-            left[:] = [each for each in left if each not in taken]
+        if self.anywhere:
+            taken = [each for each in left if self._is_mine(each)]
+            left[:] = [each for each in left if not self._is_mine(each)]
         else:
             taken = left[: self.most]
             del left[: self.most]
         return self.read(taken)
+
+    def _is_mine(self, argument: Argument) -> bool:
+        if self.flag:
+            return argument.text == self.flag and not argument.quoted
+        return argument.text.startswith(f"{self.key}=") and not argument.starts_quoted
 
 
 def required(name: str, label: str, read: Reader, completes: Completes = "nothing", hint: str = "") -> Parameter:
@@ -80,6 +92,28 @@ def several(
     return Parameter(name, usage, read, completes, least, MANY, hint)
 
 
+def keyed(name: str, key: str, label: str, read: Callable[[str], Any], default: Any = None) -> Parameter:
+    """Return a parameter KEY=VALUE that may stand anywhere, at most once; `read` is given the value."""
+
+    def value(taken: Sequence[Argument]) -> Any:
+        if len(taken) > 1:
+            raise WrongWord(f"{key} is there twice")
+        return read(taken[0].text.removeprefix(f"{key}=")) if taken else default
+
+    return Parameter(name, f"[{key}={label}]", value, least=0, most=0, key=key)
+
+
+def yes_or_no(key: str) -> Callable[[str], bool]:
+    """Return a reader of `yes` and `no`."""
+
+    def read(text: str) -> bool:
+        if text not in ("yes", "no"):
+            raise WrongWord(f"{key}: expected yes or no, found {text!r}")
+        return text == "yes"
+
+    return read
+
+
 HEX: Final = Parameter("hexes", "[--hex]", bool, least=0, most=0, flag="--hex")
 """Whether hex floats are wanted."""
 
@@ -87,8 +121,8 @@ HEX: Final = Parameter("hexes", "[--hex]", bool, least=0, most=0, flag="--hex")
 def take_all(parameters: Sequence[Parameter], arguments: Sequence[Argument], usage: str) -> dict[str, Any]:
     """Return what the parameters make of the arguments, by their names. WrongWord, also for too many or too few."""
     left = list(arguments)
-    flags = {each.name: each.take(left) for each in parameters if each.flag}
-    plain = [each for each in parameters if not each.flag]
+    flags = {each.name: each.take(left) for each in parameters if each.anywhere}
+    plain = [each for each in parameters if not each.anywhere]
     least, most = sum(each.least for each in plain), sum(each.most for each in plain)
     if most == 0 and left:
         raise WrongWord(f"expected no arguments, found {left[0].text!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SIMPLE_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\", '"': '"', "'": "'", " ": " "}
@@ -27,10 +27,14 @@ class OpenQuote(WrongWord):
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument: `raw` bytes after escapes; `quoted` tells text that is not to be read as a number or an option."""
+    """One argument: `raw` bytes after escapes; `quoted` tells text that is not to be read as a number or an option.
+
+    `starts_quoted` tells "at=3" from at="3".
+    """
 
     raw: bytes
     quoted: bool = False
+    starts_quoted: bool = field(default=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -81,7 +85,11 @@ def lines_of(text: str, words: Container[str]) -> list[str]:
 
 
 def _argument(line: str, at: int) -> tuple[Argument, int]:
-    raw, quoted = bytearray(), False  # grows in place, so that a long line takes time in proportion
+    raw, quoted, starts_quoted = (
+        bytearray(),
+        False,
+        line[at] in "\"'",
+    )  # grows in place, so that a long line takes time in proportion
     while at < len(line) and not line[at].isspace():
         character = line[at]
         if character in "\"'":
@@ -92,7 +100,7 @@ def _argument(line: str, at: int) -> tuple[Argument, int]:
         else:
             part, at = _bytes(character), at + 1
         raw += part
-    return Argument(bytes(raw), quoted), at
+    return Argument(bytes(raw), quoted, starts_quoted), at
 
 
 def _until_quote(line: str, at: int, quote: str) -> tuple[bytes, int]:

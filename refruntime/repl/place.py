@@ -54,13 +54,59 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Track:
+    """A branch: where one stands on it, and what lies ahead, the next first, because `back` came from there."""
+
+    place: Place
+    ahead: tuple[Place, ...] = ()
+
+    @property
+    def end(self) -> Place:
+        """Return the last place of the branch."""
+        return self.ahead[-1] if self.ahead else self.place
+
+    def back(self) -> Track | None:
+        """Return the track one place earlier, None at its beginning; what was here lies ahead then."""
+        before = self.place.before
+        return None if before is None else Track(before, (self.place, *self.ahead))
+
+    def forward(self) -> Track | None:
+        """Return the track one place later, None at its end."""
+        return Track(self.ahead[0], self.ahead[1:]) if self.ahead else None
+
+    def way(self) -> tuple[Place, ...]:
+        """Return every place from the beginning to the end."""
+        places = [*self.ahead[::-1]]
+        place: Place | None = self.place
+        while place is not None:
+            places.append(place)
+            place = place.before
+        return tuple(reversed(places))
+
+
+@dataclass(frozen=True)
 class Position:
     """Everything that words change, as a value: the place on each branch, and which branch one is on."""
 
     place: Place
     branch: str = "main"
-    branches: Mapping[str, Place] = field(default_factory=dict)
+    branches: Mapping[str, Track] = field(default_factory=dict)
+    ahead: tuple[Place, ...] = ()
+
+    @property
+    def track(self) -> Track:
+        """Return the branch that one is on."""
+        return Track(self.place, self.ahead)
+
+    @property
+    def tracks(self) -> dict[str, Track]:
+        """Return all branches by name, this one too."""
+        return {**self.branches, self.branch: self.track}
 
     def at(self, place: Place) -> Position:
-        """Return the position with another place on this branch."""
-        return replace(self, place=place)
+        """Return the position with another place on this branch, from which nothing lies ahead."""
+        return replace(self, place=place, ahead=())
+
+    def on(self, track: Track) -> Position:
+        """Return the position elsewhere on the same branch."""
+        return replace(self, place=track.place, ahead=track.ahead)

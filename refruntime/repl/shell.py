@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from refruntime.repl.parsing import WrongWord, split_line
 from refruntime.repl.place import Position
 from refruntime.repl.words.word import Answer, Words
 from refruntime.session.state import SessionError
-from refruntime.show.text import as_string
+from refruntime.show.text import as_string, count, row
 from refruntime.visible import visible
 
 FINE: Final = 0
@@ -64,10 +64,29 @@ class Shell:
             return Outcome(STOPPED, name, None, "stopped; everything is as it was before", "stopped")
         except Exception as error:
             return _failure(name, error)
+        answer = _with_note(answer, self.position)
         self.position = answer.position
         if answer.failed:
             return Outcome(FAILED, name, answer, answer.failed, "difference")
         return Outcome(FINE, name, answer)
+
+    def repeats(self, name: str) -> bool:
+        """Say whether an empty line in a terminal does again what this word did."""
+        return name in self.words and self.words.find(name).repeats
+
+
+def _with_note(answer: Answer, before: Position) -> Answer:
+    """Say so where a move leaves what was ahead of the place that it moved from."""
+    after = answer.position
+    if (
+        not before.ahead
+        or after.branch != before.branch
+        or after.ahead
+        or any(after.place is each for each in (before.place, before.track.end))
+    ):
+        return answer
+    note = f"{count(len(before.ahead), 'move')} ahead {'is' if len(before.ahead) == 1 else 'are'} gone"
+    return replace(answer, shown=[*answer.shown, row("note", (f"{note}; `branch` before a move keeps them", "yellow"))])
 
 
 def _failure(name: str, error: Exception) -> Outcome:

@@ -43,14 +43,20 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
 
 
 def _read_lines(session: PromptSession[str], shell: Shell, console: Console, errors: Console) -> int:
+    move = ""
     while True:
         try:
             entered = session.prompt(_prompt(shell))
-            for place, line in enumerate(lines_of(entered, shell.words.by_name)):
+            if not entered.strip() and move:
+                entered = move
+                console.print(Text(_prompt(shell) + harmless(move), style="dim"), soft_wrap=True)
+            for place, line in enumerate(lines_of(entered, shell.words)):
                 if place:
                     console.print(Text(_prompt(shell) + harmless(line)), soft_wrap=True)
                 outcome = shell.obey(line)
                 show(outcome, console, errors)
+                if outcome.code == FINE and shell.repeats(outcome.word):
+                    move = line
                 if outcome.answer is not None and outcome.answer.leaves:
                     return 0
                 if outcome.code != FINE:  # what follows was meant for what did not happen

@@ -21,28 +21,12 @@ from numpy.typing import NDArray
 
 from refruntime.api import open_model
 from refruntime.fidelity.passes import compare_models
+from refruntime.session.probabilities import Float64, entropy, softmax
 from refruntime.session.state import SessionError, Taken
 from refruntime.session.why import Why
 
 if TYPE_CHECKING:
     from refruntime.session.session import Session
-
-Float64 = NDArray[np.float64]
-
-
-def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Float64:
-    """Return the probabilities of logits [V] in float64; NaN has none, and of infinite logits all share alike."""
-    values = logits.astype(np.float64)
-    values = np.where(np.isnan(values), -np.inf, values) / temperature
-    greatest = values.max()
-    weights = (values == greatest).astype(np.float64) if np.isinf(greatest) else np.exp(values - greatest)
-    return np.asarray(weights / weights.sum())
-
-
-def entropy(probabilities: Float64) -> float:
-    """Return the entropy in bits."""
-    some = probabilities[probabilities > 0]
-    return max(0.0, float(-(some * np.log2(some)).sum()))
 
 
 def drawn_probabilities(taken: Taken) -> dict[int, float]:

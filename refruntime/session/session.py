@@ -303,9 +303,22 @@ class Session(Displayed):
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
         return self.subject.bench.logits(self.ids)
 
-    def why(self) -> Why:
-        """Explain the last choice stage by stage, with the very numbers that the sampler used."""
-        return Why(self.last, self.subject.tokenizer, self.subject.profile)
+    def why(self, at: int | None = None) -> Why:
+        """Explain the last choice stage by stage, with the very numbers that the sampler used, or that for a position.
+
+        SessionError for a position whose token this generation did not choose.
+        """
+        return Why(self._taken_at(at), self.subject.tokenizer, self.subject.profile)
+
+    def _taken_at(self, at: int | None) -> Taken:
+        if at is None:
+            return self.last
+        for taken in reversed(self.state.taken):
+            if taken.position == at:
+                return taken
+        first = self.state.taken[0].position if self.state.taken else self.position
+        known = f"expected {first} .. {self.last.position}" if self.state.taken else "no token was sampled yet"
+        raise SessionError(f"no token of this generation was chosen for position {at}; {known}")
 
     def what_if(self, **changes: Any) -> WhatIf:
         """Choose the last token again under other sampling values or options of the profile, side by side.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.display import Displayed
 from refruntime.sampling import ranked
+from refruntime.session.probabilities import softmax
 from refruntime.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Why(Displayed):
         by_logit = ranked(self.taken.logits, self.profile)
         retained = self.choice.selection.ids if self.choice.selection is not None else by_logit[:0]
         return np.concatenate([retained, by_logit[~np.isin(by_logit, retained)]])
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Return the model's own probabilities, a softmax at temperature 1 in float64: [V]."""
+        return softmax(self.taken.logits)
 
     @property
     def winner(self) -> int:

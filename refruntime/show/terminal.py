@@ -14,7 +14,7 @@ from rich.text import Text
 from refruntime.samplers.explain import Explanation
 from refruntime.session.what_if import Alternative, WhatIf
 from refruntime.session.why import Candidate, Why
-from refruntime.show.text import OWNERS, SHOWN, count, exact, named, plain_table, row, token_cell
+from refruntime.show.text import OWNERS, SHOWN, count, exact, named, percent, plain_table, row, token_cell
 from refruntime.show.visible import cell, quoted
 
 BAR: Final = 24
@@ -94,17 +94,21 @@ class _CandidateTable:
         self._why, self._most, self._hexes = why, most, hexes
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bars = self._why.choice.drawn is not None and options.max_width >= WIDE
-        table = self._table(bars, stacked=False)
-        if console.measure(table, options=options.update(max_width=2**16)).minimum > options.max_width:
-            table = self._table(bars, stacked=True)
-        yield table
+        for bars, chances in ((True, True), (False, True), (False, False)):
+            if bars and (self._why.choice.drawn is None or options.max_width < WIDE):
+                continue
+            table = self._table(bars, chances)
+            if console.measure(table, options=options.update(max_width=2**16)).minimum <= options.max_width:
+                yield table
+                return
+        yield self._table(bars=False, chances=True, stacked=True)
 
-    def _table(self, bars: bool, stacked: bool) -> Table:
+    def _table(self, bars: bool, chances: bool, stacked: bool = False) -> Table:
         """Return the table; `stacked` has the numbers of a candidate one below the other: folded they read wrong."""
         why, hexes = self._why, self._hexes
         drawn = why.choice.drawn is not None
-        numbers = ["logit", "weight", "running sum"] if drawn else ["logit"]
+        chances = chances and drawn
+        numbers = ["logit", "probability", *(["weight", "running sum"] if drawn else []), *["chance"] * chances]
         numbers = ["\n".join(numbers)] if stacked else numbers
         table = plain_table(("rank", True), ("id", True), ("token", False))
         for heading in numbers:
@@ -117,9 +121,10 @@ class _CandidateTable:
             if candidate.rank - 1 != last + 1:
                 table.add_row("⋮")
             last = candidate.rank - 1
-            values = [exact(candidate.logit, hexes, "\n")]
+            values = [exact(candidate.logit, hexes, "\n"), percent(why.probabilities[candidate.token])]
             if drawn:
                 values += [self._number(candidate.weight), self._number(candidate.high)]
+            values += [_chance(why, candidate)] * chances
             if stacked:
                 values = ["\n".join(value for value in values if value)]
             token = token_cell(why.tokenizer, candidate.token)
@@ -136,6 +141,14 @@ class _CandidateTable:
     def _fate(self, candidate: Candidate) -> str:
         forced = self._why.taken.forced and candidate.token == self._why.taken.token
         return candidate.fate + (", forced" if forced else "")
+
+
+def _chance(why: Why, candidate: Candidate) -> str:
+    """Return how often the coin falls on a candidate: its share of the mass; empty where it cannot (SA-5, SA-6)."""
+    drawn = why.choice.drawn
+    if drawn is None or candidate.weight is None or candidate.rank > drawn.cut.kept or not drawn.cut.mass > 0:
+        return ""
+    return percent(float(candidate.weight) / float(drawn.cut.mass))
 
 
 def _bar(candidate: Candidate, why: Why) -> str:

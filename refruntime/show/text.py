@@ -25,6 +25,14 @@ def decimal(value: float | np.floating[Any]) -> str:
     return str(np.float32(value))
 
 
+def percent(share: float) -> str:
+    """Return a share as a percentage, as exact as people read one."""
+    value = 100 * float(share)
+    if value < 0.005:
+        return "<0.01 %" if value > 0 else "0 %"
+    return f"{value:.2f} %" if value < 1 else f"{value:.1f} %" if value < 99.95 else "100 %"
+
+
 def exact(value: float | np.floating[Any], hexes: bool, between: str = "  ") -> str:
     """Return a float32 as a decimal, with its hex float beside it if that is wanted."""
     return decimal(value) + (between + hex_float(np.float32(value)) if hexes else "")

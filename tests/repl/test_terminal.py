@@ -214,3 +214,26 @@ def test_hostile_tokens_do_not_break_the_screen(terminal: Terminal, tmp_path: Pa
     terminal.type("text")
     terminal.wait_for("positions")
     assert np.count_nonzero(["> text" in line for line in terminal.lines()]) == 1
+
+
+def test_an_empty_line_repeats_the_last_move(terminal: Terminal) -> None:
+    """GEN-5: Enter alone samples on after `step`, also behind a question; short words work as long ones."""
+    terminal.start(STORIES)
+    terminal.type('p "Once"')
+    terminal.wait_for("5 ids")
+    terminal.keys("Enter")  # a prompt is no move
+    terminal.type("s")
+    terminal.wait_for("logit")
+    terminal.type("text")
+    terminal.wait_for("6 of ")
+    terminal.clear()
+    terminal.keys("Enter")
+    terminal.wait_for("> s\n6 ")
+    terminal.type("b 2")
+    terminal.wait_for("ahead       2 moves")
+    terminal.type("f")
+    terminal.wait_for("ahead       1 move:")
+    terminal.keys("Enter")
+    terminal.wait_for("position 7 is next")
+    terminal.type("exit")
+    terminal.wait_for("left with 0")

@@ -46,6 +46,7 @@ def test_every_example_is_obeyed(word: Word, tmp_path: Path) -> None:
         "load": MISSING,
         "diff": FAILED,
         "force": FAILED,
+        "forward": FAILED,
         "logits": FAILED,
         "witness": FAILED,
         "memory": FAILED,
@@ -64,7 +65,7 @@ def test_every_function_takes_what_its_word_declares(word: Word) -> None:
 def test_every_word_counts_its_arguments(word: Word) -> None:
     """One argument more or fewer than a word takes is a wrong word, and the message says how it is written."""
     talk = shell(tiny_model())
-    plain = [parameter for parameter in word.parameters if not parameter.flag]
+    plain = [parameter for parameter in word.parameters if not parameter.anywhere]
     least, most = sum(each.least for each in plain), sum(each.most for each in plain)
     wrong = ([least - 1] if least else []) + ([most + 1] if most < 10 else [])
     for number in wrong:

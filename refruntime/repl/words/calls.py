@@ -276,7 +276,15 @@ CALLS: Final = Family(
                 required("count", "COUNT", whole("COUNT", 0, 2**32 - 1)),
             ),
         ),
-        Word("next", "call generate_next_token", "next 3", next_token, (count(1),)),
+        Word(
+            "next",
+            "call generate_next_token",
+            "next 3",
+            next_token,
+            (count(1),),
+            also=("n",),
+            repeats=True,
+        ),
         Word(
             "call",
             "call any export",

@@ -1,4 +1,4 @@
-"""Words that move: token by token, back, aside; and those that change what the next token is drawn with."""
+"""Words that move on: token by token; and those that change what the next token is drawn with."""
 
 from __future__ import annotations
 
@@ -6,27 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from refruntime.repl.desk import Desk, no_progress
 from refruntime.repl.parameters import (
-    as_text,
     count,
     integer,
     itself,
     named_values,
-    optional,
     required,
     sampling_values,
     several,
 )
-from refruntime.repl.parsing import Argument, WrongWord
+from refruntime.repl.parsing import Argument
 from refruntime.repl.place import Place, Position
 from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.session.probabilities import softmax
 from refruntime.session.session import Session
-from refruntime.session.state import SessionError, Taken
-from refruntime.show.text import count as counted
-from refruntime.show.text import decimal, named, row
+from refruntime.session.state import Taken
+from refruntime.show.text import decimal, named, percent, row
 from refruntime.show.visible import quoted
 
 SHOWN_TOKENS: Final = 16
@@ -93,7 +90,7 @@ def _after_tokens(position: Position, taken: Sequence[Taken], before: Session) -
     if len(taken) > SHOWN_TOKENS:
         shown.append(row("tokens", f"{len(taken)}, of which the last {SHOWN_TOKENS} follow"))
     shown += [_token_line(session, each) for each in taken[-SHOWN_TOKENS:]]
-    shown.append(row("text", _tail(session)))
+    shown.append(row("text", tail(session)))
     if session.finished:
         shown.append(row("finished", session.finished))
     if session.state.unspeakable and not before.state.unspeakable:
@@ -123,9 +120,10 @@ def token_document(session: Session, taken: Taken) -> dict[str, Any]:
 
 def _token_line(session: Session, taken: Taken) -> RenderableType:
     choice, tokenizer = taken.choice, session.subject.tokenizer
-    how = f"logit {decimal(taken.logits[taken.token])}"
+    chance = percent(softmax(taken.logits)[taken.token])
+    how = f"{chance}, logit {decimal(taken.logits[taken.token])}"
     if taken.forced:
-        how = f"forced; the sampler chose {named(tokenizer, choice.token, 24)}"
+        how = f"{chance}, forced; the sampler chose {named(tokenizer, choice.token, 24)}"
     elif choice.drawn is not None:
         drawn = choice.drawn
         how += f", coin {decimal(drawn.draw.unit)}, candidate {drawn.pick.index + 1} of {drawn.cut.kept}"
@@ -135,7 +133,8 @@ def _token_line(session: Session, taken: Taken) -> RenderableType:
     return row(f"{taken.position}", (named(tokenizer, taken.token, 24), style), f"  {how}")
 
 
-def _tail(session: Session) -> str:
+def tail(session: Session) -> str:
+    """Return the text that was generated, or the end of a long one."""
     text = session.text
     return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
@@ -161,80 +160,6 @@ def set_sampling(desk: Desk, position: Position, values: Mapping[str, Any]) -> A
     return Answer(position, {"sampling": document, "owner": session.state.owner}, shown)
 
 
-# Back and aside ------------------------------------------------------------------------------------------------------
-
-
-def back(desk: Desk, position: Position, times: int) -> Answer:
-    """Go back by tokens, calls and words that changed something."""
-    place = position.place
-    for done in range(times):
-        if place.before is None:
-            raise SessionError(f"there {'is' if done == 1 else 'are'} only {done} to go back; expected at most that")
-        place = place.before
-    return Answer(position.at(place), _where(position.at(place)), [_here(place)])
-
-
-def branch(desk: Desk, position: Position, name: str | None) -> Answer:
-    """Go on from here on a new branch; the one left stays as it is."""
-    taken = {position.branch, *position.branches}
-    if name is None:
-        name = next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
-    if not name:
-        raise WrongWord("expected a name")
-    if name in taken:
-        raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
-    parked = {**position.branches, position.branch: position.place}
-    return _switched(Position(position.place, name, parked))
-
-
-def switch(desk: Desk, position: Position, name: str) -> Answer:
-    """Go to a branch, where it was left."""
-    if name == position.branch:
-        return _switched(position)
-    if name not in position.branches:
-        known = ", ".join([position.branch, *position.branches])
-        raise WrongWord(f"there is no branch {name!r}; expected one of {known}")
-    parked = {**position.branches, position.branch: position.place}
-    return _switched(Position(parked.pop(name), name, parked))
-
-
-def _switched(position: Position) -> Answer:
-    return Answer(position, _where(position), [row("branch", position.branch), _here(position.place)])
-
-
-def branches(desk: Desk, position: Position) -> Answer:
-    """List the branches."""
-    places = {position.branch: position.place, **position.branches}
-    shown = [
-        row(
-            name,
-            (_text_of(place), "bold" if name == position.branch else ""),
-            "  (here)" if name == position.branch else "",
-        )
-        for name, place in sorted(places.items())
-    ]
-    ids = {name: [] if place.session is None else list(place.session.ids) for name, place in places.items()}
-    return Answer(position, {"branch": position.branch, "branches": ids}, shown)
-
-
-def _where(position: Position) -> dict[str, Any]:
-    session = position.place.session
-    state = {} if session is None else {**session.to_dict(), "text": session.text.hex()}
-    return {"branch": position.branch, "calls": len(position.place.script), **state}
-
-
-def _text_of(place: Place) -> str:
-    if place.session is None:
-        return place.absent
-    if not place.session.state.prompt_ids and not place.session.state.taken:
-        return "an empty context"
-    return f"{counted(len(place.session.generated_ids), 'token')}: {_tail(place.session)}"
-
-
-def _here(place: Place) -> RenderableType:
-    return row("here", _text_of(place)) if place.session is not None else Text(place.absent)
-
-
 TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')
 
 MOVES: Final = Family(
@@ -246,31 +171,23 @@ MOVES: Final = Family(
             'prompt "Once upon a time"',
             prompt,
             (several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),),
+            also=("p",),
         ),
-        Word("step", "sample the next tokens", "step 5", step, (count(1),)),
-        Word("force", "take this token, whatever the sampler chooses", 'force " dragon"', force, (TOKEN,)),
+        Word("step", "sample the next tokens", "step 5", step, (count(1),), also=("s",), repeats=True),
+        Word(
+            "force",
+            "take this token, whatever the sampler chooses",
+            'force " dragon"',
+            force,
+            (TOKEN,),
+            repeats=True,
+        ),
         Word(
             "set",
             "change sampling values",
             "set temperature=0.8 top_k=40",
             set_sampling,
             (several("values", "[NAME=VALUE ..]", named_values(sampling_values()), "sampling"),),
-        ),
-        Word("back", "go back, exactly", "back 2", back, (count(1),)),
-        Word(
-            "branch",
-            "go on from here on a new branch",
-            "branch colder",
-            branch,
-            (optional("name", "NAME", as_text),),
-        ),
-        Word("branches", "list the branches", "branches", branches),
-        Word(
-            "switch",
-            "go to another branch",
-            "switch main",
-            switch,
-            (required("name", "NAME", as_text, "branch", "`branches` lists them"),),
         ),
     ),
 )

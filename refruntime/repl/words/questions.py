@@ -15,6 +15,8 @@ from refruntime.repl.parameters import (
     HEX,
     as_text,
     count,
+    integer,
+    keyed,
     named_values,
     optional,
     required,
@@ -27,6 +29,7 @@ from refruntime.repl.place import Position
 from refruntime.repl.words.moves import TOKEN, token_of
 from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.sampling import draw, ranked
+from refruntime.session.probabilities import entropy, softmax
 from refruntime.session.state import SessionError
 from refruntime.session.what_if import WhatIf
 from refruntime.show.tensors import attention_shown, describe, pattern, tensors_table
@@ -36,6 +39,7 @@ from refruntime.show.text import (
     SHOWN,
     exact,
     named,
+    percent,
     plain_table,
     row,
     token_cell,
@@ -66,9 +70,9 @@ def text(desk: Desk, position: Position) -> Answer:
     return Answer(position, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
 
 
-def why(desk: Desk, position: Position, times: int, hexes: bool) -> Answer:
-    """Explain the last choice stage by stage."""
-    explained = position.place.present.why()
+def why(desk: Desk, position: Position, times: int, at: int | None, hexes: bool) -> Answer:
+    """Explain the last choice stage by stage, or an earlier one, without going there."""
+    explained = position.place.present.why(at)
     return Answer(position, dict(explained.to_dict()), why_shown(explained, times, hexes))
 
 
@@ -98,13 +102,24 @@ def top(desk: Desk, position: Position, times: int, hexes: bool) -> Answer:
     session = position.place.present
     logits, tokenizer = session.next_logits, session.subject.tokenizer
     order = ranked(logits, session.subject.profile)[:times]
-    table = plain_table(("rank", True), ("id", True), ("token", False), ("logit", True), ("behind the first", True))
+    probabilities = softmax(logits)
+    columns = ("rank", "id", "logit", "behind the first", "probability")
+    table = plain_table(
+        *((each, True) for each in columns[:2]), ("token", False), *((each, True) for each in columns[2:])
+    )
     for rank, token in enumerate(order, start=1):
         behind = 0.0 if logits[token] == logits[order[0]] else float(logits[order[0]]) - float(logits[token])
         cells = [str(rank), str(token), token_cell(tokenizer, int(token)), exact(logits[token], hexes)]
-        table.add_row(*map(Text, [*cells, f"{behind:.7g}"]))
-    best = [{"id": int(token), "logit": float(logits[token])} for token in order]
-    return Answer(position, {"position": session.position, "top": best}, [table])
+        table.add_row(*map(Text, [*cells, f"{behind:.7g}", percent(probabilities[token])]))
+    best = [
+        {"id": int(token), "logit": float(logits[token]), "probability": float(probabilities[token])} for token in order
+    ]
+    note = f"for position {session.position}; probabilities are the model's own, at temperature 1"
+    document = {"position": session.position, "entropy": entropy(probabilities), "top": best}
+    return Answer(position, document, [table, Text(f"{note}; entropy {entropy(probabilities):.3g} bits")])
+
+
+AT: Final = keyed("at", "at", "POSITION", lambda text: integer(text, "at", 0))
 
 
 def _each(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
@@ -190,7 +205,14 @@ QUESTIONS: Final = Family(
     "Asking",
     (
         Word("text", "the text and the ids so far", "text", text),
-        Word("why", "why the last token won, stage by stage", "why --hex", why, (count(SHOWN), HEX)),
+        Word(
+            "why",
+            "why the last token won, or that of a position, stage by stage",
+            "why at=11 --hex",
+            why,
+            (count(SHOWN), AT, HEX),
+            also=("w",),
+        ),
         Word(
             "what-if",
             "choose the last token again under other values or options; all options without any",

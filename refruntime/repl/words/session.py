@@ -131,23 +131,26 @@ def helper(words: list[Words]) -> Word:
         if name is not None:
             word = words[0].find(name)
             shown: list[RenderableType] = [row("use", word.usage), row("does", word.help), row("example", word.example)]
+            shown += [row("also", ", ".join(word.also))] if word.also else []
             return Answer(position, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
         shown = []
         for family in words[0].families:
             table = plain_table(("", False), ("", False))
             table.show_header = False
             for word in family.words:
-                table.add_row(Text(word.usage, style="bold"), Text(word.help))
+                also = f"  ({', '.join(word.also)})" if word.also else ""
+                table.add_row(Text.assemble((word.usage, "bold"), (also, "dim")), Text(word.help))
             shown += [Text(family.title, style="underline"), table, Text("")]
         shown.append(
             Text(
-                "Quotes hold spaces and escapes: \\n \\xHH \\u{H..}. A # begins a comment. `help WORD` has an example."
+                "Quotes hold spaces and escapes: \\n \\xHH \\u{H..}. A # begins a comment. `help WORD` has an example. "
+                "In a terminal an empty line repeats the last move: step, force, next, back or forward."
             )
         )
         return Answer(position, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
 
     word = optional("name", "WORD", as_text, completes="word")
-    return Word("help", "list the words, or explain one", "help why", show, (word,))
+    return Word("help", "list the words, or explain one", "help why", show, (word,), also=("?", "h"))
 
 
 def session_family(words: list[Words]) -> Family:
@@ -168,7 +171,7 @@ def session_family(words: list[Words]) -> Family:
                 ),
             ),
             helper(words),
-            Word("quit", "leave; so does Ctrl-D", "quit", leave),
+            Word("quit", "leave; so does Ctrl-D", "quit", leave, also=("q", "exit")),
         ),
     )
 

@@ -8,11 +8,12 @@ from refruntime.repl.words.moves import MOVES
 from refruntime.repl.words.questions import QUESTIONS
 from refruntime.repl.words.samplers import SAMPLERS
 from refruntime.repl.words.session import session_family
+from refruntime.repl.words.ways import WAYS
 from refruntime.repl.words.word import Words
 
 
 def all_words() -> Words:
     """Return the table."""
     itself: list[Words] = []
-    itself.append(Words((MOVES, QUESTIONS, SAMPLERS, CALLS, MEMORY, session_family(itself))))
+    itself.append(Words((MOVES, WAYS, QUESTIONS, SAMPLERS, CALLS, MEMORY, session_family(itself))))
     return itself[0]

@@ -36,13 +36,18 @@ Function = Callable[..., Answer]
 
 @dataclass(frozen=True)
 class Word:
-    """One word: what it does in one line, an example, the function, and what it takes."""
+    """One word: what it does in one line, an example, the function, and what it takes.
+
+    `also` are shorter names; an empty line in a terminal obeys the last word that `repeats` once more.
+    """
 
     name: str
     help: str
     example: str
     function: Function
     parameters: tuple[Parameter, ...] = ()
+    also: tuple[str, ...] = ()
+    repeats: bool = False
 
     @property
     def usage(self) -> str:
@@ -73,11 +78,17 @@ class Words:
     def __init__(self, families: Iterable[Family]) -> None:
         self.families = tuple(families)
         self.by_name = {word.name: word for family in self.families for word in family.words}
+        self.also = {short: word for word in self.by_name.values() for short in word.also}
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether a line may begin with this name."""
+        return name in self.by_name or name in self.also
 
     def find(self, name: str) -> Word:
         """Return a word. WrongWord for an unknown one, with those that are meant perhaps."""
-        if name in self.by_name:
-            return self.by_name[name]
+        word = self.by_name.get(name) or self.also.get(name)
+        if word is not None:
+            return word
         near = get_close_matches(name.lower()[:LONGEST_GUESS], self.by_name, cutoff=0.5)
         perhaps = f"; perhaps {' or '.join(near)}?" if near else ";"
         raise WrongWord(f"unknown word {quoted(name.encode('utf-8', 'surrogateescape'))}{perhaps} `help` lists all")

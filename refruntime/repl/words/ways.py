@@ -1,0 +1,224 @@
+"""Words that go where one was before: back, forward, to a position; and aside, to other branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from rich.console import RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+from refruntime.repl.desk import Desk
+from refruntime.repl.parameters import as_text, count, optional, required, whole
+from refruntime.repl.parsing import WrongWord
+from refruntime.repl.place import Place, Position, Track
+from refruntime.repl.words.moves import tail
+from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.session.state import SessionError
+from refruntime.show.text import count as counted
+from refruntime.show.text import row
+
+
+def back(desk: Desk, position: Position, times: int) -> Answer:
+    """Go back by tokens, calls and words that changed something; what is left lies ahead."""
+    return _along(position, times, Track.back, "go back")
+
+
+def forward(desk: Desk, position: Position, times: int) -> Answer:
+    """Go to where `back` came from."""
+    return _along(position, times, Track.forward, "go forward")
+
+
+def _along(position: Position, times: int, move: Callable[[Track], Track | None], verb: str) -> Answer:
+    track = position.track
+    for done in range(times):
+        further = move(track)
+        if further is None:
+            raise SessionError(f"there {'is' if done == 1 else 'are'} only {done} to {verb}; expected at most that")
+        track = further
+    return _moved(position.on(track))
+
+
+def goto(desk: Desk, position: Position, at: int) -> Answer:
+    """Go to where the next token is for a position, back or forward, to the nearest such place."""
+    here = position.track
+    for move in (Track.back, Track.forward):
+        track: Track | None = here
+        while track is not None:
+            if _position_of(track.place) == at:
+                return _moved(position.on(track))
+            track = move(track)
+    known = sorted({each for each in map(_position_of, here.way()) if each is not None})
+    there = f"those of this branch are {_runs(known)}" if known else "this branch has none"
+    raise SessionError(f"no place of this branch has position {at} next; {there}")
+
+
+def _position_of(place: Place) -> int | None:
+    return None if place.session is None else place.session.position
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Return ascending numbers with `..` in place of neighbours."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join(" .. ".join(map(str, run)) for run in runs)
+
+
+def _moved(position: Position) -> Answer:
+    shown = [_here(position.place)]
+    if position.ahead:
+        shown.append(row("ahead", f"{counted(len(position.ahead), 'move')}: `forward` or `goto` leads there again"))
+    return Answer(position, _where(position), shown)
+
+
+# Aside ---------------------------------------------------------------------------------------------------------------
+
+
+def branch(desk: Desk, position: Position, name: str | None) -> Answer:
+    """Go on from here on a new branch; the one left stays as it is, with what lies ahead on it."""
+    taken = position.tracks
+    if name is None:
+        name = next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
+    if not name:
+        raise WrongWord("expected a name")
+    if name in taken:
+        raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
+    return _switched(Position(position.place, name, taken))
+
+
+def switch(desk: Desk, position: Position, name: str) -> Answer:
+    """Go to a branch, where it was left."""
+    if name == position.branch:
+        return _switched(position)
+    if name not in position.branches:
+        known = ", ".join([position.branch, *position.branches])
+        raise WrongWord(f"there is no branch {name!r}; expected one of {known}")
+    parked = position.tracks
+    track = parked.pop(name)
+    return _switched(Position(track.place, name, parked, track.ahead))
+
+
+def _switched(position: Position) -> Answer:
+    answer = _moved(position)
+    return replace(answer, shown=[row("branch", position.branch), *answer.shown])
+
+
+def branches(desk: Desk, position: Position) -> Answer:
+    """Show the branches as a tree: each below the one that it leaves, and where."""
+    tracks = position.tracks
+    parents = _parents(tracks)
+    nodes: dict[str, Tree] = {}
+    roots = []
+    for name, (parent, fork) in parents.items():
+        track = tracks[name]
+        label = Text.assemble(
+            (name, "bold" if name == position.branch else ""),
+            f"  {_left_at(parent, fork)}{_text_of(track.place)}",
+            f"  ({counted(len(track.ahead), 'move')} ahead)" if track.ahead else "",
+            ("  (here)", "bold green") if name == position.branch else "",
+        )
+        if parent in nodes:
+            nodes[name] = nodes[parent].add(label)
+        else:
+            nodes[name] = Tree(label, guide_style="dim")
+            roots.append(nodes[name])
+    ids = {name: [] if place.session is None else list(place.session.ids) for name, place in _places(tracks)}
+    tree = {
+        name: {"from": parent or None, "position": fork and _position_of(fork)}
+        for name, (parent, fork) in parents.items()
+    }
+    return Answer(position, {"branch": position.branch, "branches": ids, "tree": tree}, roots)
+
+
+def _places(tracks: dict[str, Track]) -> list[tuple[str, Place]]:
+    return [(name, track.place) for name, track in tracks.items()]
+
+
+def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Place | None]]:
+    """Return for each branch the one that it leaves and the last place that both have; `main` leaves none."""
+    ways = {name: track.way() for name, track in sorted(tracks.items(), key=lambda item: item[0] != "main")}
+    found: dict[str, tuple[str, Place | None]] = {}
+    for name, way in ways.items():
+        best: tuple[int, str] = (0, "")
+        for other in found:
+            shared = 0
+            for mine, theirs in zip(way, ways[other], strict=False):
+                if mine is not theirs:
+                    break
+                shared += 1
+            best = max(best, (shared, other), key=lambda each: each[0])
+        found[name] = (best[1], way[best[0] - 1] if best[0] else None)
+    return found
+
+
+def _left_at(parent: str, fork: Place | None) -> str:
+    at = None if fork is None else _position_of(fork)
+    if not parent:
+        return ""
+    return f"from {parent}: " if at is None else f"from {parent} at position {at}: "
+
+
+def _where(position: Position) -> dict[str, Any]:
+    session = position.place.session
+    state = {} if session is None else {**session.to_dict(), "text": session.text.hex()}
+    return {
+        "branch": position.branch,
+        "calls": len(position.place.script),
+        "ahead": len(position.ahead),
+        **state,
+    }
+
+
+def _text_of(place: Place) -> str:
+    if place.session is None:
+        return place.absent
+    if not place.session.state.prompt_ids and not place.session.state.taken:
+        return "an empty context"
+    return f"{counted(len(place.session.generated_ids), 'token')}: {tail(place.session)}"
+
+
+def _here(place: Place) -> RenderableType:
+    session = place.session
+    if session is None:
+        return Text(place.absent)
+    return row("here", f"{_text_of(place)}; position {session.position} is next")
+
+
+WAYS: Final = Family(
+    "Where one was",
+    (
+        Word(
+            "back", "go back, exactly; what is left lies ahead", "back 2", back, (count(1),), also=("b",), repeats=True
+        ),
+        Word("forward", "go to where `back` came from", "forward 2", forward, (count(1),), also=("f",), repeats=True),
+        Word(
+            "goto",
+            "go to where the next token is for a position",
+            "goto 12",
+            goto,
+            (required("at", "POSITION", whole("POSITION", 0), hint="counted from 0, as `why` counts"),),
+            also=("g",),
+        ),
+        Word(
+            "branch",
+            "go on from here on a new branch",
+            "branch colder",
+            branch,
+            (optional("name", "NAME", as_text),),
+        ),
+        Word("branches", "show the branches as a tree", "branches", branches),
+        Word(
+            "switch",
+            "go to another branch",
+            "switch main",
+            switch,
+            (required("name", "NAME", as_text, "branch", "`branches` lists them"),),
+        ),
+    ),
+)
