@@ -81,6 +81,13 @@ Examples:
 @click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="Candidates of a step.")
 @click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Layer of an attention map.")
 @click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Head of an attention map.")
+@click.option(
+    "--width",
+    type=click.IntRange(800, 10_000),
+    default=1600,
+    show_default=True,
+    help="Pixels across at most; what does not fit goes on below.",
+)
 @profile_option
 @numerics_option
 @json_option
@@ -98,6 +105,7 @@ def plot_command(
     count: int,
     layer: int,
     head: int,
+    width: int,
     profile: Profile,
     numerics: NumericsChoice,
     as_json: bool,
@@ -124,7 +132,7 @@ def plot_command(
             session = session.set(temperature, top_k, top_p, seed).prompt(source)
             session = _stepped(session, wanted)
             with progress("computing"):
-                series, draw = _series(session, kind, count, layer, head)
+                series, draw = _series(session, kind, count, layer, head, width)
     except SessionError as error:
         raise click.UsageError(str(error)) from error
     except ValueError as error:  # an id that the vocabulary does not have
@@ -148,22 +156,30 @@ def _stepped(session: Session, steps: int) -> Session:
 
 
 def _series(
-    session: Session, kind: str, count: int, layer: int, head: int
+    session: Session, kind: str, count: int, layer: int, head: int, width: int
 ) -> tuple[Mapping[str, Any], Callable[[], Any]]:
     """Return the numbers as plain values, and a function that draws them."""
     if kind not in NEEDS_STEPS and len(session.ids) > MOST_POSITIONS:
         raise SessionError(f"{len(session.ids)} positions; --kind {kind} takes at most {MOST_POSITIONS}")
     if kind == "probabilities":
         steps: Sequence[Any] = candidates_of(session, count)
-        return {"steps": [step.to_dict() for step in steps]}, lambda: _plots().probabilities_plot(steps)
+        return {"steps": [step.to_dict() for step in steps]}, _drawing(kind, steps, session, width)
+    numbers: Any
     if kind == "entropy":
-        along = steps_of(session)
-        return along.to_dict(), lambda: _plots().entropy_plot(along)
-    if kind == "attention":
-        grid = attention_of(session, layer, head)
-        return grid.to_dict(), lambda: _plots().attention_plot(grid)
-    error = error_by_layer(session)
-    return error.to_dict(), lambda: _plots().error_plot(error)
+        numbers = steps_of(session)
+    elif kind == "attention":
+        numbers = attention_of(session, layer, head)
+    else:
+        numbers = error_by_layer(session)
+    return numbers.to_dict(), _drawing(kind, numbers, session, width)
+
+
+def _drawing(kind: str, numbers: Any, session: Session, width: int) -> Callable[[], Any]:
+    def draw() -> Any:
+        plots = _plots()
+        return getattr(plots, f"{kind}_plot")(numbers, plots.about_session(session), width)
+
+    return draw
 
 
 def _plots() -> Any:

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from refruntime.show.plots import SETTINGS
+from refruntime.show.plot_frame import SETTINGS
 from refruntime.show.witness import headline, layer_and_kind
 
 COLOURS: Final = {"equal": "#1b7837", "rounding": "#d8b365", "wrong": "#c51b7d", "not seen": "#e4e4e4"}

@@ -39,11 +39,12 @@ def session() -> Session:
 
 
 def draw(session: Session, kind: str) -> Any:
+    about = plots.about_session(session)
     figures: dict[str, Callable[[], Any]] = {
-        "probabilities": lambda: plots.probabilities_plot(candidates_of(session)),
-        "entropy": lambda: plots.entropy_plot(steps_of(session)),
-        "attention": lambda: plots.attention_plot(attention_of(session, 0, 1)),
-        "error": lambda: plots.error_plot(error_by_layer(session)),
+        "probabilities": lambda: plots.probabilities_plot(candidates_of(session), about),
+        "entropy": lambda: plots.entropy_plot(steps_of(session), about),
+        "attention": lambda: plots.attention_plot(attention_of(session, 0, 1), about),
+        "error": lambda: plots.error_plot(error_by_layer(session), about),
     }
     return figures[kind]()
 
@@ -77,11 +78,64 @@ def test_pictures(session: Session, kind: str) -> None:
 
 def test_bars_have_the_heights_of_the_probabilities(session: Session) -> None:
     """The rectangles of a picture are the numbers of its series, stacked."""
-    bars = [bar for bar in draw(session, "probabilities").axes[0].patches if bar.get_height() > 0]
+    every = [bar for bar in draw(session, "probabilities").axes[0].patches if bar.get_height() > 0]
+    bars = [bar for bar in every if bar.get_hatch() is None]
     steps = list(enumerate(candidates_of(session)))
     assert [round(bar.get_x() + 0.43) for bar in bars] == [place for place, step in steps for _ in step.probability]
     expected = [float(share) for _, step in steps for share in step.probability]
     assert [float(bar.get_height()) for bar in bars] == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_is_not_shown_is_drawn(session: Session) -> None:
+    """Every stack reaches 1: the mass of candidates that are not shown is hatched, and told where there is room."""
+    steps = candidates_of(session, 2)
+    figure = plots.probabilities_plot(steps)
+    axes = figure.axes[0]
+    rest = {round(bar.get_x() + 0.43): bar for bar in axes.patches if bar.get_hatch()}
+    missing = {n: 1 - step.probability.sum() for n, step in enumerate(steps) if step.probability.sum() < 1 - 1e-6}
+    assert rest.keys() == missing.keys() != set()
+    assert [float(rest[n].get_height()) for n in missing] == pytest.approx(list(missing.values()))
+    told = {text.get_text() for text in axes.texts if text.get_text().endswith("%")}
+    assert told == {f"{mass:.0%}" for mass in missing.values() if mass > 0.045}
+    assert "not shown" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_titles_and_legends_cover_nothing(session: Session, kind: str) -> None:
+    """Model, prompt and settings stand above; title, legend and axes do not touch, within 1,600 pixels."""
+    numbers = {
+        "probabilities": candidates_of(session, 3) * 8,
+        "entropy": steps_of(session.step(8)),
+        "attention": attention_of(session, 0, 1),
+        "error": error_by_layer(session),
+    }[kind]
+    figure = getattr(plots, f"{kind}_plot")(numbers, plots.about_session(session))
+    pixels = image.imread(io.BytesIO(plots.figure_bytes(figure, ".png")), format="png")
+    assert pixels.shape[1] <= 1600
+    title = figure.get_suptitle().replace("\u00a0", " ").replace("\n", " ")
+    settings = "temperature 1.1, top_k 30, top_p 0.9, seed 7"
+    assert title.endswith(f'{MODEL.name}; prompt "Once"; {settings}; numerics seq32')
+    boxes = [figure._suptitle.get_window_extent()]
+    assert boxes[0].x1 <= figure.bbox.x1
+    for axes in figure.axes:
+        boxes.append(axes.get_window_extent())
+        if axes.get_legend() is not None:
+            boxes.append(axes.get_legend().get_window_extent())
+            assert boxes[-1].x1 <= figure.bbox.x1
+    inside = [box.padded(-1) for box in boxes]
+    assert not [(a, b) for n, a in enumerate(inside) for b in inside[:n] if a.overlaps(b)]
+
+
+def test_labels_stay_in_their_bars(session: Session) -> None:
+    """A label inside of a bar is no wider than the bar, whatever the number of steps."""
+    steps = candidates_of(session, 2) * 24  # 168 steps, so narrow bars
+    figure = plots.probabilities_plot(steps)
+    plots.figure_bytes(figure, ".png")
+    assert len(figure.axes) <= 8
+    for axes in figure.axes:
+        width = axes.transData.transform((0.86, 0))[0] - axes.transData.transform((0, 0))[0]
+        texts = [text for text in axes.texts if text.get_bbox_patch() is None]
+        assert all(text.get_window_extent().width <= width + 1 for text in texts)
 
 
 def test_curves_are_the_series(session: Session) -> None:
@@ -100,7 +154,7 @@ def test_another_process_writes_the_same_file(tmp_path: Path, session: Session) 
         "from refruntime.show.plots import *; from refruntime.session.series import *\n"
         "session = Session(sys.argv[1]).set(temperature=1.1, top_k=30, top_p=0.9, seed=7).prompt('Once')\n"
         "session = session.step(5).force('$').step(2)\n"
-        "write_plot(probabilities_plot(candidates_of(session)), Path(sys.argv[2]))\n"
+        "write_plot(probabilities_plot(candidates_of(session), about_session(session)), Path(sys.argv[2]))\n"
     )
     path = tmp_path / "other.svg"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "SOURCE_DATE_EPOCH": "1", "TZ": "Asia/Tokyo"}
