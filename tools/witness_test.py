@@ -77,7 +77,7 @@ def look(data: bytes, truth: dict[str, Any]) -> tuple[Witness, PositionLook]:
         sampling = Sampling(**truth.get("sampling", {}))
         artifact = model_path(truth.get("model", MODEL)).read_bytes()
         prompt, tokens = truth.get("prompt", PROMPT).encode(), truth.get("tokens", TOKENS)
-    witness = Witness(data, artifact, prompt, tokens, sampling)
+    witness = Witness(data, artifact, prompt, tokens, sampling, continued=truth.get("continued", 0))
     return witness, witness.earliest()
 
 

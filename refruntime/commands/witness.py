@@ -44,6 +44,9 @@ Examples:
     "-n", "--max-new-tokens", type=click.IntRange(min=1), default=1, show_default=True, help="Tokens to generate."
 )
 @click.option(
+    "--next", "continued", type=click.IntRange(min=0), default=0, help="Calls of generate_next_token behind it."
+)
+@click.option(
     "--position",
     type=click.IntRange(min=0),
     help="Position to look at.  [default: the earliest one with a wrong number]",
@@ -67,6 +70,7 @@ def witness_command(
     model: Path,
     prompt: str,
     max_new_tokens: int,
+    continued: int,
     position: int | None,
     temperature: float,
     top_k: int,
@@ -103,6 +107,7 @@ def witness_command(
                 Sampling(temperature, top_k, top_p, seed),
                 profile,
                 limits=Limits(seconds=timeout),
+                continued=continued,
             )
         if position is not None and position >= len(witness.ids):
             raise click.BadParameter(

@@ -23,6 +23,7 @@ from refruntime.witness.recording import WatchedCall
 from refruntime.witness.windows import Windows, even_windows, windows_by_cache
 
 EXPORT: Final = "generate"
+CONTINUATION: Final = "generate_next_token"
 EMBEDDING: Final = "token_embd"
 OTHER_TOKEN: Final = "another token"
 MOST_STATES: Final = 256
@@ -44,6 +45,7 @@ class PositionLook:
 class Witness:
     """One build, one model, one prompt; looks are made on demand and every one is remembered.
 
+    `continued` calls of `generate_next_token` follow the generation of `new_tokens`.
     CannotLook when the build refuses the model or the configuration; ContractError when the oracle does; EngineError as
     `PausableInstance`.
     """
@@ -56,16 +58,19 @@ class Witness:
     profile: Profile = field(default_factory=Profile)
     numerics: str | Numerics = "seq32"
     limits: Limits = field(default_factory=Limits)
+    continued: int = 0
 
     def __post_init__(self) -> None:
-        arguments = self.prompt, self.new_tokens, self.sampling, self.profile, self.numerics
+        arguments = self.prompt, self.new_tokens, self.sampling, self.profile, self.numerics, self.continued
         self.oracle = OracleRun(self.artifact, *arguments)
         self.status = int(Status.Ok)
         """Status of the generation of the build; numbers may be looked at though it failed, for example over a text."""
+        self.result: bytes | None = None
+        """What `generate` of the build gave, None where it failed."""
+        self.continuations: list[bytes] = []
         self.call = WatchedCall(PausableModule(self.module, self.limits), self._perform, EXPORT)
         instance = self.call.run()
         self.fuel = instance.fuel_of_watched
-        self.result = Client(instance).result()
         memory = instance.words()
         keys, values = self.oracle.cache()
         self.values = find_cache(memory, values)
@@ -90,6 +95,11 @@ class Witness:
             if status != Status.Ok:
                 raise CannotLook(f"{what} of the build gave status {status}: {client.result()!r}")
         self.status = client.generate(self.prompt, self.new_tokens)
+        self.result, self.continuations = client.result() if self.status == Status.Ok else None, []
+        for _ in range(self.continued):
+            if client.status(CONTINUATION) != Status.Ok:
+                break
+            self.continuations.append(client.result())
 
     def _windows(self) -> Windows:
         usable = self.keys if self.keys is not None else self.values
@@ -108,11 +118,15 @@ class Witness:
     def look_at(self, position: int) -> Look:
         """Stop the build at many points of one position and align what is there with the oracle."""
         if position not in self.looks:
-            begin, end = self.windows.of(position)
+            number = self.oracle.continuation(position)
+            call, (begin, end) = self.call, self.windows.of(position)
+            if number is not None:
+                call = WatchedCall(self.call.module, self._perform, CONTINUATION, number)
+                begin, end = 0, call.run().fuel_of_watched
             clean = max((at for at, seen in self.looks.items() if seen.verdict == "clean"), default=None)
             plan = None if clean is None else self.looks[clean].plan()
             expected = self.oracle.expected(position)
-            self.looks[position] = look(self.call, expected, begin, end, lambda: self.oracle.known(position), plan)
+            self.looks[position] = look(call, expected, begin, end, lambda: self.oracle.known(position), plan)
         return self.looks[position]
 
     def at(self, position: int) -> PositionLook:
@@ -126,7 +140,7 @@ class Witness:
         the numbers of the position before, and the sampler.
         """
         position, last = self.first_position(), len(self.ids) - 1
-        other = self.oracle.other_token(self.result) if self.status == Status.Ok else None
+        other = self.oracle.other_token(self.result, self.continuations)
         if other is not None and (position is None or position >= other):
             return self._before_token(other)
         if position is None:

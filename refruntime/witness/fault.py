@@ -12,6 +12,7 @@ from refruntime.witness.images import Image, closest_moment, find_image, planned
 from refruntime.witness.locate import Place, bits, find_row
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
+from refruntime.witness.rewritten import is_copy, layer_time, rewritten
 from refruntime.witness.sightings import PART, UNSEEN, Sighting, find_rows, kind_of
 
 LEAST_EVIDENCE: Final = 3
@@ -76,6 +77,8 @@ def first_wrong(
             continue
         image = _image_of(presence, sighting, by_name, plan)
         values = sighting.expected.values
+        if image is not None and not sighting.expected.lasting and is_copy(image, sighting, by_name):
+            image = rewritten(presence, image, values, layer_time(presence, sightings, plan.fuel)) or image
         if image is not None and np.array_equal(bits(image.values), bits(values)):
             continue  # it was there after all
         seen = sighting.name in plan.places or _seen_elsewhere(sighting.name, sightings)

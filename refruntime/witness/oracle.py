@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from refruntime.api import Model, open_model
 from refruntime.contract.profile import Profile
-from refruntime.numerics import Numerics
-from refruntime.trace import ChoiceEvent, Event
+from refruntime.errors import ContractError
+from refruntime.numerics import Numerics, numerics_named
+from refruntime.runtime import Runtime
+from refruntime.trace import ChoiceEvent, Event, TokensEvent
 from refruntime.witness.expected import Expected, Float32, of_position
 from refruntime.witness.kv_map import cached
 
@@ -32,8 +33,9 @@ class Sampling:
 class OracleRun:
     """One generation of the oracle: `ids` are the tokens that are forwarded, `prompt_length` of them the prompt's.
 
-    A failure before the first token is raised: ContractError with its status. Numbers of a generation whose text is
-    refused (GEN-9, GEN-10) are as good as any.
+    `generate` makes the first `in_generate` of the `generated` tokens; `continuations` are the results of so many calls
+    of `generate_next_token` behind it. A failure before the first token is raised: ContractError with its status.
+    Numbers of a generation whose text is refused (GEN-9, GEN-10) are as good as any.
     """
 
     def __init__(
@@ -44,25 +46,34 @@ class OracleRun:
         sampling: Sampling,
         profile: Profile,
         numerics: str | Numerics,
+        continued: int = 0,
     ) -> None:
-        self.model: Model = open_model(artifact, profile, numerics)
-        listener = _Choices()
-        generation = self.model.generate(
-            prompt,
-            new_tokens,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            seed=sampling.seed,
-            tracer=listener,
-        )
-        if generation.error is not None and not generation.generated_ids:
-            raise generation.error
-        self.choices = listener.choices
-        self.generated = generation.generated_ids
-        self.result = generation.result_bytes
-        self.prompt_length = len(generation.prompt_ids)
-        self.ids = [*generation.prompt_ids, *generation.generated_ids][: self.model.hyperparameters.max_context]
+        chosen = numerics_named(numerics) if isinstance(numerics, str) else numerics
+        runtime = Runtime(profile, chosen)
+        runtime.load_model(artifact)
+        self.model = runtime.resident()
+        self.tokenizer = self.model.tokenizer
+        record = _Record(self.tokenizer.stop_ids)
+        runtime.tracer = record
+        runtime.set_sampling_config(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed)
+        self.continuations: list[bytes] = []
+        self.after: list[int] = []
+        """How many tokens had been generated behind each continuation."""
+        try:
+            runtime.generate(prompt, new_tokens)
+            self.in_generate, self.result = len(record.generated), runtime.result
+            for _ in range(continued):
+                runtime.generate_next_token()
+                self.continuations.append(runtime.result)
+                self.after.append(len(record.generated))
+        except ContractError:
+            if not record.generated:
+                raise
+            if not hasattr(self, "result"):
+                self.in_generate, self.result = len(record.generated), self.tokenizer.decode(record.generated)
+        self.choices, self.generated = record.choices, tuple(record.generated)
+        self.prompt_length = len(record.prompt)
+        self.ids = [*record.prompt, *record.generated][: self.model.hyperparameters.max_context]
 
     def cache(self) -> tuple[Float32, Float32]:
         """Return keys and values of all positions: [L, P, K, D] each."""
@@ -74,25 +85,39 @@ class OracleRun:
         """Return what is computed at a position, with what the sampler makes of its logits."""
         result = of_position(self.model.transformer, self.ids, position)
         choice = self.choice(position)
-        if choice is not None and choice.weighing is not None:
+        behind = position - self.prompt_length + 1 < self.in_generate or not self.continuations  # else in the next call
+        if choice is not None and choice.weighing is not None and behind:
             weights = np.ascontiguousarray(choice.weighing.weights, np.float32).reshape(1, -1)
             result.append(Expected(WEIGHTS, weights, ("logits",), optional=True))
         return result
 
-    def other_token(self, result: bytes) -> int | None:
-        """Return the position of the first generated token that another result text belies, None if none is."""
-        if result == self.result:
+    def other_token(self, result: bytes | None, continuations: Sequence[bytes] = ()) -> int | None:
+        """Return the position of the first generated token that other result texts belie, None if none is.
+
+        `result` is None where `generate` failed, so that nothing is known of its tokens.
+        """
+        if result is not None and result != self.result:
+            for count in range(self.in_generate):
+                if not result.startswith(self.tokenizer.decode(self.generated[: count + 1])):
+                    return self.prompt_length + count
+            return self.prompt_length + self.in_generate
+        before = self.in_generate
+        for mine, other, after in zip(self.continuations, continuations, self.after, strict=False):
+            if mine != other:
+                return self.prompt_length + before
+            before = after
+        return None
+
+    def continuation(self, position: int) -> int | None:
+        """Return the number of the continuation that forwards a position, None for `generate`."""
+        count = position - self.prompt_length + 1
+        if count <= self.in_generate:
             return None
-        decode = self.model.tokenizer.decode
-        for count in range(len(self.generated)):
-            if not result.startswith(decode(self.generated[: count + 1])):
-                return self.prompt_length + count
-        return self.prompt_length + len(self.generated)
+        return next((index for index, after in enumerate(self.after) if after >= count), None)
 
     def choice(self, position: int) -> Any:
         """Return what was sampled from the logits of a position, None if nothing was."""
-        index = position - self.prompt_length + 1
-        return self.choices[index] if 0 <= index < len(self.choices) else None
+        return self.choices.get(position - self.prompt_length + 1)
 
     def known(self, position: int) -> dict[str, Float32]:
         """Return what may stand in the place of an array, or be applied to it: those of the position before, norms."""
@@ -114,13 +139,19 @@ class OracleRun:
         return np.asarray(transformer.numerics.matrix_rows(transformer.weights.model.embedding, rows), np.float32)
 
 
-class _Choices:
-    def __init__(self) -> None:
-        self.choices: list[Any] = []
+class _Record:
+    """Remember the ids that went in and came out, and the first choice behind so many generated tokens."""
+
+    def __init__(self, stop_ids: frozenset[int]) -> None:
+        self.prompt: tuple[int, ...] = ()
+        self.generated: list[int] = []
+        self.choices: dict[int, Any] = {}
+        self._stop_ids = stop_ids
 
     def event(self, event: Event) -> None:
-        if isinstance(event, ChoiceEvent):
-            self.choices.append(event.choice)
-
-
-Known = Mapping[str, Float32]
+        if isinstance(event, TokensEvent) and event.name == "prompt":
+            self.prompt = event.ids
+        elif isinstance(event, ChoiceEvent):
+            self.choices.setdefault(len(self.generated), event.choice)
+            if event.choice.token not in self._stop_ids:
+                self.generated.append(event.choice.token)

@@ -57,12 +57,15 @@ def align(presence: Presence, expected: Sequence[Expected]) -> list[Sighting]:
     """Look for every array; those that were not found whole are in doubt unless something that needs them was."""
     found: list[Sighting] = []
     same: dict[bytes, str] = {}
+    rows: set[bytes] = set()
     for item in expected:
         first = same.setdefault(item.values.tobytes(), item.name)
+        own = {row.tobytes() for row in item.values}
         if first != item.name and not item.lasting:
             found.append(Sighting(item, "not seen", f"it has the numbers of {first}, which is no evidence"))
-        else:
-            found.append(_look_for(presence, item))
+        else:  # rows of another array, such as the values of one position, are no evidence one by one
+            found.append(_look_for(presence, item, by_rows=item.lasting or not own <= rows))
+        rows |= own
     proven: set[str] = set()
     needs = {item.name: item.needs for item in expected}
     for sighting in reversed(found):
@@ -78,8 +81,8 @@ def align(presence: Presence, expected: Sequence[Expected]) -> list[Sighting]:
     return result
 
 
-def _look_for(presence: Presence, expected: Expected) -> Sighting:
-    """Look for an array as a whole, then row by row."""
+def _look_for(presence: Presence, expected: Expected, by_rows: bool) -> Sighting:
+    """Look for an array as a whole, then row by row if those are evidence."""
     values = expected.values
     if values.shape[-1] < 2 and (len(values) == 1 or values.shape[-1] == 1):
         return Sighting(expected, "not seen", ONE_NUMBER)
@@ -89,7 +92,7 @@ def _look_for(presence: Presence, expected: Expected) -> Sighting:
     different = np.unique(np.abs(values[values != 0]))
     if len(different) < 2:
         return Sighting(expected, "not seen", REPEATED)
-    if len(values) == 1:
+    if len(values) == 1 or not by_rows:
         return Sighting(expected, "not seen", places=(whole,) if enough(whole) else ())
     rows = find_rows(presence, values, expected.lasting)
     if all(place is not None and place.complete for place in rows):

@@ -40,9 +40,10 @@ class Looker:
         if generation is None:
             return None
         self.left -= 1
-        arguments = generation.artifact, generation.prompt, generation.tokens, generation.sampling, self.oracle.profile
+        g, numerics = generation, self.oracle.numerics
+        arguments = g.artifact, g.prompt, g.tokens, g.sampling, self.oracle.profile, numerics, self.limits, g.continued
         try:
-            witness = Witness(self.module, *arguments, numerics=self.oracle.numerics, limits=self.limits)
+            witness = Witness(self.module, *arguments)
             seen = witness.earliest()
         except (CannotLook, EngineError, ContractError):
             return None

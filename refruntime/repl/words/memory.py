@@ -87,7 +87,8 @@ def _witness(desk: Desk, position: Position) -> Witness:
         g = generation
         try:
             with desk.progress("running the build", None):
-                made = Witness(desk.build.module, g.artifact, g.prompt, g.tokens, g.sampling, desk.profile)
+                arguments = g.artifact, g.prompt, g.tokens, g.sampling, desk.profile
+                made = Witness(desk.build.module, *arguments, continued=g.continued)
         except (CannotLook, EngineError, ContractError) as error:
             raise SessionError(f"the generation cannot be looked at: {error}") from error
         desk.looked = key, made
