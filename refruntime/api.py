@@ -37,12 +37,21 @@ Prompt = str | bytes | Sequence[int]
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """What one `generate_next_token` behind a generation did: its result, its token unless that was a stop token."""
+
+    result_bytes: bytes
+    generated_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Generation:
     """What one generation did. A failure that the contract defines is a result here, not an exception.
 
     `status` and `error` say how it ended. `prompt_ids` are the ids that were prefilled and `generated_ids` those that
     were sampled without the stop token, also where the generation failed later. `result_bytes` is the result text of
     the export; if the text was refused (GEN-9, GEN-10), the bytes that were refused. `text` is None after a failure.
+    `continuations` are the calls of `generate_next_token` behind it; their tokens are among the generated ones.
     """
 
     status: Status
@@ -50,6 +59,7 @@ class Generation:
     prompt_ids: tuple[int, ...]
     generated_ids: tuple[int, ...]
     result_bytes: bytes
+    continuations: tuple[Continuation, ...] = ()
 
     @property
     def text(self) -> str | None:
@@ -134,24 +144,33 @@ class Model:
         top_k: int = 1,
         top_p: float = 1.0,
         seed: int = 1,
+        continuations: int = 0,
         tracer: Tracer | None = None,
     ) -> Generation:
         """Generate as the export `generate` does (GEN-1 .. GEN-11) after `set_sampling_config` (SC-1 .. SC-3).
 
-        Earlier calls leave no trace. ValueError for a prompt id outside 0 .. V - 1; every contract failure is in the
-        result: statuses 2, 3, 11, 13, 14.
+        So many calls of `generate_next_token` follow (NT-1 .. NT-7). Earlier calls leave no trace. ValueError for a
+        prompt id outside 0 .. V - 1; every contract failure is in the result: statuses 2, 3, 11, 13, 14.
         """
         runtime = self._runtime
         ids = None if isinstance(prompt, str | bytes) else self._checked_ids(prompt)
         record = _Record(self.tokenizer.stop_ids, tracer)
         runtime.tracer = record
         error: ContractError | None = None
+        result, continued = None, []
         try:
             runtime.set_sampling_config(temperature, top_k, top_p, seed)
             if isinstance(prompt, str | bytes):
                 runtime.generate(_prompt_bytes(prompt), max_new_tokens)
             else:
                 runtime.generate_from_ids(ids or [], max_new_tokens)
+            result = runtime.result
+            for _ in range(continuations):
+                before = len(record.generated_ids)
+                try:
+                    runtime.generate_next_token()
+                finally:
+                    continued.append(Continuation(runtime.result, tuple(record.generated_ids[before:])))
         except ContractError as failure:
             error = failure
         finally:
@@ -161,7 +180,8 @@ class Model:
             error=error,
             prompt_ids=record.prompt_ids,
             generated_ids=tuple(record.generated_ids),
-            result_bytes=runtime.result if error is None else self.tokenizer.decode(record.generated_ids),
+            result_bytes=self.tokenizer.decode(record.generated_ids) if result is None else result,
+            continuations=tuple(continued),
         )
 
     def inspect(self) -> Inspection:

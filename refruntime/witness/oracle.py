@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from refruntime.api import Model, open_model
 from refruntime.contract.profile import Profile
-from refruntime.errors import ContractError
-from refruntime.numerics import Numerics, numerics_named
-from refruntime.runtime import Runtime
-from refruntime.trace import ChoiceEvent, Event, TokensEvent
+from refruntime.numerics import Numerics
+from refruntime.trace import ChoiceEvent, Event
 from refruntime.witness.expected import Expected, Float32, of_position
 from refruntime.witness.kv_map import cached
 
@@ -48,32 +47,30 @@ class OracleRun:
         numerics: str | Numerics,
         continued: int = 0,
     ) -> None:
-        chosen = numerics_named(numerics) if isinstance(numerics, str) else numerics
-        runtime = Runtime(profile, chosen)
-        runtime.load_model(artifact)
-        self.model = runtime.resident()
+        self.model: Model = open_model(artifact, profile, numerics)
         self.tokenizer = self.model.tokenizer
-        record = _Record(self.tokenizer.stop_ids)
-        runtime.tracer = record
-        runtime.set_sampling_config(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed)
-        self.continuations: list[bytes] = []
-        self.after: list[int] = []
+        listener = _Choices(self.tokenizer.stop_ids)
+        generation = self.model.generate(
+            prompt,
+            new_tokens,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            continuations=continued,
+            tracer=listener,
+        )
+        if generation.error is not None and not generation.generated_ids:
+            raise generation.error
+        self.choices, self.generated = listener.choices, generation.generated_ids
+        self.result = generation.result_bytes
+        self.continuations = [call.result_bytes for call in generation.continuations]
+        counts = [len(call.generated_ids) for call in generation.continuations]
+        self.in_generate = len(self.generated) - sum(counts)
+        self.after = [self.in_generate + sum(counts[: index + 1]) for index in range(len(counts))]
         """How many tokens had been generated behind each continuation."""
-        try:
-            runtime.generate(prompt, new_tokens)
-            self.in_generate, self.result = len(record.generated), runtime.result
-            for _ in range(continued):
-                runtime.generate_next_token()
-                self.continuations.append(runtime.result)
-                self.after.append(len(record.generated))
-        except ContractError:
-            if not record.generated:
-                raise
-            if not hasattr(self, "result"):
-                self.in_generate, self.result = len(record.generated), self.tokenizer.decode(record.generated)
-        self.choices, self.generated = record.choices, tuple(record.generated)
-        self.prompt_length = len(record.prompt)
-        self.ids = [*record.prompt, *record.generated][: self.model.hyperparameters.max_context]
+        self.prompt_length = len(generation.prompt_ids)
+        self.ids = [*generation.prompt_ids, *generation.generated_ids][: self.model.hyperparameters.max_context]
 
     def cache(self) -> tuple[Float32, Float32]:
         """Return keys and values of all positions: [L, P, K, D] each."""
@@ -139,19 +136,15 @@ class OracleRun:
         return np.asarray(transformer.numerics.matrix_rows(transformer.weights.model.embedding, rows), np.float32)
 
 
-class _Record:
-    """Remember the ids that went in and came out, and the first choice behind so many generated tokens."""
+class _Choices:
+    """Remember the first choice behind so many generated tokens."""
 
     def __init__(self, stop_ids: frozenset[int]) -> None:
-        self.prompt: tuple[int, ...] = ()
-        self.generated: list[int] = []
         self.choices: dict[int, Any] = {}
+        self._generated = 0
         self._stop_ids = stop_ids
 
     def event(self, event: Event) -> None:
-        if isinstance(event, TokensEvent) and event.name == "prompt":
-            self.prompt = event.ids
-        elif isinstance(event, ChoiceEvent):
-            self.choices.setdefault(len(self.generated), event.choice)
-            if event.choice.token not in self._stop_ids:
-                self.generated.append(event.choice.token)
+        if isinstance(event, ChoiceEvent):
+            self.choices.setdefault(self._generated, event.choice)
+            self._generated += event.choice.token not in self._stop_ids

@@ -53,6 +53,15 @@ def test_generation_follows_the_table() -> None:
     assert open_model(HELLO).generate("H", 2).text == "el"
 
 
+def test_continuations_follow_a_generation() -> None:
+    """NT-4, NT-5, NT-6: each gives one token and its text; a stop token gives none, again and again."""
+    generation = open_model(HELLO).generate("H", 2, continuations=4)
+    assert (generation.text, generation.status) == ("el", Status.Ok)
+    assert [call.result_bytes for call in generation.continuations] == [b"o", b"!", b"", b""]
+    assert [bytes(call.generated_ids) for call in generation.continuations] == [b"o", b"!", b"", b""]
+    assert bytes(generation.generated_ids) == b"elo!"
+
+
 def test_prompt_as_ids() -> None:
     """GEN-2, GEN-3: ids are taken as they are, without BOS, and give the same answer here."""
     model = open_model(HELLO)
