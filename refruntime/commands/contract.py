@@ -113,7 +113,7 @@ def layout_document(layout: Layout) -> dict[str, Any]:
 
 def rule_document(contract: Contract, rule: Rule, profile: Profile) -> dict[str, Any]:
     """Return one rule as JSON-ready values, with the value in force for each of its profile keys."""
-    in_force = profile.choices()
+    in_force = {key: getattr(profile, name) for key, name in profile.attributes().items()}
     return {
         "id": rule.id,
         "section": rule.section,
@@ -156,7 +156,7 @@ def print_rule(console: Console, contract: Contract, rule: Rule, profile: Profil
 
 def switch_lines(rule: Rule, profile: Profile) -> list[Text]:
     """Return one line for each profile key of a rule; the value in force is in brackets."""
-    in_force = profile.choices()
+    in_force = {key: getattr(profile, name) for key, name in profile.attributes().items()}
     changed = profile.differences()
     lines = []
     for key in (*rule.options, *rule.values):
