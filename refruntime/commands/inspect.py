@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 from rich.console import Console
@@ -17,7 +17,6 @@ from refruntime.commands.shared import (
     add_row,
     json_option,
     map_file,
-    plain_table,
     print_failure,
     printable,
     profile_option,
@@ -29,6 +28,7 @@ from refruntime.contract.profile import Profile
 from refruntime.inspection import Inspection, MetadataLine, inspect_artifact
 from refruntime.inspection.summary import summary
 from refruntime.model.validated import Hyperparameters
+from refruntime.show.text import plain_table
 
 SHOWN_TEXT = 100
 SHOWN_TENSORS = 400
@@ -65,6 +65,10 @@ def inspect_command(
         print_inspection(report, str(model), summary(report, profile), parts, Console())
     if report.error is not None:
         raise click.exceptions.Exit(1)
+
+
+WIDE: Final = 76
+"""Columns of a terminal from which offsets have room."""
 
 
 class Parts(NamedTuple):
@@ -129,9 +133,12 @@ def _print_summary(answers: Mapping[str, str], console: Console) -> None:
 def _print_metadata(report: Inspection, console: Console) -> None:
     if not report.metadata:
         return
-    table = plain_table("key", "type", "offset", "value", right=("offset",))
+    wide = console.width >= WIDE
+    table = plain_table(("key", False), *([("type", False), ("offset", True)] if wide else []), ("value", False))
     for line in report.metadata:
-        add_row(table, visible(_raw(line.key)), line.type, line.offset, _shortened(line))
+        between = [line.type, line.offset] if wide else []
+        add_row(table, visible(_raw(line.key)), *between, _shortened(line))
+    table.columns[0].no_wrap = True
     console.print(table)
 
 
@@ -144,25 +151,39 @@ def _told(hyperparameters: Hyperparameters) -> dict[str, Any]:
 def _print_tensors(report: Inspection, console: Console) -> None:
     if not report.tensors:
         return
-    table = plain_table("tensor", "type", "shape", "offset", "bytes", "note", right=("offset", "bytes"))
-    for line in report.tensors[:SHOWN_TENSORS]:
-        shape = " x ".join(map(str, line.shape))
-        add_row(table, visible(_raw(line.name)), line.type, shape, line.offset, line.byte_length, line.note)
+    shown = report.tensors[:SHOWN_TENSORS]
+    columns = ["tensor", "type", "shape"]
+    columns += ["offset"] if console.width >= WIDE else []
+    columns += ["bytes", *(["note"] if any(line.note for line in shown) else [])]
+    table = plain_table(*((name, name in ("offset", "bytes")) for name in columns))
+    for line in shown:
+        cells = {
+            "tensor": visible(_raw(line.name)),
+            "type": line.type,
+            "shape": " x ".join(map(str, line.shape)),
+            "offset": line.offset,
+            "bytes": line.byte_length,
+            "note": line.note,
+        }
+        add_row(table, *(cells[name] for name in columns))
+    table.columns[0].no_wrap = True
     console.print(table)
     if len(report.tensors) > SHOWN_TENSORS:
         console.print(f"... and {len(report.tensors) - SHOWN_TENSORS} more tensors; --json shows all")
-    table = plain_table("type", "tensors", "elements", "bytes", right=("tensors", "elements", "bytes"))
+    table = plain_table(("type", False), ("tensors", True), ("elements", True), ("bytes", True))
     for count in report.types:
         add_row(table, count.type, count.tensors, f"{count.elements:,}", f"{count.byte_length:,}")
+    table.columns[0].no_wrap = True
     console.print(table)
 
 
 def _print_pairs(title: str, values: dict[str, Any], console: Console) -> None:
     if not values:
         return
-    table = plain_table(title, "value")
+    table = plain_table((title, False), ("value", False))
     for key, value in values.items():
         add_row(table, key, ", ".join(map(str, value)) if isinstance(value, tuple) else value)
+    table.columns[0].no_wrap = True
     console.print(table)
 
 
