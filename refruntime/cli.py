@@ -93,6 +93,14 @@ COMMANDS = {
         "refruntime.commands.diff.build:diff_command",
         "Compare the WebAssembly module BUILD with the oracle: statuses, diagnostics, logits, results, bit for bit.",
     ),
+    "fuzz": Listed(
+        "refruntime.commands.fuzz:fuzz_command",
+        "Run random sessions over the 13 exports on the module BUILD and on the oracle, and shrink where they differ.",
+    ),
+    "campaign": Listed(
+        "refruntime.commands.campaign:campaign_command",
+        "Compare every BUILD with the oracle, and keep each result in DIR, which is empty at first.",
+    ),
     "witness": Listed(
         "refruntime.commands.witness:witness_command",
         "Stop one generation of the module BUILD at many points and compare its memory with the oracle, "

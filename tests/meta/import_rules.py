@@ -32,7 +32,7 @@ COMPARISON = CALLING | {
     "hypotheses",
     "witness",
 }
-SESSIONS = COMPARISON | {"session", "samplers", "identify"}
+SESSIONS = COMPARISON | {"fuzz", "session", "samplers", "identify", "campaign"}
 SHOWN = SESSIONS | {"show"}
 TOP = SHOWN | {"commands", "repl", "cli", "pytest_plugin"}
 
@@ -75,6 +75,8 @@ INTERNAL: dict[str, set[str]] = {
     "session": COMPARISON,
     "samplers": COMPARISON | {"session"},
     "identify": COMPARISON,
+    "fuzz": COMPARISON,
+    "campaign": COMPARISON | {"fuzz", "identify"},
     "show": SESSIONS,
     "repl": SHOWN,
     "commands": SHOWN | {"repl"},
@@ -124,6 +126,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "witness": ARRAYS,
     "session": ARRAYS,
     "samplers": ARRAYS,
+    "fuzz": ARRAYS | {"hypothesis"},
+    "campaign": {"distributed"},
     "show": ARRAYS | {"rich", "matplotlib"},
     "repl": ARRAYS | {"click", "rich", "prompt_toolkit"},
     "commands": ARRAYS | {"click", "rich"},
@@ -159,6 +163,7 @@ EXCEPTIONS_TO_OUTSIDE_WORLD = {
 MAY_CATCH_FAILURES = {"exports", "api", "inspection", "session", "repl", "commands", "cli"}
 MAY_CATCH_EVERYTHING = {
     "cases",
+    "campaign",
     "chat",
     "differential",
     "golden",

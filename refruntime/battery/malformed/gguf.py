@@ -26,6 +26,7 @@ from refruntime.battery.models.gguf import (
     value,
 )
 from refruntime.contract.status import Status
+from refruntime.quants.ggml import GGML_TYPES
 
 SHAPE: Final = LlamaShape(hidden=8, layers=1, heads=2, kv_heads=2, ffn=12, context=16)
 VOCABULARY: Final = spm_vocabulary()
@@ -181,7 +182,8 @@ def _entries(plain: GgufFile) -> Iterator[Malformed]:
         for kind in (*REMOVED_TYPES, *OTHER_TYPES):
             yield bad(f"type-{kind}", "tensor type", dtype, type=kind)
         for kind in BLOCK_TYPES:
-            yield bad(f"block-{kind}", "block size", type=kind)
+            storage = f"gguf/storage/{GGML_TYPES[kind].name}"
+            yield replace(bad(f"block-{kind}", "block size", type=kind), needs=(storage,))
         offset = sum(len(each.payload) + -len(each.payload) % ALIGNMENT for each in plain.tensors[:place])
         for other in (offset + 1, offset + ALIGNMENT, 2**31, 2**63, 2**64 - ALIGNMENT, 2**64 - 1):
             yield bad(f"offset-{other}", "offset (CVE-2025-53630, CVE-2026-7482)", offset=other)

@@ -12,6 +12,7 @@ from refruntime.contract.status import Status
 class Malformed:
     """One file. `check` names the check that it has to reach, `status` and `rule` what the contract says then.
 
+    A build without one of the features `needs` may refuse the file before that check (ID-1).
     The status is written in the recipe from the text of the rule; no loader is asked for it.
     """
 
@@ -20,6 +21,12 @@ class Malformed:
     status: Status
     rule: str
     data: bytes
+    needs: tuple[str, ...] = ()
+
+    @property
+    def settled(self) -> bool:
+        """Say whether a sentence of the contract decides the status; else llama.cpp does, and builds may differ."""
+        return self.check != "split.count" and not self.name.endswith("-name-twice-behind-nul")
 
 
 def cuts(prefix: str, data: bytes, sizes: Sequence[int], check: str, status: Status, rule: str) -> Iterator[Malformed]:

@@ -16,7 +16,7 @@ import numpy as np
 from refruntime import __version__
 from refruntime.commands.diff.live import Live
 from refruntime.commands.files import write_file
-from refruntime.commands.shared import progress, write_json
+from refruntime.commands.shared import printable, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.choice import first_choice
 from refruntime.differential.report.about import About
@@ -119,7 +119,9 @@ def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = 
         for problem in problems:
             click.echo(f"  {problem}", err=True)
     else:
-        click.echo(f"refruntime diff: {message}", err=True)
+        context = click.get_current_context(silent=True)
+        name = "diff" if context is None else context.info_name
+        click.echo(f"refruntime {name}: {printable(message)}", err=True)
     raise click.exceptions.Exit(code)
 
 

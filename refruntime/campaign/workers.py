@@ -1,0 +1,105 @@
+"""Where tasks run: here, in other processes, on a cluster; all are executors of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+LOCAL: Final = "local"
+"""Address that stands for a cluster begun here, for this campaign alone."""
+
+CONNECT_SECONDS: Final = 20
+
+
+class NoCluster(Exception):
+    """The software for clusters is not installed, or nothing answers at the address."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How an executor is begun; `open` is a context that ends it. `ahead` tasks are given to it at once."""
+
+    open: Callable[[], Any]
+    ahead: int
+
+
+class Here(Executor):
+    """Run every task at once in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Return a future that is done."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def in_this_process() -> Workers:
+    """Return the plainest workers."""
+
+    @contextmanager
+    def begin() -> Iterator[Executor]:
+        yield Here()
+
+    return Workers(begin, 1)
+
+
+def in_processes(count: int) -> Workers:
+    """Return workers in so many processes of this machine."""
+
+    @contextmanager
+    def begin() -> Iterator[Executor]:
+        context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
+        pool = ProcessPoolExecutor(count, context, _ignore_interrupts)
+        try:
+            yield pool
+        finally:
+            processes = list((getattr(pool, "_processes", None) or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+
+    return Workers(begin, count + 2)
+
+
+def on_cluster(address: str, count: int) -> Workers:
+    """Return workers of a Dask cluster, or of one begun here with `count` processes: NoCluster."""
+    try:
+        distributed: Any = import_module("distributed")
+    except ModuleNotFoundError as error:
+        raise NoCluster("--cluster needs dask.distributed: pip install 'refruntime[cluster]'") from error
+
+    @contextmanager
+    def begin() -> Iterator[Executor]:
+        with _cluster(distributed, address, count) as where:
+            try:
+                client = distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise NoCluster(f"no scheduler answers at {address}: {error}") from error
+            with client:
+                yield client.get_executor(pure=False)
+
+    return Workers(begin, max(8, 3 * count) if address == LOCAL else 3 * CLUSTER_WORKERS)
+
+
+CLUSTER_WORKERS: Final = 64
+"""Workers of a foreign cluster that are kept busy at least: their number may change at any time."""
+
+
+@contextmanager
+def _cluster(distributed: Any, address: str, count: int) -> Iterator[Any]:
+    if address != LOCAL:
+        yield address
+        return
+    options = {"n_workers": count, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options, host="127.0.0.1", silence_logs=50) as cluster:
+        yield cluster
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that reports

@@ -1,0 +1,221 @@
+"""The rule-based state machine that draws sessions: what a host may do next, whatever was before.
+
+It only writes steps down; a session is run when it ends, on a fresh build and a fresh oracle. It does what the contract
+defines, also where that is wrong use: null, huge, out of order, after a trap. What it leaves undefined (MEM-3, MEM-4:
+freeing twice, reading what was freed) no two builds need to answer alike, so no rule does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from refruntime.battery.random_sessions import BAD_VALUES, PROMPTS, TEMPERATURES
+from refruntime.battery.state import CALLS
+from refruntime.battery.state import SITUATIONS as BEGINNINGS
+from refruntime.battery.text import NOT_UTF8
+from refruntime.battery.text import PROMPTS as TEXTS
+from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
+from refruntime.fuzz.pool import Pool
+
+LAST: Final = 2**32
+"""One behind the last address: a slice that reaches it lies past the end of every memory (MEM-6)."""
+
+GETTERS: Final = ("last_result_len", "last_result_ptr", "get_diagnostics_len", "get_diagnostics_ptr")
+BUFFERS: Final = ("a", "b", "c")
+TEXT: Final = b"abcdexm \xc3\xa9-"
+"""What a buffer holds; parts of it are prompts, and some of them no UTF-8."""
+
+NUMBERS: Final = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, -1, 2**32, 134_217_729)
+UNFIT: Final = (0, 134_217_729, 2**31, 2**32 - 1, -1)
+"""Lengths that no slice may have (MEM-2)."""
+
+letters = st.sampled_from([b"a", b"b", b"e", b"m", b"x", b"z", b"-", b"+", b"ab", b"hello the abba"])
+prompts = st.one_of(
+    letters,
+    st.sampled_from([*PROMPTS, *TEXTS.values()]),
+    st.sampled_from([*NOT_UTF8.values()]),
+    st.text("abcdexm <s>/é€😀", max_size=10).map(str.encode),
+    st.binary(max_size=4),
+    st.integers(1, 80).map(lambda size: b"q" * size),
+)
+counts = st.one_of(st.integers(1, 9), st.sampled_from([0, 40, 2000, 2**32 - 1]))
+configurations = st.builds(
+    Configure,
+    st.sampled_from(TEMPERATURES),
+    st.sampled_from([1, 2, 5, 40, 260, 1024]) | st.integers(1, 1024),
+    st.sampled_from([1.0, 0.95, 0.5, 1e-6]),
+    st.sampled_from([0, 1, 7, 2**63, 2**64 - 1, -1]) | st.integers(0, 2**64 - 1),
+)
+odd_configurations = st.sampled_from(BAD_VALUES) | st.builds(
+    Configure, st.floats(width=32), st.sampled_from(NUMBERS), st.floats(width=32), st.sampled_from(NUMBERS)
+)
+
+Judge = Callable[[Sequence[Step]], None]
+"""Run a session; raise what Hypothesis is to shrink."""
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """Draw one session from a pool and give it to `judge` when it ends."""
+
+    pool: Pool
+    judge: Judge
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self.buffers: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        """Run what was drawn."""
+        if self.steps:
+            type(self).judge(tuple(self.steps))
+
+    # The exports, one by one -----------------------------------------------------------------------------------------
+
+    @rule(step=st.sampled_from([INIT, RESET, FREE]))
+    def call_without_arguments(self, step: Step) -> None:
+        """Make the runtime, clear the context or release the model."""
+        self.steps.append(step)
+
+    @rule(data=st.data())
+    def load(self, data: st.DataObject) -> None:
+        """Load a model on which sessions go far."""
+        self.steps.append(Load(data.draw(st.sampled_from(self.pool.lively))))
+
+    @rule(data=st.data())
+    def load_any(self, data: st.DataObject) -> None:
+        """Load any artifact, well-formed or malformed."""
+        self.steps.append(Load(data.draw(st.sampled_from(self.pool.others))))
+
+    @rule(data=st.data(), place=st.integers(0, 2**17), value=st.integers(0, 255), sealed=st.booleans())
+    def load_changed(self, data: st.DataObject, place: int, value: int, sealed: bool) -> None:
+        """Load a model with one byte changed, with and without the checksum of what it is now."""
+        name = data.draw(st.sampled_from(self.pool.changeable))
+        near = data.draw(st.booleans())  # half of them in the header and the directory
+        self.steps.append(Load(self.pool.changed(name, place % 1024 if near else place, value, sealed)))
+
+    @rule(step=configurations)
+    def configure(self, step: Configure) -> None:
+        """Set a valid sampling configuration."""
+        self.steps.append(step)
+
+    @rule(step=odd_configurations)
+    def configure_oddly(self, step: Configure) -> None:
+        """Set any values."""
+        self.steps.append(step)
+
+    @rule(prompt=prompts, count=counts)
+    def generate(self, prompt: bytes, count: int) -> None:
+        """Generate from any prompt."""
+        self.steps.append(Generate(prompt, count))
+
+    @rule(times=st.integers(1, 5))
+    def continue_generation(self, times: int) -> None:
+        """Continue by some tokens."""
+        self.steps += [NEXT_TOKEN] * times
+
+    @rule(export=st.sampled_from(GETTERS))
+    def ask(self, export: str) -> None:
+        """Call a getter."""
+        self.steps.append(Call(export))
+
+    # Memory and slices -----------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.buffers) < len(BUFFERS))
+    @rule()
+    def allocate(self) -> None:
+        """Keep a buffer with text over whatever comes."""
+        name = next(name for name in BUFFERS if name not in self.buffers)
+        self.buffers[name] = len(TEXT)
+        self.steps += [Call("alloc", (len(TEXT),), name), Write(name, TEXT)]
+
+    @precondition(lambda self: self.buffers)
+    @rule(data=st.data())
+    def free_buffer(self, data: st.DataObject) -> None:
+        """Free a buffer."""
+        name = data.draw(st.sampled_from(sorted(self.buffers)))
+        self.steps.append(Call("dealloc", (name, self.buffers.pop(name))))
+
+    @precondition(lambda self: self.buffers)
+    @rule(data=st.data(), first=st.integers(0, len(TEXT) - 1), length=st.integers(1, len(TEXT)), count=counts)
+    def generate_from_buffer(self, data: st.DataObject, first: int, length: int, count: int) -> None:
+        """Generate from a part of a buffer that may be older than the model."""
+        name = data.draw(st.sampled_from(sorted(self.buffers)))
+        place = f"{name}+{first}" if first else name
+        self.steps.append(Call("generate", (place, min(length, len(TEXT) - first), count)))
+
+    @precondition(lambda self: self.buffers)
+    @rule(data=st.data(), export=st.sampled_from(["generate", "load_model"]), length=st.sampled_from([4, *UNFIT]))
+    def unfit_slice(self, data: st.DataObject, export: str, length: int) -> None:
+        """Give a slice of no length, of too great a length, or text in the place of a model."""
+        name = data.draw(st.sampled_from(sorted(self.buffers)))
+        self.steps.append(Call(export, (name, length, 1) if export == "generate" else (name, length)))
+
+    @rule(export=st.sampled_from(["generate", "load_model"]), length=st.sampled_from(NUMBERS), count=counts)
+    def null_slice(self, export: str, length: int, count: int) -> None:
+        """Give the null pointer, also as a number that only a host takes for another."""
+        pointer = 0 if count % 2 else LAST
+        self.steps.append(Call(export, (pointer, length, count) if export == "generate" else (pointer, length)))
+
+    @rule(length=st.sampled_from([0, -LAST, 134_217_729, -1, 2**31]))
+    def allocate_unfit(self, length: int) -> None:
+        """Ask for no memory or for too much."""
+        self.steps.append(Call("alloc", (length,)))
+
+    @rule(size=st.sampled_from([1, 65_536, 3_000_000]))
+    def allocate_and_free(self, size: int) -> None:
+        """Let memory grow."""
+        self.steps += [Call("alloc", (size,), "grown"), Call("dealloc", ("grown", size))]
+
+    @rule(
+        export=st.sampled_from(["generate", "load_model"]),
+        length=st.sampled_from([2, 16, 134_217_728]),
+        seldom=st.integers(0, 7),
+    )
+    def slice_past_the_end(self, export: str, length: int, seldom: int) -> None:
+        """Trap, now and then: all that follows is answered by an unavailable lock."""
+        if not seldom:
+            self.steps.append(Call(export, (LAST - 1, length, 1) if export == "generate" else (LAST - 1, length)))
+
+    # Several calls at once -------------------------------------------------------------------------------------------
+
+    @rule(beginning=st.sampled_from([*BEGINNINGS]), call=st.sampled_from([*CALLS]))
+    def situation_and_call(self, beginning: str, call: str) -> None:
+        """Bring about a situation of the state machine and make one call in it."""
+        self.steps += [*BEGINNINGS[beginning], *CALLS[call]]
+
+    @rule(data=st.data(), step=configurations, prompt=letters, count=st.integers(1, 6), times=st.integers(1, 4))
+    def load_and_draw(self, data: st.DataObject, step: Configure, prompt: bytes, count: int, times: int) -> None:
+        """Load, configure, generate and continue: numbers of every kind of model."""
+        name = data.draw(st.sampled_from(self.pool.others))
+        self.steps += [Load(name), step, Generate(prompt, count), *[NEXT_TOKEN] * times]
+
+
+def run_machine(pool: Pool, judge: Judge, number: int, sessions: int, rules: int, *, shrink: bool) -> None:
+    """Draw so many sessions of at most so many rules; the same number gives the same ones.
+
+    What `judge` raises is shrunk, if that is asked for, and raised.
+    """
+    chosen: dict[str, Any] = {"pool": pool, "judge": staticmethod(judge)}
+    machine = type("Sessions", (SessionMachine,), chosen)
+    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
+    options = settings(
+        max_examples=sessions,
+        stateful_step_count=rules,
+        phases=phases,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    with suppress(Flaky):  # a build that answers one session in two ways: what was seen of it is kept
+        run_state_machine_as_test(seed(number)(machine), settings=options)
