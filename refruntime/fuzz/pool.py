@@ -81,10 +81,15 @@ class Pool:
 @lru_cache(maxsize=4)
 def make_pool(profile: Profile, absent: frozenset[str] = frozenset()) -> Pool:
     """Return the artifacts for a profile that need none of the features that a build does not have (ID-1)."""
-    files = {name: data for name, data, needs in _artifacts(profile) if _judgeable(data, needs, profile, absent)}
+    files = {name: data for name, data, needs in _all(profile) if _judgeable(data, needs, profile, absent)}
     lively = tuple(name for name in LIVELY if name in files)
     small = tuple(name for name in lively if files[name][:4] == b"SLM1")
     return Pool(files, lively, tuple(files), small, profile)
+
+
+@lru_cache(maxsize=4)
+def _all(profile: Profile) -> Sequence[tuple[str, bytes, Sequence[str]]]:
+    return tuple(_artifacts(profile))
 
 
 def _artifacts(profile: Profile) -> Iterator[tuple[str, bytes, Sequence[str]]]:
