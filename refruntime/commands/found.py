@@ -11,7 +11,7 @@ from refruntime.campaign.ledger import Ledger
 from refruntime.campaign.packed import unpacked
 from refruntime.campaign.run import Ran
 from refruntime.cases.features import Found
-from refruntime.commands.diff.looking import looker
+from refruntime.commands.diff.looking import Looker
 from refruntime.commands.packing import Packing
 from refruntime.commands.shared import progress
 from refruntime.differential.suite import CaseResult, Suite
@@ -99,7 +99,7 @@ class Finder:
         result = suite.judge(case, self.subject.offered, self._found(), explain=False)
         if explains and result.verdict not in FINE:
             oracle = self.subject.oracle
-            look = looker(self.packing.module, oracle, self.packing.limits)
+            look = Looker(self.packing.module, oracle, self.packing.limits)
             explainer = Explainer(oracle, self.subject.offered, witness=look)
             result = Suite(self.subject.fresh, oracle, explainer).explained(result)
         path = None if self.corpus is None else save_finding(self.corpus, group.document, pool)
