@@ -125,7 +125,8 @@ def _last_line(told: Told) -> str:
     if not told.summary.steps:
         return "NOTHING WAS COMPARED: no batch was done"
     if told.findings:
-        return f"{len(told.findings)} {'finding' if len(told.findings) == 1 else 'findings'} in {told.summary.differing:,} of {told.summary.sessions:,} sessions"
+        count = "1 finding" if len(told.findings) == 1 else f"{len(told.findings)} findings"
+        return f"{count} in {told.summary.differing:,} of {told.summary.sessions:,} sessions"
     if missed(told) and long_enough(told):
         return "no session differs, BUT THE RUN MISSED what is named above, so it shows less than it should"
     if missed(told):

@@ -113,7 +113,7 @@ def test_a_batch_repeats_itself_and_finds_nothing_where_nothing_is() -> None:
     assert first.reached.counts != other.reached.counts
     assert (first.differing, first.findings, first.undefined) == (0, {}, 0)
     assert first.sessions >= 8
-    assert first.reached.calls > 4 * first.steps
+    assert first.reached.calls > 2 * first.steps
 
 
 @pytest.fixture(scope="module")
