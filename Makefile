@@ -24,7 +24,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: demo
-demo: $(VENV)/.installed-core ## run the demonstration
+demo: $(VENV)/.installed-core ## run the demonstration, one screenful (refruntime demo --all tells it call by call)
 	@$(BIN)/refruntime demo
 
 .PHONY: test

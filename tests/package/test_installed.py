@@ -47,7 +47,7 @@ def test_the_wheel_is_what_runs(package: Installed) -> None:
 
 
 COMMANDS = {
-    ("demo",): "all as expected",
+    ("demo",): "All as expected",
     ("--help",): "Start here",
     ("run", "stories.q8_0.slm1", "The little", "-n", "12"): "^ fox Mia liv",
     ("verify",): "0 findings in ",

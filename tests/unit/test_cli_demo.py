@@ -8,9 +8,14 @@ import pytest
 
 from refruntime import resources
 from refruntime.commands.demo import session as demo_session
+from refruntime.commands.demo import short
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
+from refruntime.differential.run import Oracle
 from refruntime.exports import ExportedABI
+from refruntime.host_numbers import Number
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import Hypothesis
 from tests.unit.command_line import command
 from tests.unit.lookup_model import lookup_model, spelling
 
@@ -25,7 +30,7 @@ def model(tmp_path: Path) -> Path:
 
 def test_the_story(model: Path) -> None:
     """ABI-1, ERR-3, MEM-3, MEM-4, MEM-5, MEM-6, ST-4: all exports, failures, misuses and the trap are shown."""
-    outcome = command("demo", "--model", model)
+    outcome = command("demo", "--all", "--model", model)
     assert outcome.code == 0, outcome.stdout
     for name in EXPORTS_BY_NAME:
         assert name in outcome.stdout
@@ -47,7 +52,7 @@ def test_every_export_is_called(model: Path, monkeypatch: pytest.MonkeyPatch) ->
             return super().__getattribute__(name)
 
     monkeypatch.setattr(demo_session, "ExportedABI", Counting)
-    assert command("demo", "--model", model).code == 0
+    assert command("demo", "--all", "--model", model).code == 0
     assert called == set(EXPORTS_BY_NAME)
 
 
@@ -72,7 +77,7 @@ def test_a_wrong_answer_is_noticed(
 ) -> None:
     """MEM-4, ST-5: the demo exits with 1 and says what was expected when an answer differs."""
     monkeypatch.setattr(demo_session, "ExportedABI", broken)
-    outcome = command("demo", "--model", model)
+    outcome = command("demo", "--all", "--model", model)
     assert outcome.code == 1
     assert surprise in outcome.stdout
     assert "not as expected" in outcome.stdout
@@ -82,9 +87,10 @@ def test_a_model_of_random_bytes(tmp_path: Path) -> None:
     """GEN-9, NT-2: a model whose text is no UTF-8 changes the story, not its truth."""
     path = tmp_path / "bytes.slm1"
     path.write_bytes(lookup_model({ord("e"): 0xFF, 0xFF: 0xFF}, max_context=128))
-    outcome = command("demo", "--model", path)
+    outcome = command("demo", "--all", "--model", path)
     assert outcome.code == 0, outcome.stdout
     assert "3 InvalidUtf8" in outcome.stdout
+    assert "3 InvalidUtf8" in command("demo", "--model", path).stdout
 
 
 @pytest.mark.parametrize("switch", [{"ERR-4": "unchanged"}, {"ST-2": "recreate"}, {"NT-2": "2"}, {"GEN-9": "lossy"}])
@@ -92,16 +98,65 @@ def test_other_profiles(model: Path, tmp_path: Path, switch: dict[str, str]) -> 
     """ERR-4, ST-2, NT-2, GEN-9: the story follows the profile."""
     profile = tmp_path / "build.toml"
     profile.write_text("[rules]\n" + "".join(f'"{key}" = "{value}"\n' for key, value in switch.items()))
-    assert command("demo", "--model", model, "--profile", profile).code == 0
+    assert command("demo", "--all", "--model", model, "--profile", profile).code == 0
 
 
 def test_own_model() -> None:
-    """ABI-1: the demo needs no argument, and takes another of the project's own models by its name alone."""
-    for name, arguments in {resources.DEMO: [], "stories.f32.slm1": ["--model", "stories.f32.slm1"]}.items():
-        outcome = command("demo", *arguments)
-        assert outcome.code == 0
-        assert f"demo with {name} (" in outcome.stdout
-        assert "all as expected" in outcome.stdout
+    """ABI-1: the demo takes another of the project's own models by its name alone."""
+    outcome = command("demo", "--all", "--model", "stories.f32.slm1")
+    assert outcome.code == 0
+    assert "demo with stories.f32.slm1 (" in outcome.stdout
+    assert "all as expected" in outcome.stdout
+
+
+def test_a_screenful() -> None:
+    """GEN-7, SA-6, FW-6: without arguments the story fits a screen: an answer, the coin, the first wrong number."""
+    outcome = command("demo")
+    assert outcome.code == 0, outcome.stdout
+    lines = outcome.stdout.splitlines()
+    assert len(lines) <= 32
+    assert max(map(len, lines)) <= 110
+    assert lines[0].startswith(f"refruntime demo with {resources.DEMO} (")
+    text = outcome.stdout
+    abi = ExportedABI()
+    data = resources.demo_model().read_bytes()
+    pointer = abi.alloc(len(data))
+    abi.write(pointer, data)
+    assert abi.load_model(pointer, len(data)) == 0
+    abi.write(pointer, short.PROMPT)
+    for seed, shown in ((7, True), (8, False)):
+        assert abi.set_sampling_config(0.9, 40, 0.95, seed) == 0
+        assert abi.generate(pointer, len(short.PROMPT), short.NEW_TOKENS) == 0
+        said = abi.read(abi.last_result_ptr(), 40).decode().replace(" ", "\u2423")
+        assert (said in text) == shown
+    first = short.first_wrong_number(data, fault(), Oracle())
+    assert first is not None
+    assert first.tensor == "blk.0.attn.scores"
+    assert float(first.found / first.expected) == 0.5  # sqrt(D) / sqrt(H) of 4 heads
+    assert f"{first.tensor}[0, 0, 0] at position 0" in text
+    assert f"{first.expected!s}, {first.found!s}" in text
+    assert "won" in text
+
+
+def fault() -> Hypothesis:
+    return next(each for each in catalogue(Profile()) if each.name == short.WRONG)
+
+
+def test_the_short_story_notices_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GEN-7: one seed that gives two texts is no story to tell; exit code 1."""
+
+    class Forgetful(ExportedABI):
+        def generate(self, pointer: Number, length: Number, max_new_tokens: Number) -> int:
+            self.set_sampling_config(0.9, 40, 0.95, self._calls)
+            self._calls += 1
+            return super().generate(pointer, length, max_new_tokens)
+
+        _calls = 1
+
+    monkeypatch.setattr(short, "ExportedABI", Forgetful)
+    outcome = command("demo")
+    assert outcome.code == 1
+    assert "same seed" in outcome.stdout
 
 
 def test_without_its_own_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

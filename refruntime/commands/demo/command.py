@@ -1,9 +1,10 @@
-"""`refruntime demo`: the story of one session through the raw exports."""
+"""`refruntime demo`: what this is for in a screenful; with --all one session through the raw exports."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from refruntime import resources
 from refruntime.commands.demo.session import DemoSession
+from refruntime.commands.demo.short import tell
 from refruntime.commands.demo.story import CHAPTERS
 from refruntime.commands.files import ModelPath
 from refruntime.commands.shared import contract_failures, map_file, profile_option
@@ -18,22 +20,32 @@ from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 
+NEXT: Final = (
+    ("refruntime diff BUILD.wasm", "is this build right?"),
+    ("refruntime repl", "stop at any token, change one thing, see what would be"),
+    ("refruntime golden serve", "the same tests as a page for your browser"),
+    ("refruntime demo --all", "this with all 13 exports, call by call"),
+)
+
 
 @click.command(
     "demo",
     epilog="""\b
 Examples:
   refruntime demo
+  refruntime demo --all
   refruntime demo --model model.gguf
 """,
 )
 @click.option("--model", type=ModelPath(), help="Use this model instead of the project's own.")
+@click.option("--all", "everything", is_flag=True, help="Tell it with some hundred calls, each in a table.")
 @profile_option
-def demo_command(model: Path | None, profile: Profile) -> None:
-    """Show one session: memory, loading, generating, sampling, continuing, failing, misusing, freeing.
+def demo_command(model: Path | None, everything: bool, profile: Profile) -> None:
+    """Show in a screenful what this is for: right answers, why a token won, the first wrong number of a wrong build.
 
-    Every answer in the tables comes from a call that is made now. Each status is compared with the one that the story
-    expects; exit code 1 if one differs.
+    With --all one session call by call: memory, loading, generating, sampling, continuing, failing, misusing, freeing.
+    Every answer comes from a call that is made now. Each status is compared with the one that the story expects; exit
+    code 1 if one differs.
     """
     path = model if model is not None else resources.demo_model()
     data = map_file(path)
@@ -45,6 +57,9 @@ def demo_command(model: Path | None, profile: Profile) -> None:
         validate_model(data, profile)  # a story about a broken model would be another story
     console = Console()
     console.print(Text(f"refruntime demo with {path.name} ({len(data):,} bytes)", style="bold"), soft_wrap=True)
+    if not everything:
+        _finish(console, tell(console, bytes(data), path.name, profile))
+        return
     session = DemoSession(console, bytes(data), profile)
     began = time.perf_counter()
     for chapter in CHAPTERS:
@@ -58,3 +73,13 @@ def demo_command(model: Path | None, profile: Profile) -> None:
         raise click.exceptions.Exit(1)
     console.print(Text(f"\n{outcome}, all as expected, in {seconds:.1f} s", style="bold green"))
     console.print("Next: refruntime run, logits, inspect, tokenize, convert, contract; each has --help.")
+
+
+def _finish(console: Console, surprises: list[str]) -> None:
+    for surprise in surprises:
+        console.print(Text(f"not as expected: {surprise}", style="bold red"))
+    if surprises:
+        raise click.exceptions.Exit(1)
+    console.print(Text("\nAll as expected. Next:", style="bold green"))
+    for words, what in NEXT:
+        console.print(Text(f"  {words:<36}{what}"), soft_wrap=True)
