@@ -276,7 +276,7 @@ class Bar:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Take the bar off the terminal while something else is written."""
-        if self._progress.disable:
+        if self._progress.disable or not self._progress.live.is_started:
             yield
             return
         self._progress.stop()
