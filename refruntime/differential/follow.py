@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from refruntime.cases.observe import Observation
@@ -15,7 +16,7 @@ from refruntime.differential.compare import LOGIT_FIELDS, Comparison, compare_ob
 from refruntime.differential.near_tie import Flip, measure
 from refruntime.differential.run import Oracle, encoded_answer, follow
 from refruntime.differential.samples import Sample, Samples
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine
 from refruntime.sampling import Choice, sample
 from refruntime.tokenizers.base import Tokenizer
 
@@ -72,15 +73,12 @@ def _run_following(
     observations: list[Observation] = []
     samples = Samples(observations)
 
-    class FollowingRuntime(Runtime):
-        """The oracle's runtime, made to take given tokens. Never the oracle itself."""
+    def sampler(*arguments: Any) -> Choice:
+        choice = sample(*arguments)
+        return replace(choice, token=forced.get(len(samples.all), choice.token))
 
-        @staticmethod
-        def sampler(*arguments: Any) -> Choice:
-            choice = sample(*arguments)
-            return replace(choice, token=forced.get(len(samples.all), choice.token))
-
-    follow(case, build, oracle.engine(FollowingRuntime, samples), oracle.profile, observations)
+    engine = oracle.engine(partial(Machine.fresh, sampler=sampler), samples)
+    follow(case, build, engine, oracle.profile, observations)
     return observations, samples
 
 

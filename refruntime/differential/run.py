@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +17,7 @@ from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.model.bound import Binder, BoundModels
 from refruntime.numerics import F64, Numerics, Seq32
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
 
@@ -44,9 +44,11 @@ class Oracle:
     exact: Numerics = field(default_factory=F64)
     bind: Binder = field(default_factory=BoundModels)
 
-    def engine(self, runtime: type[Runtime] = Runtime, tracer: Tracer | None = None) -> ReferenceEngine:
-        """Return a fresh engine; `runtime` may be a variation of the runtime (an experiment, never the oracle)."""
-        make = partial(runtime, bind=self.bind)
+    def engine(
+        self, machine: Callable[[Profile], Machine] = Machine.fresh, tracer: Tracer | None = None
+    ) -> ReferenceEngine:
+        """Return a fresh engine; `machine` may be a variation of the machine (an experiment, never the oracle)."""
+        make = partial(Runtime, bind=self.bind, machine=machine)
         return ReferenceEngine(ExportedABI(self.profile, numerics=self.numerics, tracer=tracer, runtime_type=make))
 
 

@@ -16,7 +16,7 @@ from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import Numerics
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
 
@@ -26,7 +26,7 @@ class Changes:
     """What is exchanged in the oracle; a part that is None stays as it is. One hypothesis changes one part.
 
     `artifact` changes the bytes of a model before they are validated, `model` what validation made of them. A changed
-    `profile` is a whole profile.
+    `profile` is a whole profile. `machine` makes a varied machine, `runtime` is for what no machine decides.
     """
 
     profile: Profile | None = None
@@ -35,6 +35,7 @@ class Changes:
     model: Callable[[ValidatedModel], ValidatedModel] | None = None
     transformer: type[Transformer] | None = None
     tokenizer: Callable[[Tokenizer], Tokenizer] | None = None
+    machine: Callable[[Profile], Machine] | None = None
     runtime: type[Runtime] | None = None
     abi: type[ExportedABI] | None = None
 
@@ -61,7 +62,8 @@ def varied_engine(changes: Changes, oracle: Oracle, tracer: Tracer | None = None
     """Return a fresh engine that is the oracle with these changes."""
     profile = changes.profile or oracle.profile
     numerics = oracle.numerics if changes.numerics is None else changes.numerics()
-    runtime = partial(changes.runtime or Runtime, bind=varied_binder(changes, oracle))
+    machine = changes.machine or Machine.fresh
+    runtime = partial(changes.runtime or Runtime, bind=varied_binder(changes, oracle), machine=machine)
     abi_type = changes.abi or ExportedABI
     return ReferenceEngine(abi_type(profile, numerics=numerics, tracer=tracer, runtime_type=runtime))
 

@@ -22,12 +22,10 @@ from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics, Seq32
 from refruntime.repl.place import Place
 from refruntime.resources import golden_folder
-from refruntime.runtime import DEFAULT_GENERATOR_SEED
 from refruntime.session.from_case import Calls
-from refruntime.session.generator import Generator
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
-from refruntime.session.state import SessionError, State, Subject
+from refruntime.session.state import SessionError, Subject
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
@@ -122,8 +120,7 @@ class Desk:
             bound = bind(data, self.profile, self.numerics)
         tokenizer = with_unknown_bytes(bound.tokenizer, self.unknown_bytes)
         subject = Subject(self._bench(bound.transformer), tokenizer, self.profile, name, self.models[name])
-        generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self.profile)  # PR-4
-        return Place.of(Session.of(subject, State(runtime_generator=generator, script=(Load(name),))), None)
+        return Place.of(Session.of(subject, subject.loaded()), None)
 
     def _bench(self, transformer: Transformer) -> Workbench:
         return self._benches.setdefault(id(transformer), Workbench(transformer))

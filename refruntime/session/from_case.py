@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
 
 from refruntime.cases.observe import Observation
 from refruntime.cases.observe import Session as CaseRun
@@ -18,11 +17,10 @@ from refruntime.exports import ExportedABI
 from refruntime.model.bound import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
-from refruntime.runtime import DEFAULT_GENERATOR_SEED, Runtime
-from refruntime.session.generator import Generator
+from refruntime.runtime import Machine, Runtime
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
-from refruntime.session.state import Owner, State, Subject, Taken, begins_call
+from refruntime.session.state import State, Subject
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
@@ -72,20 +70,19 @@ class Calls:
         self.new_sessions: tuple[Session, ...] = ()
         self._models, self._bench = models, bench
         self._profile = profile if profile is not None else Profile()
-        self._events: list[ChoiceEvent | TokensEvent] = []
+        self._passed: list[Machine] = []
         runtime = partial(Runtime, bind=bind)
         self._abi = ExportedABI(self._profile, numerics=numerics, tracer=self, runtime_type=runtime)
         self._run = CaseRun(Client(ReferenceEngine(self._abi)), self._profile, models)
-        self._runtime_generator = Generator.fresh(DEFAULT_GENERATOR_SEED, self._profile)
 
     def event(self, event: Event) -> None:
-        """Remember what was sampled, and from which prompt."""
-        if isinstance(event, ChoiceEvent | TokensEvent):
-            self._events.append(event)
+        """Remember the machine behind a prompt, and behind each token."""
+        if isinstance(event, ChoiceEvent | TokensEvent) and self._abi.runtime is not None:
+            self._passed.append(self._abi.runtime.machine.read())
 
     def run(self, step: Step) -> Observation:
         """Make one call. HostMisuse where the contract leaves undefined what happens; no call goes on after it."""
-        self._events.clear()
+        self._passed.clear()
         before = self.session
         observation = self._run.run(step)
         self.steps = (*self.steps, step)
@@ -97,9 +94,9 @@ class Calls:
         loaded = isinstance(step, Load) and observation.value == 0
         if self.session is None or loaded or self._is_other(self.session, runtime):
             self.session = self._loaded(step, runtime)
-        self._write_events(step, runtime)
-        self._runtime_generator = self._runtime_generator_now(runtime)
-        self._close(runtime)
+        for machine in self._passed:
+            self._pass(machine, step)
+        self._close(runtime.machine)
         newer = takewhile(lambda session: session is not before, self._present.history())
         self.new_sessions = tuple(newer)[::-1]
         return observation
@@ -113,82 +110,29 @@ class Calls:
         name = step.model if isinstance(step, Load) else "model"
         artifact = self._models.get(name)
         subject = Subject(self._bench(model.transformer), model.tokenizer, self._profile, name, artifact)
-        return Session.of(subject, State(sampling=runtime.sampling))
+        return Session.of(subject, State(runtime.machine))
 
-    def _write_events(self, step: Step, runtime: Runtime) -> None:
-        """Write a state for the prompt and one for each token that this step sampled."""
-        owner: Owner = "runtime"
-        generator = self._runtime_generator
-        for event in self._events:
-            if isinstance(event, TokensEvent):
-                owner, generator = "generate", Generator.fresh(runtime.sampling.seed, self._profile)  # GEN-7
-                self._then(
-                    sampling=runtime.sampling,
-                    prompt_ids=event.ids,
-                    taken=(),
-                    owner=owner,
-                    generate_generator=generator,
-                    script=self._part(step, 0),
-                )
-            else:
-                generator = self._take(event, generator, owner, step)
-
-    def _take(self, event: ChoiceEvent, generator: Generator, owner: Owner, step: Step) -> Generator:
-        session = self._present
-        taken = session.state.taken
-        choice, sampling = event.choice, event.sampling
-        made = Taken(choice.token, choice, event.logits, sampling, generator, owner, len(session.ids))
-        after = generator.after(choice.generator_state, choice.drawn is not None)
-        generators = {f"{owner}_generator": after}
-        if begins_call(session.subject, session.state, owner):
-            self._runtime_generator = Generator.fresh(sampling.seed, self._profile)
-            generators["runtime_generator"] = self._runtime_generator
-        self._then(
-            sampling=sampling,
-            taken=(*taken, made),
-            owner=owner,
-            script=self._part(step, len(taken) + 1),
-            **generators,
-        )
-        return after
+    def _pass(self, machine: Machine, step: Step) -> None:
+        """Write a state for the prompt of this step, or for a token that it sampled."""
+        state = self._present.state
+        taken = () if machine.taken is None else (*state.taken, machine.taken)
+        before = state.machine if machine.taken is None else None
+        self._then(State(machine, taken, before, self._part(step, len(taken))))
 
     def _part(self, step: Step, tokens: int) -> tuple[Step, ...]:
         """Return the calls that lead to the first tokens of a generation."""
         return (*self.steps[:-1], Generate(step.prompt, tokens)) if isinstance(step, Generate) else self.steps
 
-    def _runtime_generator_now(self, runtime: Runtime) -> Generator:
-        """Return the runtime-owned generator, whose seed is the configured one where it was reseeded (SC-3, PR-4)."""
-        known, state = self._runtime_generator, runtime.generator_state
-        if state == known.state:
-            return known
-        fresh = Generator.fresh(runtime.sampling.seed, self._profile)
-        if state == fresh.state:
-            return fresh
-        drawn = sum(isinstance(event, ChoiceEvent) and event.choice.drawn is not None for event in self._events)
-        return Generator(known.seed, known.draws + drawn, state)
-
-    def _close(self, runtime: Runtime) -> None:
+    def _close(self, machine: Machine) -> None:
         """Make the last state that of the runtime after the step: a failure or a reset cleared the context."""
-        state = self._present.state
-        cleared = runtime.resident().cache.length == 0
-        closed = replace(
-            state,
-            sampling=runtime.sampling,
-            prompt_ids=() if cleared else state.prompt_ids,
-            taken=() if cleared else state.taken,
-            owner="generate" if cleared else "runtime" if state.taken else state.owner,
-            generate_generator=None if cleared else state.generate_generator,
-            runtime_generator=self._runtime_generator,
-            script=self.steps,
-        )
-        wrote_the_end = bool(self._events)
-        replaces = not state.script or (wrote_the_end and not (cleared and state.prompt_ids))
-        before = self._present.before if replaces else self._present
-        self.session = Session.of(self._present.subject, closed, before)
+        present, state = self._present, self._present.state
+        cleared = machine.kv_length == 0
+        closed = State(machine, () if cleared else state.taken, script=self.steps)
+        replaces = not state.script or (bool(self._passed) and not (cleared and state.prompt_ids))
+        self.session = Session.of(present.subject, closed, present.before if replaces else present)
 
-    def _then(self, **changes: Any) -> None:
-        session = self._present
-        self.session = Session.of(session.subject, replace(session.state, **changes), session)
+    def _then(self, state: State) -> None:
+        self.session = Session.of(self._present.subject, state, self._present)
 
     @property
     def _present(self) -> Session:

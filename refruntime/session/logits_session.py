@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from refruntime.api import Prompt
 from refruntime.contract.profile import Profile
-from refruntime.runtime import DEFAULT_GENERATOR_SEED
-from refruntime.session.generator import Generator
+from refruntime.runtime import Machine, Owner
 from refruntime.session.prefix_cache import Float32, Workbench
 from refruntime.session.session import Session
-from refruntime.session.state import Owner, SessionError, State, Subject
+from refruntime.session.state import SessionError, State, Subject
 from refruntime.tokenizers.base import Tokenizer
 
 MAX_VALUES: Final = 2**28
@@ -147,6 +146,21 @@ class ImportedBench(Workbench):
         return {}
 
 
+@dataclass(frozen=True, eq=False)
+class Rows(Machine):
+    """A machine over rows: `kv_length` counts those that were used, one for each token, a stop token too."""
+
+    @property
+    def ended(self) -> str:
+        """Say that no row is left. A stop token ends nothing here: the rows behind it are there."""
+        there = self.model.capacity
+        return f"all {there} rows of logits were used" if self.kv_length >= there else ""
+
+    def take(self, logits: Float32, forced: int | None = None) -> Self:
+        """Sample a token from a row [V]; the next one is for the row behind it."""
+        return replace(super().take(logits, forced), kv_length=self.kv_length + 1)
+
+
 class ImportedSession(Session):
     """A session over rows of logits [T, V]; the row of a step is the number of tokens taken before."""
 
@@ -164,11 +178,7 @@ class ImportedSession(Session):
             )
         known = tokenizer if tokenizer is not None else TokensWithoutText(int(rows.shape[1]))
         subject = Subject(ImportedBench(rows), known, profile if profile is not None else Profile(), name)
-        state = State(
-            runtime_generator=Generator.fresh(DEFAULT_GENERATOR_SEED, subject.profile), unspeakable=NOT_FROM_A_MODEL
-        )
-        fresh = Generator.fresh(state.sampling.seed, subject.profile)
-        self._fill(subject, replace(state, generate_generator=fresh), None)
+        self._fill(subject, _at_first_row(Rows.fresh(subject.profile).load(subject.resident)), None)
 
     @property
     def rows(self) -> Float32:
@@ -178,25 +188,9 @@ class ImportedSession(Session):
             raise TypeError("this session is not about rows of logits")
         return bench.rows
 
-    def set(
-        self,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-    ) -> Self:
-        """Change the sampling configuration as with a model; behind a first token, the other generator draws."""
-        made = super().set(temperature, top_k, top_p, seed)
-        if made.state.taken:
-            return made
-        fresh = Generator.fresh(made.state.sampling.seed, self.subject.profile)
-        return self.of(self.subject, replace(made.state, generate_generator=fresh, script=()), self)
-
     def reset(self) -> Self:
         """Go to the first row again; the sampling configuration stays."""
-        made = super().reset()
-        fresh = Generator.fresh(made.state.sampling.seed, self.subject.profile)
-        return self.of(self.subject, replace(made.state, generate_generator=fresh, script=()), self)
+        return self.of(self.subject, _at_first_row(super().reset().state.machine), self)
 
     def prompt(self, prompt: Prompt) -> NoReturn:
         """Refuse. SessionError."""
@@ -210,25 +204,20 @@ class ImportedSession(Session):
         """Refuse. SessionError."""
         self.tensors()
 
-    @property
-    def position(self) -> int:
-        """Return the row that the next token is for: each taken token used one, a stop token too."""
-        return len(self.state.taken)
-
-    def _finished(self, owner: Owner) -> str:
-        """Say that no row is left. A stop token ends nothing here: the rows behind it are there."""
-        used, there = len(self.state.taken), self.rows.shape[0]
-        return f"all {there} rows of logits were used" if used >= there else ""
-
     @cached_property
     def next_logits(self) -> Float32:
         """Return the row that the next token will be sampled from: [V]. SessionError after the last one."""
         if self.finished:
             raise SessionError(f"{self.finished}; `back` or `reset` leads on")
-        row: Float32 = self.rows[len(self.state.taken)]
+        row: Float32 = self.rows[self.position]
         return row
 
     def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
         if self.finished:
             raise SessionError(f"{self.finished}; `back` or `reset` leads on")
         return super()._sampled(forced, owner)
+
+
+def _at_first_row(machine: Machine) -> State:
+    """Return the state before the first row: as behind a prompt, of which nothing is known."""
+    return State(machine.accept(1).begin(()), before_prompt=machine, unspeakable=NOT_FROM_A_MODEL)

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from refruntime.api import open_model
 from refruntime.fidelity.passes import compare_models
+from refruntime.runtime import Taken
 from refruntime.session.probabilities import Float64, entropy, softmax
-from refruntime.session.state import SessionError, Taken
+from refruntime.session.state import SessionError
 from refruntime.session.why import Why
 
 if TYPE_CHECKING:

@@ -22,31 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
-from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Load, Step
+from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Step
 from refruntime.contract.profile import Profile
 from refruntime.display import Displayed
 from refruntime.numerics import Numerics
-from refruntime.runtime import DEFAULT_GENERATOR_SEED, check_prompt_length
-from refruntime.sampling import SamplingConfig, sample
-from refruntime.session.generator import Generator
+from refruntime.runtime import Generator, Owner, Taken
+from refruntime.sampling import SamplingConfig
 from refruntime.session.numbers import real, whole
 from refruntime.session.prefix_cache import Float32, Workbench
 from refruntime.session.state import (
-    Owner,
     SessionError,
     State,
     Subject,
-    Taken,
     anew,
-    begins_call,
     called,
     configured,
-    encode_prompt,
-    finished,
-    generated_ids,
+    prompt_bytes,
+    refusal,
     tokens_of,
-    unspeakable_text,
-    unspeakable_token,
     waits,
 )
 from refruntime.session.what_if import WhatIf, what_if
@@ -71,8 +64,7 @@ class Session(Displayed):
         opened = open_model(model, profile, numerics, unknown_bytes)
         bench = Workbench(opened.transformer)
         subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
-        runtime = Generator.fresh(DEFAULT_GENERATOR_SEED, opened.profile)  # PR-4
-        self._fill(subject, State(runtime_generator=runtime, script=(Load(name),)), None)
+        self._fill(subject, subject.loaded(), None)
 
     def _fill(self, subject: Subject, state: State, before: Session | None) -> None:
         self.subject, self.state, self.before = subject, state, before
@@ -101,35 +93,29 @@ class Session(Displayed):
         Before the first token this is as if it had been set before the prompt. Later, the next steps are calls of
         `generate_next_token`, whose generator is reseeded as the profile says.
         """
-        old, profile = self.state.sampling, self.subject.profile
+        state, old = self.state, self.state.sampling
         sampling = SamplingConfig.validated(
             float(old.temperature) if temperature is None else real("temperature", temperature),
             old.top_k if top_k is None else whole("top_k", top_k),
             float(old.top_p) if top_p is None else real("top_p", top_p),
             old.seed if seed is None else whole("seed", seed),
         )
-        fresh = Generator.fresh(sampling.seed, profile)
-        runtime = fresh if profile.sampling_config_reseeds == "yes" else self.state.runtime_generator
         step = configured(sampling)
-        if self.state.taken:
+        if state.taken:
             unspeakable = self._unspeakable_continuation()
             return self._then(
-                sampling=sampling,
-                runtime_generator=runtime,
-                owner="runtime",
-                script=self.state.script if unspeakable else (*self.state.script, step),
+                machine=state.machine.left().configure(sampling),
+                script=state.script if unspeakable else (*state.script, step),
                 unspeakable=unspeakable,
             )
-        begun = bool(self.state.prompt_ids)
-        script = list(self.state.script)
-        if not self.state.unspeakable:
-            script.insert(len(script) - waits(self.state), step)
-        return self._then(
-            sampling=sampling,
-            runtime_generator=runtime,
-            generate_generator=fresh if begun else None,
-            script=tuple(script),
-        )
+        script = list(state.script)
+        if not state.unspeakable:
+            script.insert(len(script) - waits(state), step)
+        settled = state.settled.configure(sampling)
+        if state.before_prompt is None:
+            return self._then(machine=settled, script=tuple(script))
+        begun = settled.accept(1).begin(state.prompt_ids)
+        return self._then(machine=begun, before_prompt=settled, script=tuple(script))
 
     def prompt(self, prompt: Prompt) -> Self:
         """Begin a generation: text (BOS as the model says, GEN-2) or ids, which no export takes.
@@ -137,26 +123,20 @@ class Session(Displayed):
         Statuses 2, 3, 11, 13 are raised by name (GEN-1 .. GEN-3).
         """
         subject, state = self.subject, self.state
-        fresh = Generator.fresh(state.sampling.seed, subject.profile)
+        settled = state.settled
+        accepted = settled.accept(1)
         script, unspeakable = called(state), state.unspeakable
-        if unspeakable and (again := anew(subject, state)):
+        if unspeakable and (again := anew(subject, settled)):
             script, unspeakable = again, ""
         if isinstance(prompt, str | bytes):
             raw = raw_bytes(prompt)
-            ids = encode_prompt(subject, raw)
+            ids = accepted.encode(prompt_bytes(raw))
             script = (*script, Generate(raw, 0))
         else:
-            ids = checked_ids(prompt, subject.tokenizer.vocab_size)
+            ids = accepted.checked(checked_ids(prompt, subject.tokenizer.vocab_size))
             unspeakable = "the prompt was given as ids, which no export takes"
-        check_prompt_length(ids, subject.bench.capacity)
-        return self._then(
-            prompt_ids=tuple(ids),
-            taken=(),
-            owner="generate",
-            generate_generator=fresh,
-            script=script,
-            unspeakable=unspeakable,
-        )
+        begun = accepted.begin(ids)
+        return self._then(machine=begun, taken=(), before_prompt=settled, script=script, unspeakable=unspeakable)
 
     def step(self, count: int = 1) -> Self:
         """Sample tokens; fewer than `count` where a stop token or the end of the context comes first."""
@@ -175,41 +155,25 @@ class Session(Displayed):
         return self._sampled(self.token_id(token))
 
     def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
-        state, subject = self.state, self.subject
-        owner = state.owner if owner is None else owner
-        reason = self._finished(owner)
-        if reason:
-            raise SessionError(f"{reason}; `back`, `prompt` or `next` leads on")
-        generator = state.generate_generator if owner == "generate" else state.runtime_generator
-        if generator is None:
+        state = self.state
+        machine = state.machine if owner is None else replace(state.machine, owner=owner)
+        if machine.ended:
+            raise SessionError(f"{machine.ended}; `back`, `prompt` or `next` leads on")
+        if machine.drawing is None:
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        logits = self.next_logits
-        choice = sample(logits, state.sampling, generator.state, subject.profile)
-        after = generator.after(choice.generator_state, choice.drawn is not None)
-        taken = Taken(
-            choice.token if forced is None else forced,
-            choice,
-            logits,
-            state.sampling,
-            generator,
-            owner,
-            self.position,
-            forced is not None,
-        )
-        unspeakable = "a token was forced, which no export does"
-        if not taken.forced:
-            unspeakable = self._unspeakable_continuation() if owner == "runtime" else state.unspeakable
-        if owner == "runtime" and not unspeakable:
-            unspeakable = unspeakable_token(subject, (*state.taken, taken))
-        generators = {f"{owner}_generator": after}
-        if begins_call(subject, state, owner):
-            generators["runtime_generator"] = Generator.fresh(state.sampling.seed, subject.profile)
+        after = machine.take(self.next_logits, forced).read()
+        if forced is not None:
+            unspeakable = "a token was forced, which no export does"
+        elif machine.owner == "runtime":
+            unspeakable = self._unspeakable_continuation() or refusal(after)
+        else:
+            unspeakable = state.unspeakable
         return self._then(
-            taken=(*state.taken, taken),
-            owner=owner,
-            script=state.script if unspeakable else self._script_after_token(owner),
+            machine=after,
+            taken=(*state.taken, *([] if after.taken is None else [after.taken])),
+            before_prompt=None,
+            script=state.script if unspeakable else self._script_after_token(machine.owner),
             unspeakable=unspeakable,
-            **generators,
         )
 
     def _script_after_token(self, owner: Owner) -> tuple[Step, ...]:
@@ -222,7 +186,7 @@ class Session(Displayed):
     def _unspeakable_continuation(self) -> str:
         """Say why no call goes on behind the last token of a `generate`, empty if one does or none has to."""
         state = self.state
-        return state.unspeakable or (unspeakable_text(self.subject, state) if state.owner == "generate" else "")
+        return state.unspeakable or (refusal(state.machine) if state.owner == "generate" else "")
 
     def next(self, count: int = 1) -> Self:
         """Call `generate_next_token`: from now on the runtime-owned generator draws (NT-4), also after a stop token."""
@@ -235,14 +199,11 @@ class Session(Displayed):
 
     def reset(self) -> Self:
         """Clear the context as `reset_context` does; model and sampling configuration stay (ST-5)."""
-        state, profile = self.state, self.subject.profile
-        reseeded = Generator.fresh(state.sampling.seed, profile)
+        state = self.state
         return self._then(
-            prompt_ids=(),
+            machine=state.settled.reset(),
             taken=(),
-            owner="generate",
-            generate_generator=None,
-            runtime_generator=reseeded if profile.generator_on_reset == "reseeded" else state.runtime_generator,
+            before_prompt=None,
             script=state.script if state.unspeakable else (*called(state), RESET),
         )
 
@@ -269,12 +230,12 @@ class Session(Displayed):
     @property
     def position(self) -> int:
         """Return the position that the next token is for."""
-        return len(self.ids)
+        return self.state.machine.kv_length
 
     @property
     def generated_ids(self) -> tuple[int, ...]:
         """Return the taken ids without stop tokens."""
-        return generated_ids(self.subject, self.state)
+        return self.state.machine.generated_ids
 
     @property
     def text(self) -> bytes:
@@ -291,10 +252,7 @@ class Session(Displayed):
     @property
     def finished(self) -> str:
         """Say why no token can be sampled now, empty if one can."""
-        return self._finished(self.state.owner)
-
-    def _finished(self, owner: Owner) -> str:
-        return finished(self.subject, self.state, owner)
+        return self.state.machine.ended
 
     @cached_property
     def next_logits(self) -> Float32:
@@ -387,7 +345,7 @@ class Session(Displayed):
     @property
     def generator(self) -> Generator | None:
         """Return the generator that the next step draws from, None before a prompt."""
-        return self.state.generate_generator if self.state.owner == "generate" else self.state.runtime_generator
+        return self.state.machine.drawing
 
     def __repr__(self) -> str:
         """Describe the state in one line."""

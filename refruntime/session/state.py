@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from refruntime.cases.steps import Configure, Generate, Load, Step
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidLength
-from refruntime.runtime import DEFAULT_GENERATOR_SEED, prompt_ids
-from refruntime.sampling import Choice, SamplingConfig
-from refruntime.session.generator import Generator
-from refruntime.session.prefix_cache import Float32, Workbench
+from refruntime.runtime import Generator, Machine, Owner, Resident, Taken
+from refruntime.sampling import SamplingConfig
+from refruntime.session.prefix_cache import Workbench
 from refruntime.tokenizers.base import Tokenizer
-from refruntime.utf8 import checked_prompt, result_text
-
-Owner = Literal["generate", "runtime"]
-"""Whose generator draws: that of one `generate`, or the one that the runtime owns."""
+from refruntime.utf8 import checked_prompt
 
 
 class SessionError(ValueError):
@@ -25,38 +21,50 @@ class SessionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Taken:
-    """One sampled token: what the sampler chose, from which logits [V], under which configuration, and what was taken.
-
-    `choice.token` is the sampler's; `token` differs from it only where a person forced another one.
-    """
-
-    token: int
-    choice: Choice
-    logits: Float32
-    sampling: SamplingConfig
-    generator: Generator
-    owner: Owner
-    position: int
-    forced: bool = False
-
-
-@dataclass(frozen=True)
 class State:
-    """Everything that decides what comes next.
+    """Everything that decides what comes next: the machine, and the way that led to it.
 
-    `script` are the calls of a host that lead here; where no calls can, `unspeakable` says what no export does, and the
-    script is that of the moment before.
+    `taken` are the tokens sampled since the prompt. `before_prompt` is the machine before a prompt from which no token
+    was sampled yet: such a prompt is no call, so that what follows can replace it. `script` are the calls of a host
+    that lead here; where no calls can, `unspeakable` says what no export does, and the script is that of the moment
+    before.
     """
 
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    prompt_ids: tuple[int, ...] = ()
+    machine: Machine
     taken: tuple[Taken, ...] = ()
-    owner: Owner = "generate"
-    generate_generator: Generator | None = None
-    runtime_generator: Generator | None = None
+    before_prompt: Machine | None = None
     script: tuple[Step, ...] = ()
     unspeakable: str = ""
+
+    @property
+    def settled(self) -> Machine:
+        """Return the machine without a prompt from which no token was sampled yet."""
+        return self.machine if self.before_prompt is None else self.before_prompt
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """Return the sampling configuration."""
+        return self.machine.sampling
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """Return the ids of the prompt."""
+        return self.machine.prompt_ids
+
+    @property
+    def owner(self) -> Owner:
+        """Say whose generator draws next."""
+        return self.machine.owner
+
+    @property
+    def generate_generator(self) -> Generator | None:
+        """Return the generator of the last `generate`, None before a prompt."""
+        return self.machine.call_generator
+
+    @property
+    def runtime_generator(self) -> Generator:
+        """Return the generator that the runtime owns, which a prompt leaves alone before its first token (PR-4)."""
+        return self.settled.generator
 
 
 @dataclass(frozen=True)
@@ -69,26 +77,20 @@ class Subject:
     name: str = "model"
     artifact: Any = None
 
+    @property
+    def resident(self) -> Resident:
+        """Return what a machine has to know of the model."""
+        return Resident(self.tokenizer, self.bench.capacity)
 
-def generated_ids(subject: Subject, state: State) -> tuple[int, ...]:
-    """Return the taken ids without stop tokens."""
-    stops = subject.tokenizer.stop_ids
-    return tuple(taken.token for taken in state.taken if taken.token not in stops)
-
-
-def finished(subject: Subject, state: State, owner: Owner) -> str:
-    """Say why `owner` can sample no token now (GEN-5, GEN-6, NT-3), empty if it can."""
-    if len(state.prompt_ids) + len(generated_ids(subject, state)) >= subject.bench.capacity:
-        return f"the context of {subject.bench.capacity} positions is full (GEN-6, NT-3)"
-    if owner == "generate" and state.taken and state.taken[-1].token in subject.tokenizer.stop_ids:
-        return "the generation ended with a stop token (GEN-5)"
-    return ""
+    def loaded(self) -> State:
+        """Return the state of a fresh runtime into which a host loaded the model."""
+        return State(Machine.fresh(self.profile).load(self.resident), script=(Load(self.name),))
 
 
 def waits(state: State) -> bool:
     """Say whether the last of the calls is a prompt from which no token was sampled yet, which no export can call."""
     last = state.script[-1] if state.script else None
-    return bool(state.prompt_ids) and not state.taken and isinstance(last, Generate) and last.max_new_tokens == 0
+    return state.before_prompt is not None and isinstance(last, Generate) and last.max_new_tokens == 0
 
 
 def called(state: State) -> tuple[Step, ...]:
@@ -96,25 +98,18 @@ def called(state: State) -> tuple[Step, ...]:
     return state.script[:-1] if waits(state) else state.script
 
 
-def begins_call(subject: Subject, state: State, owner: Owner) -> bool:
-    """Say whether the next token is the first of a `generate` that reseeds the runtime-owned generator (PR-4)."""
-    return owner == "generate" and not state.taken and subject.profile.generator_on_generate == "reseeded"
-
-
-def anew(subject: Subject, state: State) -> tuple[Step, ...]:
+def anew(subject: Subject, machine: Machine) -> tuple[Step, ...]:
     """Return the calls that bring a fresh runtime to where a next prompt finds this one; none if no calls do.
 
     A new generation owes nothing to the one before but the configuration and the runtime-owned generator.
     """
-    sampling, profile = state.sampling, subject.profile
-    changed = sampling != SamplingConfig()
-    reseeded = changed and profile.sampling_config_reseeds == "yes"
-    if subject.artifact is None or state.runtime_generator != Generator.fresh(
-        sampling.seed if reseeded else DEFAULT_GENERATOR_SEED, profile
-    ):
+    fresh, calls = subject.loaded().machine, (Load(subject.name),)
+    changed = machine.sampling != fresh.sampling
+    if changed:
+        fresh = fresh.configure(machine.sampling)
+    if subject.artifact is None or machine.generator != fresh.generator:
         return ()
-    load = Load(subject.name)
-    return (load, configured(sampling)) if changed else (load,)
+    return (*calls, configured(machine.sampling)) if changed else calls
 
 
 def configured(sampling: SamplingConfig) -> Configure:
@@ -122,41 +117,27 @@ def configured(sampling: SamplingConfig) -> Configure:
     return Configure(float(str(sampling.temperature)), sampling.top_k, float(str(sampling.top_p)), sampling.seed)
 
 
-def unspeakable_text(subject: Subject, state: State) -> str:
-    """Say why the text of a generation makes `generate` fail, which clears the context (GEN-9, GEN-10, ST-7)."""
-    text = subject.tokenizer.decode(generated_ids(subject, state))
-    failure = _refused(text, subject.profile)
-    return f"`generate` fails with the text so far and clears the context ({failure})" if failure else ""
+def refusal(machine: Machine) -> str:
+    """Say why a call that ends here fails with its text, which clears the context; empty if it does not.
 
-
-def unspeakable_token(subject: Subject, taken: tuple[Taken, ...]) -> str:
-    """Say why the last token makes `generate_next_token` fail, which clears the context (NT-6, NT-7)."""
-    if taken[-1].token in subject.tokenizer.stop_ids:
-        return ""
-    ids = [taken[-1].token]
-    if subject.profile.continuation_result == "all generated text":
-        ids = [each.token for each in taken if each.token not in subject.tokenizer.stop_ids]
-    failure = _refused(subject.tokenizer.decode(ids), subject.profile)
-    return (
-        f"`generate_next_token` fails with token {taken[-1].token} and clears the context ({failure})"
-        if failure
-        else ""
-    )
-
-
-def _refused(text: bytes, profile: Profile) -> str:
+    GEN-9, GEN-10, ST-7, NT-7.
+    """
     try:
-        result_text(text, profile)
+        machine.finish()
     except ContractError as error:
-        return f"{error.status.name}, {error.rule}"
+        failure = f"({error.status.name}, {error.rule})"
+        if machine.owner == "generate":
+            return f"`generate` fails with the text so far and clears the context {failure}"
+        last = None if machine.taken is None else machine.taken.token
+        return f"`generate_next_token` fails with token {last} and clears the context {failure}"
     return ""
 
 
-def encode_prompt(subject: Subject, raw: bytes) -> list[int]:
-    """Encode a prompt as `generate` does: one terminal EOS is removed (GEN-2). Statuses 2, 3, 13."""
+def prompt_bytes(raw: bytes) -> bytes:
+    """Return the bytes of a prompt as `generate` takes them: status 2 for none, 3 for no UTF-8 (ERR-1, GEN-1)."""
     if not raw:
         raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
-    return prompt_ids(subject.tokenizer, checked_prompt(raw))
+    return checked_prompt(raw)
 
 
 def tokens_of(tokenizer: Tokenizer, wanted: bytes) -> Sequence[int]:

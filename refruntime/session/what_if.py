@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from refruntime.contract.profile import Profile, ProfileError
 from refruntime.display import Displayed
+from refruntime.runtime import Taken
 from refruntime.sampling import Choice, SamplingConfig, sample
 from refruntime.session.numbers import real, whole
 from refruntime.tokenizers.base import Tokenizer
-
-if TYPE_CHECKING:
-    from refruntime.session.state import Taken
 
 SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
 """Names of the sampling values (SC-2)."""

@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.display import Displayed
+from refruntime.runtime import Taken
 from refruntime.sampling import ranked
 from refruntime.session.probabilities import softmax
 from refruntime.tokenizers.base import Tokenizer
-
-if TYPE_CHECKING:
-    from refruntime.session.state import Taken
 
 
 @dataclass(frozen=True)

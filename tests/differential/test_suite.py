@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from refruntime.engines.reference import ReferenceEngine
 from refruntime.model.bound import BoundModel
 from refruntime.model.slm1_encode import encode_tensor
 from refruntime.numerics import F64
-from refruntime.runtime import Runtime
-from refruntime.sampling import Choice
+from refruntime.runtime import Machine, Runtime
+from refruntime.sampling import Choice, sample
 from tests.differential.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
 
 PROFILE = Profile()
@@ -260,17 +261,14 @@ def test_shown_logits_allow_no_near_tie() -> None:
 def test_wide_margin_is_a_mismatch() -> None:
     """SA-1: a build that takes the second best token is wrong by the margin of its decision."""
 
-    class SecondBest(Runtime):
-        def _sample(self, generator_state: int) -> Choice:
-            choice = super()._sample(generator_state)
-            assert self.context.logits is not None
-            second = int(np.argsort(-self.context.logits, kind="stable")[1])
-            self.context.choice = replace(choice, token=second)
-            return self.context.choice
+    def second_best(logits: Any, *arguments: Any) -> Choice:
+        return replace(sample(logits, *arguments), token=int(np.argsort(-logits, kind="stable")[1]))
 
     model = table_model(dict(follow(*b"abcdef")) | {97: {98: 3.0, 122: 2.5}}, profile=PROFILE)
     case = Case("family/second", (Load("m"), Generate(b"a", 1)), {"m": model})
-    result = judge(case, changed_build(HIDDEN, runtime=SecondBest))
+    result = judge(
+        case, changed_build(HIDDEN, runtime=partial(Runtime, machine=partial(Machine.fresh, sampler=second_best)))
+    )
     assert result.verdict is Verdict.MISMATCH
     assert result.flip is not None
     assert (result.flip.reference_token, result.flip.build_token) == (98, 122)

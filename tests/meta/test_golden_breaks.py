@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from refruntime import exports, runtime
+from refruntime import exports
 from refruntime.containers import slm1
 from refruntime.contract import status
 from refruntime.contract.status import Status
@@ -20,6 +20,7 @@ from refruntime.golden.verify import verify
 from refruntime.host_numbers import to_u32
 from refruntime.model import slm1 as slm1_model
 from refruntime.quants.slm1 import unpack_q4_0
+from refruntime.runtime import Machine
 from refruntime.sampling import Stages
 from refruntime.sampling.config import SamplingConfig
 from refruntime.sampling.stages import cut
@@ -67,9 +68,8 @@ def _clamp(value: Any) -> int:
     return min(max(int(value), 0), 2**32 - 1)
 
 
-def _free_and_reset(self: runtime.Runtime) -> None:
-    FREE(self)
-    self.sampling = SamplingConfig()
+def _free_and_reset(self: Machine) -> Machine:
+    return replace(FREE(self), sampling=SamplingConfig())
 
 
 def _cut_beyond(weighing: Any, top_p: Any, profile: Any) -> Any:
@@ -80,7 +80,12 @@ def _cut_beyond(weighing: Any, top_p: Any, profile: Any) -> Any:
     return replace(kept, kept=kept.kept + 1, mass=weighing.cumulative[kept.kept])
 
 
-FREE: Final = runtime.Runtime.free_model
+def _take_beyond(self: Machine, logits: Any, forced: int | None = None) -> Machine:
+    return replace(TAKE(replace(self, stages=Stages(cut=_cut_beyond)), logits, forced), stages=self.stages)
+
+
+TAKE: Final = Machine.take
+FREE: Final = Machine.free
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 BREAKS: Mapping[str, tuple[str, Patch, str]] = {
@@ -92,7 +97,7 @@ BREAKS: Mapping[str, tuple[str, Patch, str]] = {
     ),
     "load": (
         "free_model resets the configuration (ST-6)",
-        lambda m: m.setattr(runtime.Runtime, "free_model", _free_and_reset),
+        lambda m: m.setattr(Machine, "free", _free_and_reset),
         "diagnostics.temperature",
     ),
     "errors": (
@@ -107,12 +112,12 @@ BREAKS: Mapping[str, tuple[str, Patch, str]] = {
     ),
     "sampling": (
         "the prefix must exceed the threshold (SA-5)",
-        lambda m: m.setattr(runtime.Runtime, "stages", Stages(cut=_cut_beyond)),
+        lambda m: m.setattr(Machine, "take", _take_beyond),
         "result",
     ),
     "generate": (
         "the context is full one position early (GEN-6)",
-        lambda m: m.setattr(runtime.Runtime, "_full_length", lambda self, model: model.cache.capacity - 1),
+        lambda m: m.setattr(Machine, "full_length", property(lambda self: self.model.capacity - 1)),
         "diagnostics.generated_tokens",
     ),
     "containers": (

@@ -49,8 +49,8 @@ def test_stories_greedy(name: str, shared_data: Path) -> None:
     for case in cases:
         runtime.expect(case["ids"])
         runtime.generate(case["prompt"].encode(), len(case["ids"]))
-        assert runtime.context.prompt_ids == case["prompt_ids"]
-        found = runtime.context.generated_ids
+        assert list(runtime.machine.prompt_ids) == case["prompt_ids"]
+        found = list(runtime.machine.generated_ids)
         if found != case["ids"]:
             step = next(i for i, (a, b) in enumerate(zip(found, case["ids"], strict=False)) if a != b)
             assert case["margins"][step] < FLOAT32_NOISE, f"{case['prompt']!r} differs at step {step}"

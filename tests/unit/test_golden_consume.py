@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from refruntime.golden.index import build_index, with_root
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.suite import Consumer, GoldenResult, compare_with_golden, same_as_golden
 from refruntime.golden.values import disk_json, json_hash
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine, Runtime
 from tests.differential.builds import GUEST, TROUBLES, Misbehaving, changed_build
 from tests.unit.command_line import command
 from tests.unit.golden_files import write_corpus
@@ -57,14 +58,15 @@ def test_a_right_build_matches(corpus: Path) -> None:
     assert sum(results["generate/story"].result.comparison.compared.values()) == 2 * (1 + 17 + 1)
 
 
-class _OneTokenLess(Runtime):
-    def _full_length(self, model: Any) -> int:
-        return model.cache.capacity if self.sampling.temperature > 0 else 3
+class _OneTokenLess(Machine):
+    @property
+    def full_length(self) -> int:
+        return self.model.capacity if self.sampling.temperature > 0 else 3
 
 
 def test_a_wrong_token_is_shown_with_its_sample(corpus: Path) -> None:
     """GEN-6: a build that stops early differs; the first differing step and the sampler's entry are shown."""
-    golden = run(corpus, changed_build(runtime=_OneTokenLess))["generate/story"]
+    golden = run(corpus, changed_build(runtime=partial(Runtime, machine=_OneTokenLess.fresh)))["generate/story"]
     assert golden.verdict is Verdict.MISMATCH
     assert golden.result.comparison.first is not None
     assert golden.result.comparison.first.index == 1

@@ -30,7 +30,7 @@ def observed(guesses: dict[int, list[int]]) -> list[object]:
     seen: list[object] = []
 
     def note() -> None:
-        seen.append((runtime.result, runtime.diagnostics(), runtime.generator_state, runtime.state))
+        seen.append((runtime.result, runtime.diagnostics(), runtime.machine.generator, runtime.state))
 
     runtime.load_model(FILE)
     runtime.set_sampling_config(1.0, 260, 1.0, 7)
@@ -49,7 +49,7 @@ def tokens_of(prompt: bytes, count: int) -> list[int]:
     runtime.load_model(FILE)
     runtime.set_sampling_config(1.0, 260, 1.0, 7)
     runtime.generate(prompt, count)
-    return runtime.context.generated_ids
+    return list(runtime.machine.generated_ids)
 
 
 RIGHT = tokens_of(PROMPT, 60)
@@ -82,7 +82,7 @@ def test_what_was_computed_early_belongs_to_its_position() -> None:
     for runtime in (fresh, used):
         runtime.generate_from_ids([RIGHT[8]], 5)
     assert used.diagnostics() == fresh.diagnostics()
-    assert used.context.generated_ids == fresh.context.generated_ids
+    assert used.machine.generated_ids == fresh.machine.generated_ids
 
 
 def test_right_guess_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from refruntime.contract.exports import EXPORTS
 from refruntime.contract.limits import MAX_TRANSFER_BYTES, PAGE_BYTES
 from refruntime.contract.status import Status
 from refruntime.exports import ExportedABI
-from refruntime.runtime import LoadedModel
+from refruntime.runtime import Machine
 
 PROMPT: Final = b"Once upon a time"
 NEW_TOKENS: Final = 48
@@ -121,7 +121,7 @@ def _fail_before_the_transaction(session: DemoSession) -> None:
 
 
 def _fail_inside(session: DemoSession) -> None:
-    capacity = _loaded(session).hyperparameters.max_context
+    capacity = _machine(session).model.capacity
     prompt = PROMPT * capacity
     pointer = session.put(prompt, f"the prompt {capacity} times, for {capacity} positions")
     session.call("generate", pointer, len(prompt), 1, expected=Status.ContextExceeded)
@@ -224,12 +224,12 @@ def _generate(session: DemoSession, expected: Status | None = None, meaning: str
     session.calls += 2
 
 
-def _loaded(session: DemoSession) -> LoadedModel:
-    """Return the resident model, which the story needs for its capacity."""
+def _machine(session: DemoSession) -> Machine:
+    """Return the machine with a model, whose capacity the story needs."""
     runtime = session.abi.runtime
     if runtime is None:
         raise RuntimeError("the story asks for the model before it has loaded one")
-    return runtime.resident()
+    return runtime.machine
 
 
 def _text_statuses(session: DemoSession) -> tuple[Status, ...]:
@@ -240,10 +240,10 @@ def _text_statuses(session: DemoSession) -> tuple[Status, ...]:
 
 def _continuation_statuses(session: DemoSession) -> tuple[Status, ...]:
     """Return what may come of the next continuation (NT-2, NT-3, NT-7)."""
-    cache = _loaded(session).cache
-    if cache.length == 0:
+    machine = _machine(session)
+    if machine.kv_length == 0:
         return (Status(int(session.profile.continuation_without_context)),)
-    return (Status.ContextExceeded,) if cache.length == cache.capacity else _text_statuses(session)
+    return (Status.ContextExceeded,) if machine.kv_length == machine.model.capacity else _text_statuses(session)
 
 
 CHAPTERS: Final[tuple[Callable[[DemoSession], None], ...]] = (

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refruntime.contract.limits import TOP_TOKENS
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
-from refruntime.model.kv_cache import scratch_bytes
-from refruntime.runtime import Runtime
-from refruntime.sampling import Choice
-from refruntime.sampling.stages import Selection, select
+from refruntime.runtime import Machine
+from refruntime.sampling.stages import Float32, Selection, select
 
 Document = dict[str, Any]
 
 
-class EditedDiagnostics(Runtime):
+@dataclass(frozen=True, eq=False)
+class EditedDiagnostics(Machine):
     """Change the document before it is shown; its keys are those of the contract while `edit` sees it."""
 
     def diagnostics(self) -> bytes:
@@ -32,6 +31,11 @@ class EditedDiagnostics(Runtime):
     def edit(self, document: Document) -> None:
         """Change one value."""
 
+    @property
+    def sampled_logits(self) -> Float32 | None:
+        """Return the logits that were sampled last: [V]."""
+        return None if self.taken is None else self.taken.logits
+
 
 def shown_tokens(selection: Selection) -> list[list[int | float | None]]:
     """Return [id, logit] pairs as the document shows them: null for a logit that is not finite."""
@@ -39,44 +43,47 @@ def shown_tokens(selection: Selection) -> list[list[int | float | None]]:
     return [[token, logit if math.isfinite(logit) else None] for token, logit in pairs]
 
 
+@dataclass(frozen=True, eq=False)
 class _LabelKept(EditedDiagnostics):
-    label = "none"
+    label: str = "none"
 
-    def free_model(self) -> None:
-        self.label = self.label if self.model is None else self.model.quantization
-        super().free_model()
+    def free(self) -> Self:
+        label = self.label if self.resident is None else self.resident.quantization
+        return replace(super().free(), label=label)
 
     def edit(self, document: Document) -> None:
-        if self.model is None:
+        if self.resident is None:
             document["quantization"] = self.label
 
 
 class _LengthOfPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
-        document["kv_length"] = len(self.context.prompt_ids)
+        document["kv_length"] = len(self.prompt_ids)
 
 
 class _LengthWithoutPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
-        document["kv_length"] -= len(self.context.prompt_ids)
+        document["kv_length"] -= len(self.prompt_ids)
 
 
+@dataclass(frozen=True, eq=False)
 class _EosCounted(EditedDiagnostics):
-    counted = False
+    counted: bool = False
 
-    def _generate(self, prompt_ids: Callable[[], list[int]], max_new_tokens: int) -> None:
-        super()._generate(prompt_ids, max_new_tokens)
-        choice = self.context.choice
-        self.counted = choice is not None and choice.token in self.resident().tokenizer.stop_ids
+    def finish(self) -> Self:
+        if self.owner == "runtime":
+            return super().finish()
+        stopped = self.taken is not None and self.taken.token in self.stop_ids
+        return replace(super().finish(), counted=stopped)
 
     def edit(self, document: Document) -> None:
-        if self.counted and self.context.prompt_ids:
+        if self.counted and self.prompt_ids:
             document["generated_tokens"] += 1
 
 
 class _MeanInDouble(EditedDiagnostics):
     def edit(self, document: Document) -> None:
-        logits = self.context.sampled_logits
+        logits = self.sampled_logits
         if logits is not None:
             mean = float(np.float32(np.add.accumulate(logits.astype(np.float64))[-1] / logits.size))
             document["logits_summary"]["mean"] = mean if np.isfinite(mean) else None
@@ -84,34 +91,31 @@ class _MeanInDouble(EditedDiagnostics):
 
 class _ScratchWithoutContext(EditedDiagnostics):
     def edit(self, document: Document) -> None:
-        if self.model is not None:
-            hyperparameters = self.model.hyperparameters
-            document["peak_scratch_bytes"] = scratch_bytes(hyperparameters) - 4 * hyperparameters.max_context
+        if self.resident is not None:
+            document["peak_scratch_bytes"] = self.resident.scratch_bytes - 4 * self.resident.capacity
 
 
+@dataclass(frozen=True, eq=False)
 class _PreviousTopTokens(EditedDiagnostics):
     """Show the top tokens of the sampling step before the last one, if there was one since the context began."""
 
-    shown: NDArray[np.float32] | None = None
-    latest: NDArray[np.float32] | None = None
+    shown: Float32 | None = None
+    latest: Float32 | None = None
 
-    def _sample(self, generator_state: int) -> Choice:
-        begins = self.context.sampled_logits is None
-        choice = super()._sample(generator_state)
-        self.shown = self.context.sampled_logits if begins else self.earlier()
-        self.latest = self.context.sampled_logits
-        return choice
+    def take(self, logits: Float32, forced: int | None = None) -> Self:
+        shown = logits if self.taken is None else self.earlier()
+        return replace(super().take(logits, forced), shown=shown, latest=logits)
 
-    def earlier(self) -> NDArray[np.float32] | None:
+    def earlier(self) -> Float32 | None:
         return self.latest
 
     def edit(self, document: Document) -> None:
-        if self.context.sampled_logits is not None and self.shown is not None:
+        if self.taken is not None and self.shown is not None:
             document["top_tokens"] = shown_tokens(select(self.shown, TOP_TOKENS, self.profile))
 
 
 class _FirstTopTokens(_PreviousTopTokens):
-    def earlier(self) -> NDArray[np.float32] | None:
+    def earlier(self) -> Float32 | None:
         return self.shown
 
 
@@ -120,7 +124,7 @@ class _TopTokensByTopK(EditedDiagnostics):
         document["top_tokens"] = document["top_tokens"][: self.sampling.top_k]
 
 
-_RUNTIMES: Final[tuple[tuple[str, str, str, type[Runtime]], ...]] = (
+_MACHINES: Final[tuple[tuple[str, str, str, type[Machine]], ...]] = (
     ("label-kept", "after free_model the diagnostics still show the old label", "ST-6", _LabelKept),
     ("length-of-prompt", "kv_length counts the prompt only", "DG-8", _LengthOfPrompt),
     ("length-without-prompt", "kv_length leaves the prompt out", "DG-8", _LengthWithoutPrompt),
@@ -135,5 +139,5 @@ _RUNTIMES: Final[tuple[tuple[str, str, str, type[Runtime]], ...]] = (
 
 def diagnostics_hypotheses() -> Iterator[Hypothesis]:
     """Yield the hypotheses of this module."""
-    for name, text, rule, runtime in _RUNTIMES:
-        yield Hypothesis(name, "diagnostics", text, rule, Changes(runtime=runtime))
+    for name, text, rule, machine in _MACHINES:
+        yield Hypothesis(name, "diagnostics", text, rule, Changes(machine=machine.fresh))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from refruntime.contract.profile import Profile
 from refruntime.hypotheses.faults.diagnostics import Document, EditedDiagnostics, shown_tokens
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
 from refruntime.numerics.libm import expf
-from refruntime.runtime import Runtime
-from refruntime.sampling import STAGES, Choice, Draw, Stages
+from refruntime.runtime import Generator, Machine
+from refruntime.sampling import STAGES, Draw, Stages
 from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing
 
 _MASK: Final = 2**64 - 1
@@ -199,60 +200,56 @@ _STAGES: Final[tuple[tuple[str, str, str, Stages], ...]] = (
 )
 
 
-def _with_stages(stages: Stages) -> type[Runtime]:
-    return type("VariedRuntime", (Runtime,), {"stages": stages})
-
-
 # Whose generator -----------------------------------------------------------------------------------------------------
 
 
-class _SharedGenerator(Runtime):
-    """`generate` draws from the runtime-owned generator."""
-
-    def _sample(self, generator_state: int) -> Choice:
-        choice = super()._sample(self.generator_state)
-        self.generator_state = choice.generator_state
-        return choice
-
-
-class _FreshEveryTime(Runtime):
-    """`generate_next_token` makes a fresh generator from the seed."""
-
-    def generate_next_token(self) -> None:
-        self._reseed()
-        super().generate_next_token()
-
-
-class _LeavesGenerator(Runtime):
+class _LeavesGenerator(Machine):
     """The generator that `generate` made becomes the runtime-owned one."""
 
-    def _sample(self, generator_state: int) -> Choice:
-        choice = super()._sample(generator_state)
-        self.generator_state = choice.generator_state
-        return choice
+    def advanced(self, generator: Generator) -> Self:
+        return replace(super().advanced(generator), generator=generator)
+
+
+class _SharedGenerator(_LeavesGenerator):
+    """`generate` draws from the runtime-owned generator."""
+
+    @property
+    def drawing(self) -> Generator | None:
+        return self.generator
+
+
+class _FreshEveryTime(Machine):
+    """`generate_next_token` makes a fresh generator from the seed."""
+
+    def proceed(self) -> Self:
+        return super().proceed().reseeded()
 
 
 class _NanRetained(EditedDiagnostics):
     """Candidates and top tokens are made by one function, so NaN is in both."""
 
-    stages = STAGES._replace(select=_nan_first)
-
     def edit(self, document: Document) -> None:
-        if self.context.sampled_logits is not None:
-            document["top_tokens"] = shown_tokens(_nan_first(self.context.sampled_logits, TOP_TOKENS, self.profile))
+        if self.sampled_logits is not None:
+            document["top_tokens"] = shown_tokens(_nan_first(self.sampled_logits, TOP_TOKENS, self.profile))
 
 
-_RUNTIMES: Final[tuple[tuple[str, str, str, type[Runtime]], ...]] = (
-    ("nan-retained", "NaN logits stay among the candidates", "SA-2", _NanRetained),
-    ("generator-shared", "generate draws from the runtime-owned generator", "GEN-7", _SharedGenerator),
-    ("generator-fresh", "generate_next_token makes a fresh generator every time", "NT-4", _FreshEveryTime),
-    ("generator-kept", "the generator of generate becomes the runtime-owned one", "GEN-7", _LeavesGenerator),
+_MACHINES: Final[tuple[tuple[str, str, str, Callable[[Profile], Machine]], ...]] = (
+    (
+        "nan-retained",
+        "NaN logits stay among the candidates",
+        "SA-2",
+        partial(_NanRetained.fresh, stages=STAGES._replace(select=_nan_first)),
+    ),
+    ("generator-shared", "generate draws from the runtime-owned generator", "GEN-7", _SharedGenerator.fresh),
+    ("generator-fresh", "generate_next_token makes a fresh generator every time", "NT-4", _FreshEveryTime.fresh),
+    ("generator-kept", "the generator of generate becomes the runtime-owned one", "GEN-7", _LeavesGenerator.fresh),
 )
 
 
 def sampler_hypotheses() -> Iterator[Hypothesis]:
     """Yield the hypotheses of this module, the likely ones first."""
-    for name, text, rule, runtime in _RUNTIMES:
-        yield Hypothesis(name, "sampler", text, rule, Changes(runtime=runtime), forwards=True)
+    for name, text, rule, machine in _MACHINES:
+        yield Hypothesis(name, "sampler", text, rule, Changes(machine=machine), forwards=True)
     for name, text, rule, stages in _STAGES:
-        yield Hypothesis(name, "sampler", text, rule, Changes(runtime=_with_stages(stages)), forwards=True)
+        machine = partial(Machine.fresh, stages=stages)
+        yield Hypothesis(name, "sampler", text, rule, Changes(machine=machine), forwards=True)

@@ -20,9 +20,9 @@ from refruntime.repl.parameters import (
 from refruntime.repl.parsing import Argument
 from refruntime.repl.place import Place, Position
 from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.runtime import Taken
 from refruntime.session.probabilities import softmax
 from refruntime.session.session import Session
-from refruntime.session.state import Taken
 from refruntime.show.text import decimal, named, percent, row
 from refruntime.show.visible import quoted
 

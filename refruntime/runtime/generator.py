@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refruntime.contract.profile import Profile
-from refruntime.sampling import draw, seeded
+from refruntime.sampling import STAGES, Choice, Stages, draw
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Generator:
     state: int
 
     @classmethod
-    def fresh(cls, seed: int, profile: Profile) -> Generator:
+    def fresh(cls, seed: int, profile: Profile, stages: Stages = STAGES) -> Generator:
         """Return the generator that a configured seed gives (PR-2)."""
-        return cls(seed, 0, seeded(seed, profile))
+        return cls(seed, 0, stages.seeded(seed, profile))
 
-    def after(self, state: int, drew: bool) -> Generator:
+    def after(self, choice: Choice) -> Generator:
         """Return the generator as a sampling step left it: greedy steps draw nothing (SA-4)."""
-        return Generator(self.seed, self.draws + drew, state)
+        return Generator(self.seed, self.draws + (choice.drawn is not None), choice.generator_state)
 
     def replaced(self, profile: Profile, seed: int | None = None) -> Generator:
         """Return the generator that another seed, or other options of PR-1 and PR-2, had after as many draws."""
