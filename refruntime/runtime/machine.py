@@ -6,9 +6,8 @@ A transition is a pure function from one machine to the next. Those that bring t
     accept -> begin -> take .. take -> finish        generate
     proceed -> take -> finish                        generate_next_token
 
-and `discard` replaces what is left of it when one of them fails. Every public method and property is a joint: a
-variation of the runtime is a subclass that overrides some of them, made with `Variation.fresh` (an experiment, never
-the oracle).
+and ends with `discard` when one of them fails. Every public method and property is a joint: a variation of the runtime
+is a subclass that overrides some of them, made with `fresh` (an experiment, never the oracle).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from refruntime.contract.profile import Profile
 from refruntime.diagnostics import Report, build_diagnostics
 from refruntime.errors import ContextExceeded, ContractError, GenerationFailed, InvalidLength, ModelNotLoaded
 from refruntime.runtime.generator import Generator
-from refruntime.runtime.parts import Owner, Resident, Sampler, State, Taken
+from refruntime.runtime.parts import CONTINUATION_FAILURES, Owner, Resident, Sampler, State, Taken, check_prompt_length
 from refruntime.sampling import STAGES, SamplingConfig, Stages, sample
 from refruntime.utf8 import result_text
 
@@ -118,6 +117,13 @@ class Machine:
         return self.resident
 
     @property
+    def last(self) -> Taken:
+        """Return the last sampling step of the context, which a machine has behind `take`."""
+        if self.taken is None:
+            raise RuntimeError("no token was sampled in this context")
+        return self.taken
+
+    @property
     def stop_ids(self) -> frozenset[int]:
         """Return the ids that are not appended when they are sampled (GEN-5, NT-5)."""
         return self.model.tokenizer.stop_ids
@@ -163,8 +169,8 @@ class Machine:
 
     def configure(self, sampling: SamplingConfig) -> Self:
         """Replace the sampling configuration by one that was validated (SC-1 .. SC-3)."""
-        configured = replace(self, sampling=sampling)
-        return configured.reseeded() if self.profile.sampling_config_reseeds == "yes" else configured
+        new = replace(self, sampling=sampling)
+        return new.reseeded() if self.profile.sampling_config_reseeds == "yes" else new
 
     def reseeded(self) -> Self:
         """Return the machine with a runtime-owned generator made from the configured seed (PR-4)."""
@@ -202,8 +208,7 @@ class Machine:
 
     def accept(self, max_new_tokens: int) -> Self:
         """Start the transaction of a `generate` of text or ids that are valid (GEN-1, GEN-2, PR-4): statuses 12, 2."""
-        _ = self.model
-        if max_new_tokens < 1:
+        if self.model and max_new_tokens < 1:
             raise InvalidLength(
                 "max_new_tokens is below 1", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
             )
@@ -218,16 +223,7 @@ class Machine:
 
     def checked(self, ids: Sequence[int]) -> list[int]:
         """Return the ids if they leave room in the context and are not empty (GEN-3): statuses 11, 2."""
-        if len(ids) >= self.model.capacity:
-            raise ContextExceeded(
-                "the encoded prompt does not leave room in the context",
-                rule="GEN-3",
-                field="prompt_tokens",
-                expected=f"< {self.model.capacity}",
-                found=len(ids),
-            )
-        if not ids:
-            raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")
+        check_prompt_length(ids, self.model.capacity)
         return list(ids)
 
     def begin(self, ids: Sequence[int]) -> Self:
@@ -240,7 +236,7 @@ class Machine:
         """Start a `generate_next_token` (NT-1 .. NT-4): statuses 12, 11, and that of NT-2."""
         capacity = self.model.capacity
         if self.kv_length == 0:
-            raise _CONTINUATION_FAILURES[self.profile.continuation_without_context](
+            raise CONTINUATION_FAILURES[self.profile.continuation_without_context](
                 "there is no context to continue", rule="NT-2", field="kv_length", expected="> 0", found=0
             )
         if self.kv_length == capacity:
@@ -302,10 +298,3 @@ class Machine:
     def discard(self) -> Self:
         """Clear what a failed generation leaves (ST-7, NT-7)."""
         return self.cleared()
-
-
-_CONTINUATION_FAILURES: Final[dict[str, type[ContractError]]] = {
-    "13": GenerationFailed,
-    "2": InvalidLength,
-    "11": ContextExceeded,
-}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
+from refruntime.errors import ContextExceeded, ContractError, GenerationFailed, InvalidLength
 from refruntime.runtime.generator import Generator
 from refruntime.sampling import Choice, SamplingConfig, Stages
 from refruntime.tokenizers.base import Tokenizer
@@ -57,3 +58,25 @@ class Taken:
     owner: Owner
     position: int
     forced: bool = False
+
+
+def check_prompt_length(ids: Sequence[int], capacity: int) -> None:
+    """Refuse ids that leave no room in the context, and none at all (GEN-3): statuses 11, 2."""
+    if len(ids) >= capacity:
+        raise ContextExceeded(
+            "the encoded prompt does not leave room in the context",
+            rule="GEN-3",
+            field="prompt_tokens",
+            expected=f"< {capacity}",
+            found=len(ids),
+        )
+    if not ids:
+        raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")
+
+
+CONTINUATION_FAILURES: Final[dict[str, type[ContractError]]] = {
+    "13": GenerationFailed,
+    "2": InvalidLength,
+    "11": ContextExceeded,
+}
+"""What a continuation without a context gives, by the option of NT-2."""

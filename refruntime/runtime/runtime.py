@@ -191,13 +191,10 @@ class Runtime:
         """Sample a token and forward it unless it stops (GEN-5)."""
         if self._logits is None:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
-        before, machine = self.machine, self.machine.take(self._logits)
-        taken = machine.taken
-        ids = (*before.prompt_ids, *before.generated_ids)
-        events = (
-            () if taken is None else (ChoiceEvent(taken.position, taken.choice, taken.logits, taken.sampling, ids),)
-        )
-        self._become(machine, *events)
+        ids = (*self.machine.prompt_ids, *self.machine.generated_ids)
+        machine = self.machine.take(self._logits)
+        taken = machine.last
+        self._become(machine, ChoiceEvent(taken.position, taken.choice, taken.logits, taken.sampling, ids))
 
     def _become(self, machine: Machine, *events: Event) -> None:
         """Take over what a transition gave, tell of it, and forward what it left unread."""

@@ -14,8 +14,8 @@ from typing import Final
 from refruntime.api import Model
 from refruntime.chat.prompt import ChatPrompt, ChatTemplate, messages_of
 from refruntime.chat.template import Message
-from refruntime.runtime import check_prompt_length
-from refruntime.sampling import SamplingConfig, sample, seeded
+from refruntime.runtime import Machine, Resident
+from refruntime.sampling import SamplingConfig
 from refruntime.session.prefix_cache import Workbench
 
 LIMIT: Final = "limit"
@@ -54,6 +54,8 @@ class Conversation:
         self.model, self.template, self.sampling, self.system = model, template, sampling, system
         self.bench = Workbench(model.transformer)
         self.turns: tuple[Turn, ...] = ()
+        resident = Resident(model.tokenizer, self.bench.capacity)
+        self._machine = Machine.fresh(model.profile).load(resident).configure(sampling)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -74,11 +76,11 @@ class Conversation:
         said. Failures change nothing either: ContextExceeded, InvalidUtf8, GenerationFailed, ChatTemplateError.
         """
         prompt = self._prompt((*self.messages, *self._beginning(user, not self.turns)))
-        check_prompt_length(prompt.ids, self.bench.capacity)
+        begun = self._machine.begin(self._machine.checked(prompt.ids))
         reused = self.bench.shared(prompt.ids)
         ids: list[int] = []
         try:
-            stopped, stop = self._generate(prompt.ids, most, ids, take)
+            stopped, stop = self._generate(begun, most, ids, take)
         except KeyboardInterrupt:
             if not ids:
                 raise
@@ -94,19 +96,18 @@ class Conversation:
         return self.template.following(last.prompt, last.ids, last.text, messages)
 
     def _generate(
-        self, prompt: tuple[int, ...], most: int, ids: list[int], take: Callable[[int], object]
+        self, machine: Machine, most: int, ids: list[int], take: Callable[[int], object]
     ) -> tuple[str, int | None]:
         """Sample into `ids` until something stops it; returns why, and the stop token."""
-        state = seeded(self.sampling.seed, self.model.profile)
         while len(ids) < most:
-            if len(prompt) + len(ids) >= self.bench.capacity:
+            if machine.ended:
                 return FULL, None
-            choice = sample(self.bench.logits((*prompt, *ids)), self.sampling, state, self.model.profile)
-            state = choice.generator_state
-            if choice.token in self.model.tokenizer.stop_ids:
-                return STOP_TOKEN, choice.token
-            ids.append(choice.token)
-            take(choice.token)
+            machine = machine.take(self.bench.logits((*machine.prompt_ids, *ids)))
+            token = machine.last.token
+            if token in machine.stop_ids:
+                return STOP_TOKEN, token
+            ids.append(token)
+            take(token)
         return LIMIT, None
 
     def reset(self) -> None:

@@ -170,7 +170,7 @@ class Session(Displayed):
             unspeakable = state.unspeakable
         return self._then(
             machine=after,
-            taken=(*state.taken, *([] if after.taken is None else [after.taken])),
+            taken=(*state.taken, after.last),
             before_prompt=None,
             script=state.script if unspeakable else self._script_after_token(machine.owner),
             unspeakable=unspeakable,

@@ -128,8 +128,7 @@ def refusal(machine: Machine) -> str:
         failure = f"({error.status.name}, {error.rule})"
         if machine.owner == "generate":
             return f"`generate` fails with the text so far and clears the context {failure}"
-        last = None if machine.taken is None else machine.taken.token
-        return f"`generate_next_token` fails with token {last} and clears the context {failure}"
+        return f"`generate_next_token` fails with token {machine.last.token} and clears the context {failure}"
     return ""
 
 

@@ -119,7 +119,7 @@ def test_words_fail_without_a_trace() -> None:
 def test_a_bug_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that no word foresees is a bug of the oracle, with its traceback, and changes nothing."""
     talk = shell(tiny_model())
-    monkeypatch.setattr("refruntime.session.session.sample", lambda *_: 1 // 0)
+    monkeypatch.setattr("refruntime.runtime.machine.Machine.take", lambda *_: 1 // 0)
     say(talk, "prompt a")
     before = talk.position
     outcome = talk.obey("step")
