@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from refruntime.contract.exports import EXPORTS_BY_NAME
+from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.base import EngineTrap
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.fuzz.reached import LOCKED, NO_STATUS, TRAP, Reach, Reached
 from refruntime.host_numbers import Number
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine
 from refruntime.trace import Tracer
 
 
@@ -48,6 +50,8 @@ class WatchedOracle(Oracle):
 
     reached: Reached = field(default_factory=Reached)
 
-    def engine(self, runtime: type[Runtime] = Runtime, tracer: Tracer | None = None) -> ReferenceEngine:
+    def engine(
+        self, machine: Callable[[Profile], Machine] = Machine.fresh, tracer: Tracer | None = None
+    ) -> ReferenceEngine:
         """Return a fresh engine that counts."""
-        return WatchedEngine(super().engine(runtime, tracer).abi, self.reached)
+        return WatchedEngine(super().engine(machine, tracer).abi, self.reached)
