@@ -79,6 +79,14 @@ docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules
 bench: $(VENV)/.installed-test ## run every benchmark
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
+FUZZ_MINUTES ?= 30
+
+.PHONY: fuzz-loaders
+fuzz-loaders: $(VENV)/.installed-test $(VENV)/.installed-coverage ## fuzz both loaders, tokenizers and the module reader guided by coverage, FUZZ_MINUTES each (Linux)
+	@for target in gguf slm1 tokenizers modules; do \
+	  echo "== $$target"; $(BIN)/python tools/fuzz_loaders.py "$$target" --minutes "$(FUZZ_MINUTES)"; \
+	done
+
 .PHONY: clean
 clean: ## remove .venv and everything that tools wrote
 	@rm -rf $(VENV) node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
