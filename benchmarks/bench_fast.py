@@ -153,7 +153,7 @@ def main() -> None:
 
 def measure(path: Path, tokens: int, prompt: int) -> dict[str, Any]:
     """Return all figures."""
-    from refruntime.numerics import Fast, Seq32
+    from refruntime.numerics import CompiledSeq32, Fast
 
     model = open_model(path, numerics="fast")
     dimensions = model.hyperparameters
@@ -161,7 +161,7 @@ def measure(path: Path, tokens: int, prompt: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"fast": measure_ours(path, Fast(), ids, tokens)}
     figures["fast, quantized"] = measure_ours(path, Fast("quantized"), ids, tokens)
     try:
-        figures["seq32, numba"] = measure_ours(path, Seq32(kernels="numba"), ids, tokens)
+        figures["seq32, numba"] = measure_ours(path, CompiledSeq32(kernels="numba"), ids, tokens)
     except ImportError as error:
         figures["seq32, numba"] = f"not measured: {error}"
     try:

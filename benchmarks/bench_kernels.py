@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from refruntime.client import Client
 from refruntime.engines.base import Limits
 from refruntime.engines.wasm import WasmEngine
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from refruntime.runtime import Runtime
 from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
@@ -67,7 +67,7 @@ def measure(tokens: int, rounds: int, threads: int) -> dict[str, Seconds]:
 
     contenders: dict[str, Callable[[], bytes]] = {"build": build}
     for kernels in ("numba", "numpy"):
-        runtime = Runtime(numerics=Seq32(threads, kernels))
+        runtime = Runtime(numerics=CompiledSeq32(threads, kernels))
         runtime.load_model(file)
 
         def decode(runtime: Runtime = runtime) -> bytes:

@@ -14,12 +14,12 @@ def main() -> None:
     if find_spec("numba") is None:
         return
     from refruntime.containers import checksum_compiled  # noqa: F401  # compiles when it is imported
-    from refruntime.numerics import Seq32
+    from refruntime.numerics import CompiledSeq32
+    from refruntime.numerics.compiled.row_products import RowProducts
     from refruntime.numerics.ggml32 import compiled
-    from refruntime.numerics.kernels_fast import RowProducts
     from refruntime.quants.compiled import KERNELS, decoder
 
-    Seq32(kernels="numba")
+    CompiledSeq32(kernels="numba")
     RowProducts()
     compiled.compile_kernels()
     for name in KERNELS:

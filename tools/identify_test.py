@@ -32,7 +32,7 @@ from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.identify.ask import Memory, identify
 from refruntime.identify.identification import Identification
 from refruntime.identify.sealed_engine import fit_build
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 
 UNSEEN = ("GG-6", "GG-12.phi3-window", "GG-12.gptneox-gelu")
 """Switches that show in GGUF alone, which a build need not have."""
@@ -57,7 +57,7 @@ def examine(path: Path, memory: Memory, *, compare: bool) -> Outcome:
     truth = json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
     module = path.read_bytes()
     compiled = WasmModule(module)
-    numerics = Seq32()
+    numerics = CompiledSeq32()
     fresh = partial(WasmEngine, compiled)
     began = time.perf_counter()
     found = identify(module, fresh, numerics, name=path.name, memory=memory)

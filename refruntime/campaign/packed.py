@@ -18,7 +18,7 @@ from refruntime.differential.suite import Suite
 from refruntime.engines.base import Engine, Limits
 from refruntime.fuzz.batch import Subject
 from refruntime.identify.sealed_engine import SealedBuild
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 
 Sealing = Literal["as they are", "by formula", "by asking"]
 
@@ -116,5 +116,5 @@ def unpacked(build: PackedBuild) -> Subject:
     fresh: Callable[[], Engine] = partial(WasmEngine, WasmModule(module, limits), limits)
     if build.sealing != "as they are":
         fresh = SealedBuild(module, fresh, limits, build.formula)
-    oracle = Oracle(build.profile, Seq32(1, build.kernels))
+    oracle = Oracle(build.profile, CompiledSeq32(1, build.kernels))
     return Subject(fresh, oracle, build.offered, frozenset(name for name, _ in build.absent))

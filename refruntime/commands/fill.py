@@ -33,7 +33,7 @@ from refruntime.golden.index import INDEX, build_index
 from refruntime.golden.reading import GoldenError, parse_document
 from refruntime.golden.values import disk_json
 from refruntime.model.bound import BoundModels
-from refruntime.numerics import KERNELS, Seq32
+from refruntime.numerics import KERNELS, CompiledSeq32
 
 EXIT_MISSING = 3
 
@@ -118,7 +118,7 @@ def fill_command(
         corpus_ids = [i for i in corpus_ids if not corpus.path(f"cases/{i}/expect.json").exists()]
     filler = GoldenFiller(
         corpus,
-        Oracle(profile, Seq32(kernels=kernels), bind=BoundModels(most=64)),
+        Oracle(profile, CompiledSeq32(kernels=kernels), bind=BoundModels(most=64)),
         _second_opinion(opinion, profile),
         {"numpy": np.__version__, "refruntime": __version__},
     )

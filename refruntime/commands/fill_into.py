@@ -24,7 +24,7 @@ from refruntime.golden.fill import Computed
 from refruntime.golden.reading import GoldenError
 from refruntime.identify.sealed_engine import fit_build, own_formula, sealed_by_formula
 from refruntime.model.bound import BoundModels
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 
 
 def fill_into(
@@ -43,7 +43,7 @@ def fill_into(
         raise click.BadParameter(f"{folder} is not empty, and has no goldens", param_hint="--into")
     fit, sealed = _fit(profile, build, as_json)
     oracle = Oracle(
-        replace(own_formula(profile), diagnostic_names=()), Seq32(kernels=kernels), bind=BoundModels(most=64)
+        replace(own_formula(profile), diagnostic_names=()), CompiledSeq32(kernels=kernels), bind=BoundModels(most=64)
     )
     info = {"numpy": np.__version__, "refruntime": __version__}
     derivation = Derivation(source, Corpus(folder), oracle, profile, fit, _plain_file, info)

@@ -16,7 +16,7 @@ from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.model.bound import Binder, BoundModels
-from refruntime.numerics import F64, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Numerics
 from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
@@ -40,7 +40,7 @@ class Oracle:
     """
 
     profile: Profile = field(default_factory=Profile)
-    numerics: Numerics = field(default_factory=Seq32)
+    numerics: Numerics = field(default_factory=CompiledSeq32)
     exact: Numerics = field(default_factory=F64)
     bind: Binder = field(default_factory=BoundModels)
 

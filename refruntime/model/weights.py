@@ -18,7 +18,7 @@ from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.tree import MatrixSlot, Model, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
-from refruntime.numerics import Numerics, Rotary, Seq32, StoredSource
+from refruntime.numerics import Numerics, Rotary, StoredSource
 from refruntime.quants.ggml import StoredRows
 
 Array = NDArray[Any]
@@ -95,7 +95,7 @@ def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -
 
 def scales_apart(profile: Profile, numerics: Numerics) -> bool:
     """Say whether quantised matrices are multiplied before their scales are applied (options of FW-4)."""
-    return profile.quantized_product != "(q*scale)*x" and isinstance(numerics, Seq32)
+    return profile.quantized_product != "(q*scale)*x" and numerics.of_the_contract
 
 
 class _MatrixOfStack:
@@ -216,7 +216,7 @@ class _Binder:
 
     def scaled(self, source: WeightSource) -> Any:
         quantized = source.quantized()
-        if quantized is None or not isinstance(self.numerics, Seq32):
+        if quantized is None:
             return self.one_matrix(source)  # float32 and GGUF know only value x scale (section 13, Sampler options)
         per_block = self.profile.quantized_product == "sum times scale"
         return self.numerics.scaled_matrix(quantized.values, quantized.scales, quantized.block_size, per_block)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics, StoredSource
+from refruntime.numerics.compiled.loading import KERNELS
+from refruntime.numerics.compiled.seq32 import CompiledSeq32
 from refruntime.numerics.f64 import F64
 from refruntime.numerics.fast import RESIDENT, Fast
 from refruntime.numerics.rotary import RopeScaling, Rotary
-from refruntime.numerics.seq32 import KERNELS, Seq32
+from refruntime.numerics.seq32 import Seq32
 
 NUMERICS_NAMES = ("seq32", "f64", "fast", "ggml32")
 
@@ -33,7 +35,7 @@ def numerics_named(name: str, threads: int | None = None, kernels: str = "auto",
     """
     name = canonical_name(name)
     if name == "seq32":
-        return Seq32(threads, kernels)
+        return CompiledSeq32(threads, kernels)
     if name == "f64":
         return F64()
     if name == "fast":
@@ -51,6 +53,7 @@ __all__ = [
     "RESIDENT",
     "Attention",
     "AttentionVariant",
+    "CompiledSeq32",
     "Fast",
     "Numerics",
     "RopeScaling",

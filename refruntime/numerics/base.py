@@ -96,6 +96,8 @@ class Numerics(ABC):
 
     name: str
     dtype: type[np.floating[Any]]
+    of_the_contract = False
+    """Whether builds are held to its bits (section 11), so that it knows the options of FW-4."""
 
     # Primitives ---------------------------------------------------------------------------------------------------
 
@@ -106,6 +108,12 @@ class Numerics(ABC):
     def matrix_bytes(self, source: RowSource) -> int:
         """Return the bytes that a stored matrix takes."""
         return 4 * math.prod(source.shape)
+
+    def scaled_matrix(
+        self, values: NDArray[np.int8], scales: NDArray[np.float32], block_size: int, per_block: bool
+    ) -> Any:
+        """Store int8 values [out, in] and scales [out, in / block_size] apart, for an option of FW-4."""
+        raise NotImplementedError(f"numeric profile {self.name} has no option of FW-4")
 
     @abstractmethod
     def matrix_rows(self, matrix: Any, ids: Sequence[int]) -> Array:

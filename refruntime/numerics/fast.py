@@ -6,7 +6,6 @@ How far it lies from the others is shown by `refruntime compare MODEL --numerics
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, RowSource
+from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.elementary import ElementaryNumerics, decoded_parts, stacked
-from refruntime.numerics.seq32 import LOADING_PAYS
 
 Float32 = NDArray[np.float32]
 
@@ -49,13 +48,12 @@ class Fast(ElementaryNumerics):
         if resident not in RESIDENT:
             raise ValueError(f"unknown residence {resident!r}; expected one of {', '.join(RESIDENT)}")
         self.resident = resident
-        self._row_products: Callable[[Float32, Float32], Float32] | None = None
-        self._until_loading: float = LOADING_PAYS
+        self._loader = Loader("auto", _row_products)
 
     @property
     def compiled(self) -> bool:
         """Say whether single positions take the compiled loop now."""
-        return self._row_products is not None
+        return self._loader.loops is not None
 
     def matrix(self, sources: Sequence[RowSource]) -> Float32 | QuantizedMatrix:
         """Stack [out, in] matrices: -> [sum of outs, in]; or keep them as they are stored."""
@@ -82,25 +80,14 @@ class Fast(ElementaryNumerics):
         """Multiply: [out, in], [n, in] -> [n, out]; a single position takes a compiled loop once loading it pays."""
         if x.shape[0] > 1:
             return np.asarray(x @ matrix.T)
-        if self._row_products is None:
-            self._spend(matrix.size)
+        product = self._loader.spend(matrix.size)
+        if product is None:
             return np.asarray(matrix @ x[0])[None]
-        return self._row_products(matrix, np.ascontiguousarray(x[0]))[None]
-
-    def _spend(self, multiplications: int) -> None:
-        """Count work, and load the compiled loop when it is due and numba is there."""
-        self._until_loading -= multiplications
-        if self._until_loading <= 0:
-            self.prepare()
+        return product(matrix, np.ascontiguousarray(x[0]))[None]
 
     def prepare(self) -> None:
         """Load the compiled loop now, where numba is there."""
-        self._until_loading = math.inf
-        try:
-            from refruntime.numerics.kernels_fast import RowProducts
-        except ImportError:
-            return  # numba is optional
-        self._row_products = RowProducts()
+        self._loader.prepare()
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
         """Normalise rows: [n, H] -> [n, H] (FW-3)."""
@@ -133,3 +120,9 @@ class Fast(ElementaryNumerics):
         weights /= sums if variant.sinks is None else sums + np.exp(variant.sinks[:, None, None] - maximum)
         mixed = weights.reshape(kv_heads, group * n, visible) @ values.transpose(1, 0, 2)  # [K, G * n, D]
         return Attention(mixed.reshape(heads, n, head_dim).transpose(1, 0, 2), scores, weights)
+
+
+def _row_products(_: Notice) -> Callable[[Float32, Float32], Float32]:
+    from refruntime.numerics.compiled.row_products import RowProducts
+
+    return RowProducts()

@@ -19,7 +19,7 @@ from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
 from refruntime.model.bound import BoundModels, bind_model
 from refruntime.model.forward import Transformer
-from refruntime.numerics import Numerics, Seq32
+from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.repl.place import Place
 from refruntime.resources import golden_folder
 from refruntime.session.from_case import Calls
@@ -56,7 +56,7 @@ class Desk:
     """
 
     profile: Profile = field(default_factory=Profile)
-    numerics: Numerics = field(default_factory=Seq32)
+    numerics: Numerics = field(default_factory=CompiledSeq32)
     models: dict[str, Artifact] = field(default_factory=dict)
     specs: Mapping[str, Any] = field(default_factory=dict)
     build: Build | None = None

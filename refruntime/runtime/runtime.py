@@ -17,7 +17,7 @@ from refruntime.model.kv_cache import KVCache, scratch_bytes
 from refruntime.model.load import Buffer
 from refruntime.model.lookahead import Lookahead
 from refruntime.model.validated import Hyperparameters
-from refruntime.numerics import Numerics, Seq32
+from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.runtime.machine import Machine
 from refruntime.runtime.parts import Resident, State
 from refruntime.sampling import SamplingConfig
@@ -60,7 +60,7 @@ class Runtime:
         machine: Callable[[Profile], Machine] = Machine.fresh,
     ) -> None:
         self.profile = profile if profile is not None else Profile()
-        self.numerics: Numerics = numerics if numerics is not None else Seq32()
+        self.numerics: Numerics = numerics if numerics is not None else CompiledSeq32()
         self.tracer = tracer
         self.machine = machine(self.profile)
         self.model: LoadedModel | None = None

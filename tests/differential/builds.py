@@ -12,7 +12,7 @@ from refruntime.engines.reference import ReferenceEngine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.exports import ExportedABI, RuntimeFactory
 from refruntime.host_numbers import Number
-from refruntime.numerics import Numerics, Seq32
+from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.runtime import Runtime
 
 GUEST_FOLDER = Path(__file__).resolve().parent.parent / "guest"
@@ -35,7 +35,7 @@ def changed_build(
     profile: Profile | None = None, numerics: Numerics | None = None, runtime: RuntimeFactory = Runtime
 ) -> Callable[[], Engine]:
     """Return a function that makes a build out of a changed oracle."""
-    shared = numerics if numerics is not None else Seq32(1)
+    shared = numerics if numerics is not None else CompiledSeq32(1)
     return lambda: ReferenceEngine(ExportedABI(profile, numerics=shared, runtime_type=runtime))
 
 
@@ -63,7 +63,7 @@ class Lacking(ReferenceEngine):
     """A build that answers `load_model` otherwise where `answer` says so, as one without some feature does."""
 
     def __init__(self, answer: Callable[[bytes], int | Exception | None]) -> None:
-        super().__init__(ExportedABI(numerics=Seq32(1)))
+        super().__init__(ExportedABI(numerics=CompiledSeq32(1)))
         self._answer = answer
 
     def call(self, export: str, *arguments: Number) -> int | None:

@@ -24,7 +24,7 @@ from refruntime.hypotheses.faults.attention import attention_hypotheses
 from refruntime.hypotheses.faults.dots import dot_product_hypotheses
 from refruntime.hypotheses.faults.weights import weight_hypotheses
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
-from refruntime.numerics import F64, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Seq32
 from refruntime.numerics.base import Array
 from tests.differential.builds import changed_build
 
@@ -111,7 +111,7 @@ def test_a_fused_product_is_rounded_once() -> None:
     matrix = np.array([[-1.0], [factor]], np.float32)
     x = np.array([[1.0, factor]], np.float32)
     assert float(numerics().project(matrix, x)[0, 0]) == 2**-11 + 2**-24
-    assert float(Seq32(1).project(np.hstack([matrix, matrix]), x)[0, 0]) == 2**-11
+    assert float(CompiledSeq32(1).project(np.hstack([matrix, matrix]), x)[0, 0]) == 2**-11
 
 
 # No hypothesis is empty ----------------------------------------------------------------------------------------------

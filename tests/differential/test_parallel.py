@@ -33,7 +33,7 @@ CASES = [Case(f"family/{number}", STEPS[: 1 + number % 5], STORY, ("GEN-5",)) fo
 
 def oracle() -> Oracle:
     """Return what a process compares with."""
-    return Oracle(PROFILE, Seq32(1, "numpy"))
+    return Oracle(PROFILE, Seq32())
 
 
 def ending(parent: int, fresh: partial[Engine]) -> Engine:

@@ -60,7 +60,7 @@ def test_compiled_loop_within_float32_noise(name: str, monkeypatch: pytest.Monke
     pytest.importorskip("numba", reason="the compiled loop needs numba")
     data = make(name, 6)
     expected = open_model(data, numerics="fast").logits(IDS)
-    monkeypatch.setattr("refruntime.numerics.fast.LOADING_PAYS", 0)
+    monkeypatch.setattr("refruntime.numerics.compiled.loading.LOADING_PAYS", 0)
     for resident in RESIDENT:
         numerics = Fast(resident)
         transformer = open_model(data, numerics=numerics).transformer

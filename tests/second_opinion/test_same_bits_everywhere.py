@@ -13,13 +13,13 @@ SCRIPT = """
 import hashlib, sys
 import numpy as np
 from refruntime import open_model
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from tests.second_opinion.random_zoo import NAMES, make
 
 threads, kernels, split = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 ids = [1, *np.random.default_rng(3).integers(3, 60, 39).tolist()]
 for name in NAMES:
-    model = open_model(make(name, 6), numerics=Seq32(threads, kernels))
+    model = open_model(make(name, 6), numerics=CompiledSeq32(threads, kernels))
     transformer, cache = model.transformer, model.transformer.new_cache()
     parts = [transformer.forward(ids[at : at + split], cache, first_logit=0) for at in range(0, len(ids), split)]
     print(name, hashlib.sha256(np.concatenate(parts).tobytes()).hexdigest())

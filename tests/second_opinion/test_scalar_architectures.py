@@ -9,7 +9,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import Seq32, libm
+from refruntime.numerics import CompiledSeq32, libm
 from tests.second_opinion.random_zoo import NAMES, recipe
 from tests.second_opinion.scalar_architectures import Functions, Model
 from tests.second_opinion.scalar_gemma4 import Gemma4
@@ -27,7 +27,7 @@ def test_bits_of_every_architecture(name: str) -> None:
     )
     expected = np.array([scalar.forward(token) for token in TOKENS])
     assert expected.dtype == np.float32
-    model = Transformer(validate_model(made.file(), Profile()), Profile(), Seq32())
+    model = Transformer(validate_model(made.file(), Profile()), Profile(), CompiledSeq32())
     found = model.forward(TOKENS, model.new_cache(), first_logit=0)
     assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
 

@@ -11,7 +11,7 @@ import pytest
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import F64, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Numerics
 from refruntime.runtime import Runtime
 
 STORIES = ["f32", "q8_0", "q4_0", "q4_k_m"]
@@ -25,7 +25,7 @@ def logits_of(path: Path, tokens: np.ndarray, numerics: Numerics) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", STORIES)
-@pytest.mark.parametrize("numerics", [Seq32(), F64()], ids=["seq32", "f64"])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(), F64()], ids=["seq32", "f64"])
 def test_stories_logits(name: str, numerics: Numerics, shared_data: Path) -> None:
     """FW-2, GG-8: every position of the real model stays within the float32 noise floor of llama.cpp."""
     path = shared_data / "real" / f"stories260K-{name}.gguf"

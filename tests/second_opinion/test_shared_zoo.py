@@ -15,7 +15,7 @@ from refruntime.contract.rules import rule
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, Fast, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion.package_controls import CONTROLS, PackageControl
 
@@ -71,7 +71,7 @@ def logits_of(model: ValidatedModel, tokens: np.ndarray, numerics: Numerics, tra
 
 
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("numerics", [Seq32(), F64(), Fast()], ids=["seq32", "f64", "fast"])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(), F64(), Fast()], ids=["seq32", "f64", "fast"])
 def test_logits_equal_llama_cpp(name: str, numerics: Numerics, shared_data: Path) -> None:
     """FW-2, GG-8, GG-11: every position of three sequences, against llama.cpp."""
     expected = arrays_of(shared_data / "zoo" / f"{name}.expected.npz")
@@ -103,7 +103,7 @@ def test_residual_stream_in_float32(name: str, shared_data: Path) -> None:
     expected = arrays_of(shared_data / "zoo" / f"{name}.expected.npz")
     model = load(shared_data, name, TRANSFORMERS)
     stream = Stream(model.architecture.output_norm)
-    logits_of(model, expected["tokens_0"], Seq32(), stream)
+    logits_of(model, expected["tokens_0"], CompiledSeq32(), stream)
     rows = stream.rows(model.hyperparameters.layer_count)
     assert np.abs(rows - expected["hf64_hidden_0"]).max() < FLOAT32_NOISE
 
@@ -120,7 +120,7 @@ def test_known_disagreements_are_real(name: str, shared_data: Path) -> None:
 def test_greedy_ids_equal_llama_cpp(name: str, shared_data: Path) -> None:
     """GEN-5, SA-1: 64 greedy tokens after each of two prompts equal llama.cpp's."""
     expected = arrays_of(shared_data / "zoo" / f"{name}.expected.npz")
-    transformer = Transformer(load(shared_data, name, Profile()), Profile(), Seq32())
+    transformer = Transformer(load(shared_data, name, Profile()), Profile(), CompiledSeq32())
     for index in (0, 1):
         prompt = [int(token) for token in expected[f"greedy_prompt_{index}"]]
         wanted = [int(token) for token in expected[f"greedy_ids_{index}"]]

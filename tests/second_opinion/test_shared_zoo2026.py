@@ -14,7 +14,7 @@ from refruntime.contract.rules import rule
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, Fast, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from tests.second_opinion.float64_blocks import Opinion, Weights, read_weights
 from tests.second_opinion.float64_expert_models import lfm2moe
 from tests.second_opinion.float64_zoo import forward
@@ -52,7 +52,7 @@ def weights_of(folder: Path, name: str) -> Weights:
 
 
 @pytest.mark.parametrize("name", ZOO)
-@pytest.mark.parametrize("numerics", [Seq32(), F64(), Fast()], ids=["seq32", "f64", "fast"])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(), F64(), Fast()], ids=["seq32", "f64", "fast"])
 def test_logits_equal_llama_cpp(name: str, numerics: Numerics, shared_data: Path) -> None:
     """FW-2, GG-14: every position of three sequences, against llama.cpp."""
     expected, model = expected_of(shared_data, name), load(shared_data, name)
@@ -142,7 +142,7 @@ def test_the_range_of_yarn_is_rounded_as_llama_cpp_does(shared_data: Path) -> No
 def test_greedy_ids_equal_llama_cpp(name: str, shared_data: Path) -> None:
     """GEN-5, SA-1: 64 greedy tokens after each of two prompts equal llama.cpp's."""
     expected = expected_of(shared_data, name)
-    transformer = Transformer(load(shared_data, name), Profile(), Seq32())
+    transformer = Transformer(load(shared_data, name), Profile(), CompiledSeq32())
     for index in (0, 1):
         prompt = [int(token) for token in expected[f"greedy_prompt_{index}"]]
         wanted = [int(token) for token in expected[f"greedy_ids_{index}"]]

@@ -13,7 +13,7 @@ from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.lookahead import Lookahead
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from tests.second_opinion.random_zoo import NAMES, make
 
 TOKENS = [1, *np.random.default_rng(7).integers(3, 260, 33).tolist()]
@@ -22,7 +22,7 @@ OTHERS = [1, *np.random.default_rng(8).integers(3, 260, 33).tolist()]
 
 @cache
 def transformer(name: str, kernels: str = "numpy") -> Transformer:
-    return Transformer(validate_model(make(name, 1), Profile()), Profile(), Seq32(1, kernels))
+    return Transformer(validate_model(make(name, 1), Profile()), Profile(), CompiledSeq32(1, kernels))
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 from refruntime.numerics import F64, AttentionVariant, Seq32, libm
 
 f = np.float32
-SEQ32 = Seq32(1, "numpy")
+SEQ32 = Seq32()
 EPSILON = 1e-5
 
 

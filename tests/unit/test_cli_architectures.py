@@ -11,7 +11,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from tests.second_opinion.random_zoo import make
 from tests.unit.command_line import command
 
@@ -32,7 +32,7 @@ def test_commands_know_every_architecture(name: str, tmp_path: Path, lossy: Path
     assert (inspected.code, inspected.json["error"]) == (0, None)
     assert inspected.json["hyperparameters"]["architecture"] == name
 
-    model = Transformer(validate_model(path.read_bytes(), Profile()), Profile(), Seq32())
+    model = Transformer(validate_model(path.read_bytes(), Profile()), Profile(), CompiledSeq32())
     ids = [1, 270, 281, 33]
     saved = tmp_path / "logits.npy"
     assert command("logits", path, "--ids", "1,270,281,33", "--save", saved).code == 0

@@ -12,7 +12,7 @@ from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import F64, Numerics, Seq32, libm
+from refruntime.numerics import F64, CompiledSeq32, Numerics, Seq32, libm
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion import scalar_float32
 from tests.unit.synthetic import SMALL, random_weights, slm1_file
@@ -37,7 +37,7 @@ def unary(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.float32]
 def test_equals_scalar_float32_loops(tied: bool) -> None:
     """FW-1, FW-2, FW-3, FW-5, FW-6, FW-7, FW-9, GEN-4: bit for bit what plain scalar loops give."""
     weights = random_weights(3, tied=tied, **SMALL)
-    logits = all_logits(transformer(slm1_file(weights, tied=tied, **SMALL), Seq32()), TOKENS[:9])
+    logits = all_logits(transformer(slm1_file(weights, tied=tied, **SMALL), CompiledSeq32()), TOKENS[:9])
     expected = scalar_float32.forward(
         weights,
         TOKENS[:9],
@@ -53,7 +53,7 @@ def test_equals_scalar_float32_loops(tied: bool) -> None:
     assert np.array_equal(logits.view(np.uint32), expected.view(np.uint32))
 
 
-@pytest.mark.parametrize("numerics", [Seq32(1), Seq32(2), F64()], ids=["seq32-1", "seq32-2", "f64"])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(1), CompiledSeq32(2), F64()], ids=["seq32-1", "seq32-2", "f64"])
 def test_any_split_of_positions(numerics: Numerics) -> None:
     """GEN-4, FW-9: one pass equals single steps equals any split; bit for bit in seq32, to rounding in f64."""
     model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), numerics)
@@ -80,7 +80,7 @@ def test_split_with_non_finite_values() -> None:
     weights = random_weights(6, **SMALL)
     weights["tok_embeddings.weight"][ord("x")] = np.nan
     weights["layers.1.wv.weight"][:] = np.float32(3e38)  # values overflow to infinities, the keys stay finite
-    model = transformer(slm1_file(weights, **SMALL), Seq32())
+    model = transformer(slm1_file(weights, **SMALL), CompiledSeq32())
     for tokens in ([256, *b"abcxdef"], [256, *b"abcdef"]):
         whole, cache = all_logits(model, tokens), model.new_cache()
         single = np.concatenate([model.forward([token], cache, first_logit=0) for token in tokens])
@@ -93,16 +93,16 @@ def test_split_with_non_finite_values() -> None:
 def test_not_a_number_does_not_travel_back() -> None:
     """FW-6: a position that turns NaN changes nothing at the positions before it."""
     weights = random_weights(6, **SMALL)
-    clean = all_logits(transformer(slm1_file(weights, **SMALL), Seq32()), [256, *b"abcxdef"])
+    clean = all_logits(transformer(slm1_file(weights, **SMALL), CompiledSeq32()), [256, *b"abcxdef"])
     weights["tok_embeddings.weight"][ord("x")] = np.nan
-    faulty = all_logits(transformer(slm1_file(weights, **SMALL), Seq32()), [256, *b"abcxdef"])
+    faulty = all_logits(transformer(slm1_file(weights, **SMALL), CompiledSeq32()), [256, *b"abcxdef"])
     assert np.array_equal(faulty[:4].view(np.uint32), clean[:4].view(np.uint32))
     assert np.isnan(faulty[4:]).all()
 
 
 def test_last_logits_only() -> None:
     """GEN-4: asking for the last position alone gives the same bits as asking for all."""
-    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), Seq32())
+    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), CompiledSeq32())
     assert np.array_equal(model.forward(TOKENS, model.new_cache())[0], all_logits(model, TOKENS)[-1])
 
 
@@ -110,7 +110,7 @@ def test_last_logits_only() -> None:
 def test_f64_bounds_seq32(dtype: DType) -> None:
     """FW-4, SL-2: seq32 stays within float32 rounding of the float64 truth for every stored type."""
     file = slm1_file(random_weights(8, **SMALL), dtype=dtype, **SMALL)
-    single, double = (all_logits(transformer(file, numerics), TOKENS) for numerics in (Seq32(), F64()))
+    single, double = (all_logits(transformer(file, numerics), TOKENS) for numerics in (CompiledSeq32(), F64()))
     difference = np.abs(single - double).max()
     assert 0 < difference < 1e-4
 
@@ -123,7 +123,7 @@ def test_every_arrow_is_traced() -> None:
         def event(self, event: Event) -> None:
             events.append(event)
 
-    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), Seq32())
+    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), CompiledSeq32())
     logits = model.forward(TOKENS, model.new_cache(), tracer=Collector())
     tensors = [event for event in events if isinstance(event, TensorEvent)]
     names = [event.name for event in tensors]
@@ -142,7 +142,7 @@ def test_every_arrow_is_traced() -> None:
 def test_cache_grows_with_use() -> None:
     """FW-9, CL-statuses: a claimed context costs memory only when it is used, and growth keeps every bit."""
     shape = SMALL | {"max_context": 700}
-    model = transformer(slm1_file(random_weights(4, **shape), **shape), Seq32())
+    model = transformer(slm1_file(random_weights(4, **shape), **shape), CompiledSeq32())
     cache, tokens = model.new_cache(), ([*range(256)] * 3)[:700]
     assert cache.values.shape[1] == 256
     grown = np.concatenate([model.forward(tokens[begin : begin + 100], cache) for begin in range(0, 700, 100)])
@@ -156,7 +156,7 @@ def test_claimed_context_costs_no_memory() -> None:
     shape = SMALL | {"max_context": 8_000_000}
     file = slm1_file(random_weights(4, **shape), **shape)
     tracemalloc.start()
-    transformer(file, Seq32()).new_cache()
+    transformer(file, CompiledSeq32()).new_cache()
     assert tracemalloc.get_traced_memory()[1] < 20 * len(file)
     tracemalloc.stop()
 
@@ -171,7 +171,7 @@ def test_events_know_their_position(first_logit: int) -> None:
             assert isinstance(event, TensorEvent)
             events.append(event)
 
-    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), Seq32())
+    model = transformer(slm1_file(random_weights(4, **SMALL), **SMALL), CompiledSeq32())
     cache = model.new_cache()
     model.forward(TOKENS[:7], cache)
     model.forward(TOKENS[7:12], cache, first_logit=first_logit, tracer=Collector())

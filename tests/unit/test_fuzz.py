@@ -22,7 +22,7 @@ from refruntime.fuzz.pool import BROKEN, LIVELY, STORY, SURPRISES, make_pool
 from refruntime.fuzz.reached import LOCKED, SITUATIONS, TRANSITIONS, Reach, Reached, required
 from refruntime.fuzz.saved import case_from_document, save_finding, saved_cases
 from refruntime.golden.reading import GoldenError
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from tests.contract.state_table import TABLE
 from tests.contract.test_state_machine import parse
 from tests.differential.builds import changed_build
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("fuzz")  # one worker makes the pool of art
 def subject(profile: Profile | None = None) -> Subject:
     """The oracle beside itself, changed by a profile."""
     fresh = changed_build(profile)
-    oracle = Oracle(numerics=Seq32(1))
+    oracle = Oracle(numerics=CompiledSeq32(1))
     return Subject(fresh, oracle, Suite(fresh, oracle).offered())
 
 

@@ -21,7 +21,7 @@ from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from refruntime.sampling.generator import draw
 
 BASE = Profile()
@@ -30,7 +30,7 @@ BASE = Profile()
 @pytest.fixture(scope="module")
 def predictions() -> Predictions:
     """Share what the oracle answers to the experiments."""
-    return Predictions(BASE, Seq32())
+    return Predictions(BASE, CompiledSeq32())
 
 
 def settled(profile: Profile, predictions: Predictions) -> Settlement:

@@ -14,7 +14,7 @@ from refruntime.exports import ExportedABI
 from refruntime.identify.ask import identify, unsteady
 from refruntime.identify.checksum import find_checksum
 from refruntime.identify.document import json_document
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 from refruntime.show.card import card_text
 from tests.unit.checksum_builds import COMPARISONS, TRUNCATED, summing_build
 
@@ -75,7 +75,7 @@ def test_a_sum_of_the_contract_is_known_without_asking() -> None:
 )
 def test_a_build_that_loads_nothing_is_told_with_what_was_tried(module: bytes, kind: str) -> None:
     """ID-2: a trap on the first file, or no comparison at all, ends in a message of its own."""
-    found = identify(module, partial(WasmEngine, WasmModule(module)), Seq32())
+    found = identify(module, partial(WasmEngine, WasmModule(module)), CompiledSeq32())
     assert found.problem
     assert found.exit_code == 1
     assert found.checksum is None or (found.checksum.facts["trouble"] == kind and found.tried)

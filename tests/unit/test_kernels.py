@@ -18,15 +18,15 @@ from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
-from refruntime.numerics import KERNELS, AttentionVariant, Numerics, Seq32, libm, numerics_named, seq32
+from refruntime.numerics import KERNELS, AttentionVariant, CompiledSeq32, Numerics, Seq32, libm, numerics_named
 from tests.unit.synthetic import SMALL, random_weights, slm1_file
 from tests.unit.test_seq32 import Source
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 llvm = pytest.importorskip("llvmlite.binding")
-kernels_numba = pytest.importorskip("refruntime.numerics.kernels_numba")
+loops = pytest.importorskip("refruntime.numerics.compiled.loops")
 
-DEFINITION = Seq32(1, "numpy")
+DEFINITION = Seq32()
 SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38],
                    np.float32)  # fmt: skip
 FUSED = re.compile(r"\bv?fn?m(?:add|sub)\w*|\bfml[as]\b")
@@ -35,7 +35,7 @@ FUSED = re.compile(r"\bv?fn?m(?:add|sub)\w*|\bfml[as]\b")
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second thread pay for any amount of work."""
-    monkeypatch.setattr(seq32, "COMPILED_THREAD_WORK", 1)
+    monkeypatch.setattr("refruntime.numerics.compiled.seq32.COMPILED_THREAD_WORK", 1)
 
 
 def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
@@ -67,7 +67,7 @@ def assert_same_product(numerics: Seq32, matrix: np.ndarray, x: np.ndarray) -> N
 @pytest.mark.parametrize("kind", ["wide", "special"])
 def test_every_small_shape(threads: int, kind: str) -> None:
     """FW-4: 1 to 70 outputs, 1 to 9 positions, odd numbers of columns."""
-    rng, numerics = np.random.default_rng(threads), Seq32(threads, "numba")
+    rng, numerics = np.random.default_rng(threads), CompiledSeq32(threads, "numba")
     for out in range(1, 71):
         for count in (1, 4, 5, 9) if out % 10 == 0 else (1 + out % 9,):
             inputs = int(rng.integers(1, 90))
@@ -79,7 +79,7 @@ def test_every_small_shape(threads: int, kind: str) -> None:
 def test_wide_matrices(out: int, inputs: int, count: int, threads: int) -> None:
     """FW-4: outputs that need several tiles, and work that is worth several threads."""
     rng = np.random.default_rng(out)
-    numerics = Seq32(threads, "numba")
+    numerics = CompiledSeq32(threads, "numba")
     assert_same_product(numerics, numbers(rng, out, inputs), numbers(rng, count, inputs))
 
 
@@ -87,8 +87,8 @@ def test_tiny_values_are_not_flushed() -> None:
     """FW-4: products and sums below the normal range keep their bits."""
     rng = np.random.default_rng(1)
     matrix, x = (rng.standard_normal(shape).astype(np.float32) * np.float32(1e-20) for shape in ((70, 50), (5, 50)))
-    stored = Seq32(1, "numba").matrix([Source(matrix)])
-    result = Seq32(1, "numba").project(stored, x)
+    stored = CompiledSeq32(1, "numba").matrix([Source(matrix)])
+    result = CompiledSeq32(1, "numba").project(stored, x)
     assert ((result != 0) & (np.abs(result) < 1.1754944e-38)).mean() > 0.9
     assert_same_bits(result, DEFINITION.project(stored, x))
 
@@ -100,7 +100,7 @@ def test_product_is_rounded_before_it_is_added(count: int, padding: int) -> None
     factor = np.float32(1 + 2**-12)
     row = [np.float32(-(1 + 2**-11)), *[np.float32(0)] * padding, factor]
     x = [np.float32(1), *[np.float32(0)] * padding, factor]
-    numerics = Seq32(1, "numba")
+    numerics = CompiledSeq32(1, "numba")
     matrix = numerics.matrix([Source(np.array([row] * 37, np.float32))])
     assert not numerics.project(matrix, np.array([x] * count, np.float32)).any()
 
@@ -108,12 +108,12 @@ def test_product_is_rounded_before_it_is_added(count: int, padding: int) -> None
 def fused_instructions(kernel: Any, **options: Any) -> list[str]:
     """Compile a kernel anew, because machine code from disk cannot be read, and return its fused instructions."""
     compiled = numba.njit(nogil=True, error_model="numpy", **options)(kernel.py_func)
-    compiled.compile(kernels_numba.SIGNATURES[kernel])
+    compiled.compile(loops.SIGNATURES[kernel])
     (assembly,) = compiled.inspect_asm().values()
     return FUSED.findall(assembly)
 
 
-@pytest.mark.parametrize("kernel", kernels_numba.SIGNATURES, ids=lambda kernel: kernel.__name__)
+@pytest.mark.parametrize("kernel", loops.SIGNATURES, ids=lambda kernel: kernel.__name__)
 def test_no_fused_instructions(kernel: Any) -> None:
     """FW-4: the machine code has no fused multiply-add."""
     assert not fused_instructions(kernel)
@@ -123,7 +123,7 @@ def test_fused_instructions_would_be_found() -> None:
     """FW-4: with leave to fuse, the compiler does it, and the search above sees it."""
     if not llvm.get_host_cpu_features().get("fma") and platform.machine() not in ("aarch64", "arm64"):
         pytest.skip("this machine has no fused multiply-add")
-    assert fused_instructions(kernels_numba.rms_norm, fastmath={"contract"})
+    assert fused_instructions(loops.rms_norm, fastmath={"contract"})
 
 
 @pytest.mark.usefixtures("eager")
@@ -132,7 +132,7 @@ def test_fused_instructions_would_be_found() -> None:
 @pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(1, 1, 2), (4, 4, 8), (6, 2, 6), (5, 1, 64), (8, 8, 66)])
 def test_attention(heads: int, kv_heads: int, head_dim: int, kind: str, threads: int) -> None:
     """FW-6, GG-8: scores, weights and mixed values for any numbers of new and old positions in a longer cache."""
-    rng, numerics = np.random.default_rng(heads), Seq32(threads, "numba")
+    rng, numerics = np.random.default_rng(heads), CompiledSeq32(threads, "numba")
     for n, position in [(1, 0), (1, 1), (1, 30), (2, 3), (3, 0), (4, 0), (5, 7), (6, 2), (9, 26), (17, 0)]:
         end = position + n
         q = rng.standard_normal((n, heads, head_dim)).astype(np.float32)
@@ -151,7 +151,7 @@ def test_attention(heads: int, kv_heads: int, head_dim: int, kind: str, threads:
 
 def test_attention_over_scattered_arrays() -> None:
     """FW-6: arrays whose last axis is not contiguous, or that cannot be written, give the same."""
-    rng, numerics = np.random.default_rng(8), Seq32(1, "numba")
+    rng, numerics = np.random.default_rng(8), CompiledSeq32(1, "numba")
     q, keys, values = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 8), (8, 2, 9), (9, 2, 8)))
     expected = DEFINITION.attention(q, keys, values, 6)
     scattered = np.asfortranarray(q), np.asfortranarray(keys), values[:, :, ::-1].copy()[:, :, ::-1]
@@ -174,14 +174,14 @@ def test_attention_variants(scale: np.float32 | None, softcap: float, window: in
         values[0], keys[:, :, end:] = np.inf, np.nan
         with np.errstate(all="ignore"):
             expected = DEFINITION.attention(q, keys[:, :, :end], values[:end], position, variant)
-            found = Seq32(2, "numba").attention(q, keys[:, :, :end], values[:end], position, variant)
+            found = CompiledSeq32(2, "numba").attention(q, keys[:, :, :end], values[:end], position, variant)
         for one, other in zip(found, expected, strict=True):
             assert_same_bits(np.ascontiguousarray(one), np.ascontiguousarray(other))
 
 
 def test_elementary_functions() -> None:
     """FW-7, FW-8: random bits, every exponent, the limits of the ranges and their neighbours."""
-    rng, numerics = np.random.default_rng(2), Seq32(1, "numba")
+    rng, numerics = np.random.default_rng(2), CompiledSeq32(1, "numba")
     limits = np.array([88.72284, 87.33655, -87.33655, -103.97208, 2**-13, -(2**-13), 0.34657359], np.float32)
     limits = np.append(limits, np.array([0.54930615, 0.25541282, 10.0, -10.0, 0.17328680, 7.9711924], np.float32))
     near = (limits.view(np.int32)[:, None] + np.arange(-500, 501, dtype=np.int32)).view(np.float32).reshape(-1)
@@ -203,7 +203,7 @@ def test_rms_norm(n: int, size: int, kind: str) -> None:
         x, weight = numbers(rng, n, size, kind=kind), numbers(rng, size)
         with np.errstate(all="ignore"):
             expected = DEFINITION.rms_norm(x, weight, 1e-5)
-        assert_same_bits(Seq32(1, "numba").rms_norm(x, weight, 1e-5), expected)
+        assert_same_bits(CompiledSeq32(1, "numba").rms_norm(x, weight, 1e-5), expected)
 
 
 def logits_and_cache(file: bytes, numerics: Numerics, sizes: list[int]) -> list[np.ndarray]:
@@ -223,7 +223,7 @@ def test_whole_transformer(dtype: DType, tied: bool, threads: int) -> None:
     file = slm1_file(random_weights(4, tied=tied, **SMALL), dtype=dtype, tied=tied, **SMALL)
     expected = logits_and_cache(file, DEFINITION, [50])
     for sizes in ([50], [1] * 50, [7, 13, 1, 19, 10]):
-        for one, other in zip(logits_and_cache(file, Seq32(threads, "numba"), sizes), expected, strict=True):
+        for one, other in zip(logits_and_cache(file, CompiledSeq32(threads, "numba"), sizes), expected, strict=True):
             assert_same_bits(one, other)
 
 
@@ -235,14 +235,14 @@ def test_model_that_overflows() -> None:
     file = slm1_file(weights, **SMALL)
     expected = logits_and_cache(file, DEFINITION, [50])
     assert not np.isfinite(expected[0]).all()
-    for one, other in zip(logits_and_cache(file, Seq32(2, "numba"), [50]), expected, strict=True):
+    for one, other in zip(logits_and_cache(file, CompiledSeq32(2, "numba"), [50]), expected, strict=True):
         assert_same_bits(one, other)
 
 
 @pytest.mark.usefixtures("eager")
 def test_several_callers_at_once() -> None:
     """FW-4: threads of the caller may share one numeric profile."""
-    rng, numerics = np.random.default_rng(9), Seq32(2, "numba")
+    rng, numerics = np.random.default_rng(9), CompiledSeq32(2, "numba")
     stored = numerics.matrix([Source(numbers(rng, 300, 64))])
     inputs = [numbers(rng, 1 + index % 6, 64) for index in range(60)]
     with ThreadPoolExecutor(4) as callers:
@@ -253,8 +253,8 @@ def test_several_callers_at_once() -> None:
 
 def test_auto_turns_to_compiled_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """FW-4: after enough work the compiled loops take over, on the matrices that are there, without another bit."""
-    monkeypatch.setattr(seq32, "LOADING_PAYS", 50_000)
-    rng, numerics = np.random.default_rng(7), Seq32(1)
+    monkeypatch.setattr("refruntime.numerics.compiled.loading.LOADING_PAYS", 50_000)
+    rng, numerics = np.random.default_rng(7), CompiledSeq32(1)
     stored, x = numerics.matrix([Source(numbers(rng, 100, 100))]), numbers(rng, 2, 100)
     used = []
     for _ in range(6):
@@ -266,25 +266,30 @@ def test_auto_turns_to_compiled_loops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_of_kernels() -> None:
     """`numerics_named` passes the choice on, and names what it knows."""
     chosen = [numerics_named("seq32", 1, kernels) for kernels in KERNELS]
-    assert [numerics.kernels for numerics in chosen if isinstance(numerics, Seq32)] == ["numpy", "numpy", "numba"]
+    assert [numerics.kernels for numerics in chosen if isinstance(numerics, CompiledSeq32)] == [
+        "numpy",
+        "numpy",
+        "numba",
+    ]
     with pytest.raises(ValueError, match="unknown kernels 'cuda'; expected one of auto, numpy, numba"):
-        Seq32(kernels="cuda")
+        CompiledSeq32(kernels="cuda")
 
 
 def test_no_folder_for_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be kept on disk, a kernel is compiled for the process."""
     monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
-    kernel = kernels_numba._kernel(lambda x: x + 1)
+    kernel = loops._kernel(lambda x: x + 1)
     assert kernel(np.float32(2)) == 3
 
 
 USE = """
 import sys
 import numpy as np
-from refruntime.numerics import Seq32, seq32
-seq32.LOADING_PAYS = 1
+from refruntime.numerics import CompiledSeq32
+from refruntime.numerics.compiled import loading
+loading.LOADING_PAYS = 1
 told = []
-numerics = Seq32(1, {kernels!r}, told.append)
+numerics = CompiledSeq32(1, {kernels!r}, told.append)
 matrix = np.ones((8, 8), np.float32)
 print(numerics.kernels, "numba" in sys.modules)
 for _ in range(3):

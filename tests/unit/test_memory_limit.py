@@ -21,7 +21,7 @@ from refruntime.exports import ExportedABI
 from refruntime.memory_limit import VARIABLE, BadSetting, machine_memory, memory_limit, within_memory
 from refruntime.model.bound import bind_model
 from refruntime.model.layout.tree import Attention
-from refruntime.numerics import F64, Fast, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from tests.differential.builds import changed_build
 from tests.unit.slm1_by_hand import (
     ENTRY_FIELDS,
@@ -72,12 +72,12 @@ def test_shared_bytes_give_the_bits_of_copies(dtype: int, product: str) -> None:
     profile = Profile(quantized_product=product)  # type: ignore[arg-type]
     logits = []
     for file in (shared, own):
-        transformer = bind_model(file, profile, Seq32(1)).transformer
+        transformer = bind_model(file, profile, CompiledSeq32(1)).transformer
         logits.append(transformer.forward([256, 65, 66], transformer.new_cache(), first_logit=0))
     assert np.array_equal(logits[0].view(np.uint32), logits[1].view(np.uint32))
 
 
-@pytest.mark.parametrize("numerics", [Seq32(1), F64(), Fast()], ids=lambda numerics: str(numerics.name))
+@pytest.mark.parametrize("numerics", [CompiledSeq32(1), F64(), Fast()], ids=lambda numerics: str(numerics.name))
 def test_shared_bytes_are_stored_once(numerics: Numerics) -> None:
     """CL-slm1: sixty layers over the bytes of one take the memory of one."""
     shared, own = overlapping(Q4_0, 60)
@@ -99,7 +99,7 @@ def test_shared_bytes_are_stored_once(numerics: Numerics) -> None:
 
 def test_same_bytes_are_one_array() -> None:
     """CL-slm1: queries, keys, values and outputs of all layers are one array where the file names one payload."""
-    weights = bind_model(overlapping(Q8_0, 2)[0], PROFILE, Seq32(1)).transformer.weights
+    weights = bind_model(overlapping(Q8_0, 2)[0], PROFILE, CompiledSeq32(1)).transformer.weights
     mixers = [layer.mixer for layer in weights.model.layers]
     arrays = [m for mixer in mixers if isinstance(mixer, Attention) for m in mixer.qkv.matrices]
     assert len(arrays) == 6
@@ -119,7 +119,7 @@ def load(abi: ExportedABI, file: bytes) -> int:
 def test_a_load_beyond_the_limit_names_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """CL-statuses: what this machine cannot hold ends as a buffer that cannot exist, and the next load goes on."""
     file = overlapping(F32, 1)[1]
-    needed = bind_model(file, PROFILE, Seq32(1)).memory
+    needed = bind_model(file, PROFILE, CompiledSeq32(1)).memory
     abi = ExportedABI()
     monkeypatch.setenv(VARIABLE, str(needed - 1))
     assert load(abi, file) == Status.InvalidHeader
@@ -135,7 +135,7 @@ def test_a_load_beyond_the_limit_names_its_bytes(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ["matrix", "array"])
 def test_no_memory_left_is_the_same_failure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """CL-statuses: MemoryError never leaves a load."""
-    numerics = Seq32(1)
+    numerics = CompiledSeq32(1)
 
     def exhausted(*_: object) -> None:
         raise MemoryError
@@ -149,7 +149,7 @@ def test_no_memory_left_is_the_same_failure(name: str, monkeypatch: pytest.Monke
 def test_a_context_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """FW-9, ST-7: a context that grows beyond the limit fails its generation; the model and its memory stay whole."""
     file = bytes(build(model_tensors(), max_context=2000))
-    bound = bind_model(file, PROFILE, Seq32(1))
+    bound = bind_model(file, PROFILE, CompiledSeq32(1))
     cache = bound.transformer.new_cache()
     each = cache.keys.nbytes // 256 * 2
     monkeypatch.setenv(VARIABLE, str(each * (256 + 512) - 1))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from refruntime.numerics import F64, Numerics, RopeScaling, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Numerics, RopeScaling, Seq32
 
 POSITIONS = np.array([0, 1, 7, 63, 200])
 
@@ -24,7 +24,7 @@ def expected_turns(factors: object = 1.0) -> np.ndarray:
     return np.outer(POSITIONS, 10000.0 ** (-np.arange(8) / 8)) / factors
 
 
-@pytest.mark.parametrize("numerics", [Seq32(), F64()], ids=["seq32", "f64"])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(), F64()], ids=["seq32", "f64"])
 def test_plain_factors_and_linear(numerics: Numerics) -> None:
     """FW-5, GG-8: frequencies theta^(-2i/D), divided by the factors, stretched by a linear factor."""
     factors = np.linspace(1, 8, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32
 
 
 class Source:
@@ -41,7 +41,7 @@ def test_project_adds_in_column_order(out: int, inputs: int, count: int, threads
     rng = np.random.default_rng(out * 1000 + inputs)
     matrix = (rng.standard_normal((out, inputs)) * 10.0 ** rng.integers(-6, 7, (out, inputs))).astype(np.float32)
     x = rng.standard_normal((count, inputs)).astype(np.float32)
-    numerics = Seq32(threads)
+    numerics = CompiledSeq32(threads)
     result = numerics.project(numerics.matrix([Source(matrix)]), x)
     for row in range(count):
         assert np.array_equal(bits(result[row]), bits(scalar_product(matrix, x[row])))
@@ -62,7 +62,7 @@ def test_scaled_products(out: int, inputs: int, block: int, per_block: bool) -> 
     q = rng.integers(-8, 8, (out, inputs)).astype(np.int8)
     scales = rng.random((out, inputs // block)).astype(np.float32)
     x = rng.standard_normal((3, inputs)).astype(np.float32)
-    numerics = Seq32()
+    numerics = CompiledSeq32()
     result = numerics.project(numerics.scaled_matrix(q, scales, block, per_block), x)
     for row in range(3):
         total, block_sum = np.zeros(out, np.float32), np.zeros(out, np.float32)
@@ -83,14 +83,14 @@ def test_sum_rows_is_sequential(rows: int, width: int) -> None:
     """FW-3, FW-6: sums over the first axis equal `np.add.accumulate`, which is sequential by definition."""
     terms = np.random.default_rng(rows).standard_normal((rows, width)).astype(np.float32)
     expected = np.add.accumulate(terms, axis=0, dtype=np.float32)[-1]
-    assert np.array_equal(bits(Seq32().sum_rows(terms)), bits(expected))
+    assert np.array_equal(bits(CompiledSeq32().sum_rows(terms)), bits(expected))
     transposed = np.asfortranarray(terms)
-    assert np.array_equal(bits(Seq32().sum_rows(transposed)), bits(expected))
+    assert np.array_equal(bits(CompiledSeq32().sum_rows(transposed)), bits(expected))
 
 
 def test_sums_start_at_positive_zero() -> None:
     """FW-4: a sum that starts at 0.0 is +0.0 when every term is -0.0."""
-    numerics = Seq32()
+    numerics = CompiledSeq32()
     terms = np.full((4, 3), -0.0, np.float32)
     assert not np.signbit(numerics.sum_rows(terms)).any()
     matrix = numerics.matrix([Source(np.full((3, 4), -0.0, np.float32))])

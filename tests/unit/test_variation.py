@@ -27,21 +27,21 @@ def _logits(numerics: Numerics, several: bool = True) -> Array:
 
 def test_plain_is_seq32() -> None:
     """Without a change the bits are those of seq32."""
-    assert np.array_equal(_logits(Varied(PLAIN, 1, "numpy")), _logits(Seq32(1, "numpy")))
+    assert np.array_equal(_logits(Varied(PLAIN, 1, "numpy")), _logits(Seq32()))
 
 
 def test_positions_do_not_depend_on_how_many_are_computed_together() -> None:
     """GEN-4 holds under a variation: one pass or one for each position give the same bits, which are not seq32's."""
     together = _logits(Varied(LANES, 1, "numpy"))
     assert np.array_equal(together, _logits(Varied(LANES, 1, "numpy"), several=False))
-    assert not np.array_equal(together, _logits(Seq32(1, "numpy")))
+    assert not np.array_equal(together, _logits(Seq32()))
 
 
 def test_a_form_changes_nothing_else() -> None:
     """Another order of squares is no other order of what attention adds."""
     numbers = np.random.Generator(np.random.PCG64(3))
     q, k, v = (numbers.normal(size=shape).astype(np.float32) for shape in ((5, 2, 18), (18, 2, 21), (21, 2, 18)))
-    plain = Seq32(1, "numpy").attention(q, k, v, 16)
+    plain = Seq32().attention(q, k, v, 16)
     varied = Varied(Variation.read("squares: 8 lanes"), 1, "numpy").attention(q, k, v, 16)
     assert all(np.array_equal(a, b) for a, b in zip(plain, varied, strict=True))
 
@@ -49,7 +49,7 @@ def test_a_form_changes_nothing_else() -> None:
 @pytest.mark.slow
 def test_every_form_computes_nearly_the_same() -> None:
     """Each form alone stays near seq32: it is another rounding, never another formula."""
-    plain = _logits(Seq32(1, "numpy"))
+    plain = _logits(Seq32())
     for name in Variation.meanings():
         for form in Variation.options(name)[:40]:
             if "1 steps" in str(form) or "2 steps" in str(form):  # too coarse to be near

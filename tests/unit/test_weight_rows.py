@@ -11,7 +11,7 @@ import pytest
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, Seq32, base
+from refruntime.numerics import F64, CompiledSeq32, Seq32, base
 from tests.unit.slm1_by_hand import F32, Q4_0, Q8_0, build, model_tensors
 
 GGUF_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1")
@@ -83,7 +83,7 @@ def test_parts_of_gguf_tensors(tmp_path: Path, type_name: str) -> None:
     check_rows(gguf_model(tmp_path / "model.gguf", type_name))
 
 
-@pytest.mark.parametrize("numerics", [Seq32(), F64()])
+@pytest.mark.parametrize("numerics", [CompiledSeq32(), F64()])
 def test_small_parts_store_the_same_matrix(monkeypatch: pytest.MonkeyPatch, numerics: Seq32 | F64) -> None:
     """FW-1, FW-4: how many rows are decoded at once shows nowhere, also where matrices share one store."""
     model = slm1_model(Q8_0)

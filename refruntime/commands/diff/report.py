@@ -29,7 +29,7 @@ from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
 from refruntime.hypotheses.gaps import GapReport
-from refruntime.numerics import Seq32
+from refruntime.numerics import CompiledSeq32, Seq32
 from refruntime.numerics.varied import Variation, Varied
 from refruntime.show.page.diff import Extra, diff_page
 
@@ -47,7 +47,7 @@ def resolved_contract(declared: Callable[[], Declaration | None], given: Profile
 def make_numerics(kernels: str, as_json: bool, variation: Variation | None = None, threads: int | None = None) -> Seq32:
     """Return the oracle's numbers; exit code 3 when these kernels cannot be loaded."""
     try:
-        return Seq32(threads, kernels) if variation is None else Varied(variation, threads, kernels)
+        return CompiledSeq32(threads, kernels) if variation is None else Varied(variation, threads, kernels)
     except ImportError as error:
         refuse(3, f"the {kernels} kernels cannot be loaded: {error}", as_json)
 

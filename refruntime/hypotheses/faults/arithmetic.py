@@ -14,18 +14,10 @@ from refruntime.numerics import Seq32, libm
 from refruntime.numerics.base import Array
 from refruntime.trace import Tracer
 
-
-class VariedSeq32(Seq32):
-    """Seq32 in one thread and plain NumPy, so that every method can be replaced."""
-
-    def __init__(self) -> None:
-        super().__init__(1, "numpy")
-
-
 # Norms and activations -----------------------------------------------------------------------------------------------
 
 
-class _RmsNorm(VariedSeq32):
+class _RmsNorm(Seq32):
     """RMSNorm with one of its operations replaced."""
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
@@ -105,7 +97,7 @@ class _WeightPlusOne(_RmsNorm):
         return super().product(x, inverse, weight + np.float32(1))
 
 
-class _Gelu(VariedSeq32):
+class _Gelu(Seq32):
     """GELU in the tanh form of Hendrycks and Gimpel, "Gaussian Error Linear Units"."""
 
     def silu(self, x: Array) -> Array:
@@ -114,30 +106,30 @@ class _Gelu(VariedSeq32):
         return activated
 
 
-class _Relu(VariedSeq32):
+class _Relu(Seq32):
     def silu(self, x: Array) -> Array:
         activated: Array = np.maximum(x, np.float32(0))
         return activated
 
 
-class _Sigmoid(VariedSeq32):
+class _Sigmoid(Seq32):
     def silu(self, x: Array) -> Array:
         activated: Array = np.float32(1) / (np.float32(1) + self.exp(-x))
         return activated
 
 
-class _SigmoidTimesValue(VariedSeq32):
+class _SigmoidTimesValue(Seq32):
     def silu(self, x: Array) -> Array:
         activated: Array = x * (np.float32(1) / (np.float32(1) + self.exp(-x)))
         return activated
 
 
-class _RoundedExp(VariedSeq32):
+class _RoundedExp(Seq32):
     def exp(self, x: Array) -> Array:
         return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
-class _RoundedAngles(VariedSeq32):
+class _RoundedAngles(Seq32):
     def sin(self, x: Array) -> Array:
         return np.sin(x.astype(np.float64)).astype(np.float32)
 
@@ -145,12 +137,12 @@ class _RoundedAngles(VariedSeq32):
         return np.cos(x.astype(np.float64)).astype(np.float32)
 
 
-class _RoundedPower(VariedSeq32):
+class _RoundedPower(Seq32):
     def power(self, base: Array, exponent: Array) -> Array:
         return np.power(base.astype(np.float64), exponent.astype(np.float64)).astype(np.float32)
 
 
-_NUMERICS: Final[tuple[tuple[str, str, str, str, type[VariedSeq32]], ...]] = (
+_NUMERICS: Final[tuple[tuple[str, str, str, str, type[Seq32]], ...]] = (
     ("norm-no-epsilon", "norm", "the norm has no epsilon", "FW-3", _NoEpsilon),
     ("norm-epsilon-outside", "norm", "epsilon is added after the square root", "FW-3", _EpsilonOutside),
     ("norm-weight-first", "norm", "the inverse is multiplied by the weight before the value", "FW-3", _WeightFirst),

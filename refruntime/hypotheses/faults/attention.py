@@ -9,15 +9,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.hypotheses.faults.arithmetic import VariedSeq32
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache
-from refruntime.numerics import PLAIN_ATTENTION, Attention, AttentionVariant, RopeScaling, Rotary
+from refruntime.numerics import PLAIN_ATTENTION, Attention, AttentionVariant, RopeScaling, Rotary, Seq32
 from refruntime.numerics.base import Array
 
 
-class _SplitHalves(VariedSeq32):
+class _SplitHalves(Seq32):
     def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
         half = x.shape[-1] // 2
         adjacent = np.stack([x[..., :half], x[..., half:]], axis=-1).reshape(x.shape)
@@ -25,40 +24,40 @@ class _SplitHalves(VariedSeq32):
         return np.concatenate([rotated[..., 0::2], rotated[..., 1::2]], axis=-1)
 
 
-class _PositionShifted(VariedSeq32):
+class _PositionShifted(Seq32):
     shift = 1
 
     def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         return super().rope_angles(position + self.shift, count, rotary)
 
 
-class _Backwards(VariedSeq32):
+class _Backwards(Seq32):
     def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         cosines, sines = super().rope_angles(position, count, rotary)
         return cosines, -sines
 
 
-class _Unrotated(VariedSeq32):
+class _Unrotated(Seq32):
     def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
         return x
 
 
-class _KeysUnrotated(VariedSeq32):
+class _KeysUnrotated(Seq32):
     def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
         return self.rope(q, cosines, sines), k
 
 
-class _QueriesUnrotated(VariedSeq32):
+class _QueriesUnrotated(Seq32):
     def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
         return q, self.rope(k, cosines, sines)
 
 
-class _ExponentHalved(VariedSeq32):
+class _ExponentHalved(Seq32):
     def power(self, base: Array, exponent: Array) -> Array:
         return super().power(base, exponent * np.float32(0.5))
 
 
-class _FixedTheta(VariedSeq32):
+class _FixedTheta(Seq32):
     value = 10_000.0
 
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
@@ -69,33 +68,33 @@ class _ThetaHalfMillion(_FixedTheta):
     value = 500_000.0
 
 
-class _FactorsIgnored(VariedSeq32):
+class _FactorsIgnored(Seq32):
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
         return super().rotary(theta, head_dim, None, scaling)
 
 
-class _FactorsMultiplied(VariedSeq32):
+class _FactorsMultiplied(Seq32):
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
         rotary = super().rotary(theta, head_dim, factors, scaling)
         return rotary if factors is None else replace(rotary, frequencies=rotary.frequencies * factors, factors=None)
 
 
-class _ScaleOfHidden(VariedSeq32):
+class _ScaleOfHidden(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return super().attention_scale(heads, heads * head_dim)
 
 
-class _ScaleMissing(VariedSeq32):
+class _ScaleMissing(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1)
 
 
-class _ScaleWithoutRoot(VariedSeq32):
+class _ScaleWithoutRoot(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1) / np.float32(head_dim)
 
 
-class _DotsDivided(VariedSeq32):
+class _DotsDivided(Seq32):
     """Divide by sqrt(D), which rounds unlike a multiplication with its reciprocal."""
 
     def attention_scale(self, heads: int, head_dim: int) -> Any:
@@ -106,7 +105,7 @@ class _DotsDivided(VariedSeq32):
         return scaled
 
 
-class _QueriesScaled(VariedSeq32):
+class _QueriesScaled(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1)
 
@@ -114,7 +113,7 @@ class _QueriesScaled(VariedSeq32):
         return super().dots(queries * super().attention_scale(1, queries.shape[0]), keys)
 
 
-class _CurrentExcluded(VariedSeq32):
+class _CurrentExcluded(Seq32):
     def seen(self, position: int, n: int) -> NDArray[np.bool_]:
         own = np.arange(position, position + n)
         seen = super().seen(position, n)
@@ -122,14 +121,14 @@ class _CurrentExcluded(VariedSeq32):
         return seen
 
 
-class _FirstForgotten(VariedSeq32):
+class _FirstForgotten(Seq32):
     def seen(self, position: int, n: int) -> NDArray[np.bool_]:
         seen = super().seen(position, n)
         seen[:, 0] = np.arange(position, position + n) == 0
         return seen
 
 
-class _HeadsModulo(VariedSeq32):
+class _HeadsModulo(Seq32):
     """Query head a uses key/value head a mod K."""
 
     def attention(
@@ -144,7 +143,7 @@ class _HeadsModulo(VariedSeq32):
         return Attention(attention.mixed[:, place], attention.scores[place], attention.weights[place])
 
 
-class _SoftmaxWithoutMaximum(VariedSeq32):
+class _SoftmaxWithoutMaximum(Seq32):
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
         exponentials = np.where(seen, self.exp(scores), np.float32(0))
         normal: Array = exponentials / self._sums(exponentials)
@@ -162,7 +161,7 @@ class _SoftmaxReciprocal(_SoftmaxWithoutMaximum):
         return normal
 
 
-_NUMERICS: Final[tuple[tuple[str, str, str, str, type[VariedSeq32]], ...]] = (
+_NUMERICS: Final[tuple[tuple[str, str, str, str, type[Seq32]], ...]] = (
     ("rope-halves", "rope", "rotary pairs are (i, i + D/2)", "FW-5", _SplitHalves),
     ("rope-position", "rope", "rotary angles belong to the next position", "FW-5", _PositionShifted),
     ("rope-backwards", "rope", "the rotation runs in the other direction", "FW-5", _Backwards),

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.hypotheses.faults.arithmetic import VariedSeq32
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
+from refruntime.numerics import Seq32
 from refruntime.numerics.base import Array
 from refruntime.numerics.seq32 import ScaledColumns
 
@@ -16,7 +16,7 @@ Adder = Callable[[Array, Array], Array]
 """Add the products of two arrays [k, ...] that broadcast: -> [...]."""
 
 
-class _Products(VariedSeq32):
+class _Products(Seq32):
     """Add the products of matrix rows in another way, and with `in_attention` those of queries and keys too."""
 
     def __init__(self, add: Adder, in_attention: bool) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.numerics.compiled.threads import Range, Threads, ranges
 from refruntime.numerics.ggml32 import kernels
 from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
@@ -27,8 +25,7 @@ class CompiledProducts:
     """The products of `dots` through compiled loops, with as many threads as there are processors, at most 8."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads if threads is not None else min(os.cpu_count() or 1, 8)
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = Threads("ggml32", threads)
 
     def dot(self, weights: IntegerBlocks, rows: Activations) -> Float32:
         """Return every dot of weight rows and quantised rows: -> [r, n]."""
@@ -66,15 +63,12 @@ class CompiledProducts:
 
     def _each(self, loop: Callable[..., None], result: Float32, operands: tuple[Any, ...], work: int) -> None:
         """Run a loop over all rows of the result, in parts."""
-        parts = max(1, min(self._threads, work // THREAD_WORK, len(result)))
-        if parts == 1:
-            loop(result, 0, len(result), *operands)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ggml32")
-        borders = itertools.pairwise(len(result) * part // parts for part in range(parts + 1))
-        for done in [self._pool.submit(loop, result, begin, end, *operands) for begin, end in borders]:
-            done.result()
+
+        def part(bounds: Range) -> None:
+            loop(result, *bounds, *operands)
+
+        parts = min(self._threads.parts(work, THREAD_WORK), max(1, len(result)))
+        self._threads.each(part, ranges(len(result), parts))
 
 
 def _minima(weights: IntegerBlocks) -> tuple[Float32, NDArray[np.int16]]:

@@ -7,9 +7,9 @@ Source: ggml's `ggml-cpu/ops.cpp`, `vec.h`, `vec.cpp`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,13 +24,13 @@ from refruntime.numerics.base import (
     RowSource,
     add_rows,
 )
+from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.ggml32.activations import as_half
 from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
 from refruntime.numerics.ggml32.dots import dot_in_float64
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
-from refruntime.numerics.seq32 import KERNELS, LOADING_PAYS
 
 if TYPE_CHECKING:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
@@ -52,15 +52,11 @@ class Ggml32(Numerics):
     dtype = np.float32
 
     def __init__(self, switches: Switches | None = None, threads: int | None = None, kernels: str = "auto") -> None:
-        if kernels not in KERNELS:
-            raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
         self.switches = switches if switches is not None else Switches()
         self.name = str(self.switches)
         self._library = LIBRARIES[self.switches.libm]
         self._gelu_table: Float32 | None = None
-        self._threads = threads
-        self._compiled: CompiledProducts | None = _compiled_products(threads) if kernels == "numba" else None
-        self._until_loading: float = LOADING_PAYS if kernels == "auto" else math.inf
+        self._loader = Loader(kernels, partial(_compiled_products, threads))
 
     # Products ----------------------------------------------------------------------------------------------------
 
@@ -78,22 +74,16 @@ class Ggml32(Numerics):
 
     def project(self, matrix: StoredMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]; x is quantised as the type of each matrix asks."""
-        self._until_loading -= matrix.size * len(x)
-        if self._until_loading <= 0:
-            self.prepare()
-        return matrix.project(np.ascontiguousarray(x), self._compiled)
+        return matrix.project(np.ascontiguousarray(x), self._loader.spend(matrix.size * len(x)))
 
     def prepare(self) -> None:
         """Load the compiled loops now, where numba is there and they are not excluded."""
-        if self._until_loading < math.inf:
-            self._until_loading = math.inf
-            with contextlib.suppress(ImportError):  # numba is optional
-                self._compiled = _compiled_products(self._threads)
+        self._loader.prepare()
 
     @property
     def kernels(self) -> str:
         """Return which loops run now: `numpy` or `numba`."""
-        return "numpy" if self._compiled is None else "numba"
+        return self._loader.kernels
 
     def sum_rows(self, terms: Array) -> Float32:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
@@ -194,9 +184,10 @@ class Ggml32(Numerics):
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [r, k] with [n, k] as plain float32: -> [r, n]."""
-        if self._compiled is None:
+        loops = self._loader.loops
+        if loops is None:
             return dot_in_float64(rows, x)
-        return self._compiled.plain(np.ascontiguousarray(rows.T), np.ascontiguousarray(x))
+        return loops.plain(np.ascontiguousarray(rows.T), np.ascontiguousarray(x))
 
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Float32:
         """Normalise over the last axis: the sum runs in float64, and its reciprocal is rounded and multiplied."""
@@ -270,7 +261,7 @@ class Ggml32(Numerics):
         return result
 
 
-def _compiled_products(threads: int | None) -> CompiledProducts:
+def _compiled_products(threads: int | None, _: Notice) -> CompiledProducts:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
 
     return CompiledProducts(threads)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant
+from refruntime.numerics.compiled.seq32 import CompiledSeq32
 from refruntime.numerics.rotary import RopeScaling, Rotary
-from refruntime.numerics.seq32 import ScaledColumns, Seq32
+from refruntime.numerics.seq32 import ScaledColumns
 from refruntime.numerics.varied.elementary import EXP, INVERSE_ROOT, POWER, ROOT, SINE
 from refruntime.numerics.varied.roundings import rounded_once
 from refruntime.numerics.varied.sums import SEQUENTIAL
@@ -22,7 +23,7 @@ ONE: Final = np.float32(1)
 PRODUCTS: Final = 1 << 18  # products of a tile of outputs
 
 
-class Varied(Seq32):
+class Varied(CompiledSeq32):
     """Seq32 with other forms of some operations; where the variation says nothing, the bits are those of seq32.
 
     Each position sees its own number of terms, so attention goes row by row; nothing here depends on how many
@@ -53,7 +54,7 @@ class Varied(Seq32):
                     rows = by_column[:, first : first + group, None]  # [in, group, 1]
                     result[first : first + group, begin:end] = order.total(matrix[:, None, begin:end], rows)
 
-        self._each(tile, [(begin, min(begin + width, outputs)) for begin in range(0, outputs, width)])
+        self.each(tile, [(begin, min(begin + width, outputs)) for begin in range(0, outputs, width)])
         return result
 
     # Norms -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from refruntime.engines.base import EngineError
 from refruntime.errors import ContractError
-from refruntime.numerics import Seq32
 from refruntime.repl.desk import Desk
 from refruntime.repl.parameters import as_text, optional, required, whole
 from refruntime.repl.place import Position
@@ -71,7 +70,7 @@ def _witness(desk: Desk, position: Position) -> Witness:
     """Return the witness of the generation that the calls end with; the one of the last look if it is the same."""
     if desk.build is None:
         raise SessionError("there is no build to look into; start with --wasm BUILD")
-    if not isinstance(desk.numerics, Seq32):
+    if not desk.numerics.of_the_contract:
         raise SessionError("a build is compared in float32; start without --numerics")
     place = position.place
     if place.unspeakable:

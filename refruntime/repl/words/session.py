@@ -19,7 +19,6 @@ from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.golden.case import step_document
 from refruntime.hypotheses.explain import Explainer
-from refruntime.numerics import Seq32
 from refruntime.repl.desk import Desk
 from refruntime.repl.parameters import as_text, named_values, optional, required, several
 from refruntime.repl.place import Position
@@ -63,7 +62,7 @@ def diff(desk: Desk, position: Position) -> Answer:
         raise SessionError(f"only calls can be compared, and {place.unspeakable}")
     if not place.calls:
         raise SessionError("there are no calls to compare yet")
-    if not isinstance(desk.numerics, Seq32):
+    if not desk.numerics.of_the_contract:
         raise SessionError("a build is compared in float32; start without --numerics")
     case = desk.case("session/repl", place.calls)
     oracle = Oracle(desk.profile, desk.numerics)

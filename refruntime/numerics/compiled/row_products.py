@@ -6,15 +6,14 @@ product. Here a thread that comes late finds its rows done by another one.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from refruntime.numerics.compiled.threads import Range, Threads
 
 Float32 = NDArray[np.float32]
 
@@ -43,28 +42,17 @@ class RowProducts:
     """Multiply matrices [out, in] by a vector with as many threads as there are processors, at most 8."""
 
     def __init__(self) -> None:
-        self._threads = min(os.cpu_count() or 1, 8)
         self._kernel: Any = _compiled()
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fast")
+        self._threads = Threads("fast")
 
     def __call__(self, matrix: Float32, x: Float32) -> Float32:
         """Return the product [out] of a contiguous matrix [out, in] and a contiguous vector [in]."""
         rows, columns = matrix.shape
         result = np.empty(rows, np.float32)
         step = max(1, PART // max(columns, 1))
-        waiting = deque(range(0, rows, step))
 
-        def drain() -> None:
-            while True:
-                try:
-                    begin = waiting.popleft()
-                except IndexError:
-                    return
-                self._kernel(result, matrix, x, begin, min(begin + step, rows))
+        def part(bounds: Range) -> None:
+            self._kernel(result, matrix, x, *bounds)
 
-        helpers = [self._pool.submit(drain) for _ in range(min(self._threads, len(waiting)) - 1)]
-        drain()
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        self._threads.each(part, [(begin, min(begin + step, rows)) for begin in range(0, rows, step)])
         return result
