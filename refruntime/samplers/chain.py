@@ -10,12 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from refruntime.samplers.stages import Candidates, Float32
-from refruntime.session.state import SessionError
+
+
+class SamplerError(ValueError):
+    """A chain does not take these settings or logits; the message says which."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What people set: top_k 0, top_p 1 and min_p 0 cut nothing, temperature 0 takes the greatest. SessionError."""
+    """What people set: top_k 0, top_p 1 and min_p 0 cut nothing, temperature 0 takes the greatest. SamplerError."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -25,14 +28,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise SessionError(f"temperature: expected a finite number >= 0, found {self.temperature}")
+            raise SamplerError(f"temperature: expected a finite number >= 0, found {self.temperature}")
         if not 0 <= self.top_k < 2**31:
-            raise SessionError(f"top_k: expected 0 .. 2^31 - 1, found {self.top_k}")
+            raise SamplerError(f"top_k: expected 0 .. 2^31 - 1, found {self.top_k}")
         for name, share in (("top_p", self.top_p), ("min_p", self.min_p)):
             if not 0 <= share <= 1:
-                raise SessionError(f"{name}: expected 0 .. 1, found {share}")
+                raise SamplerError(f"{name}: expected 0 .. 1, found {share}")
         if not 0 <= self.seed < 2**64:
-            raise SessionError(f"seed: expected 0 .. 2^64 - 1, found {self.seed}")
+            raise SamplerError(f"seed: expected 0 .. 2^64 - 1, found {self.seed}")
 
 
 Function = Callable[[Candidates, Settings, int], Candidates]
@@ -118,12 +121,12 @@ class Chain:
         return f"{self.name} has no min_p" if settings.min_p > 0 and not self.min_p else ""
 
     def run(self, logits: Float32, settings: Settings) -> Run:
-        """Apply the stages to logits [V]. SessionError for settings it refuses, and for logits without an order."""
+        """Apply the stages to logits [V]. SamplerError for settings it refuses, and for logits without an order."""
         reason = self.refuses(settings)
         if not reason and not np.isfinite(logits.max(initial=-np.inf)):  # NaN is the maximum if there is one
             reason = f"{self.name} does not define what happens with NaN, infinite or only -infinite logits"
         if reason:
-            raise SessionError(reason)
+            raise SamplerError(reason)
         return self._run(logits, settings)
 
     def _run(self, logits: Float32, settings: Settings) -> Run:

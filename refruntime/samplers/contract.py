@@ -9,13 +9,12 @@ import numpy as np
 
 from refruntime.contract.limits import MAX_TOP_K
 from refruntime.contract.profile import Profile
-from refruntime.samplers.chain import Chain, Run, Settings
+from refruntime.samplers.chain import Chain, Run, SamplerError, Settings
 from refruntime.samplers.draws import pick_by_double_sum
 from refruntime.samplers.stages import Candidates, Float32, first_greatest
 from refruntime.sampling import SamplingConfig, draw, sample, seeded
 from refruntime.sampling.stages import Cut, Weighing
 from refruntime.sampling.stages import pick as pick_by_contract
-from refruntime.session.state import SessionError
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,10 @@ class ContractChain(Chain):
         return "the contract takes top_p above 0 (SC-2)" if np.float32(settings.top_p) <= 0 else ""
 
     def run(self, logits: Float32, settings: Settings) -> Run:
-        """Apply the stages to logits [V]; the contract says what happens with any of them (GEN-11). SessionError."""
+        """Apply the stages to logits [V]; the contract says what happens with any of them (GEN-11). SamplerError."""
         reason = self.refuses(settings)
         if reason:
-            raise SessionError(reason)
+            raise SamplerError(reason)
         return self._run(logits, settings)
 
     def _run(self, logits: Float32, settings: Settings) -> Run:

@@ -6,20 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import Any, Final
 
 from refruntime.contract.profile import Profile
 from refruntime.display import Displayed
 from refruntime.samplers.catalogue import CHAINS
-from refruntime.samplers.chain import Chain, Run, Settings
+from refruntime.samplers.chain import Chain, Run, SamplerError, Settings
 from refruntime.samplers.contract import contract_chain
 from refruntime.samplers.stages import Float32
-from refruntime.session.state import SessionError
-
-if TYPE_CHECKING:
-    from refruntime.session.session import Session
 
 CONTRACT: Final = "TinyRustLM"
 """Name of the contract's own sampler among the chains."""
@@ -114,11 +108,11 @@ class Explanation(Displayed):
 
 
 def chains_of(names: Sequence[str] | None = None, profile: Profile | None = None) -> tuple[Chain, ...]:
-    """Return chains by name, all of them without names. SessionError for an unknown one."""
+    """Return chains by name, all of them without names. SamplerError for an unknown one."""
     every: dict[str, Chain] = {CONTRACT: contract_chain(profile), **CHAINS}
     for name in names or ():
         if name not in every:
-            raise SessionError(f"there is no chain {name!r}; expected one of {', '.join(every)}")
+            raise SamplerError(f"there is no chain {name!r}; expected one of {', '.join(every)}")
     return tuple(every[name] for name in (every if names is None else names))
 
 
@@ -132,15 +126,15 @@ def explain(
 ) -> Explanation:
     """Say which chain explains `tokens`, each drawn from its row of logits: [V] for one token or [T, V].
 
-    Generators begin with the seed of `settings` and have made `drawn_before` draws. SessionError for tokens that the
+    Generators begin with the seed of `settings` and have made `drawn_before` draws. SamplerError for tokens that the
     logits do not have, or another number of them.
     """
     rows = logits.reshape(-1, logits.shape[-1])
     if len(tokens) != rows.shape[0] or not tokens:
-        raise SessionError(f"there are {rows.shape[0]} rows of logits and {len(tokens)} tokens; expected one for each")
+        raise SamplerError(f"there are {rows.shape[0]} rows of logits and {len(tokens)} tokens; expected one for each")
     for token in tokens:
         if not 0 <= token < rows.shape[1]:
-            raise SessionError(f"there is no token {token}; expected 0 .. {rows.shape[1] - 1}")
+            raise SamplerError(f"there is no token {token}; expected 0 .. {rows.shape[1] - 1}")
     said = [_explained(chain, rows, settings, tokens, drawn_before) for chain in chains_of(chains, profile)]
     return Explanation(settings, tuple(sorted(said, key=_place)))
 
@@ -153,7 +147,7 @@ def _place(said: Explained) -> tuple[bool, bool, float]:
 def _explained(chain: Chain, rows: Float32, settings: Settings, tokens: Sequence[int], before: int) -> Explained:
     try:
         runs = [chain.run(row, settings) for row in rows]
-    except SessionError as error:
+    except SamplerError as error:
         return Explained(chain.name, chain.stages, str(error), tuple(tokens), generator=chain.generator)
     pairs = list(zip(runs, tokens, strict=True))
     return Explained(
@@ -175,31 +169,3 @@ def _drawn(chain: Chain, runs: Sequence[Run], settings: Settings, before: int) -
         return None
     units = islice(chain.units(settings.seed), before, None)
     return tuple(int(run.candidates.ids[0]) if run.greedy else run.token(next(units)) for run in runs)
-
-
-def explain_session(
-    session: Session, tokens: Sequence[int] | None = None, chains: Sequence[str] | None = None, min_p: float = 0.0
-) -> Explanation:
-    """Say which chain explains the sampled tokens of a session, or others in their place: `tokens`, one for each.
-
-    Logits are those that the session had at each step, so other tokens have to be forced there for a text to count.
-    SessionError if the settings changed on the way, or tokens were drawn with another generator in between.
-    """
-    taken = session.state.taken
-    if not taken:
-        raise SessionError("no token was sampled yet; `step` samples one")
-    first = taken[0]
-    if any((each.sampling, each.owner) != (first.sampling, first.owner) for each in taken):
-        raise SessionError("the sampling values changed between these tokens; one set of them is needed")
-    sampling = first.sampling
-    settings = Settings(
-        _shortest(sampling.temperature), sampling.top_k, _shortest(sampling.top_p), min_p, sampling.seed
-    )
-    observed = [each.token for each in taken] if tokens is None else list(tokens)
-    rows = np.stack([each.logits for each in taken])
-    return explain(rows, settings, observed, chains, session.subject.profile, first.generator.draws)
-
-
-def _shortest(value: np.float32) -> float:
-    """Return the number that a person wrote: 0.8, not the nearest float32, which other runtimes read otherwise."""
-    return float(str(np.float32(value)))
