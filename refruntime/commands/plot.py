@@ -24,7 +24,7 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.series import candidates_of, error_by_layer, steps_of
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError
 
@@ -168,7 +168,7 @@ def _series(
     if kind == "entropy":
         numbers = steps_of(session)
     elif kind == "attention":
-        numbers = attention_of(session, layer, head)
+        numbers = session.attention(layer, head)
     else:
         numbers = error_by_layer(session)
     return numbers.to_dict(), _drawing(kind, numbers, session, width)

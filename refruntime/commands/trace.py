@@ -27,7 +27,8 @@ from refruntime.commands.shared import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.session.prefix_cache import Workbench
-from refruntime.show.tensors import describe, pattern, tensors_table
+from refruntime.session.questions import pattern
+from refruntime.show.tensors import describe, tensors_table
 
 NAMES = 12
 

@@ -15,13 +15,13 @@ from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
-from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
 from refruntime.model.bound import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.repl.place import Place
 from refruntime.resources import golden_folder
+from refruntime.session.compared import Build
 from refruntime.session.from_case import Calls
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
@@ -35,16 +35,6 @@ Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], No
 def no_progress(_description: str, _total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
     """Show nothing."""
     return nullcontext(lambda _steps: None)
-
-
-@dataclass(frozen=True)
-class Build:
-    """A build to compare with: its name, its bytes and their SHA-256, and a function that makes a fresh instance."""
-
-    name: str
-    module: bytes
-    sha256: str
-    fresh: Callable[[], Engine]
 
 
 @dataclass

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from refruntime.contract.profile import Profile
+from refruntime.runtime import Taken
 from refruntime.samplers.chain import SamplerError, Settings
 from refruntime.samplers.explain import Explanation, explain
-from refruntime.session.state import SessionError, Taken
+from refruntime.session.state import SessionError
 
 
 def explain_taken(

@@ -2,7 +2,6 @@
 
     steps = steps_of(session)             # entropy, margin, probabilities of the steps so far
     near = candidates_of(session, 8)      # the first candidates of each step, and what became of them
-    grid = attention_of(session, 0, 2)    # one attention head
     error = error_by_layer(session)       # how far its numbers are from float64
 
 Probabilities are those of the model, a softmax in float64 over the whole vocabulary; where `drawn` is in the name, they
@@ -159,34 +158,6 @@ def candidates_of(session: Session, count: int = 8) -> tuple[StepCandidates, ...
             )
         )
     return tuple(steps)
-
-
-# Attention -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Attention:
-    """One head: `weights[i, j]` is how much position i looked at position j, float [T, T] (FW-6)."""
-
-    layer: int
-    head: int
-    texts: tuple[bytes, ...]
-    weights: NDArray[Any]
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """Return plain values; texts as hex."""
-        return {
-            "layer": self.layer,
-            "head": self.head,
-            "bytes": [text.hex() for text in self.texts],
-            "weights": self.weights.tolist(),
-        }
-
-
-def attention_of(session: Session, layer: int, head: int) -> Attention:
-    """Return how each position of the context looked at the earlier ones. SessionError for an unknown layer or head."""
-    weights = session.attention(layer, head)
-    return Attention(layer, head, tuple(session.subject.tokenizer.decode([token]) for token in session.ids), weights)
 
 
 # Error ---------------------------------------------------------------------------------------------------------------

@@ -13,23 +13,19 @@ then says what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Step
 from refruntime.contract.profile import Profile
-from refruntime.display import Displayed
 from refruntime.numerics import Numerics
-from refruntime.runtime import Generator, Owner, Taken
+from refruntime.runtime import Owner
 from refruntime.sampling import SamplingConfig
 from refruntime.session.numbers import real, whole
-from refruntime.session.prefix_cache import Float32, Workbench
+from refruntime.session.prefix_cache import Workbench
+from refruntime.session.questions import Questions
 from refruntime.session.state import (
     SessionError,
     State,
@@ -39,15 +35,11 @@ from refruntime.session.state import (
     configured,
     prompt_bytes,
     refusal,
-    tokens_of,
     waits,
 )
-from refruntime.session.what_if import WhatIf, what_if
-from refruntime.session.why import Why
-from refruntime.visible import shortened
 
 
-class Session(Displayed):
+class Session(Questions):
     """A state of a generation and the way that led to it; see the module's text for an example.
 
     Sessions are never changed. Two sessions with the same words behind them have the same bits.
@@ -220,138 +212,9 @@ class Session(Displayed):
         """Return this session itself: sessions never change, so a name is all that a branch needs."""
         return self
 
-    # What can be asked -------------------------------------------------------------------------------------------
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """Return every id in the context: prompt and taken tokens without stop tokens."""
-        return (*self.state.prompt_ids, *self.generated_ids)
-
-    @property
-    def position(self) -> int:
-        """Return the position that the next token is for."""
-        return self.state.machine.kv_length
-
-    @property
-    def generated_ids(self) -> tuple[int, ...]:
-        """Return the taken ids without stop tokens."""
-        return self.state.machine.generated_ids
-
-    @property
-    def text(self) -> bytes:
-        """Return the bytes of the generated tokens, not necessarily valid UTF-8 (GEN-8)."""
-        return self.subject.tokenizer.decode(list(self.generated_ids))
-
-    @property
-    def last(self) -> Taken:
-        """Return the last sampled token. SessionError before the first."""
-        if not self.state.taken:
-            raise SessionError("no token was sampled yet; `step` samples one")
-        return self.state.taken[-1]
-
-    @property
-    def finished(self) -> str:
-        """Say why no token can be sampled now, empty if one can."""
-        return self.state.machine.ended
-
-    @cached_property
-    def next_logits(self) -> Float32:
-        """Return the logits that the next token will be sampled from: [V]. SessionError without a prompt."""
-        if not self.state.prompt_ids:
-            raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        return self.subject.bench.logits(self.ids)
-
-    def why(self, at: int | None = None) -> Why:
-        """Explain the last choice stage by stage, with the very numbers that the sampler used, or that for a position.
-
-        SessionError for a position whose token this generation did not choose.
-        """
-        return Why(self._taken_at(at), self.subject.tokenizer, self.subject.profile)
-
-    def _taken_at(self, at: int | None) -> Taken:
-        if at is None:
-            return self.last
-        for taken in reversed(self.state.taken):
-            if taken.position == at:
-                return taken
-        first = self.state.taken[0].position if self.state.taken else self.position
-        known = f"expected {first} .. {self.last.position}" if self.state.taken else "no token was sampled yet"
-        raise SessionError(f"no token of this generation was chosen for position {at}; {known}")
-
-    def what_if(self, **changes: Any) -> WhatIf:
-        """Choose the last token again under other sampling values or options of the profile, side by side.
-
-        Keys: temperature, top_k, top_p, seed, or a profile key such as `PR_3="53 high bits"` (`-` written as `_`).
-        Without any, every option of the sampler's rules is tried.
-        """
-        return what_if(self.last, self.subject.tokenizer, self.subject.profile, changes)
-
-    def tensors(self, wanted: str = "*") -> dict[str, NDArray[Any]]:
-        """Return intermediates of a pass over all ids by name; `wanted` is a shell pattern such as `blk.0.*`."""
-        if not self.ids:
-            raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        return self.subject.bench.tensors(self.ids, wanted)
-
-    def attention(self, layer: int, head: int) -> NDArray[Any]:
-        """Return how much each position looked at each earlier one in one head: [T, T] (FW-6)."""
-        name = f"blk.{layer}.attn.weights"
-        found = self.tensors(name)
-        if name not in found:
-            raise SessionError(f"layer {layer} has no attention weights; see `trace` for the names there are")
-        weights = found[name]  # [A, T, T]
-        if not 0 <= head < weights.shape[0]:
-            raise SessionError(f"there is no head {head}; expected 0 .. {weights.shape[0] - 1}")
-        return np.asarray(weights[head])
-
-    def token_id(self, token: int | str | bytes) -> int:
-        """Return the id that an id or a text names; SessionError unless the text is exactly one token."""
-        tokenizer = self.subject.tokenizer
-        if not isinstance(token, str | bytes):
-            number = whole("token", token)
-            if not 0 <= number < tokenizer.vocab_size:
-                raise SessionError(f"there is no token {number}; expected 0 .. {tokenizer.vocab_size - 1}")
-            return number
-        wanted = raw_bytes(token)
-        found = tokens_of(tokenizer, wanted)
-        if len(found) != 1:
-            what = f"several tokens, {', '.join(map(str, found))}" if found else "not exactly one token"
-            raise SessionError(f'"{shortened(wanted)}" is {what}; give an id')
-        return found[0]
-
     def history(self) -> Iterator[Session]:
         """Yield this session and every earlier one."""
         session: Session | None = self
         while session is not None:
             yield session
             session = session.before
-
-    def to_dict(self) -> Mapping[str, Any]:
-        """Return the state as plain values."""
-        state = self.state
-        return {
-            "prompt_ids": list(state.prompt_ids),
-            "generated_ids": list(self.generated_ids),
-            "text": self.text.decode("utf-8", "replace"),
-            "sampling": {
-                "temperature": float(state.sampling.temperature),
-                "top_k": state.sampling.top_k,
-                "top_p": float(state.sampling.top_p),
-                "seed": state.sampling.seed,
-            },
-            "generator": None if self.generator is None else f"{self.generator.state:016x}",
-            "finished": self.finished,
-        }
-
-    @property
-    def generator(self) -> Generator | None:
-        """Return the generator that the next step draws from, None before a prompt."""
-        return self.state.machine.drawing
-
-    def __repr__(self) -> str:
-        """Describe the state in one line."""
-        sampling = self.state.sampling
-        return (
-            f"<Session {self.subject.name}: {len(self.state.prompt_ids)} prompt ids, {len(self.generated_ids)} taken, "
-            f"temperature {sampling.temperature!s}, top_k {sampling.top_k}, top_p {sampling.top_p!s}, "
-            f"seed {sampling.seed}>"
-        )

@@ -16,7 +16,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from refruntime.session.series import Attention, LayerErrors, StepCandidates, Steps
+from refruntime.session.answers import Attention
+from refruntime.session.series import LayerErrors, StepCandidates, Steps
 from refruntime.show.plot_frame import (
     LETTER,
     WIDEST,

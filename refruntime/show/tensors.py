@@ -11,8 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.session.session import Session
-from refruntime.show.text import plain_table, row, token_cell
+from refruntime.session.answers import Attention
+from refruntime.show.text import percent, plain_table, row, token_cell
 
 FIRST_VALUES: Final = 3
 MOST_ROWS: Final = 16
@@ -20,14 +20,6 @@ WIDE: Final = 76
 """Columns of a terminal that show the first values of tensors beside their range."""
 
 SHADES: Final = " ·░▒▓█"
-
-
-def pattern(wanted: str) -> str:
-    """Return the shell pattern of event names for what a person wrote: `0/attn_q` is `blk.0.attn_q`."""
-    layer, slash, tensor = wanted.partition("/")
-    if not slash:
-        return wanted
-    return f"{layer if layer.startswith('blk.') else 'blk.' + layer}.{tensor}"
 
 
 def describe(name: str, values: NDArray[Any]) -> dict[str, Any]:
@@ -57,21 +49,23 @@ def tensors_table(rows: Sequence[Mapping[str, Any]], width: int = WIDE) -> Table
     return table
 
 
-def attention_shown(weights: NDArray[Any], session: Session) -> list[RenderableType]:
-    """Return the strongest weights of the last position, and the map of all positions: weights [T, T]."""
-    last = weights[-1]  # [T]
+def attention_shown(attention: Attention) -> list[RenderableType]:
+    """Return the strongest weights of the last position with their tokens, and the map of all positions."""
+    last = attention.weights[-1]  # [T]
     strongest = sorted(np.argsort(-last, kind="stable")[:MOST_ROWS].tolist())
-    table = plain_table(("position", True), ("id", True), ("token", False), ("weight", True), ("", False))
-    for position in strongest:
-        token = session.ids[position]
-        text = token_cell(session.subject.tokenizer, token)
-        bar = "█" * round(20 * float(np.nan_to_num(last[position])))
-        table.add_row(*map(Text, [str(position), str(token), text, f"{last[position]:.6f}", bar]))
-    left = len(last) - len(strongest)
-    note = f"position {len(last) - 1} looks at {len(last)} positions" + (
-        f"; {left} weaker ones left out" if left else ""
+    table = plain_table(
+        ("position", True), ("id", True), ("token", False), ("weight", True), ("share", True), ("", False)
     )
-    return [row("attention", note), table, _Map(weights)]
+    for position in strongest:
+        token = attention.ids[position]
+        text = token_cell(attention.tokenizer, token)
+        bar = "█" * round(20 * float(np.nan_to_num(last[position])))
+        share = percent(float(np.nan_to_num(last[position])))
+        table.add_row(*map(Text, [str(position), str(token), text, f"{last[position]:.6f}", share, bar]))
+    left = len(last) - len(strongest)
+    note = f"layer {attention.layer}, head {attention.head}: position {len(last) - 1} looks at {len(last)} positions"
+    note += f"; {left} weaker ones left out" if left else ""
+    return [row("attention", note), table, _Map(attention.weights)]
 
 
 class _Map:

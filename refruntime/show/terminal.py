@@ -111,6 +111,7 @@ class _CandidateTable:
         numbers = ["logit", "probability", *(["weight", "running sum"] if drawn else []), *["chance"] * chances]
         numbers = ["\n".join(numbers)] if stacked else numbers
         table = plain_table(("rank", True), ("id", True), ("token", False))
+        table.columns[2].min_width = len("(no text)") if any(not each.raw for each in why.telling(self._most)) else None
         for heading in numbers:
             table.add_column(heading, justify="right", overflow="fold", no_wrap=True)
         table.add_column("fate", overflow="fold")

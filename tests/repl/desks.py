@@ -12,10 +12,11 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
-from refruntime.repl.desk import Build, Desk
+from refruntime.repl.desk import Desk
 from refruntime.repl.place import Position
 from refruntime.repl.shell import Outcome, Shell
 from refruntime.repl.words.table import all_words
+from refruntime.session.compared import Build
 from refruntime.session.session import Session
 from refruntime.show.text import as_string
 from tests.unit.synthetic import SMALL, random_weights, slm1_file

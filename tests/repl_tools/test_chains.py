@@ -12,9 +12,9 @@ from hypothesis import strategies as some
 
 from refruntime.contract.profile import Profile
 from refruntime.samplers.catalogue import CANDLE, CHAINS, LLAMA_CPP
-from refruntime.samplers.chain import Settings
+from refruntime.samplers.chain import SamplerError, Settings
 from refruntime.samplers.contract import contract_chain
-from refruntime.samplers.explain import CONTRACT, chains_of, explain, explain_session
+from refruntime.samplers.explain import CONTRACT, chains_of, explain
 from refruntime.samplers.stages import Float32
 from refruntime.session.logits_session import ImportedSession
 from refruntime.session.state import SessionError
@@ -130,28 +130,28 @@ def test_draws_before_the_first_token_are_skipped() -> None:
 def test_sessions_explain_their_tokens_and_others() -> None:
     """The settings and logits of a session are asked; a token that was forced counts as the observed one."""
     session = ImportedSession(ROWS).set(temperature=0.8, top_k=8, top_p=0.9, seed=21)
-    explanation = explain_session(session.step(6))
+    explanation = session.step(6).samplers()
     assert explanation.chains[0].chain == CONTRACT
     assert explanation.chains[0].reproduced == 6
     theirs = drawn_by("llama.cpp", ROWS, CHOSEN)
-    assert explain_session(session.step(6), theirs).chains[0].chain == "llama.cpp"
+    assert session.step(6).samplers(theirs).chains[0].chain == "llama.cpp"
     forced = session
     for token in theirs:
         forced = forced.force(token)
-    assert explain_session(forced).chains[0].chain == "llama.cpp"
+    assert forced.samplers().chains[0].chain == "llama.cpp"
 
 
 def test_what_cannot_be_explained_is_said() -> None:
     """A changed setting, no token, a token too many and unknown names are refused in words."""
     session = ImportedSession(ROWS)
     for act, said in [
-        (lambda: explain_session(session), "no token was sampled"),
-        (lambda: explain_session(session.step().set(temperature=1.0).step()), "changed between"),
+        (lambda: session.samplers(), "no token was sampled"),
+        (lambda: session.step().set(temperature=1.0).step().samplers(), "changed between"),
         (lambda: explain(ROWS, CHOSEN, [1]), "6 rows of logits and 1 tokens"),
         (lambda: explain(ROWS[0], CHOSEN, [30]), "no token 30"),
         (lambda: explain(ROWS[0], CHOSEN, [1], ["vllm"]), "expected one of TinyRustLM, llama.cpp, transformers"),
     ]:
-        with pytest.raises(SessionError, match=said):
+        with pytest.raises((SessionError, SamplerError), match=said):
             act()
 
 
@@ -169,7 +169,7 @@ def test_logits_without_an_order_are_refused_by_other_runtimes_only(bad: float) 
     row = ROWS[0].copy()
     row[3] = bad
     for chain in CHAINS.values():
-        with pytest.raises(SessionError, match="does not define"):
+        with pytest.raises(SamplerError, match="does not define"):
             chain.run(row, CHOSEN)
     assert contract_chain().run(row, CHOSEN).probabilities
 
@@ -180,7 +180,7 @@ def test_logits_without_an_order_are_refused_by_other_runtimes_only(bad: float) 
 )
 def test_settings_out_of_range(values: dict[str, float]) -> None:
     """Values that no runtime takes are refused with their name."""
-    with pytest.raises(SessionError, match=next(iter(values))):
+    with pytest.raises(SamplerError, match=next(iter(values))):
         Settings(**values)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from refruntime import Session
-from refruntime.samplers.explain import explain_session
 from refruntime.session.logits_session import ImportedSession
 
 MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
@@ -79,7 +78,7 @@ def test_everything_is_well_formed_and_harmless(session: Session) -> None:
     for each in (session, session.force("$"), greedy):
         tree_of(shown(each.why()))
         tree_of(shown(each.what_if()))
-    tree_of(shown(explain_session(session)))
+    tree_of(shown(session.samplers()))
 
 
 def test_texts_of_tokens_cannot_break_out() -> None:

@@ -19,7 +19,7 @@ from refruntime import Session
 from refruntime.cli import main
 from refruntime.commands import plot as plot_module
 from refruntime.session.logits_session import ImportedSession
-from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.series import candidates_of, error_by_layer, steps_of
 
 pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
 
@@ -43,7 +43,7 @@ def draw(session: Session, kind: str) -> Any:
     figures: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: plots.probabilities_plot(candidates_of(session), about),
         "entropy": lambda: plots.entropy_plot(steps_of(session), about),
-        "attention": lambda: plots.attention_plot(attention_of(session, 0, 1), about),
+        "attention": lambda: plots.attention_plot(session.attention(0, 1), about),
         "error": lambda: plots.error_plot(error_by_layer(session), about),
     }
     return figures[kind]()
@@ -106,7 +106,7 @@ def test_titles_and_legends_cover_nothing(session: Session, kind: str) -> None:
     numbers = {
         "probabilities": candidates_of(session, 3) * 8,
         "entropy": steps_of(session.step(8)),
-        "attention": attention_of(session, 0, 1),
+        "attention": session.attention(0, 1),
         "error": error_by_layer(session),
     }[kind]
     figure = getattr(plots, f"{kind}_plot")(numbers, plots.about_session(session))
@@ -210,7 +210,7 @@ def test_the_command(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     series: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: {"steps": [step.to_dict() for step in candidates_of(session)]},
         "entropy": lambda: steps_of(session).to_dict(),
-        "attention": lambda: attention_of(session, 0, 1).to_dict(),
+        "attention": lambda: session.attention(0, 1).to_dict(),
         "error": lambda: error_by_layer(session).to_dict(),
     }
     expected = json.loads(json.dumps(series[kind]()))

@@ -12,7 +12,7 @@ import pytest
 
 from refruntime import Session, open_model
 from refruntime.session.logits_session import ImportedSession
-from refruntime.session.series import attention_of, candidates_of, error_by_layer, steps_of
+from refruntime.session.series import candidates_of, error_by_layer, steps_of
 from refruntime.session.state import SessionError
 
 HEAT = float(np.float32(1.1))
@@ -112,7 +112,7 @@ def test_numbers_that_are_none() -> None:
 
 def test_attention(session: Session) -> None:
     """FW-6: a head is the softmax of its scaled products of queries and keys, by hand from the traced tensors."""
-    grid = attention_of(session, 1, 2)
+    grid = session.attention(1, 2)
     traced = session.tensors("blk.1.attn_*")
     queries = traced["blk.1.attn_q.rope"][:, 2].astype(np.float64)
     keys = traced["blk.1.attn_k.rope"][:, 2].astype(np.float64)
@@ -154,6 +154,6 @@ def test_before_the_first_token_there_is_no_series(of: Callable[[Session], objec
 def test_what_a_session_without_a_model_has_not() -> None:
     """Imported logits have no attention and no float64."""
     imported = ImportedSession(np.zeros((1, 4), np.float32))
-    for act in (lambda: attention_of(imported, 0, 0), lambda: error_by_layer(imported)):
+    for act in (lambda: imported.attention(0, 0), lambda: error_by_layer(imported)):
         with pytest.raises(SessionError):
             act()

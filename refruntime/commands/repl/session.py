@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import threading
@@ -32,15 +31,16 @@ from refruntime.commands.shared import (
     unknown_bytes_option,
 )
 from refruntime.contract.profile import Profile
-from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
+from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
 from refruntime.resources import demo_model, trained_artifacts
 
 if TYPE_CHECKING:
-    from refruntime.repl.desk import Build, Desk
+    from refruntime.repl.desk import Desk
     from refruntime.repl.place import Place
+    from refruntime.session.compared import Build
 
 EXIT_MISSING = 3
 
@@ -140,21 +140,19 @@ def _build(wasm: Path | None, given: Profile | None) -> tuple[Build | None, Prof
     """Compile the build and choose the profile; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
     if wasm is None:
         return None, given if given is not None else Profile()
-    from refruntime.repl.desk import Build
+    from refruntime.session.compared import Build
 
-    module, limits = bytes(map_file(wasm)), Limits()
+    module = bytes(map_file(wasm))
     try:
-        from refruntime.engines.wasm import WasmEngine, WasmModule
-
         profile = resolve_contract(read_declaration(module), given).profile
-        compiled = WasmModule(module, limits)
+        build = Build.compiled(wasm.name, module)
     except EngineMissing as error:
         _refuse(EXIT_MISSING, str(error))
     except InterfaceMismatch as error:
         _refuse(1, f"the surface differs (ABI-1, ABI-2): {error}")
     except (EngineError, DeclarationError, ContractRefused) as error:
         _refuse(2, str(error))
-    return Build(wasm.name, module, hashlib.sha256(module).hexdigest(), lambda: WasmEngine(compiled, limits)), profile
+    return build, profile
 
 
 def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:

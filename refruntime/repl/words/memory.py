@@ -15,8 +15,8 @@ from refruntime.repl.desk import Desk
 from refruntime.repl.parameters import as_text, optional, required, whole
 from refruntime.repl.place import Position
 from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.session.questions import pattern
 from refruntime.session.state import SessionError
-from refruntime.show.tensors import pattern
 from refruntime.show.text import row
 from refruntime.show.witness import details, events_table, headline, report_shown
 

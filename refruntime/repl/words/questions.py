@@ -7,8 +7,6 @@ from itertools import product
 from typing import Any, Final
 
 import numpy as np
-from rich.console import RenderableType
-from rich.text import Text
 
 from refruntime.repl.desk import Desk
 from refruntime.repl.parameters import (
@@ -28,21 +26,13 @@ from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.place import Position
 from refruntime.repl.words.moves import TOKEN, token_of
 from refruntime.repl.words.word import Answer, Family, Word
-from refruntime.sampling import draw, ranked
-from refruntime.session.probabilities import entropy, softmax
-from refruntime.session.state import SessionError
 from refruntime.session.what_if import WhatIf
-from refruntime.show.tensors import attention_shown, describe, pattern, tensors_table
+from refruntime.show.answers import generators_shown, logits_shown, top_shown
+from refruntime.show.tensors import attention_shown, describe, tensors_table
 from refruntime.show.terminal import what_if_shown, why_shown
 from refruntime.show.text import (
-    OWNERS,
     SHOWN,
-    exact,
-    named,
-    percent,
-    plain_table,
     row,
-    token_cell,
 )
 from refruntime.show.visible import quoted
 
@@ -99,24 +89,8 @@ def _alternatives(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def top(desk: Desk, position: Position, times: int, hexes: bool) -> Answer:
     """Show the greatest logits that the next token is sampled from."""
-    session = position.place.present
-    logits, tokenizer = session.next_logits, session.subject.tokenizer
-    order = ranked(logits, session.subject.profile)[:times]
-    probabilities = softmax(logits)
-    columns = ("rank", "id", "logit", "behind the first", "probability")
-    table = plain_table(
-        *((each, True) for each in columns[:2]), ("token", False), *((each, True) for each in columns[2:])
-    )
-    for rank, token in enumerate(order, start=1):
-        behind = 0.0 if logits[token] == logits[order[0]] else float(logits[order[0]]) - float(logits[token])
-        cells = [str(rank), str(token), token_cell(tokenizer, int(token)), exact(logits[token], hexes)]
-        table.add_row(*map(Text, [*cells, f"{behind:.7g}", percent(probabilities[token])]))
-    best = [
-        {"id": int(token), "logit": float(logits[token]), "probability": float(probabilities[token])} for token in order
-    ]
-    note = f"for position {session.position}; probabilities are the model's own, at temperature 1"
-    document = {"position": session.position, "entropy": entropy(probabilities), "top": best}
-    return Answer(position, document, [table, Text(f"{note}; entropy {entropy(probabilities):.3g} bits")])
+    found = position.place.present.top(times)
+    return Answer(position, found.to_dict(), top_shown(found, hexes))
 
 
 AT: Final = keyed("at", "at", "POSITION", lambda text: integer(text, "at", 0))
@@ -133,70 +107,27 @@ CHANGES: Final = named_values({name: _each(read) for name, read in sampling_valu
 def logits(desk: Desk, position: Position, token: Argument, hexes: bool) -> Answer:
     """Show the logit of one token at every step so far, and at the next one."""
     session = position.place.present
-    wanted = token_of(session, token)
-    rows = [(taken.position, taken.logits, taken.token) for taken in session.state.taken]
-    if session.state.prompt_ids or not session.finished:  # logits from a file end with its last row
-        rows.append((session.position, session.next_logits, -1))
-    table = plain_table(("position", True), ("logit", True), ("rank", True), ("taken", False))
-    document = []
-    for place, values, took in rows:
-        value = values[wanted]
-        rank = None if np.isnan(value) else int(np.count_nonzero(values > value)) + 1
-        document.append({"position": place, "logit": float(value), "rank": rank})
-        shown = "next" if took < 0 else "this token" if took == wanted else named(session.subject.tokenizer, took, 16)
-        if len(rows) - len(document) < SHOWN_STEPS:
-            cells = [str(place), exact(value, hexes), "none" if rank is None else str(rank), shown]
-            table.add_row(*map(Text, cells), style="bold green" if took == wanted else "")
-    shown_all = [row("token", named(session.subject.tokenizer, wanted)), table]
-    return Answer(position, {"token": wanted, "steps": document}, shown_all)
+    found = session.logits(token_of(session, token))
+    return Answer(position, found.to_dict(), logits_shown(found, hexes))
 
 
 def rng(desk: Desk, position: Position, hexes: bool) -> Answer:
     """Show both generators, and what the next draws give."""
-    session = position.place.present
-    state = session.state
-    shown: list[RenderableType] = []
-    document: dict[str, Any] = {"draws_next": state.owner}
-    for owner, generator in (("generate", state.generate_generator), ("runtime", state.runtime_generator)):
-        if generator is None:
-            shown.append(row(owner, f"{OWNERS[owner]}: none before a prompt"))
-            document[owner] = None
-            continue
-        marker = "  (draws next)" if owner == state.owner else ""
-        shown.append(row(owner, (OWNERS[owner], "bold" if marker else ""), marker))
-        shown.append(row("", f"state 0x{generator.state:016x}, {generator.draws} draws from seed {generator.seed}"))
-        following, value = [], generator.state
-        for _ in range(NEXT_DRAWS):
-            drawn = draw(value, session.subject.profile)
-            following.append({"output": f"{drawn.output:016x}", "unit": float(drawn.unit)})
-            shown.append(row("", f"then 0x{drawn.output:016x}, unit {exact(drawn.unit, hexes)}"))
-            value = drawn.after
-        document[owner] = {
-            "seed": generator.seed,
-            "draws": generator.draws,
-            "state": f"{generator.state:016x}",
-            "next": following,
-        }
-    return Answer(position, document, shown)
+    found = position.place.present.rng()
+    return Answer(position, found.to_dict(), generators_shown(found, hexes))
 
 
 def attention(desk: Desk, position: Position, layer: int, head: int) -> Answer:
     """Show how much the last position looks at each earlier one in one head, and the map of all."""
-    session = position.place.present
     with desk.progress("computing", None):
-        weights = session.attention(layer, head)
-    document = {"layer": layer, "head": head, "weights": weights.tolist()}
-    return Answer(position, document, attention_shown(weights, session))
+        found = position.place.present.attention(layer, head)
+    return Answer(position, found.to_dict(), attention_shown(found))
 
 
 def trace(desk: Desk, position: Position, tensor: str) -> Answer:
     """Show intermediates of a pass over all ids."""
-    session = position.place.present
     with desk.progress("computing", None):
-        found = session.tensors(pattern(tensor))
-    if not found:
-        names = [name for name in session.tensors() if not name.startswith("blk.") or name.startswith("blk.0.")]
-        raise SessionError(f"no tensor fits {tensor!r}; names of layer 0: {', '.join(names)}")
+        found = position.place.present.trace(tensor)
     rows = [describe(name, values) for name, values in found.items()]
     return Answer(position, {"tensors": rows}, [tensors_table(rows)])
 

@@ -13,7 +13,7 @@ from refruntime.repl.parameters import integer, named_values, number, several
 from refruntime.repl.place import Position
 from refruntime.repl.words.word import Answer, Family, Word
 from refruntime.samplers.catalogue import CHAINS
-from refruntime.samplers.explain import Explanation, explain_session
+from refruntime.samplers.explain import Explanation
 from refruntime.show.terminal import explanation_shown
 from refruntime.show.text import row
 
@@ -27,7 +27,7 @@ VALUES: Final = named_values(
 
 def samplers(desk: Desk, position: Position, values: Mapping[str, Any]) -> Answer:
     """Say which runtime's sampler explains the sampled tokens, or others in their place."""
-    explanation = explain_session(position.place.present, values.get("ids"), min_p=values.get("min_p", 0.0))
+    explanation = position.place.present.samplers(values.get("ids"), values.get("min_p", 0.0))
     return Answer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
 
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import describe
-from refruntime.differential.report.about import About
-from refruntime.differential.report.case import case_lines
-from refruntime.differential.run import Oracle
-from refruntime.differential.suite import CaseResult, Suite
-from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.golden.case import step_document
-from refruntime.hypotheses.explain import Explainer
 from refruntime.repl.desk import Desk
 from refruntime.repl.parameters import as_text, named_values, optional, required, several
+from refruntime.repl.parsing import WrongWord
 from refruntime.repl.place import Position
-from refruntime.repl.save import save_case
 from refruntime.repl.words.word import Answer, Family, Word, Words
+from refruntime.session.compared import compare_calls
+from refruntime.session.save import BadName, Shelf, save_case
 from refruntime.session.state import SessionError
-from refruntime.show.text import count, plain_table, row
+from refruntime.show.answers import comparison_shown
+from refruntime.show.text import plain_table, row
 
 
 def script(desk: Desk, position: Position) -> Answer:
@@ -44,7 +39,11 @@ def save(desk: Desk, position: Position, identifier: str, options: Mapping[str, 
     """Write the calls as a golden case."""
     if position.place.unspeakable:
         raise SessionError(f"a golden case holds calls only, and {position.place.unspeakable}")
-    path = save_case(desk, position.place.calls, identifier, options.get("about", ""), options.get("rules", ""))
+    shelf = Shelf(desk.golden, desk.content, desk.specs)
+    try:
+        path = save_case(shelf, position.place.calls, identifier, options.get("about", ""), options.get("rules", ""))
+    except BadName as error:
+        raise WrongWord(str(error)) from error
     root = shlex.quote(str(desk.golden.root))
     shown = [
         row("saved", str(path)),
@@ -60,62 +59,9 @@ def diff(desk: Desk, position: Position) -> Answer:
     place = position.place
     if place.unspeakable:
         raise SessionError(f"only calls can be compared, and {place.unspeakable}")
-    if not place.calls:
-        raise SessionError("there are no calls to compare yet")
-    if not desk.numerics.of_the_contract:
-        raise SessionError("a build is compared in float32; start without --numerics")
-    case = desk.case("session/repl", place.calls)
-    oracle = Oracle(desk.profile, desk.numerics)
-    suite = Suite(desk.build.fresh, oracle, features=feature_finder(desk.build.fresh, oracle.profile))
     with desk.progress("comparing", None):
-        offered = suite.offered()
-        explained = replace(suite, explain=Explainer(oracle, offered))
-        result = explained.judge(case, offered)
-    return Answer(position, _diff_document(result), _diff_shown(desk, result), failed=_why_failed(result))
-
-
-def _why_failed(result: CaseResult) -> str:
-    return "" if result.verdict in FINE else f"{result.verdict}: {MEANINGS[result.verdict]}"
-
-
-def _diff_shown(desk: Desk, result: CaseResult) -> list[RenderableType]:
-    comparison = result.comparison
-    build = desk.build
-    fields = sum(comparison.compared.values())
-    compared = (
-        f"{count(comparison.steps, 'call')}, {count(fields, 'field')}, {count(comparison.tokens, 'token')} compared"
-    )
-    shown: list[RenderableType] = []
-    if result.verdict in FINE and build is not None:
-        reason = f"  ({result.reason})" if result.reason else ""
-        shown.append(row("build", (str(result.verdict), "bold green"), f" {MEANINGS[result.verdict]}{reason}"))
-    elif build is not None:
-        lines = case_lines(result, About(build.name, build.sha256, desk.profile))
-        shown += [Text(line) for line in lines if not line.startswith("  repro")]
-    lost = ", ".join(comparison.lost)
-    return [*shown, row("compared", compared + (f"; the build does not show {lost}" if lost else ""))]
-
-
-def _diff_document(result: CaseResult) -> dict[str, Any]:
-    comparison = result.comparison
-    differences = [
-        {"step": each.index, "field": each.field, "oracle": _plain(each.reference), "build": _plain(each.build)}
-        for each in comparison.differences
-    ]
-    document: dict[str, Any] = {
-        "verdict": str(result.verdict),
-        "reason": result.reason,
-        "steps": comparison.steps,
-        "fields": sum(comparison.compared.values()),
-        "tokens": comparison.tokens,
-        "differences": differences,
-        "explanation": None if result.explanation is None else result.explanation.document(),
-    }
-    return document | ({"crash": result.crash} if result.verdict is Verdict.ORACLE_CRASH else {})
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+        found = compare_calls(desk.case("session/repl", place.calls), desk.build, desk.profile, desk.numerics)
+    return Answer(position, found.to_dict(), comparison_shown(found), failed=found.failed)
 
 
 def leave(desk: Desk, position: Position) -> Answer:

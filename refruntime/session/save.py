@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
 from refruntime.contract.rules import load_rules
 from refruntime.golden.case import IDENTIFIER, parse_case, step_document
+from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.values import FORMAT_VERSION, disk_json
-from refruntime.repl.desk import Desk
-from refruntime.repl.parsing import WrongWord
 from refruntime.session.state import SessionError
 
 RULES_OF_CALLS: Final[dict[Call, str]] = {NEXT_TOKEN: "NT-4", RESET: "ST-5", FREE: "ST-6", INIT: "ST-1"}
 
 
-def save_case(desk: Desk, script: Sequence[Step], identifier: str, about: str, rules: str) -> Path:
+class BadName(SessionError):
+    """The id is none, or a rule is no rule of the contract."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where a case is saved: the goldens, the bytes of a model by name, and how the case they came from names them."""
+
+    golden: Corpus
+    content: Callable[[str], bytes]
+    specs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_case(shelf: Shelf, script: Sequence[Step], identifier: str, about: str = "", rules: str = "") -> Path:
     """Write `case.json` below the goldens and return its path.
 
-    WrongWord for an id or rule that is none; SessionError for what a case cannot hold, or a case that exists; OSError.
+    BadName for an id or rule that is none; SessionError for what a case cannot hold, or a case that exists; OSError.
     """
     if not IDENTIFIER.fullmatch(identifier):
-        raise WrongWord(f"expected an id FAMILY/NAME of a-z, 0-9, `-` and `.`, found {identifier!r}")
+        raise BadName(f"expected an id FAMILY/NAME of a-z, 0-9, `-` and `.`, found {identifier!r}")
     if not script:
         raise SessionError("there are no calls to save yet")
-    path = desk.golden.path(f"cases/{identifier}/case.json")
-    if not desk.golden.path("models").is_dir():
-        raise SessionError(f"{desk.golden.root} holds no goldens; start with --golden DIR")
+    path = shelf.golden.path(f"cases/{identifier}/case.json")
+    if not shelf.golden.path("models").is_dir():
+        raise SessionError(f"{shelf.golden.root} holds no goldens; start with --golden DIR")
     if path.exists():
         raise SessionError(f"{path} exists; a case is not overwritten")
     loaded = dict.fromkeys(step.model for step in script if isinstance(step, Load))
@@ -40,7 +53,7 @@ def save_case(desk: Desk, script: Sequence[Step], identifier: str, about: str, r
         "steps": [step_document(step) for step in script],
     }
     if loaded:
-        document["models"] = {name: _spec(desk, name) for name in loaded}
+        document["models"] = {name: _spec(shelf, name) for name in loaded}
     data = disk_json(document)
     try:
         if parse_case(identifier, data).steps != tuple(script):
@@ -48,7 +61,7 @@ def save_case(desk: Desk, script: Sequence[Step], identifier: str, about: str, r
     except GoldenError as error:
         raise SessionError(f"a case cannot hold this: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    desk.golden.write(f"cases/{identifier}/case.json", data)
+    shelf.golden.write(f"cases/{identifier}/case.json", data)
     return path
 
 
@@ -64,7 +77,7 @@ def _rules(written: str, script: Sequence[Step]) -> list[str]:
         named = list(dict.fromkeys(part.strip() for part in written.split(",")))
         unknown = [rule for rule in named if rule not in known]
         if unknown:
-            raise WrongWord(f"{unknown[0]!r} is no rule of the contract; `refruntime contract` lists them")
+            raise BadName(f"{unknown[0]!r} is no rule of the contract; `refruntime contract` lists them")
         return named
     found: dict[str, None] = {}
     for step in script:
@@ -79,14 +92,14 @@ def _rules(written: str, script: Sequence[Step]) -> list[str]:
     return sorted(found) or ["ST-3"]
 
 
-def _spec(desk: Desk, name: str) -> Any:
+def _spec(shelf: Shelf, name: str) -> Any:
     """Return how the case names an artifact: as the case it came from did, or the equal file below the goldens."""
-    if name in desk.specs:
-        return desk.specs[name]
-    content = desk.content(name)
-    for file in sorted(desk.golden.path("models").iterdir()):
+    if name in shelf.specs:
+        return shelf.specs[name]
+    content = shelf.content(name)
+    for file in sorted(shelf.golden.path("models").iterdir()):
         if file.is_file() and file.stat().st_size == len(content) and file.read_bytes() == content:
             return {"file": f"models/{file.name}"}
     raise SessionError(
-        f"model {name} is no file in {desk.golden.path('models')}; a case loads only those, so put it there first"
+        f"model {name} is no file in {shelf.golden.path('models')}; a case loads only those, so put it there first"
     )
