@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
+from refruntime.numerics import CompiledSeq32
 from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 MEMORY_SCRIPT = """
@@ -34,7 +35,7 @@ def anonymous():
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-from refruntime.numerics import CompiledSeq32, Seq32
+from refruntime.numerics import CompiledSeq32
 runtime = Runtime(numerics=CompiledSeq32(kernels="numpy"))  # compiled kernels bring libraries of their own
 before = anonymous(), peak()
 with open(sys.argv[1], "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

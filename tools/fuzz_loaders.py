@@ -49,7 +49,7 @@ from tests.unit.generated_modules import generate  # noqa: E402
 SECONDS = 2.0
 MOST_BYTES = 40_000
 PROFILE = Profile()
-NUMERICS = Seq32(1, "numpy")
+NUMERICS = Seq32()
 TEXT = "hello the abba é€😀 ".encode()
 
 

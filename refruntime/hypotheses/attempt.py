@@ -18,7 +18,7 @@ from refruntime.trace import Tracer
 
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """Under a hypothesis the oracle answers `explained` of `steps` steps, counted from the start, as the build did.
 
     `distance` is that of the logits which both show at the next step, infinite where they show none.
@@ -40,7 +40,7 @@ class Trial:
         return f"explains {self.explained} of {self.steps} steps"
 
 
-def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> Trial:
+def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> Attempt:
     """Run the case of `run` on a varied oracle along the build's answers, up to the first step that differs."""
     known = offered_fields(run.build) | frozenset(offered)
     explained, distance = 0, math.inf
@@ -50,7 +50,7 @@ def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered
             distance = logit_distance(shown_logits(answer), shown_logits(theirs))
             break
         explained += 1
-    return Trial(hypothesis, explained, len(run.case.steps), distance)
+    return Attempt(hypothesis, explained, len(run.case.steps), distance)
 
 
 def shown_logits(observation: Observation) -> dict[int, float]:

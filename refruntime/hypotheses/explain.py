@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from refruntime.cases.steps import Generate
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.hypotheses.attempt import Trial, try_hypothesis
+from refruntime.hypotheses.attempt import Attempt, try_hypothesis
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.first_difference import LogitError, first_varied_value, logit_error
 from refruntime.hypotheses.hypothesis import Hypothesis
@@ -39,16 +39,17 @@ class Explanation:
     `fits` are the hypotheses that explain every step, likely ones first; `nearest` is the best of the others, if it
     explains more than the oracle does or brings logits nearer. `tried` were tried in all.
     `first` names the value of the oracle that changes first under `fits[0]`, and
-    `error` says how far the build's logits are off.
+    `error` says how far the build's logits are off. `evidence` says of each shown fit how many of how many cases it
+    explains, of those that had diverged by then.
     """
 
-    fits: tuple[Trial, ...]
-    nearest: Trial | None
+    fits: tuple[Attempt, ...]
+    nearest: Attempt | None
     first: str | None
     error: LogitError | None
-    explainer: Explainer = field(repr=False, compare=False)
     observed: Observed | None = None
     tried: int = 0
+    evidence: tuple[tuple[int, int], ...] = ()
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
@@ -60,12 +61,14 @@ class Explanation:
         if self.error is not None:
             lines.append(("logits", self.error.text))
         if self.fits:
-            best, *others = self.fits
-            subject = "the answer" if self.first is None else self.first
-            lines.append(("first", f"{subject} differs if {best.hypothesis.text}   ({self._count(best)})"))
-            lines += [("or", f"{other.hypothesis.text}   ({self._count(other)})") for other in others[:SHOWN]]
-            if len(others) > SHOWN:
-                lines.append(("or", f"{len(others) - SHOWN} more"))
+            best, *others = [
+                f"{fit.hypothesis.text}   ({_count(fit, *evidence)})"
+                for fit, evidence in zip(self.fits, self.evidence, strict=False)
+            ]
+            lines.append(("first", f"{'the answer' if self.first is None else self.first} differs if {best}"))
+            lines += [("or", other) for other in others]
+            if len(self.fits) > len(self.evidence):
+                lines.append(("or", f"{len(self.fits) - len(self.evidence)} more"))
             lines.append(("rule", ", ".join(self.rules)))
             return lines
         touching_it = "" if self.observed is None else " that touch this tensor"
@@ -79,33 +82,33 @@ class Explanation:
     @property
     def rules(self) -> Sequence[str]:
         """Return the rules that the fitting hypotheses break."""
-        return tuple(dict.fromkeys(trial.hypothesis.rule for trial in self.fits))
+        return tuple(dict.fromkeys(attempt.hypothesis.rule for attempt in self.fits))
 
     @property
     def gap(self) -> str | None:
         """Return `RULE = option` when another option of a declared rule explains every step, else None."""
-        options = [trial.hypothesis.option for trial in self.fits if trial.hypothesis.option is not None]
+        options = [attempt.hypothesis.option for attempt in self.fits if attempt.hypothesis.option is not None]
         return " or ".join(f"{key} = {value}" for key, value in options) or None
 
     def document(self) -> dict[str, Any]:
         """Return the explanation as JSON-ready values."""
         return {
-            "fits": [_trial_document(trial) for trial in self.fits],
-            "nearest": None if self.nearest is None else _trial_document(self.nearest),
+            "fits": [_attempt_document(attempt) for attempt in self.fits],
+            "nearest": None if self.nearest is None else _attempt_document(self.nearest),
             "first": self.first,
             "logits": None if self.error is None else {"margin": self.error.margin, "band": self.error.band},
             "gap": self.gap,
             "witness": None if self.observed is None else asdict(self.observed),
         }
 
-    def _nearness(self, trial: Trial) -> str:
-        if self.error is None or not trial.distance < self.error.margin:
-            return trial.count
-        return f"{trial.count}; logits off by {trial.distance:.1e} instead of {self.error.margin:.1e}"
+    def _nearness(self, attempt: Attempt) -> str:
+        if self.error is None or not attempt.distance < self.error.margin:
+            return attempt.count
+        return f"{attempt.count}; logits off by {attempt.distance:.1e} instead of {self.error.margin:.1e}"
 
-    def _count(self, trial: Trial) -> str:
-        explained, cases = self.explainer.evidence(trial.hypothesis)
-        return trial.count if cases < 2 else f"{trial.count}, {explained} of {cases} cases"
+
+def _count(attempt: Attempt, explained: int, cases: int) -> str:
+    return attempt.count if cases < 2 else f"{attempt.count}, {explained} of {cases} cases"
 
 
 @dataclass
@@ -122,7 +125,7 @@ class Explainer:
     hypotheses: Sequence[Hypothesis] = ()
     searches: int = 16
     runs: list[PairRun] = field(default_factory=list)
-    trials: dict[str, dict[str, Trial]] = field(default_factory=dict)
+    attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
     witness: Callable[[PairRun], Observed | None] | None = None
 
     def __post_init__(self) -> None:
@@ -139,28 +142,28 @@ class Explainer:
         if observed is not None:
             possible = list(touching(possible, observed))
         known = self.candidates()
-        trials = [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
-        if self.searches and not any(trial.fits for trial in trials):
-            trials += [self.trial(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
-            self.searches -= not any(trial.fits for trial in trials)
-        fits = tuple(trial for trial in trials if trial.fits)
+        attempts = [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
+        if self.searches and not any(attempt.fits for attempt in attempts):
+            attempts += [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
+            self.searches -= not any(attempt.fits for attempt in attempts)
+        fits = tuple(attempt for attempt in attempts if attempt.fits)
         error = logit_error(run, self.oracle)
         off = math.inf if error is None else error.margin
-        others = [trial for trial in trials if not trial.fits]
-        nearer = [trial for trial in others if trial.explained > first.index or trial.distance < off]
+        others = [attempt for attempt in attempts if not attempt.fits]
+        nearer = [attempt for attempt in others if attempt.explained > first.index or attempt.distance < off]
         return Explanation(
             fits=fits,
-            nearest=max(nearer, key=lambda trial: (trial.explained, -trial.distance), default=None),
+            nearest=max(nearer, key=lambda attempt: (attempt.explained, -attempt.distance), default=None),
             first=first_varied_value(fits[0].hypothesis.changes, run, self.oracle) if fits else None,
             error=error,
-            explainer=self,
             observed=observed,
-            tried=len(trials),
+            tried=len(attempts),
+            evidence=tuple(self.evidence(attempt.hypothesis) for attempt in fits[: 1 + SHOWN]),
         )
 
-    def trial(self, hypothesis: Hypothesis, run: PairRun) -> Trial:
+    def attempt(self, hypothesis: Hypothesis, run: PairRun) -> Attempt:
         """Try a hypothesis on a case, once."""
-        tried = self.trials.setdefault(hypothesis.name, {})
+        tried = self.attempts.setdefault(hypothesis.name, {})
         if run.case.name not in tried:
             tried[run.case.name] = try_hypothesis(hypothesis, run, self.oracle, self.offered)
         return tried[run.case.name]
@@ -173,12 +176,14 @@ class Explainer:
 
     def candidates(self) -> frozenset[str]:
         """Return the names of the hypotheses that explained some case."""
-        return frozenset(name for name, tried in self.trials.items() if any(trial.fits for trial in tried.values()))
+        return frozenset(
+            name for name, tried in self.attempts.items() if any(attempt.fits for attempt in tried.values())
+        )
 
     def evidence(self, hypothesis: Hypothesis) -> tuple[int, int]:
         """Return how many of how many remembered cases a hypothesis explains; cases not tried yet are tried now."""
-        trials = [self.trial(hypothesis, run) for run in self.runs]
-        return sum(trial.fits for trial in trials), len(trials)
+        attempts = [self.attempt(hypothesis, run) for run in self.runs]
+        return sum(attempt.fits for attempt in attempts), len(attempts)
 
     def causes(self) -> tuple[Cause, ...]:
         """Return the hypotheses that explain some case, those that explain most cases first."""
@@ -204,14 +209,14 @@ def _generates(step: object) -> bool:
     return isinstance(step, Generate) or getattr(step, "export", "") == "generate"
 
 
-def _trial_document(trial: Trial) -> dict[str, Any]:
-    hypothesis = trial.hypothesis
+def _attempt_document(attempt: Attempt) -> dict[str, Any]:
+    hypothesis = attempt.hypothesis
     return {
         "name": hypothesis.name,
         "family": hypothesis.family,
         "text": hypothesis.text,
         "rule": hypothesis.rule,
         "option": None if hypothesis.option is None else list(hypothesis.option),
-        "explained": trial.explained,
-        "steps": trial.steps,
+        "explained": attempt.explained,
+        "steps": attempt.steps,
     }

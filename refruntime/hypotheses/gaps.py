@@ -191,9 +191,9 @@ class _Search:
 
     def _score(self, hypothesis: Hypothesis, runs: Sequence[PairRun]) -> tuple[int, int]:
         """Return how many cases an option explains, and how many steps beyond the first differences."""
-        trials = [(try_hypothesis(hypothesis, run, self.oracle, self.offered), run) for run in runs]
-        steps = sum(max(0, trial.explained - run.comparison.matched) for trial, run in trials)
-        return sum(trial.fits for trial, _ in trials), steps
+        attempts = [(try_hypothesis(hypothesis, run, self.oracle, self.offered), run) for run in runs]
+        steps = sum(max(0, attempt.explained - run.comparison.matched) for attempt, run in attempts)
+        return sum(attempt.fits for attempt, _ in attempts), steps
 
 
 def _spread(runs: Sequence[PairRun]) -> list[PairRun]:

@@ -64,7 +64,7 @@ def _explained(
     fitting = [
         other.case.name
         for other in left.values()
-        if explainer.trial(best, pair_run(other, explainer.oracle, settlement)).fits
+        if explainer.attempt(best, pair_run(other, explainer.oracle, settlement)).fits
     ]
     testing = [case for case in _all(settlement) if best.rule in case.case.rules or case.case.name in fitting]
     return Bug(

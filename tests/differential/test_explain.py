@@ -135,7 +135,7 @@ def test_every_forward_hypothesis_changes_a_number(hypothesis: Hypothesis) -> No
         if run.comparison.first is not None:
             explanation = Explainer(ORACLE, hypotheses=(hypothesis,))(run)
             assert explanation is not None
-            assert [trial.hypothesis.name for trial in explanation.fits] == [hypothesis.name]
+            assert [attempt.hypothesis.name for attempt in explanation.fits] == [hypothesis.name]
             return
     pytest.fail(f"no model shows {hypothesis.name}")
 
@@ -154,7 +154,7 @@ def test_the_first_changed_value_is_named() -> None:
     explanation = explain(run, ORACLE)
     assert explanation is not None
     assert explanation.first == "blk.0.attn.scores"
-    assert [trial.hypothesis.name for trial in explanation.fits] == ["scale-hidden"]
+    assert [attempt.hypothesis.name for attempt in explanation.fits] == ["scale-hidden"]
     text = dict(explanation.lines)
     assert text["first"].startswith("blk.0.attn.scores differs if the attention scale is 1/sqrt(H)")
     assert "(explains 6 of 6 steps)" in text["first"]
@@ -192,7 +192,7 @@ class _Nonsense(Seq32):
 
 def test_what_no_hypothesis_explains_is_left_open() -> None:
     """An explanation is never guessed: without a fit there is no name, no gap, and no line that says otherwise."""
-    explanation = explain(run_on(changed_build(numerics=_Nonsense(1, "numpy"))(), numbers_case()), ORACLE)
+    explanation = explain(run_on(changed_build(numerics=_Nonsense())(), numbers_case()), ORACLE)
     assert explanation is not None
     assert explanation.fits == ()
     assert explanation.gap is None
@@ -203,9 +203,11 @@ def test_what_no_hypothesis_explains_is_left_open() -> None:
 
 def test_cases_are_counted_together() -> None:
     """A hypothesis that explains one case is held against all others that diverged."""
-    explainer = Explainer(ORACLE)
+    explainer, counts = Explainer(ORACLE), []
     for model in MODELS:
-        explainer(run_on(build_of(BY_NAME["rope-halves"]), numbers_case(model)))
+        explanation = explainer(run_on(build_of(BY_NAME["rope-halves"]), numbers_case(model)))
+        counts.append(explanation.evidence[0] if explanation is not None else None)
+    assert counts == [(1, 1), (2, 2), (3, 3)]
     cause = explainer.causes()[0]
     assert (cause.hypothesis.name, cause.explained, cause.cases) == ("rope-halves", 3, 3)
 
@@ -213,11 +215,11 @@ def test_cases_are_counted_together() -> None:
 def test_vain_searches_end() -> None:
     """A build that nothing explains costs a bounded number of full searches."""
     explainer = Explainer(ORACLE, searches=1)
-    build: Callable[[], Engine] = changed_build(numerics=_Nonsense(1, "numpy"))
+    build: Callable[[], Engine] = changed_build(numerics=_Nonsense())
     for model in MODELS:
         explainer(run_on(build(), numbers_case(model)))
     assert explainer.searches == 0
-    assert {len(tried) for tried in explainer.trials.values()} == {1}
+    assert {len(tried) for tried in explainer.attempts.values()} == {1}
 
 
 def test_nothing_of_a_forward_pass_before_there_is_one() -> None:
