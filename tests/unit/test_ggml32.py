@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def test_switches_have_one_spelling() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ggml32,cache=f16", "has no switch 'cache'; expected one of kv, gelu, libm"),
-        ("ggml32,kv=q8_0", "has no kv=q8_0; expected one of f32, f16"),
+        ("ggml32,cache=f16", "has no switch 'cache'; expected one of kv, flash, gelu, libm"),
+        ("ggml32,kv=q4_0", "has no kv=q4_0; expected one of f32, f16, q8_0"),
         ("ggml32,kv", "has no kv=; expected"),
         ("ggml32,kv=f16,kv=f16", "kv is given twice"),
         ("seq32,kv=f16", "unknown numeric profile 'seq32,kv=f16'"),
@@ -118,3 +119,23 @@ def test_gelu_by_table() -> None:
     np.testing.assert_array_equal(table[[0, 1, 5, 6]], np.array([0, 0, x[5], x[6]], np.float32))
     assert (table[2:5] == table[2:5].astype(np.float16)).all()
     assert 0 < np.abs(table - evaluated)[2:5].max() < 5e-3
+
+
+@pytest.mark.parametrize("kv", ["f32", "f16"])
+def test_flash_attention_is_the_same_but_for_rounding(kv: Literal["f32", "f16"]) -> None:
+    """FW-6: one pass with a running maximum gives what softmax gives; half-precision sums round it."""
+    rng = np.random.default_rng(6)
+    q, keys, values = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 8), (8, 2, 5), (5, 2, 8)))
+    variant = AttentionVariant(window=4, sinks=np.array([0.5, -2, 9, 0], np.float32))
+    plain = Ggml32(Switches(kv=kv)).attention(q, keys, values, 2, variant).mixed
+    flash = Ggml32(Switches(kv=kv, flash="on")).attention(q, keys, values, 2, variant).mixed
+    assert 0 < np.abs(flash - plain).max() < (5e-3 if kv == "f16" else 1e-6)
+
+
+def test_keys_in_q8_0() -> None:
+    """FW-9: blocks of 32 numbers share a scale; shorter heads stay as they are."""
+    rng = np.random.default_rng(7)
+    keys = rng.standard_normal((2, 3, 64)).astype(np.float32)
+    stored = Ggml32(Switches(kv="q8_0")).kept(keys)
+    assert 0 < np.abs(stored - keys).max() <= np.abs(keys).max() / 127 / 2 * 1.01
+    np.testing.assert_array_equal(Ggml32(Switches(kv="q8_0")).kept(keys[..., :8]), keys[..., :8])

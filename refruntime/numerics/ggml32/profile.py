@@ -25,9 +25,10 @@ from refruntime.numerics.base import (
     add_rows,
 )
 from refruntime.numerics.compiled.loading import Loader, Notice
-from refruntime.numerics.ggml32.activations import as_half
+from refruntime.numerics.ggml32.activations import as_half, quantize_q8_0
 from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
 from refruntime.numerics.ggml32.dots import dot_in_float64
+from refruntime.numerics.ggml32.flash import flash_mix
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
@@ -145,8 +146,13 @@ class Ggml32(Numerics):
     # Attention ---------------------------------------------------------------------------------------------------
 
     def kept(self, x: Array) -> Array:
-        """Return keys or values as the cache holds them."""
-        return as_half(x) if self.switches.kv == "f16" else x
+        """Return keys or values [n, K, D] as the cache holds them; D below 32 is never stored as q8_0."""
+        if self.switches.kv == "f16":
+            return as_half(x)
+        if self.switches.kv == "q8_0" and x.shape[-1] % 32 == 0:
+            blocks = quantize_q8_0(x.reshape(-1, x.shape[-1]))
+            return (blocks.quants * blocks.scales[:, :, None]).reshape(x.shape)
+        return x
 
     def attention(
         self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
@@ -175,7 +181,10 @@ class Ggml32(Numerics):
             scores = self.softcap(scores, variant.softcap)
         scores = np.where(seen, scores * scale, np.float32(-np.inf))
         weights = self.softmax(scores, seen, variant.sinks)
-        stored = self.kept(weights)
+        if self.switches.flash == "on":
+            mixed = flash_mix(scores, values, self.exp, self.switches.kv == "f16", variant.sinks)
+            return Attention(mixed, scores, weights)
+        stored = as_half(weights) if self.switches.kv == "f16" else weights
         for head in range(kv_heads):
             shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
             part = self._dots(values[:, head].T, shares)  # [D, G * n]

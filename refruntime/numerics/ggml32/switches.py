@@ -10,12 +10,15 @@ NAME: Final = "ggml32"
 
 @dataclass(frozen=True)
 class Switches:
-    """`kv`: type of stored keys and values; `gelu`: by a table of half-precision numbers, or evaluated; `libm`: whose.
+    """What may differ; the defaults are llama.cpp on Linux with a float32 cache and without flash attention.
 
-    The defaults are llama.cpp on Linux with a float32 cache and without flash attention. Stock llama.cpp has kv f16.
+    `kv`: type of stored keys and values; `flash`: attention in one pass; `gelu`: by a table of half-precision numbers,
+    or evaluated; `libm`: whose. Stock llama.cpp has kv f16 and flash attention. Bit for bit are kv f32 and f16 without
+    flash attention; with it, what one thread does with single tokens; of kv q8_0 what is stored, not the order of sums.
     """
 
-    kv: Literal["f32", "f16"] = "f32"
+    kv: Literal["f32", "f16", "q8_0"] = "f32"
+    flash: Literal["off", "on"] = "off"
     gelu: Literal["f16", "f32"] = "f16"
     libm: Literal["glibc", "musl"] = "glibc"
 
