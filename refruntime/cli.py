@@ -110,6 +110,10 @@ COMMANDS = {
         "refruntime.commands.orders:orders_command",
         "Read the order of arithmetic off the memory of the module BUILD: which forms give the bits that lie there.",
     ),
+    "judge": Listed(
+        "refruntime.commands.judge:judge_command",
+        "Judge an engine that runs MODEL: its tokens, logits and greedy path, and why they differ where they do.",
+    ),
     "record": Listed(
         "refruntime.commands.record:record_command",
         "Turn RECORDING, which golden/record.mjs wrote in a page, into case.json and answers.json in DIR.",

@@ -133,7 +133,8 @@ class Transformer:
         else:
             update = blocks.attention(run, index, layer.mixer, h)
         update = self._normalise(block + "post_attention_norm", update, layer.post_attention_norm, start, tracer)
-        mixed = self._add(block + "attn_residual", x, self._scaled(update), start, tracer)
+        attended = self._scaled(update)
+        mixed = self._add(block + "attn_residual", x, attended, start, tracer)
         if not self.hyperparameters.parallel:
             h = mixed
         elif self.architecture.parallel_norm == "own":
@@ -146,6 +147,11 @@ class Transformer:
         else:
             update = feed_forward.feed_forward(run, index, layer.feed_forward, h)
         update = self._normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
+        if self.hyperparameters.parallel:
+            order = self.architecture.parallel_sum
+            total = self.numerics.parallel_sum(x, attended, self._scaled(update), order)
+            emit(tracer, block + "residual", start, total)
+            return total
         if layer.input is None and layer.scale is None:
             return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
         x = self._add(block + "ffn_residual", mixed, self._scaled(update), start, tracer)
@@ -169,7 +175,7 @@ class Transformer:
         if self.architecture.logit_scale == "multiply":
             logits = logits * scale
         elif self.architecture.logit_scale == "divide":
-            logits = logits / scale
+            logits = self.numerics.divided(logits, scale)
         if dimensions.logit_softcap:
             logits = self.numerics.softcap(logits, dimensions.logit_softcap)
         emit(tracer, "logits", start, logits)

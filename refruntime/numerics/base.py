@@ -215,6 +215,19 @@ class Numerics(ABC):
         """Rotate queries [n, A, D] and keys [n, K, D] by the angles of their positions (FW-5)."""
         return self.rope(q, cosines, sines), self.rope(k, cosines, sines)
 
+    def parallel_sum(self, x: Array, attention: Array, feed_forward: Array, order: str) -> Array:
+        """Add both blocks of a parallel layer to its input: (x + attention) + feed_forward (GG-11).
+
+        `order` is that of the model's authors, for a profile that follows them to the bit.
+        """
+        total: Array = (x + attention) + feed_forward
+        return total
+
+    def divided(self, x: Array, divisor: Any) -> Array:
+        """Return x / divisor, of logits by their scale (GG-11)."""
+        quotient: Array = x / divisor
+        return quotient
+
     def kept(self, x: Array) -> Array:
         """Return keys or values as the cache holds them: here as they are."""
         return x

@@ -31,6 +31,7 @@ COMPARISON = CALLING | {
     "recordings",
     "hypotheses",
     "witness",
+    "judge",
 }
 SESSIONS = COMPARISON | {"fuzz", "session", "samplers", "identify", "campaign"}
 SHOWN = SESSIONS | {"show"}
@@ -74,6 +75,7 @@ INTERNAL: dict[str, set[str]] = {
     "witness": CALLING | {"api"},
     "samplers": FOUNDATION | {"display", "sampling"},
     "session": COMPARISON | {"samplers"},
+    "judge": PIECES | {"engines", "fidelity", "memory_limit"},
     "identify": COMPARISON,
     "fuzz": COMPARISON,
     "campaign": COMPARISON | {"fuzz", "identify"},
@@ -124,6 +126,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "recordings": ARRAYS,
     "hypotheses": ARRAYS,
     "witness": ARRAYS,
+    "judge": ARRAYS,
     "session": ARRAYS,
     "samplers": ARRAYS,
     "fuzz": ARRAYS | {"hypothesis"},

@@ -13,6 +13,7 @@ from refruntime.model.architectures.base import ABSENT, Architecture
 COMMAND_R: Final = Architecture(
     "command-r",
     norm="layer",
+    parallel_sum="attention last",
     parallel="always",
     output=ABSENT,
     logit_scale="multiply",

@@ -23,6 +23,7 @@ GPTNEOX: Final = Architecture(
     feed_forward="plain",
     feed_forward_bias=REQUIRED,
     activation="gelu tanh",
+    parallel_sum="attention last",
     parallel="key",
     parallel_norm="own",
     output=REQUIRED,

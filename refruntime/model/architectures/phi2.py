@@ -21,6 +21,7 @@ PHI2: Final = Architecture(
     feed_forward="plain",
     feed_forward_bias=REQUIRED,
     activation="gelu tanh",
+    parallel_sum="input last",
     parallel="always",
     output=REQUIRED,
     output_bias=REQUIRED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refruntime.numerics.ggml32.profile import Ggml32
+from refruntime.numerics.ggml32.reordered import ORDERS, Reordered
 from refruntime.numerics.ggml32.switches import CHOICES, Switches, read_switches
 
-__all__ = ["CHOICES", "Ggml32", "Switches", "read_switches"]
+__all__ = ["CHOICES", "ORDERS", "Ggml32", "Reordered", "Switches", "read_switches"]

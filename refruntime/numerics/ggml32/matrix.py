@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.base import RowSource, StoredSource, row_ranges
-from refruntime.numerics.ggml32.activations import QUANTIZERS, as_bfloat, as_half
+from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations, as_bfloat, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import dot, dot_in_float64
 
@@ -63,12 +63,16 @@ class BlockRows:
 
     def project(self, x: Float32, compiled: CompiledProducts | None) -> Float32:
         """Quantise and multiply: [n, in] -> [out, n]."""
-        rows = QUANTIZERS[self.blocks.form.activation](x)
+        return self.multiply(QUANTIZERS[self.blocks.form.activation](x), compiled)
+
+    def multiply(self, rows: Activations, compiled: CompiledProducts | None) -> Float32:
+        """Multiply with quantised rows: -> [out, n]."""
         if compiled is not None:
             return compiled.dot(self.blocks, rows)
-        out, width = self.blocks.integers.shape[0], x.shape[1]
-        result = np.empty((out, len(x)), np.float32)
-        step = max(1, TILE // max(width, width // 16 * len(x)))
+        out, count = self.blocks.integers.shape[0], len(rows.quants)
+        width = rows.quants[0].size
+        result = np.empty((out, count), np.float32)
+        step = max(1, TILE // max(width, width // 16 * count))
         for start in range(0, out, step):
             tile = slice(start, start + step)
             result[tile] = dot(self.blocks.mapped(itemgetter(tile)), rows)

@@ -56,6 +56,7 @@ class Ggml32(Numerics):
         self.switches = switches if switches is not None else Switches()
         self.name = str(self.switches)
         self._library = LIBRARIES[self.switches.libm]
+        self._halved = self.switches.flash == "on" and self.switches.kv == "f32"  # llama.cpp casts them for that
         self._gelu_table: Float32 | None = None
         self._loader = Loader(kernels, partial(_compiled_products, threads))
 
@@ -109,6 +110,18 @@ class Ggml32(Numerics):
             normal = normal * weight
         return normal if bias is None else normal + bias
 
+    # Residual stream, logits -------------------------------------------------------------------------------------
+
+    def parallel_sum(self, x: Array, attention: Array, feed_forward: Array, order: str) -> Array:
+        """Add both blocks of a parallel layer to its input in the order of llama.cpp's description of the model."""
+        total: Array = (attention + feed_forward) + x if order == "input last" else (feed_forward + x) + attention
+        return total
+
+    def divided(self, x: Array, divisor: Any) -> Float32:
+        """Multiply by the reciprocal, rounded."""
+        quotient: Float32 = x * (ONE / np.float32(divisor))
+        return quotient
+
     # Rotation ----------------------------------------------------------------------------------------------------
 
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
@@ -121,11 +134,8 @@ class Ggml32(Numerics):
         stretch = ONE / np.float32(scaling.factor)
         if scaling.kind != "yarn":
             return Rotary(frequencies, factors, stretch=stretch)
-        growth = np.float32(0.1) * logarithm(ONE / stretch)
-        magnitude = ONE + growth
-        if scaling.log_multiplier:
-            magnitude = magnitude / (ONE + np.float32(scaling.log_multiplier) * growth)
-        return Rotary(frequencies, factors, stretch, self.array(scaling.ramp(theta, head_dim)), magnitude)
+        ramp = ONE - (1 - np.array(scaling.ramp(theta, head_dim))).astype(np.float32)  # [D/2]
+        return Rotary(frequencies, factors, stretch, ramp, _yarn_magnitude(ONE / stretch, scaling.log_multiplier))
 
     def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         """Return cosines and sines, each [n, D / 2]: the angle of a pair is that of the one before times a step."""
@@ -147,7 +157,7 @@ class Ggml32(Numerics):
 
     def kept(self, x: Array) -> Array:
         """Return keys or values [n, K, D] as the cache holds them; D below 32 is never stored as q8_0."""
-        if self.switches.kv == "f16":
+        if self.switches.kv == "f16" or self._halved:
             return as_half(x)
         if self.switches.kv == "q8_0" and x.shape[-1] % 32 == 0:
             blocks = quantize_q8_0(x.reshape(-1, x.shape[-1]))
@@ -182,9 +192,9 @@ class Ggml32(Numerics):
         scores = np.where(seen, scores * scale, np.float32(-np.inf))
         weights = self.softmax(scores, seen, variant.sinks)
         if self.switches.flash == "on":
-            mixed = flash_mix(scores, values, self.exp, self.switches.kv == "f16", variant.sinks)
+            mixed = flash_mix(scores, values, self.exp, self.switches.kv != "q8_0", variant.sinks)
             return Attention(mixed, scores, weights)
-        stored = as_half(weights) if self.switches.kv == "f16" else weights
+        stored = as_half(weights) if self.switches.kv == "f16" else weights  # [A, n, T]
         for head in range(kv_heads):
             shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
             part = self._dots(values[:, head].T, shares)  # [D, G * n]
@@ -268,6 +278,16 @@ class Ggml32(Numerics):
         """Return x beyond 20, else ln(1 + exp(x)) with each step in float32."""
         result: Array = np.where(x > 20, x, logarithm(ONE + self.exp(x)))
         return result
+
+
+def _yarn_magnitude(factor: np.float32, multiplier: float) -> np.float32:
+    """Return the factor of cosines and sines: llama.cpp cancels ggml's own and multiplies by it again."""
+    tenth, growth = np.float32(0.1), logarithm(factor)
+    magnitude = tenth * growth + ONE if factor > 1 else ONE
+    if multiplier:
+        magnitude = magnitude / (tenth * np.float32(multiplier) * growth + ONE if factor > 1 else ONE)
+    own = ONE + tenth * growth
+    return np.float32(magnitude * (ONE / own) * own)
 
 
 def _compiled_products(threads: int | None, _: Notice) -> CompiledProducts:

@@ -1,0 +1,92 @@
+"""The arithmetics that an engine may have on purpose, each with neighbours that differ by rounding alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from refruntime.model.validated import ValidatedModel
+from refruntime.numerics import F64, Fast, Numerics, Seq32
+from refruntime.numerics.base import Array
+from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches
+from refruntime.numerics.ggml32.activations import as_half
+from refruntime.numerics.ggml32.blocks import FORMS
+
+Make = Callable[[], Numerics]
+
+SEEDS: Final = (1, 2)
+PLAIN: Final = "float32 or better"
+QUANTISED: Final = "inputs of products quantised as ggml does"
+ROUNDED: Final = "inputs of products rounded to the type of the weights, as ggml does"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """An arithmetic: `name` as `--numerics` takes it or near to that, `traits` in words, none for plain float32.
+
+    `neighbours` are the same arithmetic with sums in other orders; how far they lie apart is what rounding explains.
+    """
+
+    name: str
+    traits: tuple[str, ...]
+    make: Make
+    neighbours: tuple[Make, ...]
+
+    @property
+    def says(self) -> str:
+        """Return the traits as one phrase."""
+        return ", ".join(self.traits) or PLAIN
+
+
+class _KeptF64(F64):
+    def kept(self, x: Array) -> Array:
+        return as_half(x.astype(np.float32)).astype(np.float64)
+
+
+class _KeptSeq32(Seq32):
+    def kept(self, x: Array) -> Array:
+        return as_half(x)
+
+
+class _KeptFast(Fast):
+    def kept(self, x: Array) -> Array:
+        return as_half(x)
+
+
+def policies(model: ValidatedModel) -> Iterator[Policy]:
+    """Yield what can be told apart on a model, the plainest first."""
+    yield Policy("f64", (), F64, (Seq32, Fast))
+    yield Policy("seq32", (), Seq32, (F64, Fast))
+    yield Policy("f64 with keys and values in f16", ("keys and values in f16",), _KeptF64, (_KeptSeq32, _KeptFast))
+    stored = {tensor.type_name for tensor in model.tensors.values() if len(tensor.shape) > 1}
+    trait: tuple[str, ...] = ()
+    if model.container == "gguf" and stored & FORMS.keys():
+        trait = (QUANTISED,)
+    elif stored & {"f16", "bf16"}:
+        trait = (ROUNDED,)
+    for switches, traits in _switches(model):
+        yield _ggml(switches, (*trait, *traits))
+
+
+def _switches(model: ValidatedModel) -> Iterator[tuple[Switches, tuple[str, ...]]]:
+    yield Switches(), ()
+    yield Switches(kv="f16"), ("keys and values in f16",)
+    yield Switches(kv="f16", flash="on"), ("keys and values in f16", "flash attention")
+    if model.hyperparameters.head_dim % 32 == 0:
+        yield Switches(kv="q8_0"), ("keys and values in q8_0",)
+    if model.architecture.activation == "gelu tanh":
+        yield Switches(gelu="f32"), ("GELU without its table",)
+        yield Switches(kv="f16", gelu="f32"), ("keys and values in f16", "GELU without its table")
+
+
+def _ggml(switches: Switches, traits: tuple[str, ...]) -> Policy:
+    def make() -> Numerics:
+        return Ggml32(switches)
+
+    def reordered(order: str, seed: int) -> Make:
+        return lambda: Reordered(switches, order, seed)
+
+    return Policy(str(switches), traits, make, tuple(reordered(order, seed) for order in ORDERS for seed in SEEDS))

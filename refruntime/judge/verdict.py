@@ -1,0 +1,116 @@
+"""What a judgement says: findings stage by stage, and the distances that it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from refruntime.judge.distance import Distance
+
+
+class Verdict(StrEnum):
+    """Verdicts of a stage; those of FINE are no fault of the engine."""
+
+    EQUAL = "EQUAL"
+    ROUNDING = "ROUNDING"
+    POLICY = "POLICY"
+    NEAR_TIE = "NEAR_TIE"
+    NOT_ASKED = "NOT_ASKED"
+    TOKENISATION = "TOKENISATION"
+    VOCABULARY = "VOCABULARY"
+    FAULT = "FAULT"
+    UNEXPLAINED = "UNEXPLAINED"
+    MISMATCH = "MISMATCH"
+
+
+FINE: Final = frozenset({Verdict.EQUAL, Verdict.ROUNDING, Verdict.POLICY, Verdict.NEAR_TIE, Verdict.NOT_ASKED})
+STAGES: Final = ("tokens", "logits", "greedy path", "sampler")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict of one stage in one sentence; `facts` are its numbers."""
+
+    stage: str
+    verdict: Verdict
+    text: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fine(self) -> bool:
+        """Say whether the engine is free of blame here."""
+        return self.verdict in FINE
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How far the engine lies from one arithmetic, and how far rounding alone carries that one.
+
+    `band` belongs to what is typical, `worst_band` to the worst position.
+    """
+
+    name: str
+    says: str
+    distance: Distance
+    band: float
+    worst_band: float
+
+    def explains(self, headroom: float) -> bool:
+        """Say whether rounding, with some headroom, explains the distance."""
+        near = self.distance.typical <= headroom * self.band
+        return near and self.distance.worst <= headroom * self.worst_band
+
+    @property
+    def numbers(self) -> str:
+        """Return the distance that is farther beyond rounding, and what that does."""
+        distance, band = self.distance.typical, self.band
+        if distance * self.worst_band < self.distance.worst * band:
+            distance, band = self.distance.worst, self.worst_band
+        return f"{distance:.2g}, where rounding alone does {band:.2g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        own = {"name": self.name, "says": self.says, "band": self.band, "worst_band": self.worst_band}
+        return {**own, **self.distance.to_dict()}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All findings, and every measured arithmetic, the nearest first."""
+
+    source: str
+    findings: tuple[Finding, ...]
+    measured: tuple[Measured, ...] = ()
+    tried: tuple[Measured, ...] = ()
+
+    @property
+    def worst(self) -> Finding:
+        """Return the first finding that blames the engine, or that of the logits."""
+        blamed = next((finding for finding in self.findings if not finding.fine), None)
+        return blamed or next((one for one in self.findings if one.stage == "logits"), self.findings[0])
+
+    @property
+    def compared(self) -> bool:
+        """Say whether anything was compared at all."""
+        return any(finding.verdict is not Verdict.NOT_ASKED for finding in self.findings)
+
+    @property
+    def fine(self) -> bool:
+        """Say whether something was compared and nothing blames the engine."""
+        return self.compared and all(finding.fine for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "source": self.source,
+            "fine": self.fine,
+            "verdict": str(self.worst.verdict),
+            "text": self.worst.text,
+            "findings": [
+                {"stage": one.stage, "verdict": str(one.verdict), "text": one.text, **one.facts}
+                for one in self.findings
+            ],
+            "measured": [one.to_dict() for one in self.measured],
+            "tried": [one.to_dict() for one in self.tried],
+        }

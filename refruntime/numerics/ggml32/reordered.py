@@ -1,0 +1,65 @@
+"""The arithmetic of ggml32 in another order: how far rounding alone carries an engine that follows it.
+
+Builds with vector instructions add the same products in lanes, in float32 and with fused operations. No two do it
+alike, and none has to; what they have in common is how large the differences are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.numerics.base import Array
+from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations
+from refruntime.numerics.ggml32.matrix import ROUNDINGS, BlockRows, PlainRows, StoredMatrix
+from refruntime.numerics.ggml32.profile import Ggml32
+from refruntime.numerics.ggml32.switches import Switches
+
+Float32 = NDArray[np.float32]
+
+ORDERS: Final = ("backwards", "even before odd")
+
+
+class Reordered(Ggml32):
+    """Ggml32 that adds blocks in one of ORDERS, and plain numbers in float32 as BLAS does.
+
+    Every product ends up to one unit in the last place elsewhere, as fused operations have it; `seed` says where.
+    """
+
+    def __init__(self, switches: Switches, order: str, seed: int = 1) -> None:
+        if order not in ORDERS:
+            raise ValueError(f"unknown order {order!r}; expected one of {', '.join(ORDERS)}")
+        super().__init__(switches)
+        self.order = order
+        self._random = np.random.default_rng(seed)
+        self.name = f"{self.name} ({order})"
+
+    def project(self, matrix: StoredMatrix, x: Array) -> Float32:
+        """Multiply: [n, in] -> [n, out]."""
+        result = np.concatenate([self._part(part, x) for part in matrix.parts], axis=1)
+        steps = self._random.integers(-1, 2, result.shape, np.int32)
+        return (result.view(np.int32) + np.where(np.isfinite(result) & (result != 0), steps, 0)).view(np.float32)
+
+    def _part(self, part: PlainRows | BlockRows, x: Array) -> Float32:
+        if isinstance(part, PlainRows):
+            return np.asarray(ROUNDINGS[part.rounding](x) @ part.columns)
+        rows = QUANTIZERS[part.blocks.form.activation](np.ascontiguousarray(x))
+        pieces = min(rows.scales.shape[1], part.blocks.scales.shape[1])
+        rows = Activations(*(self._moved(numbers, pieces) for numbers in rows))
+        blocks = part.blocks.mapped(lambda numbers: self._moved(numbers, pieces))
+        return BlockRows(blocks).multiply(rows, self._compiled).T
+
+    def _moved(self, numbers: Array, pieces: int) -> Array:
+        """Put the blocks of rows [n, blocks, ...] into another order, as so many pieces."""
+        split = numbers.reshape(len(numbers), pieces, -1, *numbers.shape[2:])
+        return np.ascontiguousarray(split[:, self._order(pieces)]).reshape(numbers.shape)
+
+    def _order(self, count: int) -> NDArray[np.intp]:
+        places = np.arange(count)
+        return places[::-1] if self.order == ORDERS[0] else np.concatenate([places[::2], places[1::2]])
+
+    def _dots(self, rows: Float32, x: Float32) -> Float32:
+        """Multiply [r, k] with [n, k] in float32: -> [r, n]."""
+        return np.asarray(rows @ x.T)

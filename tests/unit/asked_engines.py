@@ -1,0 +1,131 @@
+"""Engines for tests of `judge`: a server on the loopback interface and a program, both answered by the oracle."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refruntime.api import Model, open_model
+from refruntime.judge.observed import log_probabilities
+
+Answer = Callable[[str, Any], Any]
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from refruntime.api import open_model
+model = open_model(sys.argv[1], numerics=sys.argv[2])
+for line in sys.stdin:
+    question = json.loads(line)
+    call = question["call"]
+    if call == "about":
+        answer = {"name": "lines", "kind": "logits"}
+    elif call == "tokenize":
+        answer = {"tokens": model.tokenize(question["text"])[: -1 if "eos" in sys.argv else None]}
+    elif call == "rows":
+        answer = {"rows": model.logits(question["ids"])[question["positions"]].tolist()}
+    else:
+        answer = {"error": "not here"}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def logs_of(model: Model, ids: list[int]) -> np.ndarray:
+    """Return the log probabilities behind ids [V]."""
+    return log_probabilities(model.logits(ids)[-1:])[0]
+
+
+def llama_answers(path: Path, numerics: str = "fast") -> Answer:
+    """Answer as llama.cpp's server."""
+    model = open_model(path, numerics=numerics)
+
+    def answer(place: str, question: Any) -> Any:
+        if place == "/props":
+            return {"total_slots": 1}
+        if place == "/tokenize":
+            return {"tokens": model.tokenize(question["content"], question["add_special"])}
+        if place != "/completion":
+            return None
+        tokens: list[int] = []
+        shown = []
+        for _ in range(question["n_predict"]):
+            logs = logs_of(model, [*question["prompt"], *tokens])
+            best = np.argsort(-logs, kind="stable")[: question.get("n_probs", 0)]
+            shown.append({"top_logprobs": [{"id": int(one), "logprob": float(logs[one])} for one in best]})
+            tokens.append(int(np.argmax(logs)))
+        return {"tokens": tokens if question.get("return_tokens") else [], "completion_probabilities": shown}
+
+    return answer
+
+
+def openai_answers(path: Path, most: int, newer: bool) -> Answer:
+    """Answer as a server with the completions of OpenAI, which gives at most so many log probabilities."""
+    model = open_model(path, numerics="fast")
+
+    def answer(place: str, question: Any) -> Any:
+        if place == "/v1/models":
+            return {"data": [{"id": "tiny"}]}
+        if place != "/v1/completions" or question["logprobs"] > most:
+            return None
+        tokens: list[int] = []
+        entries = []
+        for _ in range(question["max_tokens"]):
+            logs = logs_of(model, [*question["prompt"], *tokens])
+            best = [int(one) for one in np.argsort(-logs, kind="stable")[: question["logprobs"]]]
+            tokens.append(best[0])
+            entries.append([(model.detokenize([one]), float(logs[one])) for one in best])
+        if newer:
+            content = [
+                {
+                    "token": tops[0][0].decode("utf-8", "replace"),
+                    "bytes": list(tops[0][0]),
+                    "top_logprobs": [{"token": "?", "bytes": list(piece), "logprob": log} for piece, log in tops],
+                }
+                for tops in entries
+            ]
+            return {"choices": [{"logprobs": {"content": content}}]}
+        told = [{piece.decode("utf-8", "replace"): log for piece, log in tops} for tops in entries]
+        texts = [tops[0][0].decode("utf-8", "replace") for tops in entries]
+        return {"choices": [{"logprobs": {"tokens": texts, "top_logprobs": told}}]}
+
+    return answer
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """Serve JSON on the loopback interface; None is answered with 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(None)
+
+        def do_POST(self) -> None:
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, question: Any) -> None:
+            found = answer(self.path, question)
+            data = found if isinstance(found, bytes) else json.dumps(found).encode()
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
