@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, Fast, Numerics, Seq32
+from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from refruntime.numerics.base import Array
 from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches
 from refruntime.numerics.ggml32.activations import as_half
@@ -46,7 +46,7 @@ class _KeptF64(F64):
         return as_half(x.astype(np.float32)).astype(np.float64)
 
 
-class _KeptSeq32(Seq32):
+class _KeptSeq32(CompiledSeq32):
     def kept(self, x: Array) -> Array:
         return as_half(x)
 
@@ -58,8 +58,8 @@ class _KeptFast(Fast):
 
 def policies(model: ValidatedModel) -> Iterator[Policy]:
     """Yield what can be told apart on a model, the plainest first."""
-    yield Policy("f64", (), F64, (Seq32, Fast))
-    yield Policy("seq32", (), Seq32, (F64, Fast))
+    yield Policy("f64", (), F64, (CompiledSeq32, Fast))
+    yield Policy("seq32", (), CompiledSeq32, (F64, Fast))
     yield Policy("f64 with keys and values in f16", ("keys and values in f16",), _KeptF64, (_KeptSeq32, _KeptFast))
     stored = {tensor.type_name for tensor in model.tensors.values() if len(tensor.shape) > 1}
     trait: tuple[str, ...] = ()

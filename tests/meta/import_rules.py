@@ -75,7 +75,7 @@ INTERNAL: dict[str, set[str]] = {
     "witness": CALLING | {"api"},
     "samplers": FOUNDATION | {"display", "sampling"},
     "session": COMPARISON | {"samplers"},
-    "judge": PIECES | {"engines", "fidelity", "memory_limit"},
+    "judge": PIECES | {"engines", "visible"},
     "identify": COMPARISON,
     "fuzz": COMPARISON,
     "campaign": COMPARISON | {"fuzz", "identify"},

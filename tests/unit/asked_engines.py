@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 def logs_of(model: Model, ids: list[int]) -> np.ndarray:
     """Return the log probabilities behind ids [V]."""
-    return log_probabilities(model.logits(ids)[-1:])[0]
+    return np.asarray(log_probabilities(model.logits(ids)[-1:])[0])
 
 
 def llama_answers(path: Path, numerics: str = "fast") -> Answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import AttentionVariant, canonical_name, numerics_named
 from refruntime.numerics.ggml32 import Ggml32, Switches, read_switches
+from refruntime.numerics.ggml32.flash import flash_mix
 from tests.unit.command_line import command
 
 MODELS = Path(__file__).parents[2] / "golden/models"
@@ -121,15 +121,21 @@ def test_gelu_by_table() -> None:
     assert 0 < np.abs(table - evaluated)[2:5].max() < 5e-3
 
 
-@pytest.mark.parametrize("kv", ["f32", "f16"])
-def test_flash_attention_is_the_same_but_for_rounding(kv: Literal["f32", "f16"]) -> None:
-    """FW-6: one pass with a running maximum gives what softmax gives; half-precision sums round it."""
+def test_flash_attention_is_the_same_but_for_rounding() -> None:
+    """FW-6: one pass with a running maximum gives what softmax gives; sums in half precision round it."""
     rng = np.random.default_rng(6)
     q, keys, values = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 8), (8, 2, 5), (5, 2, 8)))
-    variant = AttentionVariant(window=4, sinks=np.array([0.5, -2, 9, 0], np.float32))
-    plain = Ggml32(Switches(kv=kv)).attention(q, keys, values, 2, variant).mixed
-    flash = Ggml32(Switches(kv=kv, flash="on")).attention(q, keys, values, 2, variant).mixed
-    assert 0 < np.abs(flash - plain).max() < (5e-3 if kv == "f16" else 1e-6)
+    sinks = np.array([0.5, -2, 9, 0], np.float32)
+    plain = Ggml32().attention(q, keys, values, 2, AttentionVariant(window=4, sinks=sinks))
+    for halves, most in ((True, 5e-3), (False, 1e-6)):
+        flash = flash_mix(plain.scores, values, Ggml32().exp, halves, sinks)
+        assert 0 < np.abs(flash - plain.mixed).max() < most
+
+
+def test_flash_attention_reads_halves() -> None:
+    """FW-9: keys and values that are kept in float32 are cast for it, so both caches give the same bits."""
+    kept = logits("small.q8_0.gguf", "ggml32,flash=on")
+    np.testing.assert_array_equal(kept, logits("small.q8_0.gguf", "ggml32,kv=f16,flash=on"))
 
 
 def test_keys_in_q8_0() -> None:

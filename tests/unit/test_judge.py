@@ -190,7 +190,8 @@ def test_tokens(stories: ValidatedModel, ours: list[int], theirs: list[int], wor
 
 def test_greedy_path(stories: ValidatedModel) -> None:
     """Each token is held against the best one after the engine's own tokens; a far one is a mismatch."""
-    whole, path = seen(stories, Fast), []
+    whole = seen(stories, Fast)
+    path: list[int] = []
     judge = Judge(stories, Profile())
     for _ in range(4):
         ids = (*whole.ids, *path)

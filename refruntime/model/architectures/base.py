@@ -83,9 +83,7 @@ class Architecture:
     experts_beside: bool = False  # where there are experts, they work beside the dense block, each behind own norms
     parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"
-    parallel_sum: Literal["input first", "attention last", "input last"] = (
-        "input first"  # of llama.cpp, in ggml32 alone
-    )
+    parallel_sum: Literal["input first", "attention last", "input last"] = "input first"  # matters in ggml32 alone
 
     # Other mixers: what a layer holds instead of attention. Which layers do is said by their key/value heads, of which
     # they have none; with an interval by a key, or by the interval: the last of so many layers attends.

@@ -49,7 +49,7 @@ class Reordered(Ggml32):
         pieces = min(rows.scales.shape[1], part.blocks.scales.shape[1])
         rows = Activations(*(self._moved(numbers, pieces) for numbers in rows))
         blocks = part.blocks.mapped(lambda numbers: self._moved(numbers, pieces))
-        return BlockRows(blocks).multiply(rows, self._compiled).T
+        return BlockRows(blocks).multiply(rows, self._loader.loops).T
 
     def _moved(self, numbers: Array, pieces: int) -> Array:
         """Put the blocks of rows [n, blocks, ...] into another order, as so many pieces."""
