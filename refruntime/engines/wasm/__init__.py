@@ -1,8 +1,9 @@
-"""WebAssembly builds run by wasmtime; only the modules of this room import it.
+"""WebAssembly builds run by wasmtime; only `binding` imports it.
 
-`engine` answers the 13 exports of a build; `pauses` runs any module and stops one of its calls at many points.
+`module` compiles a build, `engine` answers its 13 exports, by `calls`; `pauses`
+runs any module and stops one of its calls at many points.
 """
 
-from refruntime.engines.wasm.engine import MAX_MODULE_BYTES as MAX_MODULE_BYTES
 from refruntime.engines.wasm.engine import WasmEngine as WasmEngine
-from refruntime.engines.wasm.engine import WasmModule as WasmModule
+from refruntime.engines.wasm.module import MAX_MODULE_BYTES as MAX_MODULE_BYTES
+from refruntime.engines.wasm.module import WasmModule as WasmModule

@@ -16,23 +16,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import wasmtime
 from numpy.typing import NDArray
-from wasmtime import _bindings as c_interface
 
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, InvalidModule, Limits, MemoryFault
-from refruntime.engines.wasm.engine import (
-    MAX_TABLE_ELEMENTS,
-    MAX_TABLES,
-    TICK_SECONDS,
-    EpochClock,
-    backtrace,
-    compile_module,
-    new_engine,
-    one_line,
-    trap_code,
-    trap_message,
-)
+from refruntime.engines.wasm.binding import c_interface, wasmtime
+from refruntime.engines.wasm.engine import MAX_TABLE_ELEMENTS, MAX_TABLES
+from refruntime.engines.wasm.messages import backtrace, one_line, trap_code, trap_message
+from refruntime.engines.wasm.module import TICK_SECONDS, EpochClock, compile_module, new_engine
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
 from refruntime.instrument.reader import check_header
 
