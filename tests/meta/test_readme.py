@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit import command_line
+
 PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
@@ -33,7 +35,7 @@ RUN = [(command, output) for command, output in commands() if not command.starts
 
 def program(words: list[str]) -> list[str]:
     """Return the words that run a command of README here; skip one whose program this machine does not have."""
-    if words[0] in ("refruntime", "pytest"):
+    if words[0] == "pytest":
         return [sys.executable, "-m", *words]
     found = shutil.which(words[0])
     if found is None:
@@ -57,27 +59,37 @@ LONG = "refruntime identify"
     ("command", "output"),
     [pytest.param(*item, id=item[0], marks=[pytest.mark.slow] if item[0].startswith(LONG) else []) for item in RUN],
 )
-def test_command_prints_what_readme_shows(command: str, output: list[str], tmp_path: Path) -> None:
+def test_command_prints_what_readme_shows(
+    command: str, output: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ABI-5: each command exits as said, and prints the lines shown; `...` stands for any lines, or text in a line."""
     code = int((re.search(r"# exits (\d)", command) or ["", "0"])[1])
     line, _, source = command.partition(" < ")
     words = shlex.split(line.replace("/tmp/", f"{tmp_path}/"), comments=True)
-    result = subprocess.run(
-        program(words),
-        cwd=PROJECT,
-        env=os.environ | {"COLUMNS": "110", "NO_COLOR": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"},
-        input=(PROJECT / source).read_text() if source else "",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == code, result.stdout + result.stderr
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.chdir(PROJECT)
+    given = (PROJECT / source).read_text() if source else ""
+    ended, text = _here(words[1:], given) if words[0] == "refruntime" else _elsewhere(words, given)
+    assert ended == code, text
     shown = [line.replace("/tmp/", f"{tmp_path}/") for line in output]
     pattern = "".join(
         r"(?:.*\n)*" if line == "..." else re.escape(line.rstrip()).replace(r"\.\.\.", ".*") + r" *\n" for line in shown
     )
-    printed = "".join(line.rstrip() + "\n" for line in (result.stdout + result.stderr).splitlines())
+    printed = "".join(line.rstrip() + "\n" for line in text.splitlines())
     assert not shown or re.fullmatch(pattern, printed), printed
+
+
+def _here(words: list[str], given: str) -> tuple[int, str]:
+    """Run a command of the package in this process, in a terminal of 110 columns: exit code and output."""
+    outcome = command_line.command(*words, stdin=given.encode(), columns=110)
+    return outcome.code, outcome.stdout + outcome.stderr
+
+
+def _elsewhere(words: list[str], given: str) -> tuple[int, str]:
+    """Run another program in a terminal of 110 columns: exit code and output."""
+    environment = os.environ | {"COLUMNS": "110", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    result = subprocess.run(program(words), env=environment, input=given, capture_output=True, text=True, timeout=300)
+    return result.returncode, result.stdout + result.stderr
 
 
 def test_python_block_runs() -> None:

@@ -31,6 +31,7 @@ def test_the_bug_is_found_in_ten_commands() -> None:
     assert "first     sampler selection differs if one candidate more than top_k is retained" in blocks[-1]
 
 
+@pytest.mark.slow
 def test_a_page_that_says_something_else_is_noticed() -> None:
     """A changed number in the page does not survive a run."""
     page = PAGE.read_text(encoding="utf-8")

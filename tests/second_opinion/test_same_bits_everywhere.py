@@ -66,7 +66,13 @@ def plain() -> list[str]:
     return bits({}, (1, "numpy", 40))
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("no SIMD in NumPy, seven positions at a time", "two BLAS threads, compiled loops, one thread")
+"""What the fast tests run: each differs from the plain settings in what one of the others differs in."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in CASES]
+)
 def test_same_bits(name: str, plain: list[str]) -> None:
     """FW-4, GEN-4: the logits of every architecture have the same bits in a process with other settings."""
     if CASES[name][1][1] == "numba":

@@ -62,8 +62,8 @@ def run(
     )  # fmt: skip
 
 
-QUICK = (("no SIMD in NumPy", "numpy"), ("two threads", "numba"))
-"""What the fast tests run: the two that are farthest from each other, and from what filled the goldens."""
+QUICK = (("no SIMD in NumPy", "numpy"),)
+"""What the fast tests run: what is farthest from what filled the goldens."""
 
 COMBINATIONS = [
     pytest.param(name, kernels, marks=[] if (name, kernels) in QUICK else [pytest.mark.slow])

@@ -52,7 +52,7 @@ def mixed(number: int) -> Profile:
     return replace(BASE, **changes)
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mixture_of_options_is_found_without_an_order(number: int, predictions: Predictions) -> None:
     """ID-3: every option that shows in SLM1 files is found, whatever the other options are."""
     profile = mixed(number)

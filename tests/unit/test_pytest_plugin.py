@@ -99,10 +99,25 @@ def add_case(root: Path, identifier: str, case: dict[str, Any]) -> None:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, goldens: Path) -> Run:
-    """Run pytest in an empty repository of its own, in another process, on these goldens."""
+    """Run pytest in an empty repository of its own, in this process, on these goldens.
+
+    Without pytest's faulthandler, see `configure`.
+    """
 
     def run_pytest(build: Path, *arguments: object, golden: Path | None = None) -> pytest.RunResult:
+        usual = [*_loading(), "-p", "no:cacheprovider", "-p", "no:faulthandler"]
         words = [f"--refruntime-wasm={build}", f"--refruntime-golden={golden or goldens}", *map(str, arguments)]
+        return pytester.runpytest_inprocess(*usual, *words)
+
+    return run_pytest
+
+
+@pytest.fixture
+def run_apart(pytester: pytest.Pytester, goldens: Path) -> Run:
+    """Run pytest in another process, with everything that it loads by itself."""
+
+    def run_pytest(build: Path, *arguments: object) -> pytest.RunResult:
+        words = [f"--refruntime-wasm={build}", f"--refruntime-golden={goldens}", *map(str, arguments)]
         return pytester.runpytest_subprocess(*_loading(), "-p", "no:cacheprovider", *words, timeout=300)
 
     return run_pytest
@@ -134,9 +149,9 @@ def verdicts(result: pytest.RunResult) -> dict[str, str]:
     return {line[0]: line[1] for line in words if len(line) > 1}
 
 
-def test_clean_build(run: Run, goldens: Path) -> None:
+def test_clean_build(run_apart: Run, goldens: Path) -> None:
     """Section 7: a right build passes; the header and the sums name what was compared with what."""
-    result = run(GUEST, "-vv")
+    result = run_apart(GUEST, "-vv")
     assert result.ret == 0, result.stdout.str()
     assert verdicts(result) == dict.fromkeys(NODES, "PASSED")
     index = json.loads((goldens / "INDEX.json").read_text())
@@ -177,9 +192,9 @@ def test_a_build_without_slm1_fails_once(run: Run, tmp_path: Path) -> None:
     assert result.parseoutcomes()["skipped"] >= 1
 
 
-def test_build_with_a_bug(run: Run, pytester: pytest.Pytester) -> None:
+def test_build_with_a_bug(run_apart: Run, pytester: pytest.Pytester) -> None:
     """PR-3, SA-6: the report of a failure has the difference, the sampler trace and a repro line, and no traceback."""
-    result = run(MUTANTS["draw_from_32_bits"], "--junitxml=report.xml")
+    result = run_apart(MUTANTS["draw_from_32_bits"], "--junitxml=report.xml")
     assert result.ret == 1
     result.assert_outcomes(passed=5, failed=1)
     result.stdout.fnmatch_lines(
@@ -300,16 +315,16 @@ def test_beside_other_tests(run: Run, pytester: pytest.Pytester) -> None:
     run(MUTANTS["reset_keeps_kv"], "-x").assert_outcomes(passed=4, failed=1)
 
 
-def test_worker_processes(run: Run, pytester: pytest.Pytester) -> None:
+def test_worker_processes(run_apart: Run, pytester: pytest.Pytester) -> None:
     """With pytest-xdist the workers run the same goldens, and the sums are those of all workers."""
     pytester.makepyfile("def test_own(): pass")
     bug = MUTANTS["draw_from_32_bits"]
-    result = run(bug, "-n2")
+    result = run_apart(bug, "-n2")
     result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(
         ["refruntime: contract*", "MISMATCH sampling/*", "5 cases*2 MATCH, 2 BOTH_FAILED, 1 MISMATCH"]
     )
-    run(bug, "-n2", "golden/sampling").assert_outcomes(passed=1, failed=1)
+    run_apart(bug, "-n1", "golden/sampling").assert_outcomes(passed=1, failed=1)
 
 
 def test_builds_that_misbehave(run: Run, tmp_path: Path) -> None:
@@ -348,9 +363,9 @@ def test_wrong_usage(configure: Configure, arguments: list[str], message: str) -
         configure(*arguments)
 
 
-def test_exit_code_of_wrong_usage(run: Run) -> None:
+def test_exit_code_of_wrong_usage(run_apart: Run) -> None:
     """Section 7: wrong usage ends with pytest's exit code for it, without a traceback."""
-    result = run(GUEST, "--refruntime-filter=none")
+    result = run_apart(GUEST, "--refruntime-filter=none")
     assert result.ret == 4
     result.stderr.fnmatch_lines(["ERROR: --refruntime-filter: 'none' fits no golden; families are *"])
     assert "Traceback" not in result.stderr.str() + result.stdout.str()
