@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
 from refruntime.client import Client
+from refruntime.contract.dialect import Dialect
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault
@@ -18,6 +20,10 @@ Diagnostics = Mapping[str, Any]
 
 MAX_DIGITS = 400
 """Digits of an integer in a document of a build; doubles end long before."""
+
+REMEMBERED: Final = 128
+REMEMBERED_BYTES: Final = 2**12
+"""Documents that are parsed once when they come again, as the same document of both engines does, and their size."""
 
 MAX_CONTAINERS: Final = 256
 """Lists and objects in a document of a build; the contract has at most eight (DG-6)."""
@@ -111,17 +117,26 @@ class Session:
 def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:
     """Parse a diagnostics document by meaning: contract keys and forms, by the profile (DG-3, DG-6).
 
-    Fields that a build does not have are absent. None when there is no document, or none that parses.
+    Fields that a build does not have are absent. None when there is no document, or none that parses. A document of the
+    same bytes may give the same object, which nobody changes.
     """
+    read = _remembered if len(document) <= REMEMBERED_BYTES else _read
+    return read(document, profile.dialect)
+
+
+def _read(document: bytes, dialect: Dialect) -> Diagnostics | None:
     if document.count(b"[") + document.count(b"{") > MAX_CONTAINERS:  # a list of nothing takes 30 times its text
         return None
     try:
-        parsed = json.loads(document.decode("utf-8"), parse_int=_integer, parse_constant=_refuse_constant)
+        parsed = _DECODER.decode(document.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(parsed, dict):
         return None
-    return profile.dialect.read(parsed)
+    return dialect.read(parsed)
+
+
+_remembered: Final = lru_cache(REMEMBERED)(_read)
 
 
 def _integer(text: str) -> float:
@@ -131,3 +146,6 @@ def _integer(text: str) -> float:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)

@@ -7,6 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Final, Literal, Self
 
 from refruntime.contract.checksum_order import read_order, write_order
@@ -257,7 +258,7 @@ class Profile:
         """Return the text of a failure, the contract's own or the build's (ERR-3)."""
         return dict(self.failure_messages).get(status.name, status.message)
 
-    @property
+    @cached_property
     def dialect(self) -> Dialect:
         """Return where and how the build writes its diagnostics (DG-3, DG-6)."""
         return Dialect.of(DIAGNOSTIC_NAMES, self.diagnostic_names)

@@ -191,9 +191,11 @@ class Runtime:
         """Sample a token and forward it unless it stops (GEN-5)."""
         if self._logits is None:
             raise GenerationFailed("there are no logits to sample from", rule="NT-2")
-        ids = (*self.machine.prompt_ids, *self.machine.generated_ids)
         machine = self.machine.take(self._logits)
-        taken = machine.last
+        if self.tracer is None:  # nobody listens, and the ids of a long context take time
+            self._become(machine)
+            return
+        ids, taken = (*self.machine.prompt_ids, *self.machine.generated_ids), machine.last
         self._become(machine, ChoiceEvent(taken.position, taken.choice, taken.logits, taken.sampling, ids))
 
     def _become(self, machine: Machine, *events: Event) -> None:

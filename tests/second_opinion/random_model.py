@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gguf
 import numpy as np
@@ -138,7 +138,7 @@ class Recipe:
         """Write the GGUF file and return its bytes."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.gguf"
-            writer = gguf.GGUFWriter(path, self.architecture)
+            writer = _Writer(path, self.architecture)
             writer.add_type(gguf.GGUFType.MODEL)
             writer.add_name("random")
             for name, value in self.metadata.items():
@@ -162,6 +162,20 @@ class Recipe:
             writer.write_tensors_to_file()
             writer.close()
             return path.read_bytes()
+
+
+class _Writer(gguf.GGUFWriter):
+    """The writer of gguf-py, which packs the vocabulary that all models share once."""
+
+    _packed: ClassVar[dict[tuple[int, str], bytes]] = {}
+
+    def _pack_val(self, val: Any, *form: Any, **named: Any) -> bytes:
+        if not any(val is shared for shared in (TOKENS, SCORES, TYPES)):
+            return super()._pack_val(val, *form, **named)
+        key = id(val), repr((form, named))
+        if key not in self._packed:
+            self._packed[key] = super()._pack_val(val, *form, **named)
+        return self._packed[key]
 
 
 def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
