@@ -22,6 +22,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContextExceeded, ContractError, InvalidLength
 from refruntime.inspection import Inspection, inspect_artifact
+from refruntime.keywords import suggests
 from refruntime.model.bound import binder
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, read_tokenizer
@@ -77,6 +78,14 @@ class Model:
         self._runtime = Runtime(profile, numerics, bind=binder(unknown_bytes))
         self._runtime.load_model(data)
         self._loaded = self._runtime.resident()
+
+    def __repr__(self) -> str:
+        """Say what the model is in one line."""
+        sizes = self.hyperparameters
+        return (
+            f"<Model {sizes.architecture} {self.quantization}: {sizes.layer_count} layers of {sizes.hidden_size}, "
+            f"{sizes.vocab_size} tokens, {sizes.max_context} positions, numerics {self.numerics.name}>"
+        )
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -135,6 +144,7 @@ class Model:
             )
         return transformer.forward(ids, cache, first_logit=0, tracer=tracer)
 
+    @suggests
     def generate(
         self,
         prompt: Prompt,
@@ -192,6 +202,7 @@ class Model:
         return checked_ids(ids, self.hyperparameters.vocab_size)
 
 
+@suggests
 def open_model(
     path_or_bytes: Artifact,
     profile: Profile | None = None,

@@ -51,6 +51,19 @@ class ExportedABI:
         self._result_version = -1
         self._diagnostics = RuntimeBuffer(self._memory)
 
+    def __repr__(self) -> str:
+        """Say in one line where the state machine stands, which model is resident, and what the memory holds."""
+        runtime, live = self._runtime, self._memory.live
+        parts = [self.state.value]
+        if runtime is not None and runtime.model is not None:
+            sizes = runtime.model.hyperparameters
+            parts.append(f"{sizes.architecture} {runtime.model.quantization}, {sizes.vocab_size} tokens")
+            parts.append(f"{runtime.machine.kv_length} of {sizes.max_context} positions")
+        if self._lock_unavailable:
+            parts.append("trapped: every status is 13 (MEM-6)")
+        parts.append(f"{len(live)} allocations in {self._memory.size} bytes of memory")
+        return f"<ExportedABI {'; '.join(parts)}>"
+
     # What a host sees besides the functions ------------------------------------------------------------------------
 
     @property

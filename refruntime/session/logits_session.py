@@ -192,7 +192,7 @@ class ImportedSession(Session):
         """Go to the first row again; the sampling configuration stays."""
         return self.of(self.subject, _at_first_row(super().reset().state.machine), self)
 
-    def prompt(self, prompt: Prompt) -> NoReturn:
+    def prompt(self, prompt: Prompt, special: bool = False) -> NoReturn:
         """Refuse. SessionError."""
         raise SessionError("there is no model that could read a prompt; `reset` goes to the first row of logits")
 

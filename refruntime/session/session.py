@@ -13,19 +13,21 @@ then says what it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Step
 from refruntime.contract.profile import Profile
+from refruntime.keywords import suggests
 from refruntime.numerics import Numerics
 from refruntime.runtime import Owner
 from refruntime.sampling import SamplingConfig
 from refruntime.session.numbers import real, whole
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.questions import Questions
+from refruntime.session.said import Said, said
 from refruntime.session.state import (
     SessionError,
     State,
@@ -35,6 +37,7 @@ from refruntime.session.state import (
     configured,
     prompt_bytes,
     refusal,
+    special_ids,
     waits,
 )
 
@@ -45,6 +48,7 @@ class Session(Questions):
     Sessions are never changed. Two sessions with the same words behind them have the same bits.
     """
 
+    @suggests
     def __init__(
         self,
         model: Artifact,
@@ -73,6 +77,7 @@ class Session(Questions):
 
     # Words that lead on ------------------------------------------------------------------------------------------
 
+    @suggests
     def set(
         self,
         temperature: float | None = None,
@@ -109,26 +114,55 @@ class Session(Questions):
         begun = settled.accept(1).begin(state.prompt_ids)
         return self._then(machine=begun, before_prompt=settled, script=tuple(script))
 
-    def prompt(self, prompt: Prompt) -> Self:
+    def prompt(self, prompt: Prompt, special: bool = False) -> Self:
         """Begin a generation: text (BOS as the model says, GEN-2) or ids, which no export takes.
 
-        Statuses 2, 3, 11, 13 are raised by name (GEN-1 .. GEN-3).
+        With `special` the texts of control tokens are these tokens, which no export does. Statuses 2, 3, 11, 13 are
+        raised by name (GEN-1 .. GEN-3).
         """
-        subject, state = self.subject, self.state
-        settled = state.settled
-        accepted = settled.accept(1)
-        script, unspeakable = called(state), state.unspeakable
-        if unspeakable and (again := anew(subject, settled)):
-            script, unspeakable = again, ""
+        accepted = self.state.settled.accept(1)
         if isinstance(prompt, str | bytes):
             raw = raw_bytes(prompt)
-            ids = accepted.encode(prompt_bytes(raw))
-            script = (*script, Generate(raw, 0))
-        else:
-            ids = accepted.checked(checked_ids(prompt, subject.tokenizer.vocab_size))
-            unspeakable = "the prompt was given as ids, which no export takes"
-        begun = accepted.begin(ids)
-        return self._then(machine=begun, taken=(), before_prompt=settled, script=script, unspeakable=unspeakable)
+            if not special:
+                return self._begun(accepted.encode(prompt_bytes(raw)), Generate(raw, 0))
+            return self._begun_by_hand(
+                special_ids(self.subject.tokenizer, raw), "control tokens were parsed in the prompt"
+            )
+        return self._begun_by_hand(
+            checked_ids(prompt, self.subject.tokenizer.vocab_size), "the prompt was given as ids"
+        )
+
+    def chat(self, user: str, system: str | None = None) -> Self:
+        """Begin the answer to a message, as the chat template of the model has it (extra `chat`); no export does this.
+
+        Behind an earlier `chat` the talk goes on: what was generated since is its answer. A system message begins a new
+        one. SessionError for a model without template; statuses 3, 11, 13 as `prompt`.
+        """
+        state = self.state
+        made = said(self.subject, state.said, self.generated_ids, self.text, user, system)
+        return self._begun_by_hand(made.prompt.ids, "a chat template made the prompt")._then_said(made)
+
+    def _then_said(self, made: Said) -> Self:
+        return type(self).of(self.subject, replace(self.state, said=made), self.before)
+
+    def _begun_by_hand(self, ids: Sequence[int], what: str) -> Self:
+        return self._begun(self.state.settled.accept(1).checked(ids), None, f"{what}, which no export takes")
+
+    def _begun(self, ids: Sequence[int], call: Step | None, unspeakable: str = "") -> Self:
+        """Begin a generation with ids; without a call that does so, `unspeakable` says why."""
+        subject, state = self.subject, self.state
+        settled = state.settled
+        script, why = called(state), state.unspeakable
+        if why and (again := anew(subject, settled)):
+            script, why = again, ""
+        return self._then(
+            machine=settled.accept(1).begin(ids),
+            taken=(),
+            before_prompt=settled,
+            script=script if call is None else (*script, call),
+            unspeakable=unspeakable or why,
+            said=None,
+        )
 
     def step(self, count: int = 1) -> Self:
         """Sample tokens; fewer than `count` where a stop token or the end of the context comes first."""
@@ -197,6 +231,7 @@ class Session(Questions):
             taken=(),
             before_prompt=None,
             script=state.script if state.unspeakable else (*called(state), RESET),
+            said=None,
         )
 
     def back(self, count: int = 1) -> Session:

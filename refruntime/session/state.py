@@ -13,6 +13,8 @@ from refruntime.runtime import Generator, Machine, Owner, Resident, Taken
 from refruntime.sampling import SamplingConfig
 from refruntime.session.prefix_cache import Workbench
 from refruntime.tokenizers.base import Tokenizer
+from refruntime.tokenizers.bpe import BpeTokenizer
+from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.utf8 import checked_prompt
 
 
@@ -35,6 +37,7 @@ class State:
     before_prompt: Machine | None = None
     script: tuple[Step, ...] = ()
     unspeakable: str = ""
+    said: Any = None
 
     @property
     def settled(self) -> Machine:
@@ -137,6 +140,17 @@ def prompt_bytes(raw: bytes) -> bytes:
     if not raw:
         raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
     return checked_prompt(raw)
+
+
+def special_ids(tokenizer: Tokenizer, raw: bytes) -> list[int]:
+    """Encode a prompt in which the texts of control tokens are these tokens; one terminal EOS is removed (GEN-2).
+
+    SessionError for a vocabulary without such tokens; statuses 2, 3, 13.
+    """
+    if not isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
+        raise SessionError(f"the {tokenizer.kind} vocabulary has no control tokens that a text could spell")
+    ids = tokenizer.encode(prompt_bytes(raw), parse_special=True)
+    return ids[:-1] if tokenizer.adds_eos else ids
 
 
 def tokens_of(tokenizer: Tokenizer, wanted: bytes) -> Sequence[int]:

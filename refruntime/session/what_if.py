@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from refruntime.contract.profile import Profile, ProfileError
 from refruntime.display import Displayed
+from refruntime.keywords import nearest
 from refruntime.runtime import Taken
 from refruntime.sampling import Choice, SamplingConfig, sample
 from refruntime.session.numbers import real, whole
@@ -119,7 +120,8 @@ def _full_options(options: Mapping[str, str]) -> dict[str, str]:
     for key, option in options.items():
         switch = switches.get(key)
         if switch is None:
-            raise ProfileError(f"unknown name {key!r}; expected {', '.join(SAMPLING)} or a key such as PR-3")
+            perhaps = nearest(key, [*SAMPLING, *switches])
+            raise ProfileError(f"unknown name {key!r}; {perhaps}expected {', '.join(SAMPLING)} or a key such as PR-3")
         fits = [each for each in switch.options if each == option] or [
             each for each in switch.options if each.startswith(option)
         ]

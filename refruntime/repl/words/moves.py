@@ -12,10 +12,12 @@ from refruntime.repl.parameters import (
     count,
     integer,
     itself,
+    keyed,
     named_values,
     required,
     sampling_values,
     several,
+    yes_or_no,
 )
 from refruntime.repl.parsing import Argument
 from refruntime.repl.place import Place, Position
@@ -30,13 +32,33 @@ SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400
 
 
-def prompt(desk: Desk, position: Position, text: Sequence[Argument]) -> Answer:
+def prompt(desk: Desk, position: Position, text: Sequence[Argument], special: bool) -> Answer:
     """Begin a generation with text, or with ids."""
     session = position.place.present
     if len(text) == 1 and not text[0].quoted and text[0].text.startswith("ids="):
         begun = session.prompt(_ids(text[0].text.removeprefix("ids="), session))
     else:
-        begun = session.prompt(b" ".join(argument.raw for argument in text))
+        begun = session.prompt(b" ".join(argument.raw for argument in text), special)
+    return _begun(desk, position, begun)
+
+
+def chat(desk: Desk, position: Position, text: Sequence[Argument], system: str | None) -> Answer:
+    """Say something: the prompt is what the model's chat template makes of it; behind a `chat` the talk goes on."""
+    begun = position.place.present.chat(" ".join(argument.text for argument in text), system)
+    answer = _begun(desk, position, begun)
+    rendered = begun.state.said.prompt.text
+    turn = sum(each["role"] == "user" for each in begun.state.said.messages)
+    document = {**answer.document, "chat": rendered, "turn": turn}
+    shown = [row("turn", f"{turn}; `step` samples the answer"), row("template", _cut(rendered)), *answer.shown]
+    return Answer(answer.position, document, shown)
+
+
+def _cut(text: str) -> str:
+    raw = text.encode("utf-8", "surrogatepass")
+    return quoted(raw, SHOWN_TEXT) if len(raw) <= SHOWN_TEXT else f"... {quoted(raw[-SHOWN_TEXT:], SHOWN_TEXT)}"
+
+
+def _begun(desk: Desk, position: Position, begun: Session) -> Answer:
     with desk.progress(f"reading {len(begun.ids)} ids", None):
         logits = begun.next_logits
     document = {"prompt_ids": list(begun.state.prompt_ids), "vocabulary": int(logits.size)}
@@ -170,8 +192,22 @@ MOVES: Final = Family(
             "begin a generation",
             'prompt "Once upon a time"',
             prompt,
-            (several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),),
+            (
+                several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),
+                keyed("special", "special", "yes", yes_or_no("special"), default=False),
+            ),
             also=("p",),
+        ),
+        Word(
+            "chat",
+            "say something, through the model's chat template; goes on behind an earlier chat",
+            'chat "Why is the sky blue?" system="Answer in one sentence."',
+            chat,
+            (
+                several("text", "TEXT", least=1, hint="in quotes"),
+                keyed("system", "system", "TEXT", str),
+            ),
+            also=("c",),
         ),
         Word("step", "sample the next tokens", "step 5", step, (count(1),), also=("s",), repeats=True),
         Word(
