@@ -34,6 +34,7 @@ from refruntime.golden.reading import GoldenError, parse_document
 from refruntime.golden.values import disk_json
 from refruntime.model.bound import BoundModels
 from refruntime.numerics import KERNELS, CompiledSeq32
+from refruntime.visible import printable
 
 EXIT_MISSING = 3
 
@@ -244,7 +245,7 @@ def _report(outcomes: list[Outcome], index: list[Problem], check: bool, as_json:
         return code
     _echo_problems(outcomes)
     for problem in index:
-        click.echo(f"{INDEX}: {problem}", err=True)
+        click.echo(printable(f"{INDEX}: {problem}"), err=True)
     words = ("unchanged", "differs", "refused") if check else ("filled", "unchanged", "refused")
     text = ", ".join(f"{counts[word]} {'different' if word == 'differs' else word}" for word in words)
     click.echo(f"{text}, 0 tests executed" + ("; nothing was written" if check else ""))
@@ -272,6 +273,6 @@ SHOWN_PROBLEMS = 3
 def _echo_problems(outcomes: list[Outcome]) -> None:
     for item in outcomes:
         for problem in item.problems[:SHOWN_PROBLEMS]:
-            click.echo(f"{item.word.upper()} {item.id}: {problem}", err=True)
+            click.echo(printable(f"{item.word.upper()} {item.id}: {problem}"), err=True)
         if len(item.problems) > SHOWN_PROBLEMS:
             click.echo(f"  and {len(item.problems) - SHOWN_PROBLEMS} more", err=True)

@@ -25,6 +25,7 @@ from refruntime.golden.reading import GoldenError
 from refruntime.identify.sealed_engine import fit_build, own_formula, sealed_by_formula
 from refruntime.model.bound import BoundModels
 from refruntime.numerics import CompiledSeq32
+from refruntime.visible import printable
 
 
 def fill_into(
@@ -89,13 +90,17 @@ def fill_into(
         )
         return int(bool(left_out))
     for each in left_out:
-        click.echo(f"LEFT OUT {each.id}: {each.problems[0]}", err=True)
-    click.echo(f"{filled} cases filled for profile {profile.fingerprint} in {folder}, 0 tests executed; {sealed}")
+        click.echo(printable(f"LEFT OUT {each.id}: {each.problems[0]}"), err=True)
+    click.echo(
+        printable(f"{filled} cases filled for profile {profile.fingerprint} in {folder}, 0 tests executed; {sealed}")
+    )
     if absent:
         click.echo(f"{len(absent)} cases need what the build does not have (ID-1)")
     if alone:
         click.echo(f"{alone} cases follow from options of the profile: no second opinion but the oracle's own")
-    click.echo(f"next: refruntime diff --golden {folder} BUILD, or refruntime golden serve --golden {folder}")
+    click.echo(
+        printable(f"next: refruntime diff --golden {folder} BUILD, or refruntime golden serve --golden {folder}")
+    )
     return int(bool(left_out))
 
 

@@ -17,6 +17,7 @@ from refruntime.identify.ask import identify
 from refruntime.identify.document import json_document
 from refruntime.numerics import KERNELS
 from refruntime.show.card import card_html, card_text
+from refruntime.visible import printable
 
 
 @click.command(
@@ -63,7 +64,7 @@ def identify_command(
     1 the build contradicts the contract or cannot be asked, 2 wrong usage, 3 a missing tool or file.
     """
     module = bytes(map_file(build))
-    limits = Limits(seconds=timeout)
+    limits = Limits.beside((), timeout)
     engines = engines_of(module, limits, as_json)
     numerics = make_numerics(kernels, as_json)
     found = identify(module, engines.fresh, numerics, name=build.name, limits=limits, stage=_stage)
@@ -74,9 +75,11 @@ def identify_command(
     if as_json:
         write_json(json_document(found))
     else:
-        click.echo(card_text(found))
+        click.echo(printable(card_text(found)))
         if profile_path is not None and not found.problem:
-            click.echo(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")
+            click.echo(
+                printable(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")
+            )
     if found.exit_code:
         raise click.exceptions.Exit(found.exit_code)
 

@@ -18,6 +18,7 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing
 from refruntime.numerics.varied import Variation
 from refruntime.show.orders import orders_lines
+from refruntime.visible import printable
 
 
 @click.command(
@@ -94,10 +95,10 @@ def orders_command(
     if as_json:
         write_json(report)
     else:
-        click.echo("\n".join(orders_lines(report)))
+        click.echo(printable("\n".join(orders_lines(report))))
     if target is not None:
         write_file(target, found.variation.to_toml(comments(found)).encode())
-        click.echo(f"wrote {target}", err=as_json)
+        click.echo(printable(f"wrote {target}"), err=as_json)
     raise click.exceptions.Exit(0 if found.uniform else 1)
 
 

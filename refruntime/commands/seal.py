@@ -12,6 +12,7 @@ from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.engines.base import EngineError, Limits
 from refruntime.identify.seal import CannotSeal, Sealed, Sealer
+from refruntime.visible import printable
 
 EXIT_NOT_SEALED = 1
 
@@ -70,7 +71,7 @@ def seal_command(
         raise click.UsageError("Give either --build or --profile.")
     data = bytes(map_file(file))
     output = output or file.with_name(f"{file.stem}.sealed{file.suffix}")
-    sealer = _sealer(build, profile_path, timeout, as_json)
+    sealer = _sealer(build, profile_path, len(data), timeout, as_json)
     sealed = sealer.seal(data)
     if sealed.how in ("no SLM1", "not reached"):
         why = "it is no SLM1 file with a whole header"
@@ -82,16 +83,16 @@ def seal_command(
         write_json(_document(file, output, sealer, sealed))
         return
     checksum = "" if sealed.checksum is None else f"checksum {sealed.checksum:#018x}, "
-    click.echo(f"{output}: {checksum}{HOW[sealed.how]}")
+    click.echo(printable(f"{output}: {checksum}{HOW[sealed.how]}"))
     if sealer.formula is None:
         for text in sealer.comparison.evidence:
-            click.echo(f"  {text}")
+            click.echo(printable(f"  {text}"))
 
 
-def _sealer(build: Path | None, profile_path: Path | None, timeout: float, as_json: bool) -> Sealer:
+def _sealer(build: Path | None, profile_path: Path | None, size: int, timeout: float, as_json: bool) -> Sealer:
     if build is None:
         return Sealer(b"", formula=read_profile(profile_path))
-    module, limits = bytes(map_file(build)), Limits(seconds=timeout)
+    module, limits = bytes(map_file(build)), Limits.beside([size], timeout)
     engines_of(module, limits, as_json)  # a module with another surface is told in its own words
     try:
         with progress("asking the build"):
@@ -107,9 +108,9 @@ def _fail(message: str, kind: str, tried: tuple[str, ...], as_json: bool) -> NoR
     if as_json:
         write_json({"exit_code": EXIT_NOT_SEALED, "kind": kind, "error": message, "tried": list(tried)})
     else:
-        click.echo(f"refruntime seal: {message}", err=True)
+        click.echo(printable(f"refruntime seal: {message}"), err=True)
         for text in tried:
-            click.echo(f"  tried: {text}", err=True)
+            click.echo(printable(f"  tried: {text}"), err=True)
     raise click.exceptions.Exit(EXIT_NOT_SEALED)
 
 

@@ -55,7 +55,7 @@ def read_off(module: bytes, artifact: bytes, prompt: bytes, profile: Profile, se
     from refruntime.witness.orders.stages import STAGES
 
     with progress("running the build"):
-        evidence = Evidence(module, artifact, prompt, profile, Limits(seconds=seconds))
+        evidence = Evidence(module, artifact, prompt, profile, Limits.beside([len(artifact)], seconds))
     with progress("trying orders of arithmetic", len(STAGES)) as advance:
         return fit(evidence, advance=lambda: advance(1))
 

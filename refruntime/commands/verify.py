@@ -15,6 +15,7 @@ from refruntime.commands.shared import html_option, json_option, write_json
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.verify import Verification, verify
 from refruntime.show.page.verify import verify_page
+from refruntime.visible import printable
 
 SHOWN_FINDINGS = 50
 
@@ -55,7 +56,7 @@ def verify_command(golden: Path, partial: bool, html_path: Path | None, as_json:
 
 def _report(result: Verification) -> None:
     for finding in result.findings[:SHOWN_FINDINGS]:
-        click.echo(str(finding), err=True)
+        click.echo(printable(str(finding)), err=True)
     if len(result.findings) > SHOWN_FINDINGS:
         click.echo(f"and {len(result.findings) - SHOWN_FINDINGS} more", err=True)
     click.echo(

@@ -24,6 +24,7 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing, Limits
 from refruntime.show.witness import print_report
+from refruntime.visible import printable
 
 PROMPT = "Once upon a time"
 
@@ -106,7 +107,7 @@ def witness_command(
                 max_new_tokens,
                 Sampling(temperature, top_k, top_p, seed),
                 profile,
-                limits=Limits(seconds=timeout),
+                limits=Limits.beside([len(artifact)], timeout),
                 continued=continued,
             )
         if position is not None and position >= len(witness.ids):
@@ -133,4 +134,4 @@ def witness_command(
 
 def _save(path: Path, report: dict[str, Any]) -> None:
     write_file(path, json.dumps(finite(report), indent=2, allow_nan=False).encode() + b"\n")
-    click.echo(f"wrote {path}")
+    click.echo(printable(f"wrote {path}"))

@@ -81,11 +81,12 @@ class InterfaceMismatch(EngineError):
 class Limits:
     """What a build may use: `seconds` for each call, compilation and start; `memory_bytes` of linear memory.
 
+    Those beside models come from `beside`; others have the room of a build without one, or with a small one.
     After the time `until` of this machine's `time.monotonic` (of all its processes) every call is stopped.
     """
 
     seconds: float = 60.0
-    memory_bytes: int = 2**31
+    memory_bytes: int = ROOM_BYTES
     until: float = math.inf
 
     def __post_init__(self) -> None:

@@ -84,7 +84,7 @@ def read_settings(config: pytest.Config) -> Settings:
         verifies=not nodes or VERIFY in nodes,
         excuses={} if excuses_path is None else _excuses(folder / str(excuses_path), known),
         excuses_file="" if excuses_path is None else Path(str(excuses_path)).name,
-        limits=_limits(config),
+        limits=_limits(config, consumer),
     )
 
 
@@ -95,11 +95,11 @@ def _read(path: Path, option: str) -> bytes:
         raise pytest.UsageError(f"{option}: {path}: {error.strerror or error}") from error
 
 
-def _limits(config: pytest.Config) -> Limits:
+def _limits(config: pytest.Config, consumer: Consumer) -> Limits:
     seconds = config.getoption("refruntime_timeout")
     if not (math.isfinite(seconds) and seconds > 0):
         raise pytest.UsageError(f"--refruntime-timeout: expected seconds above 0, found {seconds}")
-    return Limits(seconds=seconds)
+    return Limits.beside((entry["bytes"] for entry in consumer.index["models"].values()), seconds)
 
 
 def _no_engine() -> Engine:

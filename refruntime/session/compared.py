@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import Case
@@ -18,6 +18,9 @@ from refruntime.engines.base import Engine, Limits
 from refruntime.hypotheses.explain import Explainer
 from refruntime.numerics import Numerics
 from refruntime.session.state import SessionError
+
+LATER_BYTES: Final = 2**26
+"""Size in bytes of a model that a session may load later beside a build."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Build:
         """Compile a module. EngineMissing without wasmtime, EngineError, InterfaceMismatch."""
         from refruntime.engines.wasm import WasmEngine, WasmModule
 
-        bounds = limits if limits is not None else Limits()
+        bounds = limits if limits is not None else Limits.beside([LATER_BYTES], Limits().seconds)
         made = WasmModule(module, bounds)
         return cls(name, module, sha256(module).hexdigest(), lambda: WasmEngine(made, bounds))
 

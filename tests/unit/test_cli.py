@@ -219,17 +219,78 @@ def test_a_mistyped_command_gets_a_suggestion(typed: str) -> None:
     assert "Did you mean '" in outcome.stderr
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J", "\x07", "\x9b31m", "\u202egpj.exe", "\u2066"])
-def test_no_argument_reaches_a_terminal_as_a_command(tmp_path: Path, text: str) -> None:
-    """ABI-1: escape sequences and marks of direction in names of files are made visible in every complaint."""
-    name = tmp_path / f"a{text}b"
+HOSTILE = ("\x1b[2J", "\x07", "\x9b31m", "\u202egpj.exe", "\u2066")
+COMMANDING = {*"\x1b\x07\x9b\u202e\u2066"}
+NAMING = {
+    "demo": [["--model", "?"]],
+    "run": [["?", "x"], ["?", "x", "--profile", "?"]],
+    "chat": [["?"]],
+    "logits": [["?", "x"]],
+    "repl": [["?"], ["--wasm", "?"]],
+    "trace": [["?", "x"]],
+    "plot": [["?", "x"]],
+    "compare": [["?", "?"]],
+    "inspect": [["?"]],
+    "tokenize": [["?", "x"]],
+    "convert": [["?", "?"]],
+    "identify": [["?"]],
+    "seal": [["?", "--build", "?"], ["?", "--profile", "?"]],
+    "diff": [["?"], ["?", "--filter", "?"], ["--recorded", "?"], ["?", "--golden", "?"]],
+    "fuzz": [["?"], ["?", "--profile", "?"], ["?", "--replay", "--corpus", "?"], ["?", "--seed", "?"]],
+    "campaign": [["?", "?"], ["?", "?", "--cluster", "?"], ["?", "?", "--filter", "?"]],
+    "witness": [["?", "--model", "?"]],
+    "judge": [["?", "--logits", "?"], ["?", "--node", "?"], ["?", "--profile", "?"]],
+    "orders": [["?", "--model", "?"]],
+    "record": [["?"]],
+    "fill": [["--golden", "?"], ["?"]],
+    "verify": [["--golden", "?"]],
+    "corpus": [["write", "/dev/null/?"]],
+    "golden": [["list", "--golden", "?"], ["?"]],
+    "contract": [["--rule", "?"]],
+}
+"""Command -> arguments in which a person, or a script with foreign file names, may name anything (`?`)."""
+
+
+def test_every_command_is_told_hostile_names() -> None:
+    """ABI-1: a new command is added to the table."""
+    assert NAMING.keys() == COMMANDS.keys()
+
+
+def test_no_argument_reaches_a_terminal_as_a_command(tmp_path: Path) -> None:
+    """ABI-1: escape sequences and marks of direction in what is named are made visible in every complaint."""
+    text = "".join(HOSTILE)
+    missing, there = tmp_path / f"a{text}b", tmp_path / f"c{text}d"
+    there.write_bytes(b"\0asm nothing of the kind")
+    lines = [[name, *arguments] for name, each in NAMING.items() for arguments in each]
+    for words in [*lines, [text]]:
+        for path in (missing, there):
+            outcome = command(*[word.replace("?", str(path)) for word in words])
+            assert outcome.code != 0, words
+            assert not COMMANDING & set(outcome.stderr + outcome.stdout), words
+
+
+@pytest.mark.slow
+def test_no_name_of_a_build_reaches_a_terminal_in_a_report(tmp_path: Path) -> None:
+    """ABI-1: reports name the build, the model and the folder as they can be read."""
+    pytest.importorskip("wasmtime")
+    text = "".join(HOSTILE)
+    golden = Path(__file__).resolve().parents[2] / "golden" / "models"
+    mutant = Path(__file__).resolve().parents[1] / "guest" / "mutants" / "guest-bug-reset_keeps_kv.wasm"
+    build, model = tmp_path / f"{text}.wasm", tmp_path / f"{text}.slm1"
+    build.write_bytes(mutant.read_bytes())
+    model.write_bytes((golden / "stories.q8_0.slm1").read_bytes())
     for words in (
-        *(["inspect", name], ["run", name, "x"], ["compare", name, name], ["diff", name], ["tokenize", name, "x"]),
-        *(["verify", "--golden", name], ["run", name, "x", "--profile", name], ["contract", "--rule", text], [text]),
+        ["diff", build, "--filter", "state/ready-re*", "--model", model],
+        ["fuzz", build, "--batches", 1, "-j", 1, "--corpus", tmp_path / f"{text}1"],
+        ["fuzz", build, "--replay", "--corpus", tmp_path / f"{text}1"],
+        ["campaign", tmp_path / f"{text}2", build, "--filter", "state/ready-re*", "-j", 1],
+        ["witness", build, "--model", model],
+        ["identify", build],
+        ["seal", model, "--build", build],
     ):
         outcome = command(*words)
-        assert outcome.code != 0
-        assert not {*"\x1b\x07\x9b\u202e\u2066"} & set(outcome.stderr + outcome.stdout), words
+        assert outcome.stdout, (words, outcome.stderr)
+        assert not COMMANDING & set(outcome.stderr + outcome.stdout), words
 
 
 def test_summaries_end_with_their_sentence(capsys: pytest.CaptureFixture[str]) -> None:

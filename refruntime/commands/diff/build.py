@@ -258,7 +258,7 @@ def diff_command(
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
-    look = Looker(module, oracle, Limits(seconds=timeout))
+    look = Looker(module, oracle, limits)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered(), witness=look))
     output = replace(output, extra=page_extra(oracle, resolved.sources, lambda: look.seen))

@@ -29,6 +29,7 @@ from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.report import golden_document, suite_with_samples, with_sample
 from refruntime.golden.suite import Consumer, GoldenRun
+from refruntime.visible import printable
 
 EXIT_USAGE = 2
 
@@ -96,7 +97,7 @@ def diff_goldens(options: GoldenOptions) -> None:
     except InterfaceMismatch as error:
         _refuse_surface(options, consumer, sha256, error)
     except EngineError as error:
-        click.echo(f"refruntime diff: {error}", err=True)
+        click.echo(printable(f"refruntime diff: {error}"), err=True)
         raise click.exceptions.Exit(EXIT_USAGE) from error
     live = options.output.live(_about(options, consumer.index, sha256, str(engines["module"].info["wasmtime"])))
     run = _run(consumer, ids, options.max_fail, live)
@@ -122,7 +123,7 @@ def _run(consumer: Consumer, ids: Sequence[str], max_fail: int | None, live: Liv
 
 
 def _refuse(error: GoldenError) -> NoReturn:
-    click.echo(f"refruntime diff: {error}", err=True)
+    click.echo(printable(f"refruntime diff: {error}"), err=True)
     raise click.exceptions.Exit(EXIT_MISMATCH) from error
 
 
@@ -166,7 +167,7 @@ def _refuse_surface(options: GoldenOptions, consumer: Consumer, sha256: str, err
     else:
         click.echo("the surface differs (ABI-1, ABI-2):", err=True)
         for problem in error.problems:
-            click.echo(f"  {problem}", err=True)
+            click.echo(printable(f"  {problem}"), err=True)
     raise click.exceptions.Exit(EXIT_MISMATCH)
 
 
@@ -177,4 +178,4 @@ def _list(consumer: Consumer, ids: Sequence[str], as_json: bool) -> None:
         return
     width = max(len(identifier) for identifier in rules)
     for identifier, cited in rules.items():
-        click.echo(f"{identifier:<{width}}  {', '.join(cited)}")
+        click.echo(printable(f"{identifier:<{width}}  {', '.join(cited)}"))

@@ -17,6 +17,7 @@ from refruntime.differential.report.case import cause_lines, found_lines
 from refruntime.differential.report.text import SHOWN_CASES, summary_lines
 from refruntime.differential.suite import CaseResult, SuiteResult
 from refruntime.differential.verdict import FINE, Verdict
+from refruntime.visible import printable
 
 QUIET: Final = -1
 VERBOSE: Final = 1
@@ -107,7 +108,8 @@ class Live:
     def _write(self, lines: Sequence[str], *, gap: bool = False) -> None:
         if self.silent:
             return
-        text = "\n".join(map(coloured, lines) if in_colour() else lines)
+        shown = [printable(line) for line in lines]  # before colour is added, which is a command to the terminal
+        text = "\n".join(map(coloured, shown) if in_colour() else shown)
         if self._bar is None:
             click.echo(f"\n{text}" if gap else text, color=in_colour())
         else:

@@ -115,9 +115,9 @@ def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = 
         }
         write_json(document)
     elif problems:
-        click.echo(message.partition(": ")[0] + ":", err=True)
+        click.echo(printable(message.partition(": ")[0] + ":"), err=True)
         for problem in problems:
-            click.echo(f"  {problem}", err=True)
+            click.echo(printable(f"  {problem}"), err=True)
     else:
         context = click.get_current_context(silent=True)
         name = "diff" if context is None else context.info_name
@@ -153,7 +153,8 @@ class Output:
             found = {} if gaps is None else {"gaps": gaps.lines, "clean_with_profile": gaps.clean}
             write_json({**document, **found})
         elif gaps is not None:
-            click.echo("\n".join(["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]))
+            lines = ["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]
+            click.echo(printable("\n".join(lines)))
         self.write_files(result, about)
         raise click.exceptions.Exit(result.exit_code)
 
@@ -166,4 +167,4 @@ class Output:
                 write_file(self.html_path, diff_page(result, about, self.extra(result)))
         if self.github:
             for line in github_annotations(result, about):
-                click.echo(line, err=self.as_json)  # standard output holds the one document
+                click.echo(printable(line), err=self.as_json)  # standard output holds the one document

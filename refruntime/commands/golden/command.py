@@ -23,6 +23,7 @@ from refruntime.golden.index import profile_of
 from refruntime.golden.pack import archive_name, pack
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.verify import verify
+from refruntime.visible import printable
 
 SHOWN_FINDINGS = 10
 
@@ -52,7 +53,7 @@ def list_command(golden: Path, as_json: bool) -> None:
         try:
             case = corpus.case(identifier)
         except GoldenError as error:
-            click.echo(str(error), err=True)
+            click.echo(printable(str(error)), err=True)
             code = 1
             continue
         cases.append(case)
@@ -65,7 +66,7 @@ def list_command(golden: Path, as_json: bool) -> None:
         columns = Console().width if in_terminal else sys.maxsize  # other programs read whole lines
         for case in cases:
             for line in _listed(case.id, ", ".join(case.rules), width, columns):
-                click.echo(line)
+                click.echo(printable(line))
         click.echo(f"{len(cases)} cases")
     raise click.exceptions.Exit(code)
 
@@ -94,7 +95,7 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
     result = verify(corpus, partial=incomplete)
     if result.findings or result.cases == 0:
         for finding in result.findings[:SHOWN_FINDINGS]:
-            click.echo(str(finding), err=True)
+            click.echo(printable(str(finding)), err=True)
         click.echo(f"{len(result.findings)} findings in {result.cases} cases; nothing was packed", err=True)
         raise click.exceptions.Exit(1)
     data = pack(corpus)
@@ -104,7 +105,7 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
     if as_json:
         write_json({"exit_code": 0, "file": str(path), "bytes": len(data), "sha256": sha256, "root": result.root})
     else:
-        click.echo(f"{sha256}  {path}")
+        click.echo(printable(f"{sha256}  {path}"))
         click.echo(f"{result.cases} cases, {result.files} files, {len(data)} bytes")
 
 
@@ -131,7 +132,7 @@ def serve_command(golden: Path, port: int) -> None:
         raise UnreadableFile(f"{error.filename or f'{ADDRESS}:{port}'}: {error.strerror or error}") from error
     with server:
         for line in profile_lines(server.index):
-            click.echo(line)
+            click.echo(printable(line))
         click.echo(f"http://{ADDRESS}:{server.server_address[1]}/")
         try:
             server.serve_forever()

@@ -31,7 +31,7 @@ from refruntime.commands.shared import (
     unknown_bytes_option,
 )
 from refruntime.contract.profile import Profile
-from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch
+from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
@@ -108,8 +108,8 @@ def repl_command(
     from refruntime.repl.desk import Desk
 
     given = None if profile_path is None else read_profile(profile_path)
-    build, profile = _build(wasm, given)
     data = b"" if model is None else map_file(model)
+    build, profile = _build(wasm, given, len(data))
     desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
     desk.unknown_bytes = unknown_bytes
     with contract_failures(as_json):
@@ -136,16 +136,16 @@ def _refuse(code: int, message: str) -> NoReturn:
 # Where a session begins ----------------------------------------------------------------------------------------------
 
 
-def _build(wasm: Path | None, given: Profile | None) -> tuple[Build | None, Profile]:
+def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[Build | None, Profile]:
     """Compile the build and choose the profile; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
     if wasm is None:
         return None, given if given is not None else Profile()
-    from refruntime.session.compared import Build
+    from refruntime.session.compared import LATER_BYTES, Build
 
-    module = bytes(map_file(wasm))
+    module, limits = bytes(map_file(wasm)), Limits.beside([model_bytes, LATER_BYTES], Limits().seconds)
     try:
         profile = resolve_contract(read_declaration(module), given).profile
-        build = Build.compiled(wasm.name, module)
+        build = Build.compiled(wasm.name, module, limits)
     except EngineMissing as error:
         _refuse(EXIT_MISSING, str(error))
     except InterfaceMismatch as error:
