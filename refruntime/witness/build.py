@@ -155,7 +155,18 @@ class Witness:
                 break
         if position is None and seen.verdict == "wrong":
             at, seen = self._earlier(at)
-        return PositionLook(at, self._with_row(at, seen))
+        return PositionLook(at, self._with_row(at, self._by_next(at, seen)))
+
+    def _by_next(self, position: int, seen: Look) -> Look:
+        """Say whether it is the rotation of a key or its storing that is wrong at position 0, where nothing turns."""
+        stored, rotated = "cache_k", "attn_k.rope"
+        name = seen.first.name if seen.first is not None else ""
+        if position or not name.endswith(stored) or len(self.ids) < 2:
+            return seen
+        other, next_ = name.removesuffix(stored) + rotated, self.look_at(1)
+        if seen.first is None or next_.first is None or next_.first.name != other:
+            return seen
+        return with_finding(seen, other, seen.first.pattern)
 
     def _with_row(self, position: int, seen: Look) -> Look:
         """Say of a wrong embedding which row of the table it is, if it is one."""

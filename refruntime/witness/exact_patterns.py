@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,9 @@ from refruntime.witness.expected import Float32
 from refruntime.witness.locate import bits
 
 Mask = NDArray[np.bool_]
+
+MOST_UNITS: Final = 16
+LEAST_FOR_UNITS: Final = 8
 
 
 def not_finite(found: Float32, expected: Float32, differing: Mask) -> str:
@@ -60,7 +65,9 @@ def _common_zero_bits(words: NDArray[np.uint32]) -> int:
 
 
 def permutation(found: Float32, expected: Float32, differing: Mask) -> str:
-    """Recognise another order."""
+    """Recognise another order, of the rows that differ."""
+    rows = differing.any(axis=1)
+    found, expected, differing = found[rows], expected[rows], differing[rows]
     x, t = bits(found), bits(expected)
     if int(differing.sum()) < 2 or not np.array_equal(np.sort(x.reshape(-1)), np.sort(t.reshape(-1))):
         return _shifted(x, t)
@@ -119,3 +126,15 @@ def clipped(found: Float32, expected: Float32, differing: Mask) -> str:
     if len(limits) != 1 or not (np.abs(expected[differing]) > limits[0]).all():
         return ""
     return f"clipped at {limits[0]:g}" if (np.abs(expected[~differing]) <= limits[0]).all() else ""
+
+
+def few_units(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise a factor that is but a few units in the last place from 1, by the bits of every element."""
+    if int(differing.sum()) < LEAST_FOR_UNITS:
+        return ""
+    for units in (sign * count for count in range(1, MOST_UNITS + 1) for sign in (1, -1)):
+        with np.errstate(all="ignore"):
+            made = expected * np.float32(1 + units * 2.0**-23)
+        if np.array_equal(bits(made), bits(found)):
+            return f"times 1 {'+' if units > 0 else '-'} {abs(units)} * 2^-23, bit by bit"
+    return ""

@@ -8,15 +8,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from refruntime.witness.images import Image, closest_moment, find_image, planned_image
-from refruntime.witness.locate import Place, bits, find_row
+from refruntime.witness.images import Image, find_image, planned_image
+from refruntime.witness.in_place import image_in_place
+from refruntime.witness.locate import bits
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
-from refruntime.witness.rewritten import is_copy, layer_time, rewritten
-from refruntime.witness.sightings import PART, UNSEEN, Sighting, find_rows, kind_of
-
-LEAST_EVIDENCE: Final = 3
-"""So many different numbers in place say that an array is there, though others of it are wrong."""
+from refruntime.witness.rewritten import completed, layer_time
+from refruntime.witness.sightings import PART, UNSEEN, Sighting, kind_of
 
 MOST_IN_ANOTHER_ORDER: Final = 0.75
 """Where more of an array is in place, it is not taken for one in another order."""
@@ -77,8 +75,8 @@ def first_wrong(
             continue
         image = _image_of(presence, sighting, by_name, plan)
         values = sighting.expected.values
-        if image is not None and not sighting.expected.lasting and is_copy(image, sighting, by_name):
-            image = rewritten(presence, image, values, layer_time(presence, sightings, plan.fuel)) or image
+        if image is not None:
+            image = completed(presence, image, sighting, by_name, layer_time(presence, sightings, plan.fuel))
         if image is not None and np.array_equal(bits(image.values), bits(values)):
             continue  # it was there after all
         seen = sighting.name in plan.places or _seen_elsewhere(sighting.name, sightings)
@@ -110,7 +108,9 @@ def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sigh
     after, source = _seen_before(sighting, by_name)
     image = None
     if not sighting.expected.optional or _much_seen(sighting):
-        image = _image_in_place(presence, sighting)
+        image = image_in_place(presence, sighting)
+    if image is not None and sighting.expected.lasting:
+        return image
     home = _home(presence, sighting, by_name, plan)
     whole = not sighting.places or sighting.elements_seen >= MOST_IN_ANOTHER_ORDER * values.size
     if image is not None and whole and not _beside(image, home):
@@ -123,11 +123,40 @@ def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sigh
         return image or find_image(presence, values, after, presence.pauses)
     image = find_permuted(presence, values, after) or image
     if image is None:
-        image = find_image(presence, values, after, presence.pauses, _homes(sighting, list(by_name.values())))
+        homes = _homes(sighting, list(by_name.values()))
+        image = find_image(presence, values, after, presence.pauses, homes)
+        if image is not None and _is_source(image, sighting, by_name) and not _copied(presence, image, after):
+            other = find_image(presence, values, after, presence.pauses, homes, int(image.words.reshape(-1)[0]))
+            image = other if other is not None and abs(other.cosine) >= SURELY_ALIKE else image
     if image is None:
         homes = _homes(sighting, list(by_name.values()), needs=False)
         image = planned_image(presence, values, homes[0], after) if len(homes) == 1 else None
     return image
+
+
+def _is_source(image: Image, sighting: Sighting, by_name: Mapping[str, Sighting]) -> bool:
+    """Say whether an image is one of the arrays that its own is computed from, in the place of that one."""
+    word, held = int(image.words.reshape(-1)[0]), bits(image.values).reshape(-1)
+    sources = [by_name[name] for name in sighting.expected.needs if by_name[name].state == "equal"]
+    return any(
+        source.places[0] is not None
+        and source.places[0].word == word
+        and np.array_equal(bits(source.expected.values).reshape(-1), held)
+        for source in sources
+    )
+
+
+def _copied(presence: Presence, image: Image, after: int) -> bool:
+    """Say whether the numbers of an image were written as a whole to another place after a pause."""
+    held, word = bits(image.values).reshape(-1), int(image.words.reshape(-1)[0])
+    first, last = (int(ends[0]) for ends in presence.of_values(held[:1]))
+    stays = presence.by_value
+    later = stays.word[first:last][stays.begin[first:last] >= after]
+    for base in np.unique(later[later != word]).tolist():
+        begin, end = presence.of_values_at(held, base + np.arange(len(held)))
+        if (end > begin).all():
+            return True
+    return False
 
 
 def _beside(image: Image, home: int | None) -> bool:
@@ -170,49 +199,6 @@ def _seen_before(sighting: Sighting, by_name: Mapping[str, Sighting]) -> tuple[i
         elif needed.pause > pause:
             pause, source = needed.pause, name
     return pause, source
-
-
-def _image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
-    """Return what lies where a part of an array was found, or where an array that should stay was at first."""
-    values, places, pause = sighting.expected.values, sighting.places, -1
-    if sighting.expected.lasting:
-        pause = presence.pauses - 1
-        if not places:
-            whole = find_row(presence, values.reshape(-1))
-            places = (whole,) if whole is not None and whole.complete else find_rows(presence, values, False)
-    if sum(place.evidence for place in places if place is not None) < LEAST_EVIDENCE:
-        return None
-    known = _completed(places, presence.pauses, values.size // len(places))
-    if not known:
-        return None
-    rows = values.reshape(len(known), -1)
-    pauses = [
-        pause if pause >= 0 else closest_moment(presence, row, place) for row, place in zip(rows, known, strict=True)
-    ]
-    words = np.stack([place.words for place in known])
-    held = [presence.value_at(place.words, when) for place, when in zip(known, pauses, strict=True)]
-    found = np.stack(held).view(np.float32)
-    if np.array_equal(bits(found), bits(rows)):
-        return None
-    return Image(found.reshape(values.shape), words.reshape(values.shape), tuple(pauses), 0.0, 1.0)
-
-
-def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[Place]:
-    """Give rows of which nothing was found the place of the others, between their moments; empty if they have none."""
-    homes = {(place.word, place.stride) for place in places if place is not None}
-    if all(places):
-        return [place for place in places if place is not None]
-    if len(homes) != 1:
-        return []
-    word, stride = homes.pop()
-    result: list[Place] = []
-    for index, place in enumerate(places):
-        if place is None:
-            after = result[-1].pause + 1 if result else 0
-            until = next((other.pause for other in places[index + 1 :] if other is not None), pauses)
-            place = Place(word, stride, after, max(until, after + 1), np.zeros(size, np.bool_), 0)
-        result.append(place)
-    return result
 
 
 def _planned(presence: Presence, sighting: Sighting, plan: Plan) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import permutations
 from typing import Final
 
 import numpy as np
@@ -16,6 +18,10 @@ SMALL_DIFFERENCE: Final = 2e-5
 """Differences up to this part of the largest number are of the size of another order of additions."""
 
 LEAST_FOR_RATIO: Final = 2
+LEAST_TURN: Final = 1e-6
+"""Radians; float32 itself turns a pair by up to 1e-7."""
+
+TURNS_AGREE: Final = 0.2
 BLOCK: Final = 32
 
 
@@ -129,6 +135,23 @@ def turned(found: Float32, expected: Float32, differing: Mask) -> str:
     return ""
 
 
+def turned_alike(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether the same few pairs are turned by the same small angle in every head, however little."""
+    if len(found) < 2 or differing.shape[1] % 2:
+        return ""
+    pairs: Mask = np.asarray(differing.reshape(len(differing), -1, 2).any(axis=2))
+    chosen = np.flatnonzero(pairs[0])
+    if not (pairs == pairs[0]).all() or len(chosen) == pairs.shape[1]:
+        return ""
+    x, t = (values.astype(np.float64).reshape(*pairs.shape, 2)[:, chosen] for values in (found, expected))
+    turn = np.arctan2(x[..., 1], x[..., 0]) - np.arctan2(t[..., 1], t[..., 0])
+    turn = (turn + np.pi) % (2 * np.pi) - np.pi  # [heads, pairs]
+    mean = turn.mean(axis=0)
+    if (np.abs(mean) < LEAST_TURN).any() or (np.abs(turn - mean) > TURNS_AGREE * np.abs(mean)).any():
+        return ""
+    return f"in pairs turned by {', '.join(f'{angle:.5g}' for angle in mean[:4])}" + (", ..." if len(mean) > 4 else "")
+
+
 def per_column(found: Float32, expected: Float32, differing: Mask) -> str:
     """Say whether every head has the same factors, one for each of its elements."""
     if len(found) < 2 or found.shape[1] < 2:
@@ -155,4 +178,16 @@ def by_vector(found: Float32, expected: Float32, vector: Float32) -> tuple[str, 
         ):
             if np.isfinite(made).all() and np.allclose(x, made, rtol=1e-6, atol=1e-6 * size):
                 return kind, verb
+    return None
+
+
+def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> tuple[str, str] | None:
+    """Return which two known vectors make the found numbers of the right ones: times one, divided by the other."""
+    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
+    sized = {name: vector.astype(np.float64).reshape(-1) for name, vector in vectors.items() if vector.size == x.size}
+    size = float(np.abs(x).max())
+    for (one, a), (other, b) in permutations(sized.items(), 2):
+        with np.errstate(all="ignore"):
+            if np.allclose(x * b, t * a, rtol=1e-6, atol=1e-6 * size * float(np.abs(b).max())):
+                return "factor per element", f"times {one}, divided by {other}"
     return None

@@ -39,16 +39,18 @@ class Image:
 
 
 def find_image(
-    presence: Presence, expected: Float32, after: int, until: int, homes: Sequence[int] = ()
+    presence: Presence, expected: Float32, after: int, until: int, homes: Sequence[int] = (), but: int = -1
 ) -> Image | None:
     """Return the closest of what was written after a pause: expected [rows, n]; None if nothing is alike.
 
-    `homes` are words at which the whole array may begin, whatever was written there in which order.
+    `homes` are words at which the whole array may begin, whatever was written there in which order; at `but` it does
+    not.
     """
     written = runs(presence.log, after, until)
     bases = _bases(written, expected.size)
     for home in homes:
         bases.setdefault(home, []).extend(_moments(presence, home, expected.size, after, until))
+    bases.pop(but, None)
     best = _closest(presence, expected.reshape(1, -1), bases)
     if len(expected) > 1:
         by_rows = _closest(presence, expected, _bases(written, expected.shape[1]))

@@ -122,11 +122,13 @@ class OracleRun:
         if position:
             before = of_position(self.model.transformer, self.ids, position - 1)
             known = {f"what {item.name} was at position {position - 1}": item.values for item in before}
-        for index, layer in enumerate(self.model.transformer.weights.model.layers):
-            for name in ("attn_norm", "ffn_norm"):
-                weight = getattr(getattr(layer, name, None), "weight", None)
-                if weight is not None:
-                    known[f"the weights of blk.{index}.{name}"] = np.asarray(weight, np.float32)
+        weights = self.model.transformer.weights.model
+        norms: dict[str, Any] = {"output_norm": weights.output_norm}
+        for index, layer in enumerate(weights.layers):
+            norms |= {f"blk.{index}.{name}": getattr(layer, name, None) for name in ("attn_norm", "ffn_norm")}
+        for name, norm in norms.items():
+            if norm is not None and norm.weight is not None:
+                known[f"the weights of {name}"] = np.asarray(norm.weight, np.float32)
         return known
 
     def embedding(self) -> Float32:

@@ -61,6 +61,11 @@ def _kind_and_text(
         made = fitted.by_vector(found, expected, values)
         if made is not None:
             return made[0], f"{made[1]} {name}"
+    by_two = fitted.by_ratio(
+        found, expected, {name: values for name, values in known.items() if name.startswith(WEIGHTS)}
+    )
+    if by_two is not None:
+        return by_two
     return "other", f"differ, by {largest_difference(found, expected):.2g} of the largest number"
 
 
@@ -91,6 +96,8 @@ def _holds(found: Float32, values: Float32, differing: Mask) -> bool:
     return bool(same[differing].all()) and int(differing.sum()) > 1
 
 
+WEIGHTS: Final = "the weights of "
+
 Finder = Callable[[Float32, Float32, Mask], str]
 
 ZEROS: Final = "zeros"
@@ -103,12 +110,14 @@ _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
     (ROUNDED, exact.rounded),
     ("permutation", exact.permutation),
     ("clipped", exact.clipped),
+    ("constant factor", exact.few_units),
 )
 
 _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
     ("another scale", fitted.scales),
     ("constant factor", fitted.factor),
     ("constant offset", fitted.offset),
+    ("rotation", fitted.turned_alike),
     ("rounding", fitted.rounding),
     ("rotation", fitted.turned),
     ("factor per element", fitted.per_column),

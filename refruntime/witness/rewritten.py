@@ -17,20 +17,38 @@ from refruntime.witness.sightings import Sighting
 MOST_OF_A_LAYER: Final = 0.8
 """What is written later than so much of a layer's time may be of the next layer."""
 
+AT_ONCE: Final = 0.05
+"""What is computed in place of a copy is computed within so much of a layer's time."""
+
 LEAST_WRITTEN: Final = 0.5
-
-
 SAME_LENGTH: Final = 1e-3
 
 
-def rewritten(presence: Presence, image: Image, expected: Float32, layer_time: float) -> Image | None:
-    """Return what an image becomes when its place is written again within the time of a layer; None if it is not.
+def completed(
+    presence: Presence, image: Image, sighting: Sighting, by_name: Mapping[str, Sighting], time: float
+) -> Image:
+    """Return what an image becomes that is but a copy of what its array is computed from, or nothing but zeros.
 
-    What was written must be as long as what is expected: numbers that turn keep their length.
+    A copy may be turned within the `time` of a layer, which keeps its length, or changed at once; zeros may be written
+    over. What stays as it was is returned as it is.
     """
+    if sighting.expected.lasting:
+        return image
+    if not image.values.any():
+        return _written_again(presence, image, MOST_OF_A_LAYER * time) or image
+    if not _is_copy(image, sighting, by_name):
+        return image
+    turned = _written_again(presence, image, MOST_OF_A_LAYER * time)
+    if turned is not None and _as_long(turned.values, sighting.expected.values):
+        return turned
+    return _written_again(presence, image, AT_ONCE * time) or image
+
+
+def _written_again(presence: Presence, image: Image, time: float) -> Image | None:
+    """Return what stands in a place once most of it was written again, within some fuel; None if it is not."""
     after, fuel = max(image.pauses), presence.log.fuel
     words = image.words.reshape(-1)
-    until = int(np.searchsorted(fuel, fuel[max(after, 0)] + MOST_OF_A_LAYER * layer_time, side="right")) - 1
+    until = int(np.searchsorted(fuel, fuel[max(after, 0)] + time, side="right")) - 1
     first = np.full(len(words), presence.pauses)
     for place, word in enumerate(words.tolist()):
         changes = presence.changes_of(np.array([word]))
@@ -42,17 +60,19 @@ def rewritten(presence: Presence, image: Image, expected: Float32, layer_time: f
     gaps = np.diff(written[: len(written) // 2 + 1])
     pause, room = int(written[len(written) // 2]), max(4, 4 * int(gaps.max(initial=1)))
     for change in presence.changes_of(words).tolist():
-        if pause < change <= min(pause + room, until):
+        if pause < change <= pause + room:
             pause = change
     found = presence.value_at(words, pause).view(np.float32).reshape(image.values.shape)
-    with np.errstate(all="ignore"):
-        long, right = (np.linalg.norm(values.astype(np.float64), axis=-1) for values in (found, expected))
-        if not np.allclose(long, right, rtol=SAME_LENGTH):
-            return None
     return replace(image, values=found, pauses=(pause,) * len(image.pauses))
 
 
-def is_copy(image: Image, sighting: Sighting, by_name: Mapping[str, Sighting]) -> bool:
+def _as_long(found: Float32, expected: Float32) -> bool:
+    with np.errstate(all="ignore"):
+        long, right = (np.linalg.norm(values.astype(np.float64), axis=-1) for values in (found, expected))
+        return bool(np.allclose(long, right, rtol=SAME_LENGTH))
+
+
+def _is_copy(image: Image, sighting: Sighting, by_name: Mapping[str, Sighting]) -> bool:
     """Say whether an image holds what its array is computed from."""
     held = bits(image.values).reshape(-1)
     sources = (by_name[name].expected.values for name in sighting.expected.needs if name in by_name)

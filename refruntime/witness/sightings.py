@@ -19,6 +19,8 @@ ONE_NUMBER: Final = "one number is no evidence"
 REPEATED: Final = "its numbers are zero or repeated, which is no evidence"
 UNSEEN: Final = "it was in memory at no pause; what it leads to is right, so it is overwritten at once or kept nowhere"
 IN_DOUBT: Final = "it was in memory at no pause, and nothing that needs it is right"
+LASTS: Final = 0.25
+
 PART: Final = "only a part of it was in memory at one pause; what it leads to is right"
 
 
@@ -74,11 +76,21 @@ def align(presence: Presence, expected: Sequence[Expected]) -> list[Sighting]:
             proven.add(sighting.name)
     result = []
     for sighting in found:
-        if sighting.state == "not seen" and not sighting.reason and sighting.name in proven:
+        partly = sighting.expected.lasting and _much_of_it_lasts(sighting)
+        if sighting.state == "not seen" and not sighting.reason and sighting.name in proven and not partly:
             seen = sighting.elements_seen
             sighting = replace(sighting, reason=PART if seen else UNSEEN)
         result.append(sighting)
     return result
+
+
+def _much_of_it_lasts(sighting: Sighting) -> bool:
+    """Say whether a part of an array that should stay is in its place, so that the rest of it is wrong there.
+
+    It may be wrong and lead to what is right: a key has no weight beside none.
+    """
+    places = [place for place in sighting.places if place is not None]
+    return bool(places) and all(map(enough, places)) and sighting.elements_seen >= LASTS * sighting.expected.values.size
 
 
 def _look_for(presence: Presence, expected: Expected, by_rows: bool) -> Sighting:

@@ -1,0 +1,88 @@
+"""What a build holds where a part of an array was found: which moment, and which place for rows that were not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from refruntime.witness.images import Image, closest_moment
+from refruntime.witness.locate import Place, bits, find_row
+from refruntime.witness.presence import Presence
+from refruntime.witness.sightings import Sighting, find_rows
+
+LEAST_EVIDENCE: Final = 3
+"""So many different numbers in place say that an array is there, though others of it are wrong."""
+
+
+def image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
+    """Return what lies where a part of an array was found, or where an array that should stay was at first."""
+    values, places, pause = sighting.expected.values, sighting.places, -1
+    if sighting.expected.lasting:
+        pause = presence.pauses - 1
+        if not places:
+            whole = find_row(presence, values.reshape(-1))
+            places = (whole,) if whole is not None and whole.complete else find_rows(presence, values, False)
+    if sum(place.evidence for place in places if place is not None) < LEAST_EVIDENCE:
+        return None
+    known = _completed(places, presence.pauses, values.size // len(places))
+    if not known:
+        return None
+    rows = values.reshape(len(known), -1)
+    known, fixed = _on_grid(presence, known) if pause < 0 else (known, {})
+    pauses = [
+        pause if pause >= 0 else fixed[index] if index in fixed else closest_moment(presence, row, place)
+        for index, (row, place) in enumerate(zip(rows, known, strict=True))
+    ]
+    words = np.stack([place.words for place in known])
+    held = [presence.value_at(place.words, when) for place, when in zip(known, pauses, strict=True)]
+    found = np.stack(held).view(np.float32)
+    if np.array_equal(bits(found), bits(rows)):
+        return None
+    return Image(found.reshape(values.shape), words.reshape(values.shape), tuple(pauses), 0.0, 1.0)
+
+
+def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[Place]:
+    """Give rows of which nothing was found the place of the others, between their moments; empty if they have none."""
+    homes = {(place.word, place.stride) for place in places if place is not None}
+    if all(places):
+        return [place for place in places if place is not None]
+    if len(homes) != 1:
+        return []
+    word, stride = homes.pop()
+    result: list[Place] = []
+    for index, place in enumerate(places):
+        if place is None:
+            after = result[-1].pause + 1 if result else 0
+            until = next((other.pause for other in places[index + 1 :] if other is not None), pauses)
+            place = Place(word, stride, after, max(until, after + 1), np.zeros(size, np.bool_), 0)
+        result.append(place)
+    return result
+
+
+def _on_grid(presence: Presence, places: list[Place]) -> tuple[list[Place], dict[int, int]]:
+    """Move rows that were not found to where whole rows, at equal distances, say that they lie.
+
+    Returns the places, and for each row that was moved the pause at which the whole array was written.
+    """
+    whole = [index for index, place in enumerate(places) if place.complete and place.stride == 1]
+    steps = {(places[b].word - places[a].word) / (b - a) for a, b in itertools.pairwise(whole)}
+    size = len(places[0].matched)
+    if len(whole) < 2 or len(steps) != 1 or not (step := steps.pop()).is_integer() or abs(step) < size:
+        return places, {}
+    base = places[whole[0]].word - int(step) * whole[0]
+    moments = sorted(places[index].pause for index in whole)
+    room = max([2 * (b - a) for a, b in itertools.pairwise(moments)], default=0)
+    result, fixed = list(places), {}
+    for index, place in enumerate(places):
+        word = base + int(step) * index
+        inside = word >= 0 and word + size <= len(presence.log.first)
+        if place.complete or place.word == word or not inside:
+            continue
+        result[index] = Place(word, 1, moments[-1], presence.pauses, np.zeros(size, np.bool_), 0)
+        changes = presence.changes_of(result[index].words)
+        late = changes[(changes > moments[-1]) & (changes <= moments[-1] + room)]
+        fixed[index] = int(late[-1]) if len(late) else moments[-1]
+    return result, fixed
