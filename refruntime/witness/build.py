@@ -27,6 +27,8 @@ CONTINUATION: Final = "generate_next_token"
 EMBEDDING: Final = "token_embd"
 OTHER_TOKEN: Final = "another token"
 MOST_STATES: Final = 256
+MOST_RUNS: Final = 4
+"""So many stretches of wrong positions are looked at."""
 
 
 class CannotLook(Exception):
@@ -109,11 +111,15 @@ class Witness:
 
     def first_position(self) -> int | None:
         """Return the first position whose keys or values are wrong, None if all that were found are right."""
-        wrong = np.zeros(len(self.ids), np.bool_)
+        return next(iter(self._wrong_runs()), None)
+
+    def _wrong_runs(self) -> list[int]:
+        """Return the first position of each stretch of positions whose keys or values are wrong."""
+        wrong = np.zeros(len(self.ids) + 1, np.bool_)
         for part in (self.keys, self.values):
             if part is not None:
-                wrong |= part.wrong.any(axis=0)
-        return int(np.argmax(wrong)) if wrong.any() else None
+                wrong[1:] |= part.wrong.any(axis=0)
+        return np.flatnonzero(wrong[1:] & ~wrong[:-1]).tolist()
 
     def look_at(self, position: int) -> Look:
         """Stop the build at many points of one position and align what is there with the oracle."""
@@ -139,6 +145,11 @@ class Witness:
         The caches say where a run left the path. When its token is already another one there, what came before decides:
         the numbers of the position before, and the sampler.
         """
+        found = self._earliest()
+        at, seen = self._by_next(found.position, found.look)
+        return PositionLook(at, self._with_row(at, seen))
+
+    def _earliest(self) -> PositionLook:
         position, last = self.first_position(), len(self.ids) - 1
         other = self.oracle.other_token(self.result, self.continuations)
         if other is not None and (position is None or position >= other):
@@ -147,26 +158,41 @@ class Witness:
             tried = [self.oracle.prompt_length - 1, last]
             if self.keys is None and self.values is None:
                 tried = [0, min(1, last), *tried]
-        else:
-            tried = [max(0, position - 1), position]  # what is right before teaches where everything lies
+        else:  # what is right before teaches where everything lies; what is right there was written over later
+            tried = [at for start in self._wrong_runs()[:MOST_RUNS] for at in (max(0, start - 1), start)]
         for at in dict.fromkeys(tried):
             seen = self.look_at(at)
             if seen.verdict == "wrong":
                 break
         if position is None and seen.verdict == "wrong":
             at, seen = self._earlier(at)
-        return PositionLook(at, self._with_row(at, self._by_next(at, seen)))
+        return PositionLook(at, seen)
 
-    def _by_next(self, position: int, seen: Look) -> Look:
-        """Say whether it is the rotation of a key or its storing that is wrong at position 0, where nothing turns."""
-        stored, rotated = "cache_k", "attn_k.rope"
-        name = seen.first.name if seen.first is not None else ""
-        if position or not name.endswith(stored) or len(self.ids) < 2:
-            return seen
-        other, next_ = name.removesuffix(stored) + rotated, self.look_at(1)
-        if seen.first is None or next_.first is None or next_.first.name != other:
-            return seen
-        return with_finding(seen, other, seen.first.pattern)
+    def _by_next(self, position: int, seen: Look) -> tuple[int, Look]:
+        """Ask the next position which of several arrays is wrong that have the same numbers at position 0.
+
+        Nothing turns there, and attention to a single key gives its value.
+        """
+        if position or seen.first is None or len(self.ids) < 2:
+            return position, seen
+        first, by_name = seen.first, {sighting.name: sighting for sighting in seen.sightings}
+        alike, waiting = set(), list(first.sighting.expected.needs)
+        while waiting:
+            name = waiting.pop()
+            if by_name[name].state != "equal" and name not in alike:
+                alike.add(name)
+                waiting += by_name[name].expected.needs
+        if not alike:
+            return position, seen
+        next_ = self.look_at(1)
+        if next_.first is None or next_.first.name not in alike:
+            return position, seen
+        same = next((name for name in alike if name == next_.first.name), "")
+        if first.sighting.expected.lasting and np.array_equal(
+            by_name[same].expected.values.reshape(-1), first.sighting.expected.values.reshape(-1)
+        ):
+            return position, with_finding(seen, same, first.pattern)  # its numbers were stored as they were
+        return 1, next_
 
     def _with_row(self, position: int, seen: Look) -> Look:
         """Say of a wrong embedding which row of the table it is, if it is one."""

@@ -120,6 +120,18 @@ def _shifted(x: NDArray[np.uint32], t: NDArray[np.uint32]) -> str:
     return ""
 
 
+def neighbours(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise elements that repeat those before or after them."""
+    x, t = bits(found), bits(expected)
+    for side, mine, theirs, wrong in (
+        ("before", x[:, 1:], t[:, :-1], differing[:, 1:]),
+        ("after", x[:, :-1], t[:, 1:], differing[:, :-1]),
+    ):
+        if wrong.sum() == differing.sum() and (mine[wrong] == theirs[wrong]).all():
+            return f"equal to the right one {side}"
+    return ""
+
+
 def clipped(found: Float32, expected: Float32, differing: Mask) -> str:
     """Recognise a limit."""
     limits = np.unique(np.abs(found[differing]))

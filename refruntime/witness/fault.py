@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from refruntime.witness.images import Image, find_image, planned_image
-from refruntime.witness.in_place import image_in_place
+from refruntime.witness.in_place import image_behind, image_in_place
 from refruntime.witness.locate import bits
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
@@ -121,17 +121,30 @@ def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sigh
         )
     if sighting.expected.optional:
         return image or find_image(presence, values, after, presence.pauses)
-    image = find_permuted(presence, values, after) or image
+    image = find_permuted(presence, values, after) or image or image_behind(presence, sighting, by_name)
     if image is None:
         homes = _homes(sighting, list(by_name.values()))
         image = find_image(presence, values, after, presence.pauses, homes)
         if image is not None and _is_source(image, sighting, by_name) and not _copied(presence, image, after):
-            other = find_image(presence, values, after, presence.pauses, homes, int(image.words.reshape(-1)[0]))
-            image = other if other is not None and abs(other.cosine) >= SURELY_ALIKE else image
+            image = _image_elsewhere(presence, sighting, by_name, after, image)
     if image is None:
         homes = _homes(sighting, list(by_name.values()), needs=False)
         image = planned_image(presence, values, homes[0], after) if len(homes) == 1 else None
     return image
+
+
+def _image_elsewhere(
+    presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting], after: int, image: Image
+) -> Image:
+    """Return what is in the place of the same array of other layers, or else surely alike, instead of an image."""
+    values, sightings = sighting.expected.values, list(by_name.values())
+    own = _homes(sighting, sightings, needs=False)
+    held = planned_image(presence, values, own[0], after) if len(own) == 1 else None
+    if held is not None and held.words.reshape(-1)[0] != image.words.reshape(-1)[0]:
+        return held
+    word = int(image.words.reshape(-1)[0])
+    other = find_image(presence, values, after, presence.pauses, _homes(sighting, sightings), word)
+    return other if other is not None and abs(other.cosine) >= SURELY_ALIKE else image
 
 
 def _is_source(image: Image, sighting: Sighting, by_name: Mapping[str, Sighting]) -> bool:

@@ -18,6 +18,10 @@ SMALL_DIFFERENCE: Final = 2e-5
 """Differences up to this part of the largest number are of the size of another order of additions."""
 
 LEAST_FOR_RATIO: Final = 2
+LEAST_FOR_FUNCTION: Final = 48
+MOST_TURNS: Final = 6
+"""Ranks of n factors that follow a vector change by so many times n in all, at most; those of others by n * n / 3."""
+
 LEAST_TURN: Final = 1e-6
 """Radians; float32 itself turns a pair by up to 1e-7."""
 
@@ -64,7 +68,7 @@ def _fit_factor(found: Float32, expected: Float32) -> tuple[float | None, int]:
 
 
 def scales(found: Float32, expected: Float32, differing: Mask) -> str:
-    """Say whether each row, or each block of 32, has a factor of its own."""
+    """Say whether each block of 32 has a factor of its own."""
     if len(found) == 1 and found.size % BLOCK == 0 and found.size > BLOCK:
         touched = np.flatnonzero(differing.reshape(-1, BLOCK).any(axis=1))
         ratio, _ = _fit_factor(found[differing], expected[differing])
@@ -73,24 +77,28 @@ def scales(found: Float32, expected: Float32, differing: Mask) -> str:
         )
         if ratio is not None and whole:
             return f"times {ratio:.7g}, which are block {touched[0]} of {BLOCK}"
-    for name, shape in (("head", found.shape), ("block of 32", (-1, BLOCK))):
-        if found.size % abs(shape[-1]) or found.size // shape[-1] < 2:
-            continue
-        pieces = zip(found.reshape(shape), expected.reshape(shape), differing.reshape(shape), strict=True)
-        fits: list[float] = []
-        for x, t, wrong in pieces:
-            if not wrong.any():
-                continue
+    return _factors(found, expected, differing, "block of 32", (-1, BLOCK))
+
+
+def by_head(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether each head has a factor of its own."""
+    return _factors(found, expected, differing, "head", found.shape)
+
+
+def _factors(found: Float32, expected: Float32, differing: Mask, name: str, shape: tuple[int, ...]) -> str:
+    if found.size % abs(shape[-1]) or found.size // shape[-1] < 2:
+        return ""
+    fits: list[float] = []
+    for x, t, wrong in zip(found.reshape(shape), expected.reshape(shape), differing.reshape(shape), strict=True):
+        if wrong.any():
             ratio, _ = _fit_factor(x[wrong], t[wrong])
             if ratio is None:
-                fits = []
-                break
+                return ""
             fits.append(ratio)
-        if len(fits) > 1 and max(fits) - min(fits) > 1e-5 * max(map(abs, fits)):
-            return f"times a factor for each {name}: {', '.join(f'{ratio:.6g}' for ratio in fits[:4])}" + (
-                ", ..." if len(fits) > 4 else ""
-            )
-    return ""
+    if len(fits) < 2 or max(fits) - min(fits) <= 1e-5 * max(map(abs, fits)):
+        return ""
+    shown = ", ".join(f"{ratio:.6g}" for ratio in fits[:4]) + (", ..." if len(fits) > 4 else "")
+    return f"times a factor for each {name}: {shown}"
 
 
 def offset(found: Float32, expected: Float32, differing: Mask) -> str:
@@ -190,4 +198,24 @@ def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) 
         with np.errstate(all="ignore"):
             if np.allclose(x * b, t * a, rtol=1e-6, atol=1e-6 * size * float(np.abs(b).max())):
                 return "factor per element", f"times {one}, divided by {other}"
+    return None
+
+
+def by_function(found: Float32, expected: Float32, known: Mapping[str, Float32]) -> tuple[str, str] | None:
+    """Return whose smooth function the factors of elements are, as another activation makes them; None if of none."""
+    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
+    usable = np.abs(t) > 1e-5 * np.abs(t).max()
+    if int(usable.sum()) < LEAST_FOR_FUNCTION:
+        return None
+    with np.errstate(all="ignore"):
+        factors = x[usable] / t[usable]
+    count = len(factors)
+    if not np.isfinite(factors).all() or len(np.unique(factors)) < count // 2:
+        return None
+    ranks = np.argsort(np.argsort(factors, kind="stable"), kind="stable")
+    for name, vector in known.items():
+        if vector.size == x.size:
+            order = np.argsort(vector.reshape(-1)[usable], kind="stable")
+            if int(np.abs(np.diff(ranks[order])).sum()) < MOST_TURNS * count:
+                return "factor per element", f"times a function of {name}: another activation"
     return None

@@ -102,7 +102,11 @@ def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
         x, t = states.astype(np.float64), row.astype(np.float64)
         far = np.abs(x - t) > 1e-2 * np.maximum(np.abs(t), 1e-3 * np.abs(t).max())
         error = np.nan_to_num(np.abs(x - t).sum(axis=1), nan=np.inf)
-    return int(moments[np.lexsort((error, far.sum(axis=1)))[0]])
+        count = far.sum(axis=1)
+        best = int(np.lexsort((error, count))[0])
+    if far[best].any() and not states[best][far[best]].any():  # zeros may be what is not written yet
+        best = int(np.flatnonzero(count == count[best])[-1])
+    return int(moments[best])
 
 
 def _written(presence: Presence, place: Place) -> int:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from refruntime.witness.expected import Float32
 from refruntime.witness.images import Image, closest_moment
 from refruntime.witness.locate import Place, bits, find_row
 from refruntime.witness.presence import Presence
+from refruntime.witness.recording import Int
 from refruntime.witness.sightings import Sighting, find_rows
 
 LEAST_EVIDENCE: Final = 3
 """So many different numbers in place say that an array is there, though others of it are wrong."""
+
+BEHIND_ALIKE: Final = 0.9
+SAME_DIRECTION: Final = 1e-6
 
 
 def image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
@@ -42,6 +47,49 @@ def image_in_place(presence: Presence, sighting: Sighting) -> Image | None:
     if np.array_equal(bits(found), bits(rows)):
         return None
     return Image(found.reshape(values.shape), words.reshape(values.shape), tuple(pauses), 0.0, 1.0)
+
+
+def image_behind(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting]) -> Image | None:
+    """Return what became, row by row, of an array that was computed where its source was, each row in its turn.
+
+    Attention is such: scores of a head become its weights before those of the next head are written.
+    """
+    values = sighting.expected.values
+    for source in (by_name[name] for name in sighting.expected.needs):
+        places = [place for place in source.places if place is not None]
+        if source.state != "equal" or source.expected.values.shape != values.shape or len(places) != len(values):
+            continue
+        moments = [place.pause for place in places]
+        gaps = np.diff(moments)
+        if len(places) < 2 or len({(p.word, p.stride) for p in places}) > 1 or (gaps < 1).any():
+            continue
+        ends = [*moments[1:], min(moments[-1] + int(gaps.max()), presence.pauses)]
+        chosen = [
+            _likest(presence, row, place.words, begin, end)
+            for row, place, begin, end in zip(values, places, moments, ends, strict=True)
+        ]
+        held = [presence.value_at(place.words, pause) for place, pause in zip(places, chosen, strict=True)]
+        found = np.stack(held).view(np.float32)
+        with np.errstate(all="ignore"):
+            x, t = found.astype(np.float64), values.astype(np.float64)
+            cosines = (x * t).sum(axis=1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(t, axis=1))
+        if (cosines > BEHIND_ALIKE).all():
+            words = np.stack([place.words for place in places])
+            return Image(found, words, tuple(chosen), 0.0, float(cosines.min()))
+    return None
+
+
+def _likest(presence: Presence, row: Float32, words: Int, begin: int, end: int) -> int:
+    """Return the pause between two at which words are most alike to a row in direction; of equal ones the last."""
+    changes = presence.changes_of(words)
+    moments = changes[(changes > begin) & (changes < end)]
+    if not len(moments):
+        return begin
+    states = np.stack([presence.value_at(words, int(pause)) for pause in moments]).view(np.float32)
+    with np.errstate(all="ignore"):
+        x, t = states.astype(np.float64), row.astype(np.float64)
+        cosine = np.nan_to_num((x @ t) / (np.linalg.norm(x, axis=1) * np.linalg.norm(t)), nan=-1.0)
+    return int(moments[np.flatnonzero(cosine >= cosine.max() - SAME_DIRECTION)[-1]])
 
 
 def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[Place]:

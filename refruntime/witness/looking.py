@@ -11,10 +11,11 @@ import numpy as np
 from refruntime.witness.exchanged import exchanged_before
 from refruntime.witness.expected import Expected, Float32
 from refruntime.witness.fault import Fine, Plan, first_wrong, learn
+from refruntime.witness.overwritten import overwritten
 from refruntime.witness.patterns import Pattern, find_pattern
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record
-from refruntime.witness.sightings import Sighting, align
+from refruntime.witness.sightings import Sighting, align, kind_of
 
 Verdict = Literal["clean", "wrong", "not seen"]
 
@@ -102,17 +103,23 @@ def judge(
     """Decide from what was seen."""
     result = list(sightings)
     wrong = first_wrong(presence, result, plan)
+    lost = overwritten(presence, result)
     finding = None
-    if wrong is not None:
+    if lost is not None and (wrong is None or lost[0] <= wrong[0]):
+        index, sighting, pattern = lost
+        result[index] = sighting
+        finding = Finding(sighting, pattern)
+        verdict: Verdict = "wrong"
+    elif wrong is not None:
         index, sighting = wrong
         exchanged = exchanged_before(result, sighting)
         if exchanged is not None:
             index, sighting, pattern = exchanged
         else:
-            pattern = _pattern(sighting, result[:index], known())
+            pattern = _pattern(sighting, result, index, known())
         result[index] = sighting
         finding = Finding(sighting, pattern)
-        verdict: Verdict = "wrong"
+        verdict = "wrong"
     else:
         ends = [sighting for sighting in result if sighting.expected.lasting or sighting.name == "logits"]
         ends = ends or result[-1:]
@@ -130,10 +137,16 @@ def with_finding(seen: Look, name: str, pattern: Pattern) -> Look:
     return Look("wrong", finding, (*sightings[:at], finding.sighting, *sightings[at:]), seen.presence)
 
 
-def _pattern(sighting: Sighting, before: Sequence[Sighting], known: Mapping[str, Float32]) -> Pattern:
+def _pattern(sighting: Sighting, sightings: Sequence[Sighting], index: int, known: Mapping[str, Float32]) -> Pattern:
     if sighting.image is None:
         return UNLOCATED
-    earlier: dict[str, Any] = {other.name: other.expected.values for other in reversed(before)}
+    earlier: dict[str, Any] = {other.name: other.expected.values for other in reversed(sightings[:index])}
+    if sighting.expected.lasting:  # what came later may have been written over it
+        earlier |= {
+            other.name: other.expected.values
+            for other in sightings[index + 1 :]
+            if kind_of(other.name) == kind_of(sighting.name)
+        }
     return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier}, sighting.name)
 
 

@@ -37,13 +37,14 @@ def find_pattern(
     What is equal to an array of another position, or of another layer than that of `name`, is stale.
     """
     differing = bits(found) != bits(expected)
-    kind, text = _kind_and_text(found, expected, differing, known or {}, layer_of(name))
+    kind, text = _kind_and_text(found, expected, differing, known or {}, name)
     return Pattern(kind, f"{elements_text(differing)} {text}", differing, where_of(differing))
 
 
 def _kind_and_text(
-    found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32], layer: str
+    found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32], own: str
 ) -> tuple[str, str]:
+    layer = layer_of(own)
     for kind, finder in _EXACT:
         text = finder(found, expected, differing)
         if text:
@@ -59,8 +60,14 @@ def _kind_and_text(
             return kind, text
     for name, values in known.items():
         made = fitted.by_vector(found, expected, values)
+        if made is not None and made[1] == "plus" and layer and _kind(name) == _kind(own):
+            return "stale", f"plus {name}, which was not cleared"
         if made is not None:
             return made[0], f"{made[1]} {name}"
+    beside = {name: values for name, values in known.items() if layer and layer_of(name) == layer}
+    function = fitted.by_function(found[differing], expected[differing], beside) if differing.all() else None
+    if function is not None:
+        return function
     by_two = fitted.by_ratio(
         found, expected, {name: values for name, values in known.items() if name.startswith(WEIGHTS)}
     )
@@ -72,8 +79,9 @@ def _kind_and_text(
 def where_of(differing: Mask) -> str:
     """Return in a word how many elements of [rows, n] are meant."""
     rows = np.asarray(differing.any(axis=1))
-    if int(differing.sum()) == 1:
-        return "one element only"
+    columns = np.flatnonzero(differing.any(axis=0))
+    if len(columns) == 1 and (rows.all() or int(differing.sum()) == 1):
+        return "one element only"  # of each head
     if len(rows) > 1 and int(rows.sum()) == 1:
         return "one head only"
     return "all" if differing.all() else "some"
@@ -87,6 +95,10 @@ def layer_of(name: str) -> str:
     """Return the layer that a name tells, `blk.1` of `blk.1.attn_q`; empty without one."""
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] == "blk" and len(parts) > 2 else ""
+
+
+def _kind(name: str) -> str:
+    return name.removeprefix(layer_of(name) + ".")
 
 
 def _holds(found: Float32, values: Float32, differing: Mask) -> bool:
@@ -109,11 +121,13 @@ _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
     ("sign", exact.sign),
     (ROUNDED, exact.rounded),
     ("permutation", exact.permutation),
+    ("permutation", exact.neighbours),
     ("clipped", exact.clipped),
     ("constant factor", exact.few_units),
 )
 
 _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
+    ("constant factor", fitted.by_head),
     ("another scale", fitted.scales),
     ("constant factor", fitted.factor),
     ("constant offset", fitted.offset),
