@@ -50,7 +50,7 @@ def _quantize_32(x: Float32) -> tuple[Activations, Float32]:
     scaled = blocks * inverse[:, :, None]
     whole = np.trunc(scaled)
     whole += np.where(np.abs(scaled - whole) >= np.float32(0.5), np.sign(scaled), np.float32(0))
-    quants = np.nan_to_num(whole, posinf=0, neginf=0).astype(np.int32).astype(np.int8)
+    quants = np.where(np.isfinite(whole), whole, np.float32(0)).astype(np.int32).astype(np.int8)
     halves = as_half(scales)
     return Activations(quants, halves, np.zeros_like(halves)), scales
 

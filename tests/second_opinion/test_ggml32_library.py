@@ -1,0 +1,161 @@
+"""Profile `ggml32` against a scalar build of ggml and llama.cpp on this machine (`tools/scalar_ggml/build.sh`).
+
+Whole models go through llama-cpp-python's declarations of llama.cpp's interface, pointed to that build: its version has
+to be that of the sources that were built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refruntime.contract.profile import Profile
+from refruntime.model.forward import Transformer
+from refruntime.model.load import validate_model
+from refruntime.numerics import numerics_named
+from refruntime.numerics.ggml32.activations import QUANTIZERS
+from refruntime.numerics.ggml32.blocks import FORMS, take_apart
+from refruntime.numerics.ggml32.compiled import CompiledProducts
+from refruntime.quants.ggml import GGML_TYPES
+from tests.support.scalar_ggml import VARIABLE, ScalarGgml, folder, quiet, random_rows, random_weights, read_q8
+
+LIBRARIES = folder()
+if LIBRARIES is None:
+    pytest.skip(f"{VARIABLE} names no folder with a scalar build of ggml", allow_module_level=True)
+
+MODELS = Path(__file__).parents[2] / "golden/models"
+STORIES = ("stories.f32.gguf", "stories.q4_0.gguf", "stories.q8_0.gguf")
+FEW, MANY = 1_000, 100_000
+AT_ONCE = 500
+NUMBERS = {each.name: number for number, each in GGML_TYPES.items()}
+COLUMNS = 512
+
+
+@pytest.fixture(scope="module")
+def ggml() -> ScalarGgml:
+    """Load the kernels."""
+    assert LIBRARIES is not None
+    return ScalarGgml(LIBRARIES)
+
+
+@pytest.fixture(scope="module")
+def llama() -> Iterator[Any]:
+    """Load llama.cpp with its declarations in Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLAMA_CPP_LIB_PATH", str(LIBRARIES))
+        module = pytest.importorskip("llama_cpp.llama_cpp", reason="llama-cpp-python declares llama.cpp's interface")
+        with quiet():
+            module.llama_backend_init()
+            yield module
+
+
+def differing(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """Count numbers whose bits differ."""
+    return int(np.count_nonzero(ours.view(np.uint32) != theirs.view(np.uint32)))
+
+
+COUNTS = pytest.mark.parametrize("rows", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+
+
+@COUNTS
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_quantised_rows(ggml: ScalarGgml, kind: str, rows: int) -> None:
+    """GG-8: no bit of quants, scales and sums differs."""
+    for start in range(0, rows, AT_ONCE):
+        inputs = random_rows(AT_ONCE, COLUMNS, 100 + start)
+        quants, scales, sums = read_q8(kind, ggml.quantize(kind, inputs))
+        ours = QUANTIZERS[kind](inputs)
+        assert np.array_equal(ours.quants, quants)
+        assert differing(ours.scales, scales) == 0
+        assert sums is None or differing(ours.sums, sums) == 0
+
+
+@COUNTS
+@pytest.mark.parametrize("name", FORMS)
+def test_dots(ggml: ScalarGgml, name: str, rows: int) -> None:
+    """GG-8: no bit of a dot differs, one for each row of weights and each row of inputs."""
+    each, compiled = GGML_TYPES[NUMBERS[name]], CompiledProducts(1)
+    for start in range(0, rows, AT_ONCE):
+        weights = random_weights(name, AT_ONCE, COLUMNS, each.block_size, each.type_size, start + NUMBERS[name])
+        inputs = random_rows(AT_ONCE, COLUMNS, start + 1)
+        kind = FORMS[name].activation
+        theirs = ggml.dots(NUMBERS[name], weights, ggml.quantize(kind, inputs), COLUMNS)
+        ours = np.diagonal(compiled.dot(take_apart(each, weights), QUANTIZERS[kind](inputs))).copy()
+        assert differing(ours, theirs) == 0
+
+
+def logits(llama: Any, path: Path, ids: list[int], kv: int, flash: int, together: int) -> np.ndarray:
+    """Return the logits of every position by llama.cpp on one thread."""
+    model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
+    settings = llama.llama_context_default_params()
+    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(ids) + 8, 1, 1
+    settings.type_k = settings.type_v = kv
+    settings.flash_attn_type = flash
+    context = llama.llama_init_from_model(model, settings)
+    size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+    rows = np.empty((len(ids), size), np.float32)
+    batch = llama.llama_batch_init(together, 0, 1)
+    for start in range(0, len(ids), together):
+        part = ids[start : start + together]
+        batch.n_tokens = len(part)
+        for place, token in enumerate(part):
+            batch.token[place], batch.pos[place], batch.logits[place] = token, start + place, 1
+            batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
+        assert llama.llama_decode(context, batch) == 0
+        for place in range(len(part)):
+            rows[start + place] = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, place), (size,))
+    llama.llama_batch_free(batch)
+    llama.llama_free(context)
+    llama.llama_model_free(model)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("numerics", "kv", "flash", "together"),
+    [
+        ("ggml32", 0, 0, 32),
+        ("ggml32,kv=f16", 1, 0, 32),
+        ("ggml32,kv=f16", 1, 0, 1),
+        ("ggml32,flash=on", 0, 1, 1),
+        ("ggml32,kv=f16,flash=on", 1, 1, 1),
+    ],
+)
+@pytest.mark.parametrize("name", STORIES)
+def test_whole_models(llama: Any, name: str, numerics: str, kv: int, flash: int, together: int) -> None:
+    """GG-8, GEN-4: no bit of 256 rows of logits differs, whatever the cache and the number of tokens at once."""
+    ids = [1, *map(int, np.random.default_rng(4).integers(3, 250, 255))]
+    theirs = logits(llama, MODELS / name, ids, kv, flash, together)
+    model = validate_model((MODELS / name).read_bytes(), Profile())
+    transformer = Transformer(model, Profile(), numerics_named(numerics))
+    ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
+    assert differing(ours, theirs) == 0
+
+
+def test_every_storage_type(llama: Any) -> None:
+    """GG-8: a small model of each tensor type, 12 rows of logits each."""
+    ids = [1, *map(int, np.random.default_rng(3).integers(3, 200, 11))]
+    paths = sorted(MODELS.glob("*.gguf"))
+    assert len(paths) > 40
+    for path in paths:
+        theirs = logits(llama, path, ids, 0, 0, 12)
+        model = validate_model(path.read_bytes(), Profile())
+        transformer = Transformer(model, Profile(), numerics_named("ggml32"))
+        ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
+        assert differing(ours, theirs) == 0, path.name
+
+
+def test_gelu_and_conversions(ggml: ScalarGgml) -> None:
+    """GG-11: the table of GELU for every half-precision number."""
+    assert LIBRARIES is not None
+    library = ctypes.CDLL(str(LIBRARIES / "libggml-cpu.so"))
+    table = np.array((ctypes.c_uint16 * (1 << 16)).in_dll(library, "ggml_table_gelu_f16"), np.uint16)
+    halves = np.arange(1 << 16).astype(np.uint16).view(np.float16).astype(np.float32)
+    inner = np.abs(halves) < 10
+    ours = numerics_named("ggml32").gelu_tanh(halves)[inner].astype(np.float16).view(np.uint16)
+    assert np.array_equal(ours, table[inner])
