@@ -38,6 +38,10 @@ test-slow: $(VENV)/.installed-test ## run what takes minutes, such as every seed
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "(slow or hypothesis) and not browser and not package" --hypothesis-profile=free \
 	  $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
+.PHONY: wheel
+wheel: $(VENV)/.installed-test ## build the wheel into dist
+	@$(BIN)/python -m hatchling build --clean --target wheel
+
 .PHONY: test-package
 test-package: $(VENV)/.installed-test ## build sdist and wheel, install the wheel outside of the checkout, and use it there
 	@scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; \

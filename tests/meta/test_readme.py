@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tests.unit import command_line
+from tests.meta.consoles import PROJECT, check, commands
 
-PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text()
-BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-
-
-def commands() -> list[tuple[str, list[str]]]:
-    """Return every command with the output lines that follow it."""
-    found: list[tuple[str, list[str]]] = []
-    for line in "".join(BLOCKS).splitlines():
-        if line.startswith("$ "):
-            found.append((line[2:], []))
-        else:
-            found[-1][1].append(line)
-    return found
-
-
-RUN = [(command, output) for command, output in commands() if not command.startswith("make ")]
-
-
-def program(words: list[str]) -> list[str]:
-    """Return the words that run a command of README here; skip one whose program this machine does not have."""
-    if words[0] == "pytest":
-        return [sys.executable, "-m", *words]
-    found = shutil.which(words[0])
-    if found is None:
-        pytest.skip(f"{words[0]} is not installed")
-    return [found, *words[1:]]
+RECORDING = PROJECT / "docs" / "diff.svg"
+RUN = [(command, output) for command, output in commands(README) if not command.startswith("make ")]
 
 
 def test_the_two_commands_exist() -> None:
     """ABI-5: README promises `make demo` and `make test`, and the Makefile has them."""
     makefile = (PROJECT / "Makefile").read_text()
-    promised = [command.split()[1] for command, _ in commands() if command.startswith("make ")]
+    promised = [command.split()[1] for command, _ in commands(README) if command.startswith("make ")]
     assert promised == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in promised)
 
@@ -59,37 +33,41 @@ LONG = "refruntime identify"
     ("command", "output"),
     [pytest.param(*item, id=item[0], marks=[pytest.mark.slow] if item[0].startswith(LONG) else []) for item in RUN],
 )
-def test_command_prints_what_readme_shows(
-    command: str, output: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_prints_what_readme_shows(command: str, output: list[str], tmp_path: Path) -> None:
     """ABI-5: each command exits as said, and prints the lines shown; `...` stands for any lines, or text in a line."""
-    code = int((re.search(r"# exits (\d)", command) or ["", "0"])[1])
-    line, _, source = command.partition(" < ")
-    words = shlex.split(line.replace("/tmp/", f"{tmp_path}/"), comments=True)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(PROJECT)
-    given = (PROJECT / source).read_text() if source else ""
-    ended, text = _here(words[1:], given) if words[0] == "refruntime" else _elsewhere(words, given)
-    assert ended == code, text
-    shown = [line.replace("/tmp/", f"{tmp_path}/") for line in output]
-    pattern = "".join(
-        r"(?:.*\n)*" if line == "..." else re.escape(line.rstrip()).replace(r"\.\.\.", ".*") + r" *\n" for line in shown
-    )
-    printed = "".join(line.rstrip() + "\n" for line in text.splitlines())
-    assert not shown or re.fullmatch(pattern, printed), printed
+    check(command, output, PROJECT, tmp_path)
 
 
-def _here(words: list[str], given: str) -> tuple[int, str]:
-    """Run a command of the package in this process, in a terminal of 110 columns: exit code and output."""
-    outcome = command_line.command(*words, stdin=given.encode(), columns=110)
-    return outcome.code, outcome.stdout + outcome.stderr
+def test_contents_lead_to_headings() -> None:
+    """ABI-5: every link of the table of contents and of the jobs leads to a heading, and none is left out."""
+    headings = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert linked == slugs
 
 
-def _elsewhere(words: list[str], given: str) -> tuple[int, str]:
-    """Run another program in a terminal of 110 columns: exit code and output."""
-    environment = os.environ | {"COLUMNS": "110", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
-    result = subprocess.run(program(words), env=environment, input=given, capture_output=True, text=True, timeout=300)
-    return result.returncode, result.stdout + result.stderr
+def test_links_lead_to_files() -> None:
+    """ABI-5: every file that README links to is there."""
+    linked = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("https://")]
+    assert linked
+    assert not [link for link in linked if not (PROJECT / link).exists()]
+
+
+def test_recording_of_a_terminal_loads_nothing() -> None:
+    """FW-6: the picture of README names the first wrong tensor of a build, and needs no font or file from elsewhere."""
+    svg = RECORDING.read_text(encoding="utf-8")
+    text = "".join(ElementTree.fromstring(svg).itertext()).replace("\u00a0", " ")
+    assert "blk.0.attn.scores differs if the attention scale is 1/sqrt(H)" in text
+    assert "url(http" not in svg
+    assert re.findall(r'(?:href|src)="([^"]*)"', svg) == []
+
+
+@pytest.mark.slow
+def test_recording_of_a_terminal_is_what_the_command_prints() -> None:
+    """FW-6: the picture holds every word that the command prints today."""
+    words = [sys.executable, "tools/make_recording.py", "--check"]
+    result = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
 
 
 def test_python_block_runs() -> None:

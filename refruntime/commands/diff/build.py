@@ -158,6 +158,13 @@ Examples:
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
 @html_option
 @click.option(
+    "--markdown",
+    "markdown_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the report as Markdown too, as job summaries take it.",
+)
+@click.option(
     "--github/--no-github",
     default=lambda: os.environ.get("GITHUB_ACTIONS") == "true",
     show_default="on in GitHub Actions",
@@ -189,6 +196,7 @@ def diff_command(
     identifies: str,
     junit_path: Path | None,
     html_path: Path | None,
+    markdown_path: Path | None,
     github: bool,
     as_json: bool,
 ) -> None:
@@ -201,7 +209,9 @@ def diff_command(
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other.")
     max_fail = 1 if fail_fast else max_fail
-    output = Output(junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0, html_path)
+    output = Output(
+        junit_path, github, as_json, VERBOSE if verbose else QUIET if quiet else 0, html_path, markdown_path
+    )
     if golden is not None:
         unfit: dict[str, object] = {
             "--model": models,

@@ -31,6 +31,7 @@ from refruntime.engines.declaration import ContractRefused, Declaration, Declara
 from refruntime.hypotheses.gaps import GapReport
 from refruntime.numerics import CompiledSeq32, Seq32
 from refruntime.numerics.varied import Variation, Varied
+from refruntime.show.markdown import markdown_report
 from refruntime.show.page.diff import Extra, diff_page
 
 VARIED: Final = "numbers are compared under a variation of seq32, which is no part of the contract (ID-4)"
@@ -134,6 +135,7 @@ class Output:
     as_json: bool
     verbosity: int = 0
     html_path: Path | None = None
+    markdown_path: Path | None = None
     extra: Callable[[SuiteResult], Extra] = lambda _: Extra()
 
     def live(self, about: About) -> Live:
@@ -159,12 +161,14 @@ class Output:
         raise click.exceptions.Exit(result.exit_code)
 
     def write_files(self, result: SuiteResult, about: About) -> None:
-        """Write JUnit XML, the HTML page, annotations."""
+        """Write JUnit XML, the HTML page, Markdown, annotations."""
         if self.junit_path is not None:
             write_file(self.junit_path, junit_xml(result, about))
         if self.html_path is not None:
             with progress("writing the page"):
                 write_file(self.html_path, diff_page(result, about, self.extra(result)))
+        if self.markdown_path is not None:
+            write_file(self.markdown_path, markdown_report(result, about).encode())
         if self.github:
             for line in github_annotations(result, about):
                 click.echo(printable(line), err=self.as_json)  # standard output holds the one document
