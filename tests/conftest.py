@@ -6,6 +6,7 @@ By default, so in `make test` and in continuous integration, the examples are th
 
 from __future__ import annotations
 
+import os
 import random
 import shlex
 from collections.abc import Generator
@@ -17,6 +18,8 @@ import pytest
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("free", derandomize=False, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
+
+os.environ["REFRUNTIME_NO_CACHE"] = "1"  # of programs that tests start too: what is tested is computed
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"

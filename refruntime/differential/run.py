@@ -12,6 +12,7 @@ from refruntime.client import Client
 from refruntime.contract.limits import MAX_RESULT_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Comparison, compare_observations
+from refruntime.differential.remembered import Remembered
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
@@ -36,13 +37,24 @@ class PairRun:
 class Oracle:
     """How the reference side of comparisons is made: fresh engines that share nothing but models already bound.
 
-    `exact` is the numeric profile that says how wrong float32 may be.
+    `exact` is the numeric profile that says how wrong float32 may be; `remembered` keeps answers between runs.
     """
 
     profile: Profile = field(default_factory=Profile)
     numerics: Numerics = field(default_factory=CompiledSeq32)
     exact: Numerics = field(default_factory=F64)
     bind: Binder = field(default_factory=BoundModels)
+    remembered: Remembered | None = None
+
+    def answers(self, case: Case, build: Sequence[Observation]) -> list[Observation]:
+        """Answer a case along the answers of a build (see `follow`), from memory where it was answered before."""
+        known = None if self.remembered is None else self.remembered.answers(case, len(build))
+        if known is not None:
+            return known
+        mine = follow(case, build, self.engine(), self.profile)
+        if self.remembered is not None:
+            self.remembered.keep(case, mine)
+        return mine
 
     def engine(
         self, machine: Callable[[Profile], Machine] = Machine.fresh, tracer: Tracer | None = None

@@ -17,7 +17,7 @@ from refruntime.cases.steps import INIT, Case
 from refruntime.differential.compare import Comparison, compare_observations, offered_fields
 from refruntime.differential.follow import follow_ties, only_tokens_differ
 from refruntime.differential.near_tie import Flip
-from refruntime.differential.run import Oracle, PairRun, follow, observe
+from refruntime.differential.run import Oracle, PairRun, observe
 from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code, judge
 from refruntime.engines.base import Engine, EngineError, EngineLimit
 from refruntime.memory import HostMisuse
@@ -296,7 +296,7 @@ class Suite:
 
     def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
         build = self._observe(case)
-        mine = follow(case, build, self.oracle.engine(), self.oracle.profile)
+        mine = self.oracle.answers(case, build)
         comparison = compare_observations(mine, build, offered)
         ties: tuple[Flip, ...] = ()
         flip = None

@@ -30,6 +30,7 @@ from refruntime.commands.shared import html_option, json_option, map_file, progr
 from refruntime.commands.variation import resolved_variation, variation_option
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe, processors
+from refruntime.differential.remembered import remembered
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import EXIT_MISMATCH, FINE
@@ -256,7 +257,8 @@ def diff_command(
     variation = resolved_variation(variation, module, met.profile, timeout, as_json)
     if variation is not None:
         repeated += ["--numerics-variation", variation.name]
-    oracle = Oracle(met.profile, make_numerics(kernels, as_json, variation))
+    keeps = variation is None and sessions is None
+    oracle = _oracle(met.profile, kernels, variation, keeps, as_json)
     repeated += [word for path in models for word in ("--model", str(path))]
     repeated += [] if sessions is None else ["--random", str(sessions), "--seed", str(seed)]
     engine = f"wasmtime {engines.facts['wasmtime']}, module of {engines.facts['bytes']} bytes"
@@ -264,7 +266,7 @@ def diff_command(
     words, options_ = [str(build), *repeated], repeated[:2] if profile_path is not None else []
     about = conditions(build.name, sha256, resolved, oracle, engine, words, kernels, build, options_, models)
     about = replace(about, filters=patterns)
-    another_oracle = partial(_oracle, met.profile, kernels, variation)
+    another_oracle = partial(_oracle, met.profile, kernels, variation, keeps, threads=1)
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
@@ -287,9 +289,20 @@ def diff_command(
     output.show(result, live, gaps, new_profile)
 
 
-def _oracle(profile: Profile, kernels: str, variation: Variation | None) -> Oracle:
-    """Return the oracle of one of several processes, which shares the processors with the others."""
-    return Oracle(profile, make_numerics(kernels, False, variation, threads=1))
+def _oracle(
+    profile: Profile,
+    kernels: str,
+    variation: Variation | None,
+    keeps: bool,
+    as_json: bool = False,
+    threads: int | None = None,
+) -> Oracle:
+    """Return an oracle that keeps its answers between runs if they are of use again.
+
+    One of several processes shares the processors with the others, so its oracle has one of the `threads`.
+    """
+    numerics = make_numerics(kernels, as_json, variation, threads)
+    return Oracle(profile, numerics, remembered=remembered(profile) if keeps else None)
 
 
 def _refuse_with_goldens(names: Sequence[str]) -> None:

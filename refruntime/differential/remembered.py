@@ -1,0 +1,137 @@
+"""Remember what the oracle answered, between runs: a second comparison of a case only runs the build.
+
+The oracle's answers depend on the case, the profile and this package, and on nothing of the build (GEN-4 for its
+guesses). So they are kept under the hash of exactly that: the text of every module, the versions of Python and NumPy,
+the profile, the steps and the bytes of the models. Whoever changes a line of the package starts anew. They lie in the
+cache folder of the person, `$XDG_CACHE_HOME/refruntime`; nothing is kept where the variable `REFRUNTIME_NO_CACHE` is
+set, or where that folder cannot be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Case, Step
+from refruntime.contract.profile import Profile
+
+NO_CACHE: Final = "REFRUNTIME_NO_CACHE"
+MOST_CASES: Final = 20_000
+"""Cases that are kept of one state of the package."""
+
+_TABLE: Final = "CREATE TABLE IF NOT EXISTS answers (name BLOB PRIMARY KEY, answers BLOB) WITHOUT ROWID"
+
+
+class Remembered:
+    """The answers under one profile, all of seq32. Where nothing can be kept, nothing is known; that is no failure."""
+
+    def __init__(self, folder: Path, profile: Profile) -> None:
+        self.folder, self.profile = folder, profile
+        self._hashes: dict[int, tuple[bytes, bytes]] = {}  # id -> bytes of a model, which stay alive, and their hash
+
+    def __reduce__(self) -> tuple[type[Remembered], tuple[Path, Profile]]:
+        """Open the file anew in another process."""
+        return Remembered, (self.folder, self.profile)
+
+    def answers(self, case: Case, count: int) -> list[Observation] | None:
+        """Return the answers to the first `count` steps of a case; None where they are not known."""
+        packed = self._known.get(self._name(case))
+        if packed is None:
+            return None
+        rows = json.loads(zlib.decompress(packed))
+        return [_observation(step, row) for step, row in zip(case.steps[:count], rows, strict=False)]
+
+    def keep(self, case: Case, answers: Sequence[Observation]) -> None:
+        """Keep the answers to all steps of a case; those that a limit of this machine stopped are not kept."""
+        if len(answers) < len(case.steps) or any(answer.stopped for answer in answers):
+            return
+        name, packed = self._name(case), zlib.compress(json.dumps([_row(answer) for answer in answers]).encode(), 1)
+        if self._file is None or len(self._known) >= MOST_CASES:
+            return
+        self._known[name] = packed
+        try:
+            self._file.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (name, packed))
+        except sqlite3.Error:  # another process holds the file, or there is no room: it is computed again next time
+            return
+
+    @cached_property
+    def _file(self) -> sqlite3.Connection | None:
+        path = self.folder / f"{_package()}.sqlite"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for old in self.folder.glob("*.sqlite"):
+                if old != path:
+                    old.unlink(missing_ok=True)
+            file = sqlite3.connect(path, timeout=2, isolation_level=None)
+            file.execute("PRAGMA synchronous = OFF")
+            file.execute("PRAGMA journal_mode = MEMORY")
+            file.execute(_TABLE)
+        except (OSError, sqlite3.Error):
+            return None
+        return file
+
+    @cached_property
+    def _known(self) -> dict[bytes, bytes]:
+        """Return all that is kept: a few megabytes."""
+        try:
+            return {} if self._file is None else dict(self._file.execute("SELECT name, answers FROM answers"))
+        except sqlite3.Error:
+            return {}
+
+    def _name(self, case: Case) -> bytes:
+        parts = [repr(self.profile), repr(case.steps)]
+        whole = hashlib.blake2b("\n".join(parts).encode(), digest_size=24)
+        for name, data in sorted(case.models.items()):
+            whole.update(name.encode() + b"\0" + self._hash(data))
+        return whole.digest()
+
+    def _hash(self, data: bytes) -> bytes:
+        known = self._hashes.get(id(data))
+        if known is None:
+            known = self._hashes[id(data)] = data, hashlib.sha256(data).digest()
+        return known[1]
+
+
+def remembered(profile: Profile) -> Remembered | None:
+    """Return what is remembered for a profile in the cache folder of the person; None where nothing may be kept."""
+    if os.environ.get(NO_CACHE):
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Remembered(Path(base) / "refruntime" / "answers", profile)
+
+
+@lru_cache(maxsize=1)
+def _package() -> str:
+    """Return a hash of all that answers depend on besides profile and case."""
+    versions = f"{platform.python_version()} {np.__version__}"
+    whole = hashlib.blake2b(versions.encode(), digest_size=16)
+    for path, text in _modules(Path(__file__).resolve().parent.parent):
+        whole.update(path.encode() + b"\0" + hashlib.sha256(text).digest())
+    return whole.hexdigest()
+
+
+def _modules(package: Path) -> Iterator[tuple[str, bytes]]:
+    for pattern in ("**/*.py", "**/*.toml"):
+        for path in sorted(package.glob(pattern)):
+            yield path.relative_to(package).as_posix(), path.read_bytes()
+
+
+def _row(answer: Observation) -> list[Any]:
+    result = None if answer.result is None else answer.result.decode("latin-1")
+    return [answer.kind, answer.value, result, answer.diagnostics, answer.detail]
+
+
+def _observation(step: Step, row: Sequence[Any]) -> Observation:
+    kind, value, result, diagnostics, detail = row
+    return Observation(step, kind, value, None if result is None else result.encode("latin-1"), diagnostics, detail)

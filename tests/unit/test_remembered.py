@@ -1,0 +1,101 @@
+"""The oracle's answers of an earlier run: taken where everything is the same, and nowhere else."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from refruntime.battery.catalogue import default_battery
+from refruntime.cases.observe import Observation
+from refruntime.cases.steps import Case, Load
+from refruntime.contract.profile import Profile
+from refruntime.differential import remembered as module
+from refruntime.differential.remembered import NO_CACHE, Remembered, remembered
+from refruntime.differential.run import Oracle, observe
+from refruntime.engines.reference import ReferenceEngine
+
+PROFILE = Profile()
+
+
+class Silent(Oracle):
+    """An oracle that must not be asked."""
+
+    def engine(self, *_: object, **__: object) -> ReferenceEngine:
+        raise AssertionError("the oracle was asked again")
+
+
+@pytest.fixture(scope="module")
+def cases() -> Sequence[Case]:
+    """Some cases of every kind: failures, traps, draws, texts."""
+    patterns = ["status/trap-*", "sampler/ties-*", "slm1/header-max-context-*", "generate/slm1-f32-greedy"]
+    return default_battery(PROFILE, patterns=patterns)
+
+
+def test_what_was_answered_is_not_asked_again(tmp_path: Path, cases: Sequence[Case]) -> None:
+    """ERR-3, DG-7, GEN-10: a later run takes the same answers without asking the oracle, in this process or not."""
+    plain, first = Oracle(), Oracle(remembered=Remembered(tmp_path, PROFILE))
+    alone = {case.name: observe(case, plain.engine(), PROFILE) for case in cases}
+    assert [first.answers(case, alone[case.name]) for case in cases] == [alone[case.name] for case in cases]
+    for later in (Remembered(tmp_path, PROFILE), pickle.loads(pickle.dumps(Remembered(tmp_path, PROFILE)))):
+        silent = Silent(remembered=later)
+        for case in cases:
+            found = silent.answers(case, alone[case.name])
+            assert repr(found) == repr(alone[case.name])  # 0.0 is not -0.0, and 1 is not 1.0
+            assert silent.answers(case, alone[case.name][:2]) == alone[case.name][:2]
+
+
+def test_anything_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SL-5, ERR-4: another profile, other steps, other bytes or another state of the package has answers of its own."""
+    (case,) = default_battery(PROFILE, patterns=["generate/slm1-f32-greedy"])
+    answers = observe(case, Oracle().engine(), PROFILE)
+    Remembered(tmp_path, PROFILE).keep(case, answers)
+    assert Remembered(tmp_path, PROFILE).answers(case, len(answers)) == answers
+    assert Remembered(tmp_path, replace(PROFILE, failed_call_result="empty")).answers(case, 1) is None
+    others = [
+        replace(case, steps=case.steps[:-1]),
+        replace(case, models={name: data[:-1] + b"\1" for name, data in case.models.items()}),
+        replace(case, models={f"{name}x": data for name, data in case.models.items()}),
+    ]
+    assert [Remembered(tmp_path, PROFILE).answers(other, 1) for other in others] == [None] * 3
+    monkeypatch.setattr(module, "_package", lambda: "another")
+    assert Remembered(tmp_path, PROFILE).answers(case, 1) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["another.sqlite"]
+
+
+def test_a_changed_line_is_another_package(tmp_path: Path) -> None:
+    """The hash is over every module and every table of the package."""
+    (tmp_path / "room").mkdir()
+    for name in ("a.py", "room/b.py", "room/rules.toml", "room/read.me"):
+        (tmp_path / name).write_text("1")
+    before = list(module._modules(tmp_path))
+    assert [name for name, _ in before] == ["a.py", "room/b.py", "room/rules.toml"]
+    (tmp_path / "room" / "b.py").write_text("2")
+    assert list(module._modules(tmp_path)) != before
+
+
+def test_what_a_limit_stopped_is_not_kept(tmp_path: Path) -> None:
+    """A limit of this machine says nothing about the next run, nor does a session that ended early."""
+    case = Case("limited", (Load("m"), Load("m")), {"m": b"SLM1"})
+    kept = Remembered(tmp_path, PROFILE)
+    ends = Observation(case.steps[0], "status", 0), Observation(case.steps[1], "limit", detail="too much memory")
+    kept.keep(case, ends)
+    kept.keep(case, ends[:1])
+    assert kept.answers(case, 1) is None
+
+
+def test_nothing_is_kept_where_that_is_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable switches it off, and a folder that cannot be made is no error."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(NO_CACHE, "1")
+    assert remembered(PROFILE) is None
+    monkeypatch.delenv(NO_CACHE)
+    (tmp_path / "refruntime").write_text("a file where a folder should be")
+    (case,) = default_battery(PROFILE, patterns=["state/uninitialized-alloc"])
+    oracle = Oracle(remembered=remembered(PROFILE))
+    answers = observe(case, Oracle().engine(), PROFILE)
+    assert oracle.answers(case, answers) == oracle.answers(case, answers) == answers
+    assert not (tmp_path / "refruntime").is_dir()
