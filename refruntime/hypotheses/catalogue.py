@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from refruntime.contract.profile import Profile
-from refruntime.hypotheses.faults.arithmetic import arithmetic_hypotheses
-from refruntime.hypotheses.faults.attention import attention_hypotheses
-from refruntime.hypotheses.faults.container import container_hypotheses
-from refruntime.hypotheses.faults.diagnostics import diagnostics_hypotheses
-from refruntime.hypotheses.faults.dots import dot_product_hypotheses
-from refruntime.hypotheses.faults.sampler import sampler_hypotheses
-from refruntime.hypotheses.faults.state import state_hypotheses
-from refruntime.hypotheses.faults.tokenizer import tokenizer_hypotheses
-from refruntime.hypotheses.faults.weights import weight_hypotheses
+from refruntime.hypotheses.faults import (
+    arithmetic,
+    attention,
+    container,
+    diagnostics,
+    dots,
+    sampler,
+    state,
+    tokenizer,
+    weights,
+)
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
 
 
@@ -23,15 +25,16 @@ def catalogue(profile: Profile) -> tuple[Hypothesis, ...]:
     """Return all hypotheses, those first that are cheap to try: options, then faults from the outside in."""
     return (
         *option_hypotheses(profile),
-        *state_hypotheses(),
-        *diagnostics_hypotheses(),
-        *container_hypotheses(profile),
-        *tokenizer_hypotheses(),
-        *sampler_hypotheses(),
-        *attention_hypotheses(),
-        *weight_hypotheses(),
-        *arithmetic_hypotheses(),
-        *dot_product_hypotheses(),
+        *state.FAULTS,
+        *diagnostics.FAULTS,
+        *container.FAULTS,
+        *container.refusals(profile),
+        *tokenizer.FAULTS,
+        *sampler.FAULTS,
+        *attention.FAULTS,
+        *weights.FAULTS,
+        *arithmetic.FAULTS,
+        *dots.FAULTS,
     )
 
 

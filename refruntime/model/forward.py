@@ -30,7 +30,8 @@ class Transformer:
     """A model whose weights are in memory in the form of one numeric profile.
 
     Any number of known tokens may go through in one pass: the arithmetic of a position does not depend on how many are
-    computed together, so every split gives the same bits (GEN-4).
+    computed together, so every split gives the same bits (GEN-4). A variation may override `new_cache`, `normalise` and
+    `add`.
     """
 
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
@@ -123,7 +124,7 @@ class Transformer:
         In a parallel layer the second block reads the input of the layer; the order of the additions stays.
         """
         block, start, tracer = f"blk.{index}.", run.start, run.tracer
-        h = self._normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
+        h = self.normalise(block + "attn_norm", x, layer.attn_norm, start, tracer)  # [n, H]
         if isinstance(layer.mixer, Convolution):
             update = blocks.convolution(run, index, layer.mixer, h)
         elif isinstance(layer.mixer, StateSpace):
@@ -132,34 +133,34 @@ class Transformer:
             update = recurrence.delta_net(run, index, layer.mixer, h)
         else:
             update = blocks.attention(run, index, layer.mixer, h)
-        update = self._normalise(block + "post_attention_norm", update, layer.post_attention_norm, start, tracer)
+        update = self.normalise(block + "post_attention_norm", update, layer.post_attention_norm, start, tracer)
         attended = self._scaled(update)
-        mixed = self._add(block + "attn_residual", x, attended, start, tracer)
+        mixed = self.add(block + "attn_residual", x, attended, start, tracer)
         if not self.hyperparameters.parallel:
             h = mixed
         elif self.architecture.parallel_norm == "own":
             h = x
-        h = self._normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
+        h = self.normalise(block + "ffn_norm", h, layer.ffn_norm, start, tracer)  # [n, H]
         if isinstance(layer.feed_forward, Experts):
             update = feed_forward.experts(run, index, layer.feed_forward, h)
         elif isinstance(layer.feed_forward, ExpertsBeside):
             update = feed_forward.experts_beside(run, index, layer.feed_forward, h, mixed)
         else:
             update = feed_forward.feed_forward(run, index, layer.feed_forward, h)
-        update = self._normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
+        update = self.normalise(block + "post_ffw_norm", update, layer.post_ffw_norm, start, tracer)
         if self.hyperparameters.parallel:
             order = self.architecture.parallel_sum
             total = self.numerics.parallel_sum(x, attended, self._scaled(update), order)
             emit(tracer, block + "residual", start, total)
             return total
         if layer.input is None and layer.scale is None:
-            return self._add(block + "residual", mixed, self._scaled(update), start, tracer)
-        x = self._add(block + "ffn_residual", mixed, self._scaled(update), start, tracer)
+            return self.add(block + "residual", mixed, self._scaled(update), start, tracer)
+        x = self.add(block + "ffn_residual", mixed, self._scaled(update), start, tracer)
         if layer.input is not None:
             if given is None:
                 raise ValueError("a layer that adds an input of its own is given one")
             update = feed_forward.layer_input(run, index, layer.input, x, given)
-            x = self._add(block + "input_residual", x, update, start, tracer)
+            x = self.add(block + "input_residual", x, update, start, tracer)
         if layer.scale is not None:
             x = x * layer.scale
         emit(tracer, block + "residual", start, x)
@@ -169,7 +170,7 @@ class Transformer:
         """Normalise and project: [n, H] -> [n, V] (FW-2)."""
         dimensions = self.hyperparameters
         name = self.architecture.output_norm
-        h = self._normalise(name, x, self.weights.model.output_norm, start, tracer)  # [n, H]
+        h = self.normalise(name, x, self.weights.model.output_norm, start, tracer)  # [n, H]
         (logits,) = self.weights.model.output.apply(self.numerics, h)  # [n, V]
         scale = self.numerics.dtype(dimensions.logit_scale)
         if self.architecture.logit_scale == "multiply":
@@ -181,7 +182,7 @@ class Transformer:
         emit(tracer, "logits", start, logits)
         return logits
 
-    def _normalise(self, name: str, x: Array, norm: Norm | None, start: int, tracer: Tracer | None) -> Array:
+    def normalise(self, name: str, x: Array, norm: Norm | None, start: int, tracer: Tracer | None) -> Array:
         """Normalise rows: [n, H] -> [n, H] (FW-3); without a norm they stay as they are."""
         if norm is None:
             return x
@@ -195,7 +196,7 @@ class Transformer:
         scale = self.hyperparameters.residual_scale
         return update if scale == 1.0 else update * self.numerics.dtype(scale)
 
-    def _add(self, name: str, x: Array, update: Array, start: int, tracer: Tracer | None) -> Array:
+    def add(self, name: str, x: Array, update: Array, start: int, tracer: Tracer | None) -> Array:
         """Add to the residual stream: [n, H] -> [n, H] (FW-2)."""
         x = x + update
         emit(tracer, name, start, x)

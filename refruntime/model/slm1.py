@@ -77,16 +77,17 @@ class Slm1Weight:
         if self.dtype is DType.F32:
             return np.frombuffer(payload, "<f4").astype(np.float32).reshape(shape)
         scales = self.scales[first:last]  # [rows, blocks]
-        values = self._values(payload).reshape(*scales.shape, self.block_size)  # [rows, blocks, block]
+        values = self.integers(payload).reshape(*scales.shape, self.block_size)  # [rows, blocks, block]
         return dequantize(values, scales).reshape(shape)
 
     def quantized(self) -> QuantizedRows | None:
         """Return values [out, in] and scales [out, in / block_size] of a quantised matrix, else None (FW-4)."""
         if self.dtype is DType.F32 or len(self.shape) != 2:
             return None
-        return QuantizedRows(self._values(self.payload).reshape(self.shape), self.scales, self.block_size)
+        return QuantizedRows(self.integers(self.payload).reshape(self.shape), self.scales, self.block_size)
 
-    def _values(self, payload: memoryview) -> NDArray[np.int8]:
+    def integers(self, payload: memoryview) -> NDArray[np.int8]:
+        """Return the stored integers of some rows of a quantised tensor (SL-2); a joint of a variation."""
         if self.dtype is DType.Q8_0:
             return np.frombuffer(payload, np.int8)
         return unpack_q4_0(np.frombuffer(payload, np.uint8))

@@ -24,7 +24,8 @@ _GONE: Final = -1
 class Bpe1Tokenizer:
     """Byte-pair tokenizer over byte ids with the specials of BTOK.
 
-    `section` holds the valid BPE1 section; its tables are made when they are first needed.
+    `section` holds the valid BPE1 section; its tables are made when they are first needed. A variation may override
+    `merge`.
     """
 
     vocab_size: int
@@ -72,7 +73,7 @@ class Bpe1Tokenizer:
         return text
 
     @cached_property
-    def _by_pair(self) -> dict[tuple[int, int], Merge]:
+    def by_pair(self) -> dict[tuple[int, int], Merge]:
         """Map each pair to the merge that counts: of one pair the lower rank, of equal ranks the first."""
         by_pair: dict[tuple[int, int], Merge] = {}
         for merge in self.merges:
@@ -83,7 +84,7 @@ class Bpe1Tokenizer:
 
     def encode(self, text: bytes, *, add_special: bool = True) -> list[int]:
         """Return the merged ids of `text`, with BOS before and EOS behind if `add_special` (SL-10)."""
-        ids = self._merge(text)
+        ids = self.merge(text)
         return [BOS, *ids, EOS] if add_special else ids
 
     def decode(self, ids: Iterable[int]) -> bytes:
@@ -91,7 +92,7 @@ class Bpe1Tokenizer:
         text = self._text
         return b"".join(text.get(token, b"?") for token in ids)
 
-    def _merge(self, symbols: Sequence[int]) -> list[int]:
+    def merge(self, symbols: Sequence[int]) -> list[int]:
         """Apply the lowest-rank adjacent merge, leftmost first among equals, until none is left.
 
         A linked list holds the ids; a merged pair lives on at the place of its left part, so places stay in text
@@ -102,7 +103,7 @@ class Bpe1Tokenizer:
         ids = list(symbols)
         following = [*range(1, len(ids)), _END] if ids else []
         previous = list(range(-1, len(ids) - 1))
-        by_pair = self._by_pair
+        by_pair = self.by_pair
         heap = [
             (merge.rank, place)
             for place in range(len(ids) - 1)

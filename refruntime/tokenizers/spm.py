@@ -18,7 +18,8 @@ class SpmTokenizer:
     """Merge neighbouring symbols greedily by score, fall back to bytes.
 
     `scores` are f32 values by id; `bos_id` and `eos_id` must be given where `add_bos` and `add_eos` are set. Without
-    `stop_ids` EOS alone stops.
+    `stop_ids` EOS alone stops. A variation sets on a copy: `prefix`, `add_space_prefix`, `costs` by id (the lowest
+    merges first), `of_byte`, the token of each byte, `drops_unknown`, and `vocabulary`.
     """
 
     kind = "spm"
@@ -41,11 +42,11 @@ class SpmTokenizer:
         self.eos_id = eos_id
         ends = [eos_id] if eos_id is not None else []
         self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
-        self._prefix = [bos_id] if add_bos and bos_id is not None else []
+        self.prefix = [bos_id] if add_bos and bos_id is not None else []
         self._suffix = [eos_id] if add_eos and eos_id is not None else []
-        self._add_space_prefix = add_space_prefix
-        self._costs = [-score for score in scores]
-        self._of_byte = [self._find_byte(byte) for byte in range(256)]
+        self.add_space_prefix = add_space_prefix
+        self.costs = [-score for score in scores]
+        self.of_byte = [self._find_byte(byte) for byte in range(256)]
 
     @property
     def adds_eos(self) -> bool:
@@ -55,7 +56,7 @@ class SpmTokenizer:
     @property
     def adds_bos(self) -> bool:
         """Return whether `encode` puts BOS before a text."""
-        return bool(self._prefix)
+        return bool(self.prefix)
 
     @property
     def vocab_size(self) -> int:
@@ -67,8 +68,8 @@ class SpmTokenizer:
 
         With `parse_special` the texts of control tokens in `text` are those tokens, as a chat template means them.
         """
-        ids = list(self._prefix) if add_special else []
-        lead = b" " if self._add_space_prefix else b""
+        ids = list(self.prefix) if add_special else []
+        lead = b" " if self.add_space_prefix else b""
         place = 0
         for fragment in self.vocabulary.split(text, parse_special=parse_special):
             if isinstance(fragment, int):
@@ -98,7 +99,7 @@ class SpmTokenizer:
 
         Every symbol of more than one character is a token, so only single characters can be unknown.
         """
-        ids, costs = self.vocabulary.ids, self._costs
+        ids, costs = self.vocabulary.ids, self.costs
 
         def cost_of(start: int, _middle: int, end: int) -> float | None:
             token = ids.get(fragment[start:end])
@@ -112,7 +113,7 @@ class SpmTokenizer:
 
     def _byte_tokens(self, symbol: bytes, text: bytes, place: int) -> list[int]:
         """Return the tokens for the bytes of a symbol that is no token; one without a token is refused or dropped."""
-        found = [(byte, self._of_byte[byte]) for byte in symbol]
+        found = [(byte, self.of_byte[byte]) for byte in symbol]
         for byte, token in found:
             if token is None and not self.drops_unknown:
                 raise unknown_byte(byte, f"<0x{byte:02X}>", text, place)

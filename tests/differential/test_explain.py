@@ -19,10 +19,7 @@ from refruntime.differential.suite import Explainer as ExplainerProtocol
 from refruntime.engines.base import Engine
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer, explain, relevant
-from refruntime.hypotheses.faults.arithmetic import arithmetic_hypotheses
-from refruntime.hypotheses.faults.attention import attention_hypotheses
-from refruntime.hypotheses.faults.dots import dot_product_hypotheses
-from refruntime.hypotheses.faults.weights import weight_hypotheses
+from refruntime.hypotheses.faults import arithmetic, attention, dots, weights
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
 from refruntime.numerics import F64, CompiledSeq32, Seq32
 from refruntime.numerics.base import Array
@@ -122,7 +119,7 @@ def forward_hypotheses() -> Iterator[Hypothesis]:
     silent = {"kv-heads-modulo", "rope-factors-ignored", "rope-factors-multiplied"}
     # The last bit of a libm function need not reach a logit of a model this small.
     rare = {"power-rounded", "angles-rounded", "exp-rounded"}
-    for item in (*attention_hypotheses(), *weight_hypotheses(), *arithmetic_hypotheses(), *dot_product_hypotheses()):
+    for item in (*attention.FAULTS, *weights.FAULTS, *arithmetic.FAULTS, *dots.FAULTS):
         if item.name not in silent | rare:
             yield item
 

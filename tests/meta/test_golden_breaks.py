@@ -107,7 +107,7 @@ BREAKS: Mapping[str, tuple[str, Patch, str]] = {
     ),
     "tokenize": (
         "no merge is applied (SL-10)",
-        lambda m: m.setattr(Bpe1Tokenizer, "_merge", lambda self, symbols: list(symbols)),
+        lambda m: m.setattr(Bpe1Tokenizer, "merge", lambda self, symbols: list(symbols)),
         "diagnostics.tokenizer_output",
     ),
     "sampling": (

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refruntime.errors import GenerationFailed, InvalidHeader
+from refruntime.hypotheses.faults import tokenizer as tokenizer_faults
 from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.token_attributes import Attribute, derive_attributes
 from refruntime.tokenizers.vocabulary import Vocabulary
@@ -293,3 +294,14 @@ def test_the_protocol() -> None:
     spm = SpmTokenizer(vocabulary([*BASE, *LETTERS]), [0.0] * 8, eos_id=2, stop_ids=[2, 4])
     assert (spm.kind, spm.vocab_size, spm.eos_id, spm.stop_ids) == ("spm", 8, 2, frozenset({2, 4}))
     assert SpmTokenizer(vocabulary(BASE), [0.0] * 3, eos_id=None).stop_ids == frozenset()
+
+
+def test_a_build_without_byte_tokens_can_be_told() -> None:
+    """GG-5: the fault gives token 0 for each character outside the vocabulary, and leaves the tokenizer as it was."""
+    spm = tokenizer(*LETTERS, *BYTES)
+    (fault,) = (fault for fault in tokenizer_faults.FAULTS if fault.name == "byte-fallback-missing")
+    assert fault.changes.tokenizer is not None
+    varied = fault.changes.tokenizer(spm)
+    right = spm.encode("aé世".encode(), add_special=False)
+    assert [spm.vocabulary.texts[token] for token in right[2:4]] == [b"<0xC3>", b"<0xA9>"]
+    assert varied.encode("aé世".encode(), add_special=False) == [*right[:2], 0, 0]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.hypotheses.hypothesis import Changes, Hypothesis
+from refruntime.hypotheses.faults.topic import Topic, as_numerics, as_transformer
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache
 from refruntime.numerics import PLAIN_ATTENTION, Attention, AttentionVariant, RopeScaling, Rotary, Seq32
 from refruntime.numerics.base import Array
 
+FAULTS: Final = Topic("attention", forwards=True)
 
+
+@FAULTS.fault("rope-halves", "rotary pairs are (i, i + D/2)", "FW-5", as_numerics, "rope")
 class _SplitHalves(Seq32):
     def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
         half = x.shape[-1] // 2
@@ -24,6 +26,7 @@ class _SplitHalves(Seq32):
         return np.concatenate([rotated[..., 0::2], rotated[..., 1::2]], axis=-1)
 
 
+@FAULTS.fault("rope-position", "rotary angles belong to the next position", "FW-5", as_numerics, "rope")
 class _PositionShifted(Seq32):
     shift = 1
 
@@ -31,32 +34,38 @@ class _PositionShifted(Seq32):
         return super().rope_angles(position + self.shift, count, rotary)
 
 
+@FAULTS.fault("rope-backwards", "the rotation runs in the other direction", "FW-5", as_numerics, "rope")
 class _Backwards(Seq32):
     def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         cosines, sines = super().rope_angles(position, count, rotary)
         return cosines, -sines
 
 
+@FAULTS.fault("rope-missing", "nothing is rotated", "FW-5", as_numerics, "rope")
 class _Unrotated(Seq32):
     def rope(self, x: Array, cosines: Array, sines: Array) -> Array:
         return x
 
 
+@FAULTS.fault("rope-keys-unrotated", "only queries are rotated", "FW-5", as_numerics, "rope")
 class _KeysUnrotated(Seq32):
     def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
         return self.rope(q, cosines, sines), k
 
 
+@FAULTS.fault("rope-queries-unrotated", "only keys are rotated", "FW-5", as_numerics, "rope")
 class _QueriesUnrotated(Seq32):
     def rotate(self, q: Array, k: Array, cosines: Array, sines: Array) -> tuple[Array, Array]:
         return q, self.rope(k, cosines, sines)
 
 
+@FAULTS.fault("rope-exponent", "the rotary exponent is i / D", "FW-5", as_numerics, "rope")
 class _ExponentHalved(Seq32):
     def power(self, base: Array, exponent: Array) -> Array:
         return super().power(base, exponent * np.float32(0.5))
 
 
+@FAULTS.fault("rope-theta", "the rotary base is always 10000", "FW-5", as_numerics, "rope")
 class _FixedTheta(Seq32):
     value = 10_000.0
 
@@ -64,36 +73,43 @@ class _FixedTheta(Seq32):
         return super().rotary(self.value, head_dim, factors, scaling)
 
 
+@FAULTS.fault("rope-theta-500000", "the rotary base is always 500000", "FW-5", as_numerics, "rope")
 class _ThetaHalfMillion(_FixedTheta):
     value = 500_000.0
 
 
+@FAULTS.fault("rope-factors-ignored", "the factors of rope_freqs.weight are ignored", "GG-8", as_numerics, "rope")
 class _FactorsIgnored(Seq32):
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
         return super().rotary(theta, head_dim, None, scaling)
 
 
+@FAULTS.fault("rope-factors-multiplied", "angles are multiplied by rope_freqs.weight", "GG-8", as_numerics, "rope")
 class _FactorsMultiplied(Seq32):
     def rotary(self, theta: float, head_dim: int, factors: Array | None, scaling: RopeScaling | None) -> Rotary:
         rotary = super().rotary(theta, head_dim, factors, scaling)
         return rotary if factors is None else replace(rotary, frequencies=rotary.frequencies * factors, factors=None)
 
 
+@FAULTS.fault("scale-hidden", "the attention scale is 1/sqrt(H)", "FW-6", as_numerics)
 class _ScaleOfHidden(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return super().attention_scale(heads, heads * head_dim)
 
 
+@FAULTS.fault("scale-missing", "there is no attention scale", "FW-6", as_numerics)
 class _ScaleMissing(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1)
 
 
+@FAULTS.fault("scale-no-root", "the attention scale is 1/D", "FW-6", as_numerics)
 class _ScaleWithoutRoot(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1) / np.float32(head_dim)
 
 
+@FAULTS.fault("scale-divided", "scores are divided by sqrt(D)", "FW-6", as_numerics)
 class _DotsDivided(Seq32):
     """Divide by sqrt(D), which rounds unlike a multiplication with its reciprocal."""
 
@@ -105,6 +121,7 @@ class _DotsDivided(Seq32):
         return scaled
 
 
+@FAULTS.fault("scale-queries", "queries are scaled before the dot product", "FW-6", as_numerics)
 class _QueriesScaled(Seq32):
     def attention_scale(self, heads: int, head_dim: int) -> Any:
         return np.float32(1)
@@ -113,6 +130,7 @@ class _QueriesScaled(Seq32):
         return super().dots(queries * super().attention_scale(1, queries.shape[0]), keys)
 
 
+@FAULTS.fault("current-excluded", "a position does not attend to itself", "FW-6", as_numerics)
 class _CurrentExcluded(Seq32):
     def seen(self, position: int, n: int) -> NDArray[np.bool_]:
         own = np.arange(position, position + n)
@@ -121,6 +139,7 @@ class _CurrentExcluded(Seq32):
         return seen
 
 
+@FAULTS.fault("first-forgotten", "position 0 is never attended to", "FW-6", as_numerics)
 class _FirstForgotten(Seq32):
     def seen(self, position: int, n: int) -> NDArray[np.bool_]:
         seen = super().seen(position, n)
@@ -128,6 +147,7 @@ class _FirstForgotten(Seq32):
         return seen
 
 
+@FAULTS.fault("kv-heads-modulo", "query head h uses KV head h mod kv_heads", "GG-8", as_numerics)
 class _HeadsModulo(Seq32):
     """Query head a uses key/value head a mod K."""
 
@@ -143,6 +163,7 @@ class _HeadsModulo(Seq32):
         return Attention(attention.mixed[:, place], attention.scores[place], attention.weights[place])
 
 
+@FAULTS.fault("softmax-no-maximum", "softmax does not subtract the maximum", "FW-6", as_numerics)
 class _SoftmaxWithoutMaximum(Seq32):
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
         exponentials = np.where(seen, self.exp(scores), np.float32(0))
@@ -154,36 +175,12 @@ class _SoftmaxWithoutMaximum(Seq32):
         return self.sum_rows(exponentials.reshape(-1, visible).T).reshape(heads, n, 1)
 
 
+@FAULTS.fault("softmax-reciprocal", "softmax multiplies by the reciprocal of the sum", "FW-6", as_numerics)
 class _SoftmaxReciprocal(_SoftmaxWithoutMaximum):
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Array:
         exponentials = np.where(seen, self.exp(scores - scores.max(axis=-1, keepdims=True)), np.float32(0))
         normal: Array = exponentials * (np.float32(1) / self._sums(exponentials))
         return normal
-
-
-_NUMERICS: Final[tuple[tuple[str, str, str, str, type[Seq32]], ...]] = (
-    ("rope-halves", "rope", "rotary pairs are (i, i + D/2)", "FW-5", _SplitHalves),
-    ("rope-position", "rope", "rotary angles belong to the next position", "FW-5", _PositionShifted),
-    ("rope-backwards", "rope", "the rotation runs in the other direction", "FW-5", _Backwards),
-    ("rope-missing", "rope", "nothing is rotated", "FW-5", _Unrotated),
-    ("rope-keys-unrotated", "rope", "only queries are rotated", "FW-5", _KeysUnrotated),
-    ("rope-queries-unrotated", "rope", "only keys are rotated", "FW-5", _QueriesUnrotated),
-    ("rope-exponent", "rope", "the rotary exponent is i / D", "FW-5", _ExponentHalved),
-    ("rope-theta", "rope", "the rotary base is always 10000", "FW-5", _FixedTheta),
-    ("rope-theta-500000", "rope", "the rotary base is always 500000", "FW-5", _ThetaHalfMillion),
-    ("rope-factors-ignored", "rope", "the factors of rope_freqs.weight are ignored", "GG-8", _FactorsIgnored),
-    ("rope-factors-multiplied", "rope", "angles are multiplied by rope_freqs.weight", "GG-8", _FactorsMultiplied),
-    ("scale-hidden", "attention", "the attention scale is 1/sqrt(H)", "FW-6", _ScaleOfHidden),
-    ("scale-missing", "attention", "there is no attention scale", "FW-6", _ScaleMissing),
-    ("scale-no-root", "attention", "the attention scale is 1/D", "FW-6", _ScaleWithoutRoot),
-    ("scale-divided", "attention", "scores are divided by sqrt(D)", "FW-6", _DotsDivided),
-    ("scale-queries", "attention", "queries are scaled before the dot product", "FW-6", _QueriesScaled),
-    ("current-excluded", "attention", "a position does not attend to itself", "FW-6", _CurrentExcluded),
-    ("first-forgotten", "attention", "position 0 is never attended to", "FW-6", _FirstForgotten),
-    ("kv-heads-modulo", "attention", "query head h uses KV head h mod kv_heads", "GG-8", _HeadsModulo),
-    ("softmax-no-maximum", "attention", "softmax does not subtract the maximum", "FW-6", _SoftmaxWithoutMaximum),
-    ("softmax-reciprocal", "attention", "softmax multiplies by the reciprocal of the sum", "FW-6", _SoftmaxReciprocal),
-)
 
 
 # KV cache ------------------------------------------------------------------------------------------------------------
@@ -212,31 +209,23 @@ class _Float16Cache(_RoundedCache):
         return numbers.astype(np.float16).astype(np.float32)
 
 
-class _CachedRounded(Transformer):
-    cache_type: type[KVCache] = _RoundedCache
+class _Cached(Transformer):
+    cache_type: type[KVCache]
 
     def new_cache(self) -> KVCache:
         return self.cache_type(self.hyperparameters, self.numerics.dtype)
 
 
-class _CachedFloat16(_CachedRounded):
+@FAULTS.fault("kv-float16", "keys and values are stored in float16", "FW-9", as_transformer)
+class _CachedFloat16(_Cached):
     cache_type = _Float16Cache
 
 
-class _CachedBfloat16(_CachedRounded):
+@FAULTS.fault("kv-ten-bits", "keys and values are rounded to ten fraction bits", "FW-9", as_transformer)
+class _CachedTenBits(_Cached):
+    cache_type = _RoundedCache
+
+
+@FAULTS.fault("kv-bfloat16", "keys and values are stored in bfloat16", "FW-9", as_transformer)
+class _CachedBfloat16(_Cached):
     cache_type = _Bfloat16Cache
-
-
-_CACHES: Final[tuple[tuple[str, str, type[Transformer]], ...]] = (
-    ("kv-float16", "keys and values are stored in float16", _CachedFloat16),
-    ("kv-ten-bits", "keys and values are rounded to ten fraction bits", _CachedRounded),
-    ("kv-bfloat16", "keys and values are stored in bfloat16", _CachedBfloat16),
-)
-
-
-def attention_hypotheses() -> Iterator[Hypothesis]:
-    """Yield the hypotheses of this module, the likely ones first."""
-    for name, family, text, rule, numerics in _NUMERICS:
-        yield Hypothesis(name, family, text, rule, Changes(numerics=numerics), forwards=True)
-    for name, text, transformer in _CACHES:
-        yield Hypothesis(name, "attention", text, "FW-9", Changes(transformer=transformer), forwards=True)

@@ -12,14 +12,17 @@ import numpy as np
 from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
 from refruntime.containers.slm1_format import ENTRY_OFFSETS, FLAG_TIED_OUTPUT, HEADER_OFFSETS
 from refruntime.contract.profile import Profile
+from refruntime.hypotheses.faults.topic import Topic
 from refruntime.hypotheses.hypothesis import Changes, Hypothesis
+
+FAULTS: Final = Topic("container")
+
 
 HEADER_SIZE: Final = 108
 ENTRY_SIZE: Final = 64
-Artifact = Callable[[bytes, Profile], bytes]
 
 
-def _slm1(change: Callable[[bytearray], None]) -> Artifact:
+def _slm1(change: Callable[[bytearray], None]) -> Changes:
     """Return a change of an SLM1 file whose checksum was right; it is right again afterwards."""
 
     def changed(data: bytes, profile: Profile) -> bytes:
@@ -29,7 +32,7 @@ def _slm1(change: Callable[[bytearray], None]) -> Artifact:
         change(copy)
         return _with_checksum(bytes(copy), slm1_checksum(bytes(copy), profile))
 
-    return changed
+    return Changes(artifact=changed)
 
 
 def _is_slm1(data: bytes) -> bool:
@@ -45,7 +48,7 @@ def _with_checksum(data: bytes, checksum: int) -> bytes:
     return data[:first] + checksum.to_bytes(8, "little") + data[last:]
 
 
-def _verified_by(checksum: Callable[[bytes, Profile], int]) -> Artifact:
+def _verified_by(checksum: Callable[[bytes, Profile], int]) -> Changes:
     """Return a change that gives a file a right checksum exactly when another formula accepts the stored one."""
 
     def changed(data: bytes, profile: Profile) -> bytes:
@@ -54,13 +57,15 @@ def _verified_by(checksum: Callable[[bytes, Profile], int]) -> Artifact:
         right = slm1_checksum(data, profile)
         return _with_checksum(data, right if checksum(data, profile) == _stored(data) else right ^ 1 or 2)
 
-    return changed
+    return Changes(artifact=changed)
 
 
+@FAULTS.fault("checksum-last-byte", "the last byte of the file is not covered by the checksum", "SL-5", _verified_by)
 def _without_last_byte(data: bytes, profile: Profile) -> int:
     return slm1_checksum(data[:-1], profile)
 
 
+@FAULTS.fault("checksum-own-field", "the checksum field itself is not taken as zero", "SL-5", _verified_by)
 def _over_own_field(data: bytes, profile: Profile) -> int:
     """Return the checksum with the bytes of its own field counted."""
     mask = 2**64 - 1
@@ -77,22 +82,26 @@ def _field(data: bytearray, name: str, layout: str) -> int:
     return value
 
 
+@FAULTS.fault("alignment-unchecked", "tensor_data_offset need not be divisible by 64", "SL-1", _slm1)
 def _align(data: bytearray) -> None:
     offset = _field(data, "tensor_data_offset", "<Q")
     struct.pack_into("<Q", data, HEADER_OFFSETS["tensor_data_offset"], offset - offset % 64)
 
 
+@FAULTS.fault("tied-ignored", "the tied flag is ignored", "SL-3", _slm1)
 def _untie(data: bytearray) -> None:
     flags = _field(data, "flags", "<I")
     struct.pack_into("<I", data, HEADER_OFFSETS["flags"], flags & ~FLAG_TIED_OUTPUT)
 
 
+@FAULTS.fault("vocabulary-drift", "the tokenizer's vocab_size may differ from the header's", "SL-7", _slm1)
 def _same_vocabulary(data: bytearray) -> None:
     offset = _field(data, "tokenizer_offset", "<Q")
     if offset + 12 <= len(data):
         data[offset + 8 : offset + 12] = data[HEADER_OFFSETS["vocab_size"] : HEADER_OFFSETS["vocab_size"] + 4]
 
 
+@FAULTS.fault("trailing-bytes", "bytes behind the last merge of BPE1 are accepted", "SL-9", _slm1)
 def _cut_tokenizer(data: bytearray) -> None:
     """Shorten a BPE1 section to what its counts say."""
     offset, length = _field(data, "tokenizer_offset", "<Q"), _field(data, "tokenizer_length", "<Q")
@@ -109,6 +118,7 @@ def _cut_tokenizer(data: bytearray) -> None:
         struct.pack_into("<Q", data, HEADER_OFFSETS["tokenizer_length"], end - offset)
 
 
+@FAULTS.fault("scales-unchecked", "unusable scales are accepted", "SL-6", _slm1)
 def _usable_scales(data: bytearray) -> None:
     """Replace every scale that is not usable by 1: the load then succeeds, and what follows is arithmetic."""
     start, count = _field(data, "tensor_directory_offset", "<Q"), _field(data, "tensor_count", "<I")
@@ -125,26 +135,8 @@ def _usable_scales(data: bytearray) -> None:
             data[scales : scales + 4 * total] = values.tobytes()
 
 
-_ARTIFACTS: Final[tuple[tuple[str, str, str, Artifact], ...]] = (
-    (
-        "checksum-last-byte",
-        "the last byte of the file is not covered by the checksum",
-        "SL-5",
-        _verified_by(_without_last_byte),
-    ),
-    ("checksum-own-field", "the checksum field itself is not taken as zero", "SL-5", _verified_by(_over_own_field)),
-    ("alignment-unchecked", "tensor_data_offset need not be divisible by 64", "SL-1", _slm1(_align)),
-    ("tied-ignored", "the tied flag is ignored", "SL-3", _slm1(_untie)),
-    ("vocabulary-drift", "the tokenizer's vocab_size may differ from the header's", "SL-7", _slm1(_same_vocabulary)),
-    ("trailing-bytes", "bytes behind the last merge of BPE1 are accepted", "SL-9", _slm1(_cut_tokenizer)),
-    ("scales-unchecked", "unusable scales are accepted", "SL-6", _slm1(_usable_scales)),
-)
-
-
-def container_hypotheses(profile: Profile) -> Iterator[Hypothesis]:
-    """Yield the hypotheses of this module."""
-    for name, text, rule, artifact in _ARTIFACTS:
-        yield Hypothesis(name, "container", text, rule, Changes(artifact=artifact))
+def refusals(profile: Profile) -> Iterator[Hypothesis]:
+    """Yield what a build may leave out or refuse, as other values of the profile."""
     unlimited = replace(profile, gguf_context_limit=2**31 - 1)
     text = "the capacity of a GGUF model is not limited"
     yield Hypothesis("capacity-unlimited", "container", text, "GG-7", Changes(profile=unlimited), ("GG-7", 2**31 - 1))

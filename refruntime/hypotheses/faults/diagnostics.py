@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
 
 from refruntime.contract.limits import TOP_TOKENS
-from refruntime.hypotheses.hypothesis import Changes, Hypothesis
+from refruntime.hypotheses.faults.topic import Topic, as_machine
 from refruntime.runtime import Machine
 from refruntime.sampling.stages import Float32, Selection, select
+
+FAULTS: Final = Topic("diagnostics")
+
 
 Document = dict[str, Any]
 
@@ -43,6 +45,7 @@ def shown_tokens(selection: Selection) -> list[list[int | float | None]]:
     return [[token, logit if math.isfinite(logit) else None] for token, logit in pairs]
 
 
+@FAULTS.fault("label-kept", "after free_model the diagnostics still show the old label", "ST-6", as_machine)
 @dataclass(frozen=True, eq=False)
 class _LabelKept(EditedDiagnostics):
     label: str = "none"
@@ -56,16 +59,19 @@ class _LabelKept(EditedDiagnostics):
             document["quantization"] = self.label
 
 
+@FAULTS.fault("length-of-prompt", "kv_length counts the prompt only", "DG-8", as_machine)
 class _LengthOfPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["kv_length"] = len(self.prompt_ids)
 
 
+@FAULTS.fault("length-without-prompt", "kv_length leaves the prompt out", "DG-8", as_machine)
 class _LengthWithoutPrompt(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["kv_length"] -= len(self.prompt_ids)
 
 
+@FAULTS.fault("eos-counted", "generated_tokens counts the EOS that stopped generate", "DG-8", as_machine)
 @dataclass(frozen=True, eq=False)
 class _EosCounted(EditedDiagnostics):
     counted: bool = False
@@ -81,20 +87,7 @@ class _EosCounted(EditedDiagnostics):
             document["generated_tokens"] += 1
 
 
-class _MeanInDouble(EditedDiagnostics):
-    def edit(self, document: Document) -> None:
-        logits = self.sampled_logits
-        if logits is not None:
-            mean = float(np.float32(np.add.accumulate(logits.astype(np.float64))[-1] / logits.size))
-            document["logits_summary"]["mean"] = mean if np.isfinite(mean) else None
-
-
-class _ScratchWithoutContext(EditedDiagnostics):
-    def edit(self, document: Document) -> None:
-        if self.resident is not None:
-            document["peak_scratch_bytes"] = self.resident.scratch_bytes - 4 * self.resident.capacity
-
-
+@FAULTS.fault("top-tokens-previous", "top_tokens belong to the sampling step before the last one", "DG-4", as_machine)
 @dataclass(frozen=True, eq=False)
 class _PreviousTopTokens(EditedDiagnostics):
     """Show the top tokens of the sampling step before the last one, if there was one since the context began."""
@@ -114,30 +107,29 @@ class _PreviousTopTokens(EditedDiagnostics):
             document["top_tokens"] = shown_tokens(select(self.shown, TOP_TOKENS, self.profile))
 
 
+@FAULTS.fault("top-tokens-first", "top_tokens stay those of the first sampling step of a context", "DG-4", as_machine)
 class _FirstTopTokens(_PreviousTopTokens):
     def earlier(self) -> Float32 | None:
         return self.shown
 
 
+@FAULTS.fault("top-tokens-by-top-k", "top_tokens are no more than top_k", "DG-4", as_machine)
 class _TopTokensByTopK(EditedDiagnostics):
     def edit(self, document: Document) -> None:
         document["top_tokens"] = document["top_tokens"][: self.sampling.top_k]
 
 
-_MACHINES: Final[tuple[tuple[str, str, str, type[Machine]], ...]] = (
-    ("label-kept", "after free_model the diagnostics still show the old label", "ST-6", _LabelKept),
-    ("length-of-prompt", "kv_length counts the prompt only", "DG-8", _LengthOfPrompt),
-    ("length-without-prompt", "kv_length leaves the prompt out", "DG-8", _LengthWithoutPrompt),
-    ("eos-counted", "generated_tokens counts the EOS that stopped generate", "DG-8", _EosCounted),
-    ("top-tokens-previous", "top_tokens belong to the sampling step before the last one", "DG-4", _PreviousTopTokens),
-    ("top-tokens-first", "top_tokens stay those of the first sampling step of a context", "DG-4", _FirstTopTokens),
-    ("top-tokens-by-top-k", "top_tokens are no more than top_k", "DG-4", _TopTokensByTopK),
-    ("mean-float64", "the mean of the logits is summed in float64", "DG-7", _MeanInDouble),
-    ("scratch-without-context", "peak_scratch_bytes leaves max_context out", "DG-5", _ScratchWithoutContext),
-)
+@FAULTS.fault("mean-float64", "the mean of the logits is summed in float64", "DG-7", as_machine)
+class _MeanInDouble(EditedDiagnostics):
+    def edit(self, document: Document) -> None:
+        logits = self.sampled_logits
+        if logits is not None:
+            mean = float(np.float32(np.add.accumulate(logits.astype(np.float64))[-1] / logits.size))
+            document["logits_summary"]["mean"] = mean if np.isfinite(mean) else None
 
 
-def diagnostics_hypotheses() -> Iterator[Hypothesis]:
-    """Yield the hypotheses of this module."""
-    for name, text, rule, machine in _MACHINES:
-        yield Hypothesis(name, "diagnostics", text, rule, Changes(machine=machine.fresh))
+@FAULTS.fault("scratch-without-context", "peak_scratch_bytes leaves max_context out", "DG-5", as_machine)
+class _ScratchWithoutContext(EditedDiagnostics):
+    def edit(self, document: Document) -> None:
+        if self.resident is not None:
+            document["peak_scratch_bytes"] = self.resident.scratch_bytes - 4 * self.resident.capacity

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
-from refruntime.hypotheses.hypothesis import Changes, Hypothesis
+from refruntime.hypotheses.faults.topic import Topic
+from refruntime.hypotheses.hypothesis import Changes
 from refruntime.numerics import Seq32
 from refruntime.numerics.base import Array
 from refruntime.numerics.seq32 import ScaledColumns
+
+FAULTS: Final = Topic("arithmetic", forwards=True)
 
 Adder = Callable[[Array, Array], Array]
 """Add the products of two arrays [k, ...] that broadcast: -> [...]."""
@@ -137,12 +141,10 @@ _ADDERS: Final[tuple[tuple[str, str, Adder], ...]] = (
 )
 
 
-def dot_product_hypotheses() -> Iterator[Hypothesis]:
-    """Yield the hypotheses of this module, the likely ones first."""
-    for name, text, add in _ADDERS:
-        for where, subject, rule, in_attention in (
-            ("", "dot products", "FW-4", True),
-            ("-matrices", "matrix-vector products alone", "FW-4", False),
-        ):
-            changes = Changes(numerics=lambda add=add, scope=in_attention: _Products(add, scope))  # type: ignore[misc]
-            yield Hypothesis(f"dot-{name}{where}", "arithmetic", f"{subject} {text}", rule, changes, forwards=True)
+for _name, _text, _add in _ADDERS:
+    for _where, _subject, _in_attention in (
+        ("", "dot products", True),
+        ("-matrices", "matrix-vector products alone", False),
+    ):
+        _changes = Changes(numerics=partial(_Products, _add, _in_attention))
+        FAULTS.add(f"dot-{_name}{_where}", f"{_subject} {_text}", "FW-4", _changes)
