@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 
 from refruntime.containers.gguf import read_gguf
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.spelling import to_alphabet
 

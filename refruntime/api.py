@@ -23,7 +23,7 @@ from refruntime.contract.status import Status
 from refruntime.errors import ContextExceeded, ContractError, InvalidLength
 from refruntime.inspection import Inspection, inspect_artifact
 from refruntime.keywords import suggests
-from refruntime.model.bound import binder
+from refruntime.model.binding import binder
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.model.validated import Hyperparameters

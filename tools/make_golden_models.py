@@ -42,8 +42,8 @@ from refruntime.battery.text import merge_section
 from refruntime.containers.slm1_format import HEADER_OFFSETS, DType
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
 from refruntime.contract.profile import Profile
-from refruntime.model.slm1 import required_tensors
-from refruntime.model.slm1_encode import encode_quantized
+from refruntime.model.slm1.encode import encode_quantized
+from refruntime.model.slm1.model import required_tensors
 from refruntime.tokenizers.byte_ids import BOS, EOS, PAD, UNK
 
 PROJECT: Final = Path(__file__).resolve().parents[1]

@@ -22,7 +22,7 @@ from refruntime.cases.steps import INIT, NEXT_TOKEN, Case, Generate, Load
 from refruntime.containers.slm1_format import ENTRY_OFFSETS, HEADER_LENGTH, HEADER_OFFSETS, DType, fnv1a_64
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
 from refruntime.contract.profile import Profile
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.slm1.encode import encode_tensor
 from refruntime.tokenizers.bpe1_section import Merge, TokenRecord, build_section
 
 SMALL: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)

@@ -10,7 +10,7 @@ from typing import Final
 from refruntime.api import raw_bytes
 from refruntime.chat.template import Message, render_chat
 from refruntime.containers.gguf import GgufMetadata, read_gguf
-from refruntime.model.gguf_tokenizer import token_id
+from refruntime.model.gguf.tokenizer import token_id
 from refruntime.model.load import Buffer
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer

@@ -32,7 +32,7 @@ from refruntime.golden.fill import (
 from refruntime.golden.index import INDEX, build_index
 from refruntime.golden.reading import GoldenError, parse_document
 from refruntime.golden.values import disk_json
-from refruntime.model.bound import BoundModels
+from refruntime.model.binding import BoundModels
 from refruntime.numerics import KERNELS, CompiledSeq32
 from refruntime.visible import printable
 

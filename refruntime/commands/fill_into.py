@@ -23,7 +23,7 @@ from refruntime.golden.derived import NO_OPINION, Derivation, Fit
 from refruntime.golden.fill import Computed
 from refruntime.golden.reading import GoldenError
 from refruntime.identify.sealed_engine import fit_build, own_formula, sealed_by_formula
-from refruntime.model.bound import BoundModels
+from refruntime.model.binding import BoundModels
 from refruntime.numerics import CompiledSeq32
 from refruntime.visible import printable
 

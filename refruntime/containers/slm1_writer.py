@@ -32,7 +32,7 @@ from refruntime.contract.profile import Profile
 class EncodedTensor:
     """One tensor as it is stored: payload bytes, scale bytes (little-endian float32, empty for f32).
 
-    `refruntime.model.slm1_encode` makes it from numbers. `block_size` is 0 for f32.
+    `refruntime.model.slm1.encode` makes it from numbers. `block_size` is 0 for f32.
     """
 
     name: str

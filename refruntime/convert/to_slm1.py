@@ -13,8 +13,8 @@ from refruntime.containers.slm1_writer import EncodedTensor, write_slm1
 from refruntime.contract.profile import Profile
 from refruntime.convert.byte_vocabulary import TOKENS, require_byte_vocabulary
 from refruntime.convert.refusal import ConversionRefused
-from refruntime.model.slm1 import required_tensors
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.slm1.encode import encode_tensor
+from refruntime.model.slm1.model import required_tensors
 from refruntime.model.validated import Hyperparameters, ValidatedModel
 from refruntime.tokenizers.btok import BtokTokenizer
 

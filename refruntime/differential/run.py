@@ -16,7 +16,7 @@ from refruntime.differential.remembered import Remembered
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
-from refruntime.model.bound import Binder, BoundModels
+from refruntime.model.binding import Binder, BoundModels
 from refruntime.numerics import F64, CompiledSeq32, Numerics
 from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer

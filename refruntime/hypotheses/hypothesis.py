@@ -11,7 +11,7 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
-from refruntime.model.bound import BoundModel
+from refruntime.model.binding import BoundModel
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, validate_model
 from refruntime.model.validated import ValidatedModel

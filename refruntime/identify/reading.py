@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from refruntime.contract.profile import Profile
-from refruntime.model.bound import BoundModel, bind_model
+from refruntime.model.binding import BoundModel, bind_model
 from refruntime.model.load import Buffer
 from refruntime.numerics import Numerics
 

@@ -12,7 +12,7 @@ from refruntime.containers.gguf_reader import MetadataReader
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine
-from refruntime.model.gguf_tokenizer import pre_tokenizer_name, read_tokenizer
+from refruntime.model.gguf.tokenizer import pre_tokenizer_name, read_tokenizer
 
 SHOWN_ELEMENTS = 8
 

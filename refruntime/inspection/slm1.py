@@ -20,7 +20,7 @@ from refruntime.containers.slm1_format import (
     fnv1a_64,
 )
 from refruntime.inspection.report import Inspection, TensorLine
-from refruntime.model.slm1 import required_tensors
+from refruntime.model.slm1.model import required_tensors
 
 MAX_ENTRIES = 100_000
 

@@ -19,12 +19,12 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
     view = memoryview(data).cast("B")
     if container_of(view, profile) == "slm1":
         from refruntime.containers.slm1 import read_slm1
-        from refruntime.model.slm1 import validate_slm1
+        from refruntime.model.slm1.model import validate_slm1
 
         model = validate_slm1(read_slm1(view, profile), profile)
     else:
         from refruntime.containers.gguf import read_gguf
-        from refruntime.model.gguf import validate_gguf
+        from refruntime.model.gguf.model import validate_gguf
 
         model = validate_gguf(read_gguf(view), profile)
     check_buffers(model.hyperparameters, profile)
@@ -41,7 +41,7 @@ def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
     if container_of(view, profile) == "slm1":
         return validate_model(view, profile).tokenizer
     from refruntime.containers.gguf import read_gguf
-    from refruntime.model.gguf_tokenizer import read_tokenizer as tokenizer_from_metadata
+    from refruntime.model.gguf.tokenizer import read_tokenizer as tokenizer_from_metadata
 
     metadata = read_gguf(view).metadata
     with metadata.located():

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.base import Array, RowSource
-from refruntime.numerics.elementary import ElementaryNumerics, stacked
+from refruntime.numerics.numpy_functions import NumpyFunctions, stacked
 
 
-class F64(ElementaryNumerics):
+class F64(NumpyFunctions):
     """Float64 storage and arithmetic; weights stay float32, which a product widens exactly."""
 
     name = "f64"

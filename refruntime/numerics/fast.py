@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, RowSource
 from refruntime.numerics.compiled.loading import Loader, Notice
-from refruntime.numerics.elementary import ElementaryNumerics, decoded_parts, stacked
+from refruntime.numerics.numpy_functions import NumpyFunctions, decoded_parts, stacked
 
 Float32 = NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class QuantizedMatrix:
         return np.concatenate([source.rows(token, token + 1) for token in ids])
 
 
-class Fast(ElementaryNumerics):
+class Fast(NumpyFunctions):
     """Float32 storage and arithmetic in whatever order is fastest.
 
     `resident` is `float32`, every weight decoded once, or `quantized`: weights stay as the file stores them and are

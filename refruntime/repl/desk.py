@@ -16,7 +16,7 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
 from refruntime.golden.corpus import Corpus
-from refruntime.model.bound import BoundModels, bind_model
+from refruntime.model.binding import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.repl.place import Place

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, GenerationFailed
-from refruntime.model.bound import Binder, bind_model
+from refruntime.model.binding import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache, scratch_bytes
 from refruntime.model.load import Buffer

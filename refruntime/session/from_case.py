@@ -14,7 +14,7 @@ from refruntime.client import Client
 from refruntime.contract.profile import Profile
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
-from refruntime.model.bound import Binder, bind_model
+from refruntime.model.binding import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime

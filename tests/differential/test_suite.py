@@ -20,8 +20,8 @@ from refruntime.differential.suite import MOST_DEAD, MOST_EXPLAINED, CaseResult,
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
-from refruntime.model.bound import BoundModel
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.binding import BoundModel
+from refruntime.model.slm1.encode import encode_tensor
 from refruntime.numerics import F64
 from refruntime.runtime import Machine, Runtime
 from refruntime.sampling import Choice, sample

@@ -18,7 +18,7 @@ from refruntime.contract.status import Status
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.verify import verify
 from refruntime.host_numbers import to_u32
-from refruntime.model import slm1 as slm1_model
+from refruntime.model.slm1 import model as slm1_model
 from refruntime.quants.slm1 import unpack_q4_0
 from refruntime.runtime import Machine
 from refruntime.sampling import Stages

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from refruntime.containers.slm1_format import DType
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import Profile
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.slm1.encode import encode_tensor
 from tests.repl.desks import STORIES
 from tests.repl.terminals import Terminal
 from tests.unit.slm1_by_hand import bpe1

@@ -12,8 +12,8 @@ import pytest
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader
-from refruntime.model.gguf import validate_gguf
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf.model import validate_gguf
+from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
 
 VOCABULARIES = {  # file of the vocabulary -> cases; the last two files hold whole models

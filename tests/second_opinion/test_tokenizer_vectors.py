@@ -13,7 +13,7 @@ import pytest
 
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract import Profile
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from refruntime.tokenizers.unicode_classes import UNICODE_VERSION, WHITE_SPACE, collapse, general_categories

@@ -7,7 +7,7 @@ import pytest
 from refruntime.containers.slm1 import Slm1File, read_slm1
 from refruntime.contract import Profile
 from refruntime.errors import ContractError
-from refruntime.model.slm1 import validate_slm1
+from refruntime.model.slm1.model import validate_slm1
 from refruntime.model.validated import ValidatedModel
 
 PROFILE = Profile()

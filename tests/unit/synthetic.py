@@ -7,7 +7,7 @@ import numpy as np
 from refruntime.containers.slm1_format import DType, Slm1Parameters
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import Profile
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.slm1.encode import encode_tensor
 from refruntime.tokenizers.btok import BtokTokenizer
 
 Weights = dict[str, np.ndarray]

@@ -18,8 +18,8 @@ from refruntime.contract.rules import rule
 from refruntime.errors import ContractError, InvalidHeader, MissingTensor, ShapeMismatch
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
-from refruntime.model.gguf import validate_gguf
-from refruntime.model.gguf_hyperparameters import understood_keys
+from refruntime.model.gguf.hyperparameters import understood_keys
+from refruntime.model.gguf.model import validate_gguf
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import F64

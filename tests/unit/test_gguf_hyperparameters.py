@@ -9,7 +9,7 @@ import pytest
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader
-from refruntime.model.gguf import validate_gguf
+from refruntime.model.gguf.model import validate_gguf
 from refruntime.model.validated import ValidatedModel
 from tests.unit.gguf_by_hand import (
     ARRAY,

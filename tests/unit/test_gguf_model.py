@@ -9,7 +9,7 @@ import pytest
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader, MissingTensor, ShapeMismatch
-from refruntime.model.gguf import quantization_label, validate_gguf
+from refruntime.model.gguf.model import quantization_label, validate_gguf
 from refruntime.model.validated import Hyperparameters, ValidatedModel
 from tests.unit.gguf_by_hand import (
     HIDDEN,

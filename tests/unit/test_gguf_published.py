@@ -15,7 +15,7 @@ import pytest
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
-from refruntime.model.gguf import validate_gguf
+from refruntime.model.gguf.model import validate_gguf
 from refruntime.numerics import F64
 from tests.second_opinion.float64_blocks import read_weights
 from tests.second_opinion.float64_zoo import forward

@@ -16,7 +16,7 @@ from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError
-from refruntime.model.gguf import validate_gguf
+from refruntime.model.gguf.model import validate_gguf
 from tests.unit.gguf_by_hand import ARRAY, STRING, U8, U32, array, gguf_file, header, key, llama_file, tensor, u32, u64
 
 MODEL = llama_file()

@@ -13,7 +13,7 @@ from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader
 from refruntime.inspection import inspect_artifact
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.end_texts import end_texts
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS

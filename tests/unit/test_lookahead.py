@@ -87,7 +87,7 @@ def test_what_was_computed_early_belongs_to_its_position() -> None:
 
 def test_right_guess_needs_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """GEN-4: a right guess turns a generation into one pass, a missing one into a pass for every token."""
-    monkeypatch.setattr("refruntime.model.bound.Transformer", CountingTransformer)
+    monkeypatch.setattr("refruntime.model.binding.Transformer", CountingTransformer)
     passes = []
     for guess in ([], RIGHT[:20]):
         runtime = Runtime(Profile(invalid_output_utf8="lossy"))

@@ -19,7 +19,7 @@ from refruntime.differential.verdict import Verdict
 from refruntime.errors import ContractError, GenerationFailed, InvalidHeader
 from refruntime.exports import ExportedABI
 from refruntime.memory_limit import VARIABLE, BadSetting, machine_memory, memory_limit, within_memory
-from refruntime.model.bound import bind_model
+from refruntime.model.binding import bind_model
 from refruntime.model.layout.tree import Attention
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from tests.differential.builds import changed_build

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.contract.profile import Profile
-from refruntime.model.bound import bind_model
+from refruntime.model.binding import bind_model
 from refruntime.numerics.varied import PLAIN, Variation, Varied
 from refruntime.witness.orders import Evidence, fit
 from refruntime.witness.orders.document import document

@@ -9,7 +9,7 @@ from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidTensorDirectory
 from refruntime.inspection import inspect_artifact
-from refruntime.model.gguf import GgufWeight, quantization_label
+from refruntime.model.gguf.model import GgufWeight, quantization_label
 from refruntime.quants.ggml import dequantize
 from tests.unit.ggml_blocks import BY_NAME, DECODED, random_blocks, same_bits
 from tests.unit.gguf_by_hand import gguf_file, tensor

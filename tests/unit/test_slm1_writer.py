@@ -11,8 +11,8 @@ from refruntime.containers.slm1 import read_slm1
 from refruntime.containers.slm1_format import DType, Slm1Parameters
 from refruntime.containers.slm1_writer import EncodedTensor, with_checksum, write_slm1
 from refruntime.contract import Profile
-from refruntime.model.slm1 import validate_slm1
-from refruntime.model.slm1_encode import encode_quantized, encode_tensor
+from refruntime.model.slm1.encode import encode_quantized, encode_tensor
+from refruntime.model.slm1.model import validate_slm1
 from refruntime.tokenizers.btok import BtokTokenizer
 from tests.unit.slm1_by_hand import BTOK, F32, Q4_0, Q8_0, bpe1, build, header_value, model_tensors, naive_checksum
 

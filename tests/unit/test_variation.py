@@ -7,7 +7,7 @@ import pytest
 
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.contract.profile import Profile
-from refruntime.model.bound import bind_model
+from refruntime.model.binding import bind_model
 from refruntime.numerics import Numerics, Seq32
 from refruntime.numerics.base import Array
 from refruntime.numerics.varied import PLAIN, Variation, VariationError, Varied

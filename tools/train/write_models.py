@@ -20,7 +20,7 @@ from refruntime.containers.slm1_format import FLAG_TIED_OUTPUT, DType, Slm1Param
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import Profile
 from refruntime.convert.converter import convert_artifact
-from refruntime.model.slm1_encode import encode_tensor
+from refruntime.model.slm1.encode import encode_tensor
 from refruntime.tokenizers.bpe1 import Bpe1Tokenizer
 from refruntime.tokenizers.bpe1_section import Merge, TokenRecord
 from refruntime.tokenizers.btok import BtokTokenizer

@@ -30,7 +30,7 @@ from refruntime.battery.models.slm1 import Numbers
 from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
-from refruntime.model.gguf_hyperparameters import read_hyperparameters
+from refruntime.model.gguf.hyperparameters import read_hyperparameters
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.tree import expected_tensors
 from refruntime.quants.ggml import GGML_TYPES

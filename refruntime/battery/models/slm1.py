@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from refruntime.containers.slm1_format import FLAG_TIED_OUTPUT, DType, Slm1Parameters
 from refruntime.containers.slm1_writer import EncodedTensor, write_slm1
 from refruntime.contract.profile import Profile
-from refruntime.model.slm1 import required_tensors
-from refruntime.model.slm1_encode import encode_quantized, encode_tensor
+from refruntime.model.slm1.encode import encode_quantized, encode_tensor
+from refruntime.model.slm1.model import required_tensors
 from refruntime.tokenizers.btok import BtokTokenizer
 from refruntime.tokenizers.byte_ids import BOS, EOS
 

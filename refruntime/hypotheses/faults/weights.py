@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from refruntime.hypotheses.faults.topic import Topic, as_model
 from refruntime.hypotheses.hypothesis import Changes
-from refruntime.model.gguf import GgufWeight
-from refruntime.model.slm1 import Slm1Weight
+from refruntime.model.gguf.model import GgufWeight
+from refruntime.model.slm1.model import Slm1Weight
 from refruntime.model.validated import ValidatedModel, WeightSource
 from refruntime.quants.slm1 import unpack_q4_0
 

@@ -1,7 +1,7 @@
 """Describe one architecture: named choices among the blocks that `refruntime.model.forward` puts together.
 
 A description also settles which tensors a file must hold (`refruntime.model.layout`) and which
-hyper-parameter keys it may hold (`refruntime.model.gguf_hyperparameters`). Names, defaults and formulas follow
+hyper-parameter keys it may hold (`refruntime.model.gguf.hyperparameters`). Names, defaults and formulas follow
 llama.cpp, whose GGUF files these are: its `src/llama-arch.cpp` and `src/models/*.cpp`.
 """
 

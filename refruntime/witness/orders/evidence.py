@@ -16,7 +16,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Limits
 from refruntime.engines.wasm.pauses import PausableInstance, PausableModule
-from refruntime.model.bound import bind_model
+from refruntime.model.binding import bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics.varied import PLAIN, Variation, Varied
 from refruntime.trace import Event, TensorEvent

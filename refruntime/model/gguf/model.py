@@ -12,8 +12,8 @@ from refruntime.containers.gguf import GgufFile, GgufTensor, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
-from refruntime.model.gguf_hyperparameters import read_architecture, read_hyperparameters
-from refruntime.model.gguf_tokenizer import read_tokenizer
+from refruntime.model.gguf.hyperparameters import read_architecture, read_hyperparameters
+from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.model.layout.architecture import layout_within
 from refruntime.model.layout.tree import expected_tensors
 from refruntime.model.validated import QuantizedRows, ValidatedModel

@@ -8,7 +8,7 @@ from typing import Final
 from refruntime.containers.gguf import GgufMetadata
 from refruntime.containers.gguf_metadata import printable
 from refruntime.model.architectures.base import Architecture
-from refruntime.model.gguf_values import factor, invalid, positive, size
+from refruntime.model.gguf.values import factor, invalid, positive, size
 from refruntime.numerics.rotary import RopeScaling
 
 ROUNDED_TO_FLOAT32: Final = 2.0**-23

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refruntime import ContractError, Profile
-from refruntime.model.bound import BoundModels, bind_model
+from refruntime.model.binding import BoundModels, bind_model
 from refruntime.numerics import F64, CompiledSeq32
 from refruntime.runtime import Runtime
 from tests.unit.synthetic import SMALL, random_weights, slm1_file

@@ -6,7 +6,7 @@ from typing import Any
 
 from refruntime.containers.gguf import GgufMetadata
 from refruntime.model.architectures import Architecture
-from refruntime.model.gguf_values import invalid, size, values_per_layer
+from refruntime.model.gguf.values import invalid, size, values_per_layer
 
 
 def sizes_of_layers(

@@ -29,7 +29,7 @@ def stacked(sources: Sequence[RowSource]) -> Float32:
     return matrix
 
 
-class ElementaryNumerics(Numerics):
+class NumpyFunctions(Numerics):
     """Compute with NumPy's functions in the profile's own type."""
 
     def sum_rows(self, terms: Array) -> Array:

@@ -14,9 +14,9 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
 from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.architectures.phi3 import PHI3
-from refruntime.model.gguf_layer_sizes import differing_layers, read_experts, sizes_of_layers
-from refruntime.model.gguf_rotary import read_original_context, read_rope_scaling, read_rotated_dim
-from refruntime.model.gguf_values import factor, invalid, positive, size, size_of_all_layers, values_per_layer
+from refruntime.model.gguf.layer_sizes import differing_layers, read_experts, sizes_of_layers
+from refruntime.model.gguf.rotary import read_original_context, read_rope_scaling, read_rotated_dim
+from refruntime.model.gguf.values import factor, invalid, positive, size, size_of_all_layers, values_per_layer
 from refruntime.model.validated import Hyperparameters
 
 _USED: Final = frozenset(

@@ -1,0 +1,1 @@
+"""GGUF: a file of any architecture to a validated model."""

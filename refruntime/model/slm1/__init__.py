@@ -1,0 +1,1 @@
+"""SLM1: a file to a validated model, and back."""
