@@ -12,12 +12,16 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class TensorEvent:
-    """A tensor was computed: `name` such as `blk.1.attn.scores`, first `position`, `values()` gives a copy."""
+    """A tensor was computed: `name` such as `blk.1.attn.scores`, first `position`, `values()` gives a copy.
+
+    `replace(values)` puts other numbers in its place, for all that is computed from it; None where that cannot be.
+    """
 
     name: str
     position: int
     shape: tuple[int, ...]
     values: Callable[[], Any]
+    replace: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True)

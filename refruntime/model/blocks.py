@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Pass:
 def emit(tracer: Tracer | None, name: str, position: int, values: Array) -> None:
     """Tell a tracer, if there is one, about a tensor."""
     if tracer is not None:
-        tracer.event(TensorEvent(name, position, values.shape, values.copy))
+        tracer.event(TensorEvent(name, position, values.shape, values.copy, partial(np.copyto, values)))
 
 
 def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: Norm, epsilon: float) -> Array:
