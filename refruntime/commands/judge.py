@@ -13,6 +13,7 @@ from rich.console import Console
 
 from refruntime import __version__
 from refruntime.commands.files import ModelPath, UnreadableFile, write_file
+from refruntime.commands.judge_layers import judge_layers, layers_document, print_layers
 from refruntime.commands.shared import (
     MODEL,
     add_row,
@@ -39,6 +40,7 @@ from refruntime.judge.ask import ask_engine
 from refruntime.judge.files import UnreadableNumbers, ids_of, read_arrays, rows_of
 from refruntime.judge.judge import Judge
 from refruntime.judge.junit import judgement_junit
+from refruntime.judge.layers import LayersFinding
 from refruntime.judge.observed import Observed
 from refruntime.judge.verdict import Judgement
 from refruntime.model.load import validate_model
@@ -55,6 +57,7 @@ SHOWN: Final = 8
 Examples:
   refruntime judge model.gguf --server http://127.0.0.1:8080
   refruntime judge model.gguf --logits theirs.npz --ids 1,403,407
+  refruntime judge model.gguf --layers hooks.npz --ids 1,403,407
   refruntime judge model.gguf --python llama-cpp-python
   refruntime judge model.gguf --node 'node judge-lines.mjs model.gguf' --positions 32
 """,
@@ -64,6 +67,8 @@ Examples:
 @click.option(
     "--logits", "numbers", metavar="FILE", type=click.Path(path_type=Path), help="Read .npy, .npz, .json, .safetensors."
 )
+@click.option("--layers", metavar="FILE", type=click.Path(path_type=Path), help="Read a dump of layers.")
+@click.option("--names", metavar="auto|ggml|hf|FILE", help="Whose names a dump has; a table in TOML for others.")
 @click.option("--python", "package", type=click.Choice(list(PACKAGES)), help="Ask a Python package.")
 @click.option(
     "--node", "program", metavar="COMMAND", help="Ask a program that speaks JSON lines, such as a Node script."
@@ -81,6 +86,8 @@ def judge_command(
     model: Path,
     server: str | None,
     numbers: Path | None,
+    layers: Path | None,
+    names: str | None,
     package: str | None,
     program: str | None,
     engine_model: Path | None,
@@ -99,16 +106,21 @@ def judge_command(
     inputs, keys and values in half precision or q8_0, flash attention. What remains is a known fault, or UNEXPLAINED.
     Exit code 1 blames the engine, or says that nothing was compared.
     """
-    sources = {"--server": server, "--logits": numbers, "--python": package, "--node": program}
+    sources = {"--server": server, "--logits": numbers, "--layers": layers, "--python": package, "--node": program}
     chosen = {name: value for name, value in sources.items() if value is not None}
     if len(chosen) != 1:
-        raise click.UsageError("Give one of --server, --logits, --python and --node.")
+        raise click.UsageError("Give one of --server, --logits, --layers, --python and --node.")
     if text is not None and ids is not None:
         raise click.UsageError("Give only one of --text and --ids.")
     data = map_file(model)
     about: dict[str, Any] = {"model": str(model), "profile": profile.fingerprint}
     with contract_failures(as_json, **about), progress("loading") as bar:
         validated = validate_model(data, profile)
+        if layers is not None:
+            own = ids if ids is not None else _prompt(validated, text if text is not None else TEXT)
+            found = judge_layers(validated, profile, layers, names, _checked(own, validated), bar.describe)
+            _tell_layers(found, about, as_json)
+            return
         bar.describe("asking the engine")
         if numbers is not None:
             observed = _from_file(numbers, validated, text, ids, positions)
@@ -127,6 +139,16 @@ def judge_command(
     else:
         _print(judgement, about)
     if not judgement.fine:
+        raise click.exceptions.Exit(1)
+
+
+def _tell_layers(found: LayersFinding, about: dict[str, Any], as_json: bool) -> None:
+    document = layers_document(found)
+    if as_json:
+        write_json({**about, **document})
+    else:
+        print_layers(found)
+    if not document["fine"]:
         raise click.exceptions.Exit(1)
 
 

@@ -13,9 +13,18 @@ from typing import Any
 import numpy as np
 
 from refruntime.api import Model, open_model
+from refruntime.contract.profile import Profile
+from refruntime.judge.layers import BY_PRODUCTS
 from refruntime.judge.observed import log_probabilities
+from refruntime.model.forward import Transformer
+from refruntime.model.validated import ValidatedModel
+from refruntime.numerics import Numerics
+from refruntime.trace import Event, TensorEvent
 
 Answer = Callable[[str, Any], Any]
+Change = Callable[[np.ndarray], np.ndarray]
+
+DUMPED_IDS = [1, 70, 101, 34, 9]
 
 PROGRAM = """
 import json, sys
@@ -129,3 +138,29 @@ def serving(answer: Answer) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Dumping:
+    """A tracer that dumps a pass and plants one fault in it, which everything behind it inherits."""
+
+    def __init__(self, name: str = "", change: Change = lambda values: values) -> None:
+        self.dump: dict[str, np.ndarray] = {}
+        self._name, self._change = name, change
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        if not isinstance(event, TensorEvent) or event.name.endswith(BY_PRODUCTS):
+            return
+        values = event.values()
+        if event.name == self._name:
+            assert event.replace is not None
+            values = self._change(values.astype(np.float32)).astype(values.dtype)
+            event.replace(values)
+        self.dump[event.name] = np.asarray(values)
+
+
+def dumped(model: ValidatedModel, engine: Dumping, numerics: Numerics) -> dict[str, np.ndarray]:
+    """Return what an engine dumps."""
+    transformer = Transformer(model, Profile(), numerics)
+    transformer.forward(DUMPED_IDS, transformer.new_cache(), first_logit=-len(DUMPED_IDS), tracer=engine)
+    return engine.dump

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from refruntime.api import open_model
-from tests.unit.asked_engines import PROGRAM, llama_answers, openai_answers, serving
+from refruntime.contract.profile import Profile
+from refruntime.model.load import validate_model
+from refruntime.numerics import Fast
+from tests.unit.asked_engines import PROGRAM, Dumping, dumped, llama_answers, openai_answers, serving
 from tests.unit.command_line import command
 
 MODEL = Path(__file__).parents[2] / "golden/models/plain-gguf.gguf"
@@ -191,3 +194,21 @@ def test_python_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     outcome = command("judge", MODEL, "--python", "llama-cpp-python")
     assert (outcome.code, "pip install llama-cpp-python" in outcome.stderr) == (3, True)
+
+
+def test_a_dump_of_layers(tmp_path: Path) -> None:
+    """The first wrong operation is named in words and in JSON, a right dump has exit code 0."""
+    model = validate_model(MODEL.read_bytes(), Profile())
+    for name, code in (("", 0), ("blk.0.ffn_up", 1)):
+        engine = Dumping(name, lambda values: values * np.float32(1.01))
+        path = tmp_path / f"dump{code}.npz"
+        np.savez(path, **dumped(model, engine, Fast()))  # type: ignore[arg-type]
+        outcome = command("judge", MODEL, "--layers", path, "--ids", "1,70,101,34,9", "--json")
+        assert outcome.code == code, outcome.stderr
+        assert outcome.json["first_wrong_operation"] == (name or None)
+    shown = command("judge", MODEL, "--layers", path, "--ids", "1,70,101,34,9")
+    assert shown.code == 1
+    assert "blk.0.ffn_up is the first wrong operation: " in shown.stdout
+    refused = command("judge", MODEL, "--layers", path, "--ids", "1,70")
+    assert (refused.code, "does not fit" in refused.stderr) == (2, True)
+    assert command("judge", MODEL, "--layers", path, "--ids", "1", "--names", "none.toml").code == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +9,21 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
-from refruntime.judge.layers import BY_PRODUCTS, LayerJudge
+from refruntime.judge.layers import LayerJudge
 from refruntime.judge.names import Names, UnknownNames, names_of, read_names
-from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import Fast, Numerics
+from refruntime.numerics import Fast
 from refruntime.numerics.ggml32 import Reordered, Switches
-from refruntime.trace import Event, TensorEvent
+from tests.unit.asked_engines import DUMPED_IDS as IDS
+from tests.unit.asked_engines import Change, Dumping, dumped
 
 MODELS = Path(__file__).parents[2] / "golden/models"
-IDS = [1, 70, 101, 34, 9]
-
-Change = Callable[[np.ndarray], np.ndarray]
-
-
-class Engine:
-    """A tracer that dumps a pass and plants one fault in it, which everything behind it inherits."""
-
-    def __init__(self, name: str = "", change: Change = lambda values: values) -> None:
-        self.dump: dict[str, np.ndarray] = {}
-        self._name, self._change = name, change
-
-    def event(self, event: Event) -> None:
-        """Take one event."""
-        if not isinstance(event, TensorEvent) or event.name.endswith(BY_PRODUCTS):
-            return
-        values = event.values()
-        if event.name == self._name:
-            assert event.replace is not None
-            values = self._change(values.astype(np.float32)).astype(values.dtype)
-            event.replace(values)
-        self.dump[event.name] = np.asarray(values)
 
 
 def opened(name: str) -> ValidatedModel:
     """Return a model of the goldens."""
     return validate_model((MODELS / name).read_bytes(), Profile())
-
-
-def dumped(model: ValidatedModel, engine: Engine, numerics: Numerics) -> dict[str, np.ndarray]:
-    """Return what an engine dumps."""
-    transformer = Transformer(model, Profile(), numerics)
-    transformer.forward(IDS, transformer.new_cache(), first_logit=-len(IDS), tracer=engine)
-    return engine.dump
 
 
 def scaled(factor: float) -> Change:
@@ -118,7 +88,7 @@ def marked(place: int, name: str, change: Change) -> Any:
 def test_a_planted_fault_is_found(name: str, change: Change) -> None:
     """The first wrong operation is the planted one both ways, and behind it only what the fault made wrong is."""
     model = opened("stories.f32.gguf")
-    finding = LayerJudge(model, Profile()).judge(dumped(model, Engine(name, change), Fast()), IDS)
+    finding = LayerJudge(model, Profile()).judge(dumped(model, Dumping(name, change), Fast()), IDS)
     assert finding.first_free is not None
     assert finding.first_forced is not None
     assert (finding.first_free.name, finding.first_forced.name) == (name, name)
@@ -131,7 +101,7 @@ def test_a_fault_under_quantised_inputs() -> None:
     """The arithmetic of the engine is found by its operations, and the fault in spite of it."""
     model = opened("stories.q8_0.gguf")
     engine = Reordered(Switches(kv="f16"), "backwards", 5)
-    dump = dumped(model, Engine("blk.2.ffn_up", scaled(1.01)), engine)
+    dump = dumped(model, Dumping("blk.2.ffn_up", scaled(1.01)), engine)
     finding = LayerJudge(model, Profile()).judge(dump, IDS)
     assert finding.policy.name == "ggml32,kv=f16"
     assert finding.first_forced is not None
@@ -141,7 +111,7 @@ def test_a_fault_under_quantised_inputs() -> None:
 def test_an_engine_without_fault() -> None:
     """Rounding parts from nothing; tensors that are not ours are named."""
     model = opened("rope.f32.gguf")
-    dump = {**dumped(model, Engine(), Fast()), "blk.0.secret": np.zeros((5, 3), np.float32)}
+    dump = {**dumped(model, Dumping(), Fast()), "blk.0.secret": np.zeros((5, 3), np.float32)}
     finding = LayerJudge(model, Profile()).judge(dump, IDS)
     assert (finding.first_free, finding.first_forced, finding.text) == (None, None, "")
     assert finding.unknown == ("blk.0.secret",)
@@ -151,7 +121,7 @@ def test_an_engine_without_fault() -> None:
 def test_names_of_hugging_face() -> None:
     """Module paths are ours; queries and keys lie in halves there, and side by side in a file of llama.cpp."""
     model = opened("rope.f32.gguf")
-    ours = dumped(model, Engine(), Fast())
+    ours = dumped(model, Dumping(), Fast())
     size = model.hyperparameters.head_dim
     theirs = {}
     for name, own in (
