@@ -16,7 +16,7 @@ from refruntime.campaign.workers import Workers
 MOST_TRIES: Final = 12
 """Times that a task is begun before it is given up: its worker died, or the scheduler did, each time."""
 
-FLUSH_SECONDS: Final = 10.0
+FLUSH_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 1.0
 
 Told = Callable[[Task, Mapping[str, Any]], object]

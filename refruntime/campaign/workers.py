@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -55,7 +57,7 @@ def in_processes(count: int) -> Workers:
     @contextmanager
     def begin() -> Iterator[Executor]:
         context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
-        pool = ProcessPoolExecutor(count, context, _ignore_interrupts)
+        pool = ProcessPoolExecutor(count, context, _begin_worker)
         try:
             yield pool
         finally:
@@ -101,5 +103,14 @@ def _cluster(distributed: Any, address: str, count: int) -> Iterator[Any]:
         yield cluster
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that reports
+def _begin_worker() -> None:
+    """Leave interrupts to the process that reports, and end when it is no more: nobody else takes the results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

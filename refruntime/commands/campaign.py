@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from refruntime.campaign.ledger import Ledger
 from refruntime.campaign.matrix import FUZZ, Column, Work, all_tasks, column_of, groups_of, rows_of
 from refruntime.campaign.run import Ran, run_tasks
 from refruntime.campaign.tasks import Task, chosen_cases
-from refruntime.campaign.workers import NoCluster, Workers, on_cluster
+from refruntime.campaign.workers import LOCAL, NoCluster, Workers, on_cluster
 from refruntime.commands.diff.report import refuse
 from refruntime.commands.diff.selection import check_filters
 from refruntime.commands.files import UnreadableFile
@@ -93,6 +94,10 @@ def campaign_command(
     """
     work = Work(patterns, not (random or batches) or bool(patterns), random or 0, batches or 0, seed)
     software = {"hypothesis": need_hypothesis(as_json)} if batches else {}
+    if cluster is not None and cluster != LOCAL and not re.fullmatch(r"[a-z]+://[^/]+:\d+/?", cluster):
+        raise click.UsageError(
+            f"--cluster: {printable(cluster)!r} is neither `local` nor an address such as tcp://host:8786."
+        )
     if len({str(path) for path in builds}) < len(builds):
         raise click.UsageError("a BUILD is named twice.")
     asked = Asked(profile_path, identifies, kernels, timeout, seals, as_json)
