@@ -79,6 +79,10 @@ node_modules/.installed: package-lock.json
 docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules
 	@$(BIN)/python tools/make_contract_docs.py
 
+.PHONY: docs-site
+docs-site: $(VENV)/.installed-docs ## build the documentation as a site into build/site, offline; a warning is an error
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/site
+
 .PHONY: bench
 bench: $(VENV)/.installed-test ## run every benchmark
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
