@@ -152,7 +152,7 @@ def test_text_alone_on_standard_output(tmp_path: Path) -> None:
     path.write_bytes(model_file(CHATML))
     outcome = command("chat", path, "-n", 2, stdin="\ufeffhi\nho\n".encode())
     assert (outcome.code, outcome.stdout) == (0, "\0\0\n\0\0\n")
-    assert "[21 prompt tokens, 0 of them from the cache; 2 generated" in outcome.stderr
+    assert "[21 prompt tokens, 0 of them cached; 2 generated" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ class Talk:
     def with_person(self, lines: Iterable[str]) -> int:
         """Answer until the person leaves; what goes wrong is told, and the talk goes on."""
         capacity = self.conversation.bench.capacity
-        self._tell(f"{self._about['model']}: {capacity} positions. /help lists the commands, Ctrl-D leaves.")
+        name = Path(str(self._about["model"])).name
+        self._tell(f"{name}, {capacity} positions, numerics {self._about['numerics']}.")
+        self._tell("/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.")
         for line in lines:
             self._obey(line)
             if self._left:
@@ -165,12 +167,13 @@ class Talk:
             reason = f"{STOP_TOKEN} {turn.stop} {spelling(self.conversation.model.tokenizer, turn.stop)}"
         used = prompt + len(turn.ids)
         return (
-            f"[{prompt} prompt tokens, {turn.reused} of them from the cache; {len(turn.ids)} generated{speed}; "
+            f"[{prompt} prompt tokens, {turn.reused} of them cached; {len(turn.ids)} generated{speed}; "
             f"stopped: {reason}; {used} of {self.conversation.bench.capacity} positions]"
         )
 
     def _tell(self, text: str, style: str = "") -> None:
-        self._errors.print(Text(printable(text), style=style), soft_wrap=True)
+        folds = self._errors.is_terminal  # between words; a file gets whole lines
+        self._errors.print(Text(printable(text), style=style), soft_wrap=not folds)
 
     def _write_json(self, document: Mapping[str, Any]) -> None:
         click.echo(json.dumps(finite(document), allow_nan=False))
