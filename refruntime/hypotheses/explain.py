@@ -117,7 +117,8 @@ class Explainer:
 
     `offered` are the diagnostics fields that the build is known to show. Hypotheses that fitted before are tried first,
     all others only if none of these fits, and after `searches` vain searches no more. `witness` looks into the build
-    first; then only hypotheses are tried that can be about what it saw.
+    first; then hypotheses come first that can be about what it saw, and where another one explains every step, what was
+    seen lay beside the cause and is not told.
     """
 
     oracle: Oracle
@@ -141,12 +142,14 @@ class Explainer:
         possible = list(relevant(self.hypotheses, run))
         if observed is not None:
             possible = list(touching(possible, observed))
-        known = self.candidates()
-        attempts = [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
-        if self.searches and not any(attempt.fits for attempt in attempts):
-            attempts += [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
-            self.searches -= not any(attempt.fits for attempt in attempts)
+        attempts = self._tried(possible, run)
         fits = tuple(attempt for attempt in attempts if attempt.fits)
+        if observed is not None and not fits:  # what was seen may lie beside the cause: all others count, too
+            beside = [each for each in relevant(self.hypotheses, run) if each not in possible]
+            attempts += self._tried(beside, run)
+            fits = tuple(attempt for attempt in attempts if attempt.fits)
+            observed = None if fits else observed
+        self.searches -= bool(self.searches) and not fits
         error = logit_error(run, self.oracle)
         off = math.inf if error is None else error.margin
         others = [attempt for attempt in attempts if not attempt.fits]
@@ -160,6 +163,14 @@ class Explainer:
             tried=len(attempts),
             evidence=tuple(self.evidence(attempt.hypothesis) for attempt in fits[: 1 + SHOWN]),
         )
+
+    def _tried(self, possible: Sequence[Hypothesis], run: PairRun) -> list[Attempt]:
+        """Try the hypotheses that fitted before, and where none does all others while searches are left."""
+        known = self.candidates()
+        attempts = [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name in known]
+        if self.searches and not any(attempt.fits for attempt in attempts):
+            attempts += [self.attempt(hypothesis, run) for hypothesis in possible if hypothesis.name not in known]
+        return attempts
 
     def attempt(self, hypothesis: Hypothesis, run: PairRun) -> Attempt:
         """Try a hypothesis on a case, once."""

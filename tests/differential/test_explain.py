@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer, explain, relevant
 from refruntime.hypotheses.faults import arithmetic, attention, dots, weights
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
+from refruntime.hypotheses.observed import Observed
 from refruntime.numerics import F64, CompiledSeq32, Seq32
 from refruntime.numerics.base import Array
 from tests.differential.builds import changed_build
@@ -207,6 +209,22 @@ def test_cases_are_counted_together() -> None:
     assert counts == [(1, 1), (2, 2), (3, 3)]
     cause = explainer.causes()[0]
     assert (cause.hypothesis.name, cause.explained, cause.cases) == ("rope-halves", 3, 3)
+
+
+def _told(seen: Observed, _run: PairRun) -> Observed:
+    return seen
+
+
+def test_what_was_seen_in_the_build_comes_first_and_excludes_nothing() -> None:
+    """FW-5: hypotheses about a wrong tensor are tried first; where none of them fits, all others are tried, too."""
+    run = run_on(build_of(BY_NAME["rope-halves"]), numbers_case())
+    for tensor, kept in (("blk.0.attn_q.rope", True), ("sampler.weights", False)):
+        seen = Observed(tensor, 1, "differs", "all of them differ")
+        explanation = Explainer(ORACLE, witness=partial(_told, seen))(run)
+        assert explanation is not None
+        assert [each.hypothesis.name for each in explanation.fits] == ["rope-halves"]
+        assert (explanation.observed is seen) == kept
+        assert (explanation.tried < len(catalogue(PROFILE)) // 2) == kept
 
 
 def test_vain_searches_end() -> None:
