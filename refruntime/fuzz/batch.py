@@ -51,7 +51,7 @@ class Subject:
         """Run one session on both sides, count what it reached, and judge it."""
         oracle = self.oracle
         if reached is not None:
-            oracle = WatchedOracle(oracle.profile, oracle.numerics, oracle.exact, oracle.bind, reached)
+            oracle = WatchedOracle(oracle.profile, oracle.numerics, oracle.exact, oracle.bind, reached=reached)
         suite = Suite(self.fresh, oracle)
         return suite.judge(case_of(name, steps, self.pool), self.offered, Found(), explain=False)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics, StoredSource
+from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVariant, Numerics
 from refruntime.numerics.compiled.loading import KERNELS
 from refruntime.numerics.compiled.seq32 import CompiledSeq32
 from refruntime.numerics.f64 import F64
 from refruntime.numerics.fast import RESIDENT, Fast
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import Seq32
+from refruntime.numerics.sources import StoredSource
 
 NUMERICS_NAMES = ("seq32", "f64", "fast", "ggml32")
 

@@ -8,45 +8,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.rotary import RopeScaling, Rotary
-from refruntime.quants.ggml import StoredRows
+from refruntime.numerics.sources import RowSource
 
 Array = NDArray[Any]
 
-DECODED_AT_ONCE = 4_194_304  # weights that are decoded before they are stored
 ATTENTION_PRODUCTS = 262_144  # products that one group of attention rows holds at once
-
-
-class RowSource(Protocol):
-    """A weight matrix that is decoded when asked."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Return [out, in]."""
-
-    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Return the float32 values [out, in], or those of rows `start` .. `stop` - 1."""
-
-
-@runtime_checkable
-class StoredSource(Protocol):
-    """A weight matrix that can say how a GGUF file stores it."""
-
-    def stored(self) -> StoredRows:
-        """Return its type and the bytes of its rows."""
-
-
-def row_ranges(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Split the rows of a matrix [out, in] into ranges that bound the memory which decoding takes."""
-    step = max(1, DECODED_AT_ONCE // max(1, shape[1]))
-    for start in range(0, shape[0], step):
-        yield start, min(start + step, shape[0])
 
 
 def add_rows(terms: Array) -> Array:

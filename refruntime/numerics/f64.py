@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import Array, RowSource
+from refruntime.numerics.base import Array
 from refruntime.numerics.numpy_functions import NumpyFunctions, stacked
+from refruntime.numerics.sources import RowSource
 
 
 class F64(NumpyFunctions):

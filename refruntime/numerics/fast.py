@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, RowSource
+from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant
 from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.numpy_functions import NumpyFunctions, decoded_parts, stacked
+from refruntime.numerics.sources import RowSource
 
 Float32 = NDArray[np.float32]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import Array, Numerics, RowSource, error_function, row_ranges
+from refruntime.numerics.base import Array, Numerics, error_function
+from refruntime.numerics.sources import RowSource, row_ranges
 
 Float32 = NDArray[np.float32]
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics import libm
-from refruntime.numerics.base import Array, Numerics, RowSource, add_rows, error_function, row_ranges
+from refruntime.numerics.base import Array, Numerics, add_rows, error_function
+from refruntime.numerics.sources import RowSource, row_ranges
 
 Float32 = NDArray[np.float32]
 

@@ -15,7 +15,23 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = PROJECT / "refruntime"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-MAX_LINES = 400
+MAX_LINES = 300
+LONGER = {
+    "battery/models/gguf.py": "one description of every key and tensor of a random GGUF model",
+    "commands/diff/build.py": "the options of the command that has most",
+    "commands/shared.py": "options that several commands share",
+    "contract/dialect.py": "one grammar of diagnostics, read and written",
+    "differential/suite.py": "the runner, until its parts are told apart",
+    "engines/wasm/pauses.py": "one protocol of stops and restarts",
+    "golden/suite.py": "the runner of goldens, until it is one with that of cases",
+    "golden/verify.py": "one check after the other, each named",
+    "identify/comparison.py": "one search for a comparison in a module's code",
+    "numerics/base.py": "one formula after the other, in the order of the contract",
+    "numerics/compiled/loops.py": "loops that inline each other are compiled and kept as one file",
+    "repl/words/calls.py": "one word for each export",
+}
+"""Files of the package that are longer than MAX_LINES, and why."""
+
 LEFTOVERS = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 # Folders of one person or one machine; what follows tells them from a mere mention of the folder.
 MACHINE_PATHS = re.compile(rb"(?<![\w./-])(?:/(?:home|Users|root|work|workspace|mnt|media)/\.?\w|[A-Z]:\\\\?Users\\)")
@@ -85,7 +101,8 @@ def test_files_are_found() -> None:
 def test_modules_are_short() -> None:
     """One file has one job; beyond this length it has several."""
     lengths = {relative(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
-    assert not {name: length for name, length in lengths.items() if length > MAX_LINES}
+    longer = {name.removeprefix("refruntime/"): length for name, length in lengths.items() if length > MAX_LINES}
+    assert not {name: length for name, length in longer.items() if name not in LONGER}
 
 
 def test_public_names_have_docstrings() -> None:

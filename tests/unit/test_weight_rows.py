@@ -11,7 +11,7 @@ import pytest
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, CompiledSeq32, Seq32, base
+from refruntime.numerics import F64, CompiledSeq32, Seq32, sources
 from tests.unit.slm1_by_hand import F32, Q4_0, Q8_0, build, model_tensors
 
 GGUF_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1")
@@ -90,7 +90,7 @@ def test_small_parts_store_the_same_matrix(monkeypatch: pytest.MonkeyPatch, nume
     sources = [model.tensors[f"blk.0.attn_{part}.weight"] for part in "qkv"]
     expected = np.concatenate([source.rows() for source in sources])  # [24, 8]
     for at_once in (1, 9, 17, 24, 10_000):
-        monkeypatch.setattr(base, "DECODED_AT_ONCE", at_once)
+        monkeypatch.setattr(sources, "DECODED_AT_ONCE", at_once)
         stored = numerics.matrix(sources)
         rows = numerics.matrix_rows(stored, range(24))
         assert np.asarray(rows, np.float32).tobytes() == expected.tobytes()

@@ -13,10 +13,15 @@ from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
 from refruntime.model.architectures.gptneox import GPTNEOX
-from refruntime.model.architectures.phi3 import PHI3
-from refruntime.model.gguf.layer_sizes import differing_layers, read_experts, sizes_of_layers
+from refruntime.model.gguf.layer_sizes import (
+    differing_layers,
+    read_experts,
+    read_kv_heads,
+    read_window,
+    sizes_of_layers,
+)
 from refruntime.model.gguf.rotary import read_original_context, read_rope_scaling, read_rotated_dim
-from refruntime.model.gguf.values import factor, invalid, positive, size, size_of_all_layers, values_per_layer
+from refruntime.model.gguf.values import factor, invalid, positive, size, size_of_all_layers
 from refruntime.model.validated import Hyperparameters
 
 _USED: Final = frozenset(
@@ -93,7 +98,7 @@ def read_hyperparameters(
     layer_count = size(metadata, prefix + "block_count")
     hidden_size = size(metadata, prefix + "embedding_length")
     head_count = size_of_all_layers(metadata, prefix + "attention.head_count", layer_count)
-    kv_head_count, attending = _kv_heads(metadata, architecture, layer_count, head_count)
+    kv_head_count, attending = read_kv_heads(metadata, architecture, layer_count, head_count)
     tokens = metadata.fields.get("tokenizer.ggml.tokens")
     vocab_size = 0 if tokens is None else tokens.count
     if prefix + "vocab_size" in metadata and tokens is not None:
@@ -104,7 +109,7 @@ def read_hyperparameters(
     ffn_size = (
         max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
     )
-    windows = _window(metadata, architecture, profile, layer_count)
+    windows = read_window(metadata, architecture, profile, layer_count)
     return Hyperparameters(
         architecture=architecture.name,
         vocab_size=vocab_size,
@@ -156,47 +161,6 @@ def understood_keys(architecture: Architecture) -> frozenset[str]:
     windows = _WINDOW_KEYS if architecture.window_period else frozenset()
     parallel = {"use_parallel_residual"} if architecture.parallel == "key" else frozenset()
     return _USED | architecture.keys | windows | parallel | {_EPSILON_KEYS[architecture.norm]}
-
-
-def _kv_heads(
-    metadata: GgufMetadata, architecture: Architecture, layer_count: int, head_count: int
-) -> tuple[int, dict[str, Any]]:
-    """Return the key/value heads and, where some layers have none, what tells which layers attend."""
-    key = architecture.name + ".attention.head_count_kv"
-    attending: dict[str, Any] = {}
-    by_heads = architecture.other_mixer != "none" and not architecture.attention_interval
-    counts = values_per_layer(metadata, key, layer_count) if by_heads else None
-    if architecture.attention_interval:
-        attending = _attending_layers(metadata, architecture, layer_count)
-    differing = sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count)
-    if differing is not None:
-        kv_head_count = max(differing)
-        if any(head_count % each for each in differing):
-            kv_head_count = next(each for each in differing if head_count % each)
-    elif counts is None:
-        kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
-    else:
-        layers = tuple(int(layer) for layer in counts.nonzero()[0])
-        attending = {"attention_layers": layers}
-        distinct = {int(counts[layer]) for layer in layers}
-        if len(distinct) != 1 or min(distinct) < 0:
-            raise invalid("layers that attend differ in heads", key, "0 or one equal number", counts.tolist()[:8])
-        (kv_head_count,) = distinct
-    if head_count % kv_head_count:
-        raise invalid(
-            "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
-        )
-    return kv_head_count, attending
-
-
-def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> dict[str, Any]:
-    """Tell the layers that attend, by a list of the others or by the interval in which they come."""
-    prefix = architecture.name + "."
-    recurrent = values_per_layer(metadata, prefix + "attention.recurrent_layers", layer_count, ValueType.BOOL)
-    if recurrent is not None:
-        return {"attention_layers": tuple(int(layer) for layer in np.flatnonzero(recurrent == 0))}
-    interval = size(metadata, prefix + "full_attention_interval", architecture.attention_interval)
-    return {"attention_interval": interval}
 
 
 def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
@@ -291,33 +255,6 @@ def _factors(metadata: GgufMetadata, architecture: Architecture, hidden_size: in
         if length < 2:
             raise invalid("a convolution has to reach back", prefix + "shortconv.l_cache", "at least 2", length)
     return values
-
-
-def _window(metadata: GgufMetadata, architecture: Architecture, profile: Profile, layer_count: int) -> dict[str, Any]:
-    prefix = architecture.name + "."
-    key = prefix + "attention.sliding_window"
-    if architecture is PHI3:
-        window = metadata.u32(key, 0)
-        return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
-    if not architecture.window_period or architecture.windows_with_layers not in (0, layer_count):
-        return {}
-    default = None if architecture.layers_differ else int(architecture.defaults.get("attention.sliding_window", 0))
-    window = metadata.u32(key, default)
-    if not window:
-        return {}
-    theta = positive(metadata, prefix + "rope.freq_base", 10000.0)
-    if "rope.freq_base_swa" in architecture.keys:
-        own = architecture.defaults.get("rope.freq_base_swa", theta)
-        theta = positive(metadata, prefix + "rope.freq_base_swa", own)
-    pattern = prefix + "attention.sliding_window_pattern"
-    windowed = values_per_layer(metadata, pattern, layer_count, ValueType.BOOL)
-    if windowed is None and architecture.layers_differ:
-        raise invalid("each layer says whether it has a window", pattern, "an array of booleans", "none")
-    if windowed is None:
-        layers: dict[str, Any] = {"window_period": metadata.u32(pattern, architecture.window_period)}
-    else:
-        layers = {"windowed_layers": tuple(int(layer) for layer in windowed.nonzero()[0])}
-    return {"sliding_window": window, "window_rope_theta": theta} | layers
 
 
 def _equal(metadata: GgufMetadata, key: str, expected: int) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refruntime.containers.gguf import GgufMetadata
+import numpy as np
+
+from refruntime.containers.gguf import GgufMetadata, ValueType
+from refruntime.contract.profile import Profile
 from refruntime.model.architectures import Architecture
-from refruntime.model.gguf.values import invalid, size, values_per_layer
+from refruntime.model.architectures.phi3 import PHI3
+from refruntime.model.gguf.values import invalid, positive, size, size_of_all_layers, values_per_layer
 
 
 def sizes_of_layers(
@@ -50,6 +54,77 @@ def differing_layers(
         "attention_scale": 1.0,
         "layer_input_size": metadata.u32(prefix + "embedding_length_per_layer_input"),
     }
+
+
+def read_kv_heads(
+    metadata: GgufMetadata, architecture: Architecture, layer_count: int, head_count: int
+) -> tuple[int, dict[str, Any]]:
+    """Return the key/value heads and, where some layers have none, what tells which layers attend."""
+    key = architecture.name + ".attention.head_count_kv"
+    attending: dict[str, Any] = {}
+    by_heads = architecture.other_mixer != "none" and not architecture.attention_interval
+    counts = values_per_layer(metadata, key, layer_count) if by_heads else None
+    if architecture.attention_interval:
+        attending = _attending_layers(metadata, architecture, layer_count)
+    differing = sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count)
+    if differing is not None:
+        kv_head_count = max(differing)
+        if any(head_count % each for each in differing):
+            kv_head_count = next(each for each in differing if head_count % each)
+    elif counts is None:
+        kv_head_count = size_of_all_layers(metadata, key, layer_count, head_count)
+    else:
+        layers = tuple(int(layer) for layer in counts.nonzero()[0])
+        attending = {"attention_layers": layers}
+        distinct = {int(counts[layer]) for layer in layers}
+        if len(distinct) != 1 or min(distinct) < 0:
+            raise invalid("layers that attend differ in heads", key, "0 or one equal number", counts.tolist()[:8])
+        (kv_head_count,) = distinct
+    if head_count % kv_head_count:
+        raise invalid(
+            "query heads do not divide among the key/value heads", key, f"a divisor of {head_count}", kv_head_count
+        )
+    return kv_head_count, attending
+
+
+def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> dict[str, Any]:
+    """Tell the layers that attend, by a list of the others or by the interval in which they come."""
+    prefix = architecture.name + "."
+    recurrent = values_per_layer(metadata, prefix + "attention.recurrent_layers", layer_count, ValueType.BOOL)
+    if recurrent is not None:
+        return {"attention_layers": tuple(int(layer) for layer in np.flatnonzero(recurrent == 0))}
+    interval = size(metadata, prefix + "full_attention_interval", architecture.attention_interval)
+    return {"attention_interval": interval}
+
+
+def read_window(
+    metadata: GgufMetadata, architecture: Architecture, profile: Profile, layer_count: int
+) -> dict[str, Any]:
+    """Read how far layers with a window see, which these are, and their rotary base."""
+    prefix = architecture.name + "."
+    key = prefix + "attention.sliding_window"
+    if architecture is PHI3:
+        window = metadata.u32(key, 0)
+        return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
+    if not architecture.window_period or architecture.windows_with_layers not in (0, layer_count):
+        return {}
+    default = None if architecture.layers_differ else int(architecture.defaults.get("attention.sliding_window", 0))
+    window = metadata.u32(key, default)
+    if not window:
+        return {}
+    theta = positive(metadata, prefix + "rope.freq_base", 10000.0)
+    if "rope.freq_base_swa" in architecture.keys:
+        own = architecture.defaults.get("rope.freq_base_swa", theta)
+        theta = positive(metadata, prefix + "rope.freq_base_swa", own)
+    pattern = prefix + "attention.sliding_window_pattern"
+    windowed = values_per_layer(metadata, pattern, layer_count, ValueType.BOOL)
+    if windowed is None and architecture.layers_differ:
+        raise invalid("each layer says whether it has a window", pattern, "an array of booleans", "none")
+    if windowed is None:
+        layers: dict[str, Any] = {"window_period": metadata.u32(pattern, architecture.window_period)}
+    else:
+        layers = {"windowed_layers": tuple(int(layer) for layer in windowed.nonzero()[0])}
+    return {"sliding_window": window, "window_rope_theta": theta} | layers
 
 
 def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int, layer_count: int) -> dict[str, Any]:

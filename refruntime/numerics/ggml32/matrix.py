@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import RowSource, StoredSource, row_ranges
 from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations, as_bfloat, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import dot, dot_in_float64
+from refruntime.numerics.sources import RowSource, StoredSource, row_ranges
 
 if TYPE_CHECKING:
     from refruntime.numerics.ggml32.compiled import CompiledProducts

@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import (
-    PLAIN_ATTENTION,
-    Array,
-    Attention,
-    AttentionVariant,
-    Numerics,
-    RowSource,
-    add_rows,
-)
+from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, Numerics, add_rows
 from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.ggml32.activations import as_half, quantize_q8_0
 from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
@@ -32,6 +24,7 @@ from refruntime.numerics.ggml32.flash import flash_mix
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
+from refruntime.numerics.sources import RowSource
 
 if TYPE_CHECKING:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
