@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from tests.second_opinion.random_dense_models import cohere2, ernie4_5, exaone4, hunyuan_dense, minicpm, mistral3
 from tests.second_opinion.random_expert_models import gpt_oss, lfm2moe
@@ -94,6 +94,7 @@ DEEP = {"exaone4-window"}
 NAMES = [name for name in RECIPES if name not in {*UNSUPPORTED, *DEEP}]
 
 
+@lru_cache(maxsize=256)
 def make(name: str, seed: int) -> bytes:
     """Return the file of the random model `name` (one of NAMES); equal seeds give equal bytes."""
     return recipe(name, seed).file()

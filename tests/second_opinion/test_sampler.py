@@ -64,7 +64,7 @@ def test_reference_exponential_is_that_of_rust() -> None:
     np.testing.assert_array_equal(computed, results[used])
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
     logit_lists,
     temperatures,

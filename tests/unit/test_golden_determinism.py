@@ -62,17 +62,9 @@ def run(
     )  # fmt: skip
 
 
-QUICK = (("no SIMD in NumPy", "numpy"),)
-"""What the fast tests run: what is farthest from what filled the goldens."""
-
-COMBINATIONS = [
-    pytest.param(name, kernels, marks=[] if (name, kernels) in QUICK else [pytest.mark.slow])
-    for kernels in ("numpy", "numba")
-    for name in SETTINGS
-]
-
-
-@pytest.mark.parametrize(("name", "kernels"), COMBINATIONS)
+@pytest.mark.slow  # tests/second_opinion/test_same_bits_everywhere.py asks the same of every architecture, and faster
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
 def test_the_answers_are_the_same_everywhere(goldens: tuple[Path, tuple[str, ...]], name: str, kernels: str) -> None:
     """GEN-4, FW-4, FW-8, SA-3: no BLAS kernel, SIMD level, number of threads or kind of kernels changes one answer."""
     if kernels == "numba" and find_spec("numba") is None:
