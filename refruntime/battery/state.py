@@ -95,6 +95,17 @@ def state_cases(profile: Profile) -> Iterator[Case]:
         for call, steps in CALLS.items():
             name = f"state/{situation}-{call}".replace(" ", "-")
             yield Case(name, (*before, *steps, *AFTERWARDS), models, RULES[call.split()[0]])
+    yield _cleared_result(models)
+
+
+def _cleared_result(models: Mapping[str, bytes]) -> Case:
+    """Return the case on the first act of a generation: it clears the result, which shows where ERR-4 leaves it alone.
+
+    What fails before a generation begins leaves the result as it was, what fails behind its beginning leaves none.
+    """
+    before, behind = (Generate(b"", 1), Generate(b"a", 0)), (Generate(b"1234567", 1), Generate(b"x", 1))
+    steps = (LOAD, *(step for failing in (*before, *behind) for step in (TWO, failing, RESET)), TWO, NEXT_TOKEN)
+    return Case("state/generation-clears-the-result", steps, models, ("GEN-1", "GEN-2", "GEN-3", "GEN-9", "ERR-4"))
 
 
 def generator_cases(profile: Profile) -> Iterator[Case]:

@@ -59,6 +59,22 @@ def test_clean_build_matches(family: str) -> None:
     assert not any("slm1" in name or "f32" in name or "q8_0" in name for name in unsupported)
 
 
+def test_a_generation_clears_the_result_first() -> None:
+    """GEN-2, ERR-4: where failures leave the result alone, one behind the beginning of a generation leaves none."""
+    profile = Profile(failed_call_result="unchanged", reset_result="unchanged")
+    (case,) = default_battery(profile, patterns=["state/generation-clears-the-result"])
+    seen = observe(case, Oracle(profile).engine(), profile)
+    failed = [(item.value, item.result) for item in seen if item.value]
+    text = seen[1].result
+    assert text
+    assert failed == [
+        (Status.InvalidLength, text),
+        (Status.InvalidLength, text),
+        (Status.ContextExceeded, b""),
+        (Status.InvalidUtf8, b""),
+    ]
+
+
 def test_families_are_all() -> None:
     """Every case belongs to a family that is run above, and cites rules."""
     assert {case.name.partition("/")[0] for case in battery()} == set(FAMILIES)
