@@ -236,10 +236,11 @@ def _print(judgement: Judgement, about: dict[str, Any]) -> None:
         if not measured:
             continue
         ranked = sorted(measured, key=lambda one: one.distance.typical)[:SHOWN]
-        columns = ("typical", "rounding", "worst", "rounding ", "largest")
+        columns = ("typical / rounding", "worst / rounding", "largest")
         shown = plain_table(title, *columns, right=columns)
         for one in ranked:
             found = one.distance
-            numbers = (found.typical, one.band, found.worst, one.worst_band, found.largest)
-            add_row(shown, one.name, *(f"{number:.2g}" for number in numbers))
+            pairs = (found.typical, one.band), (found.worst, one.worst_band)
+            texts = [f"{distance:.2g} / {band:.2g}" for distance, band in pairs]
+            add_row(shown, one.name, *texts, f"{found.largest:.2g}")
         console.print(shown)
