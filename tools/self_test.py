@@ -28,15 +28,15 @@ from refruntime.battery.catalogue import default_battery  # noqa: E402
 from refruntime.battery.features import find_for_cases, needs_of  # noqa: E402
 from refruntime.cases.observe import Observation  # noqa: E402
 from refruntime.cases.steps import INIT, Case  # noqa: E402
-from refruntime.contract.profile import Profile  # noqa: E402
 from refruntime.differential.compare import compare_observations, offered_fields  # noqa: E402
 from refruntime.differential.run import Oracle, PairRun, observe  # noqa: E402
 from refruntime.differential.verdict import FINE, judge  # noqa: E402
 from refruntime.engines.base import Engine, Limits  # noqa: E402
 from refruntime.engines.wasm import WasmEngine, WasmModule  # noqa: E402
 from refruntime.hypotheses.explain import Explainer  # noqa: E402
-from refruntime.hypotheses.gaps import find_gaps, write_profile  # noqa: E402
+from refruntime.identify.ask import Memory, identify  # noqa: E402
 from refruntime.memory import HostMisuse  # noqa: E402
+from refruntime.numerics import CompiledSeq32  # noqa: E402
 
 GUEST: Final = PROJECT / "tests" / "guest"
 EXPLAINED_CASES: Final = 12
@@ -128,16 +128,15 @@ def catch(name: str, build: Callable[[], Engine], recorded: Recorded, most: int 
     return Caught(name, len(runs), best[0].explained if best else 0, tuple(cause.hypothesis.name for cause in best))
 
 
-def gap_of(name: str, build: Callable[[], Engine], battery: Callable[[Profile], Sequence[Case]]) -> tuple[bool, str]:
-    """Look for the gap of an option build: whether it is the right one and leaves nothing, and the lines to show.
-
-    Right is also what the report calls indistinguishable from what it chose.
-    """
-    report = find_gaps(build, battery, Oracle())
-    found = [{(gap.key, gap.value), *gap.alternatives} for gap in report.gaps]
-    again = Profile.from_toml(write_profile(report))
-    right = len(found) == 1 and OPTIONS[name] in found[0]
-    return right and report.clean and again == report.profile, "; ".join(report.lines)
+def gap_of(name: str, path: Path, memory: Memory) -> tuple[bool, str]:
+    """Identify an option build: whether it has this option and no other, and the lines to show."""
+    found = identify(path.read_bytes(), engines(path), CompiledSeq32(), name=path.name, memory=memory)
+    if found.problem:
+        return False, found.problem
+    key, value = OPTIONS[name]
+    chosen = {each: choice for each, choice in found.profile.differences().items() if each not in ("ID-1", "GG-1")}
+    text = ", ".join(f"{each} = {choice}" for each, choice in chosen.items())
+    return chosen == {key: value} and not found.bugs, "; ".join([text, *(bug.line for bug in found.bugs)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,8 +196,9 @@ def _test_bugs(folder: Path, names: Sequence[str]) -> bool:
 
 def _test_options(folder: Path, names: Sequence[str]) -> bool:
     good = 0
+    memory = Memory()
     for name in names:
-        fine, text = gap_of(name, engines(folder / f"guest-option-{name}.wasm"), default_battery)
+        fine, text = gap_of(name, folder / f"guest-option-{name}.wasm", memory)
         good += fine
         print(f"{name:<26} {'found' if fine else 'NOT FOUND'}  {text}", flush=True)
     print(f"found {good} of {len(names)} options")

@@ -15,6 +15,8 @@ from refruntime.commands.shared import json_option, map_file, progress, write_js
 from refruntime.engines.base import Limits
 from refruntime.identify.ask import identify
 from refruntime.identify.document import json_document
+from refruntime.identify.identification import Identification
+from refruntime.identify.replay import feature_case, replay_files
 from refruntime.numerics import KERNELS
 from refruntime.show.card import card_html, card_text
 from refruntime.visible import printable
@@ -28,6 +30,7 @@ Examples:
   refruntime identify build.wasm --write-profile build.toml
   refruntime identify build.wasm --json | jq .switches
   refruntime identify build.wasm --html card.html
+  refruntime identify build.wasm --write-cases evidence
 """,
 )
 @click.argument("build", type=click.Path(path_type=Path))
@@ -37,6 +40,13 @@ Examples:
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Write what was learnt as a contract profile in TOML, for `diff --profile` and `fill --profile`.",
+)
+@click.option(
+    "--write-cases",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the sessions that the evidence names as cases, to be repeated with `repl --golden DIR --case NAME`.",
 )
 @click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the card as a page.")
 @click.option(
@@ -55,7 +65,13 @@ Examples:
 )
 @json_option
 def identify_command(
-    build: Path, profile_path: Path | None, html_path: Path | None, timeout: float, kernels: str, as_json: bool
+    build: Path,
+    profile_path: Path | None,
+    folder: Path | None,
+    html_path: Path | None,
+    timeout: float,
+    kernels: str,
+    as_json: bool,
 ) -> None:
     """Ask the WebAssembly module BUILD what it is: features, names, texts, and every option of the contract.
 
@@ -70,6 +86,8 @@ def identify_command(
     found = identify(module, engines.fresh, numerics, name=build.name, limits=limits, stage=_stage)
     if profile_path is not None and not found.problem:
         write_file(profile_path, found.profile.to_toml().encode())
+    if folder is not None:
+        _write_cases(found, folder)
     if html_path is not None:
         write_file(html_path, card_html(found).encode())
     if as_json:
@@ -80,8 +98,24 @@ def identify_command(
             click.echo(
                 printable(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")
             )
+        if folder is not None:
+            text = f"cases of the evidence written to {folder}; repeat one: {_repeat(folder, build, profile_path)}"
+            click.echo(printable(text))
     if found.exit_code:
         raise click.exceptions.Exit(found.exit_code)
+
+
+def _write_cases(found: Identification, folder: Path) -> None:
+    """Write the sessions of the evidence; those of features too."""
+    features = found.features.asked if found.features is not None else ()
+    for name, data in replay_files((*found.cases.values(), *map(feature_case, features))).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_file(folder / name, data)
+
+
+def _repeat(folder: Path, build: Path, profile_path: Path | None) -> str:
+    under = "" if profile_path is None else f" --profile {profile_path}"
+    return f"refruntime repl --golden {folder} --case NAME --wasm {build}{under}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,19 +15,20 @@ from refruntime.battery.catalogue import FAMILIES, default_battery
 from refruntime.battery.features import find_features, needs_of
 from refruntime.cases.features import Found
 from refruntime.cases.observe import Observation
-from refruntime.cases.steps import Case
+from refruntime.cases.steps import INIT, Case, Configure, Generate, Load
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import Answer, Build
-from refruntime.identify.bugs import find_bugs
+from refruntime.identify.bugs import checksum_bugs, find_bugs
 from refruntime.identify.calls import naming_sessions
+from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
-from refruntime.identify.evidence import learnt_switches
+from refruntime.identify.evidence import cited, learnt_switches
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.fields import Shown, dialect_of, find_fields
-from refruntime.identify.identification import Identification
+from refruntime.identify.identification import Identification, Learnt
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve
@@ -81,6 +83,8 @@ def identify(
             found.problem = f"no model can be loaded: {found.checksum.text}"
             found.tried = found.checksum.tried
         else:
+            found.problem = wandering(Build(fresh, found.checksum.fit), base)
+        if not found.problem:
             _ask(found, found.checksum, Build(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
     found.seconds = time.perf_counter() - began
     return found
@@ -94,6 +98,18 @@ def unsteady(fresh: Callable[[], Engine], base: Profile) -> str:
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return f"the build answers differently each time: step {index} of the same session on two fresh instances"
+    return ""
+
+
+def wandering(build: Build, base: Profile) -> str:
+    """Say that answers drift within an instance: a load clears what was before, yet no two generations agree (ST-3)."""
+    plain = next(naming_sessions(base))
+    again = (Load("model"), Generate(b"hello, you", 4))
+    case = Case("identify/again", (INIT, Configure(0.0, 1, 1.0, 1), *again * 3), {"model": plain.models["model"]})
+    answers = build.answers(case)
+    shown = [(each.observation.result, json.dumps(each.document)) for each in answers[3::2]]
+    if len(shown) == 3 and len(set(shown)) == 3:
+        return "the build answers differently each time: the same load and generation three times, three answers"
     return ""
 
 
@@ -117,6 +133,11 @@ def _ask(
     battery = _usable(features, sampled_battery())
     with stage("running experiments"):
         sessions = {case.name: build.answers(case) for case in (*designed, *battery)}
+    capacity: list[Learnt] = []
+    if "gguf" in features.asked and "gguf" not in features.absent:
+        with stage("asking for the largest context"):
+            capacity = [find_capacity(build, dialect)]
+            base = replace(base, gguf_context_limit=capacity[0].value)
     found.texts = learn_texts(sessions, dialect, has_field="last_error" in offered)
     translation = Translation(dialect, {status: text.text for status, text in found.texts.items()})
     settlement = Settlement(memory.of(base, numerics), translation, offered)
@@ -130,9 +151,11 @@ def _ask(
     with stage("weighing what contradicts"):
         choices = resolve(settlement, trials, base)
         profile = profile_of(checksum.profile, choices, found)
-        found.learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
-        found.bugs = find_bugs(settlement, trials, replace(base, **choices), offered)
-    found.profile = profile
+        learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
+        found.learnt = [*learnt, *capacity]
+        found.bugs = [*checksum_bugs(checksum), *find_bugs(settlement, trials, replace(base, **choices), offered)]
+    found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
+    found.cases = cited(found, (*build.asked.values(), *checksum.cases))
     found.experiments = len(sessions)
     found.calls = build.calls
 

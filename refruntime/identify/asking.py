@@ -42,11 +42,15 @@ class _Listening(Client):
 
 @dataclass
 class Build:
-    """The build that is asked: `fresh` makes an instance, `seal` fits artifacts to its checksum."""
+    """The build that is asked: `fresh` makes an instance, `seal` fits artifacts to its checksum.
+
+    `asked` are the sessions whose answers are kept.
+    """
 
     fresh: Callable[[], Engine]
     seal: Seal = lambda data: data
     calls: int = 0
+    asked: dict[str, Case] = field(default_factory=dict)
     _answers: dict[str, list[Answer]] = field(default_factory=dict)
     _sealed: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -61,6 +65,7 @@ class Build:
     def answers(self, experiment: Case) -> list[Answer]:
         """Return the answers to an experiment on a fresh instance; asked once."""
         if experiment.name not in self._answers:
+            self.asked[experiment.name] = experiment
             self._answers[experiment.name] = self.ask(experiment)
         return self._answers[experiment.name]
 

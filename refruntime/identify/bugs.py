@@ -6,10 +6,12 @@ from collections import Counter
 from typing import Final
 
 from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
 from refruntime.differential.compare import compare_observations
 from refruntime.differential.run import Oracle, PairRun, follow
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer
+from refruntime.identify.checksum import Checksum
 from refruntime.identify.evidence import evidence_of
 from refruntime.identify.identification import Bug, Evidence
 from refruntime.identify.resolve import spread
@@ -37,6 +39,26 @@ def find_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered:
     if left:
         bugs.append(_by_rules(left, settlement, trials, profile))
     return bugs
+
+
+def checksum_bugs(checksum: Checksum) -> list[Bug]:
+    """Return that a build loads files with wrong checksums, if it loads some and refuses others (SL-5)."""
+    if not checksum.wrongly:
+        return []
+    case = checksum.cases[0]
+    names = list(case.models)
+    evidence = tuple(
+        Evidence(
+            case.name, names.index(name) + 1, f"load_model {name}", "status", "the contract",
+            Status.InvalidHeader.name, Status.Ok.name,
+        )
+        for name in checksum.wrongly[:MOST_SHOWN]
+    )  # fmt: skip
+    shown = ", ".join(name.removeprefix("bit-") for name in checksum.wrongly)
+    text = (
+        f"only a part of the checksum is compared: a file is loaded although a bit of its sum is wrong (bits {shown})"
+    )
+    return [Bug("SL-5", text, len(checksum.wrongly), len(names) - 1, (case.name,), evidence)]
 
 
 def _explainer(profile: Profile, trials: Trials, offered: frozenset[str]) -> Explainer:

@@ -53,7 +53,9 @@ def naming_sessions(profile: Profile) -> Iterator[Case]:
         yield Case(f"names/{name}", steps, models, ("DG-3", "DG-4", "DG-5", "DG-6", "DG-8"))
     for dtype in (DType.Q8_0, DType.Q4_0):
         model = random_model(910 + int(dtype), Shape(hidden=32, heads=2, ffn=32, capacity=24), dtype, profile=profile)
-        yield Case(f"names/{dtype.label}", (INIT, Load("model"), RESET, FREE), {"model": model}, ("DG-6",))
+        yield Case(
+            f"names/{dtype.label.replace('_', '-')}", (INIT, Load("model"), RESET, FREE), {"model": model}, ("DG-6",)
+        )
     story = table_model({**follow(*b"abcd", 257), ord("e"): {ord("e"): 1.0}}, capacity=8, profile=profile)
     more = (Generate(b"b", 100), Generate(b"ce", 100), NEXT_TOKEN, RESET)
     yield Case(

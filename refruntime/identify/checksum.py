@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from refruntime.battery.models.slm1 import Shape, random_model
+from refruntime.cases.steps import INIT, Case, Load
 from refruntime.client import Client
 from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits
-from refruntime.identify.comparison import Comparison
+from refruntime.identify.asking import Build
+from refruntime.identify.comparison import Comparison, with_field
 from refruntime.identify.formula import Fitted, NoFormula, formula_of
 from refruntime.identify.seal import CannotSeal, Sealer
 
@@ -28,6 +30,7 @@ class Checksum:
 
     `kind` is `contract` (the default formula), `formula` (another one that is known), `asked` (the build is asked for
     each file), `not verified`, or `unknown`; `profile` has the formula where there is one. `fit` seals a file of ours.
+    `cases` show with which sums a file is loaded; `wrongly` are the models of them with a wrong sum that is accepted.
     """
 
     kind: str
@@ -37,6 +40,8 @@ class Checksum:
     fit: Callable[[bytes], bytes]
     evidence: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
+    wrongly: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -46,14 +51,14 @@ class Checksum:
 
 
 def find_checksum(module: bytes, fresh: Callable[[], Engine], limits: Limits, profile: Profile) -> Checksum:
-    """Find how a build seals its files."""
+    """Find how a build seals its files, and show with which sums it loads one."""
     right = random_model(7, PLAIN, profile=profile)
-    first, last = CHECKSUM_FIELD
-    own = int.from_bytes(right[first:last], "little")
-    wrong = [
-        right[:first] + (own ^ bit).to_bytes(8, "little") + right[last:] for bit in (1 << place for place in PLACES)
-    ]
-    answers = [_loads(fresh, data) for data in (right, *wrong)]
+    found = _found(module, fresh, limits, profile, right)
+    return _shown(found, fresh, right) if found.known else found
+
+
+def _found(module: bytes, fresh: Callable[[], Engine], limits: Limits, profile: Profile, right: bytes) -> Checksum:
+    answers = [_loads(fresh, data) for data in (right, *_wrong(right).values())]
     if answers[0] == Status.Ok and all(answer == Status.InvalidHeader for answer in answers[1:]):
         evidence = ("a file with the checksum of SL-5 is loaded, and refused when one bit of it is wrong",)
         return Checksum("contract", "observed", "the formula of the contract", profile, lambda data: data, evidence)
@@ -64,13 +69,33 @@ def find_checksum(module: bytes, fresh: Callable[[], Engine], limits: Limits, pr
     return _asked(module, limits, profile, answers[0])
 
 
+def _wrong(right: bytes) -> dict[str, bytes]:
+    """Return the file with one bit of its checksum turned, for each of PLACES."""
+    first, last = CHECKSUM_FIELD
+    own = int.from_bytes(right[first:last], "little")
+    return {f"bit-{place}": with_field(right, own ^ 1 << place) for place in PLACES}
+
+
+def _shown(found: Checksum, fresh: Callable[[], Engine], right: bytes) -> Checksum:
+    """Return what was found with the session that shows it; a build that loads some wrong sums breaks SL-5."""
+    sealed = found.fit(right)
+    files = {"sealed": sealed, **_wrong(sealed)}
+    case = Case("checksum/loads", (INIT, *map(Load, files)), files, ("SL-5", "SL-1"))
+    answers = Build(fresh).ask(case)
+    loaded = [name for name, answer in zip(files, answers[1:], strict=False) if answer.observation.value == Status.Ok]
+    wrongly = tuple(loaded[1:]) if loaded[:1] == ["sealed"] and found.kind != "not verified" else ()
+    return replace(found, wrongly=wrongly, cases=(case,))
+
+
 def _asked(module: bytes, limits: Limits, profile: Profile, first_answer: object) -> Checksum:
     try:
         sealer = Sealer(module, limits)
     except (CannotSeal, EngineError) as error:
         failed = (f"a plain file with the checksum of SL-5: {first_answer}", *getattr(error, "tried", ()))
         kind = getattr(error, "kind", "failed")
-        return Checksum("unknown", "unknown", str(error), profile, lambda data: data, (), failed, {"trouble": kind})
+        return Checksum(
+            "unknown", "unknown", str(error), profile, lambda data: data, (), failed, facts={"trouble": kind}
+        )
     comparison = sealer.comparison
     if comparison.kind == "not verified":
         unverified = replace(profile, checksum="not verified")

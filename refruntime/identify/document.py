@@ -9,6 +9,7 @@ from refruntime.battery.features import FEATURES
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.identify.fields import LearntField
 from refruntime.identify.identification import Bug, Evidence, Identification, Learnt
+from refruntime.identify.replay import feature_case_name, replay_documents
 
 JSON_VERSION: Final = 1
 
@@ -29,6 +30,7 @@ def json_document(found: Identification) -> dict[str, Any]:
         "switches": {item.key: _learnt(item) for item in found.learnt},
         "bugs": [_bug(bug) for bug in found.bugs],
         "profile": found.profile.to_toml(),
+        "cases": replay_documents(found.cases.values()),
         "experiments": found.experiments,
         "calls": found.calls,
         "seconds": round(found.seconds, 3),
@@ -44,6 +46,8 @@ def _checksum(found: Identification) -> dict[str, Any]:
         "status": checksum.status,
         "text": checksum.text,
         "evidence": list(checksum.evidence),
+        "wrongly_loaded": list(checksum.wrongly),
+        "cases": [case.name for case in checksum.cases],
         **checksum.facts,
     }
 
@@ -56,9 +60,11 @@ def _features(found: Identification) -> dict[str, Any]:
     for name in FEATURES:
         if name in features.absent:
             status = features.absent[name].name
-            result[name] = {"present": False, "status": "observed", "refused_with": status}
+            evidence = [{"case": feature_case_name(name), "step": 1, "found": status}]
+            result[name] = {"present": False, "status": "observed", "refused_with": status, "evidence": evidence}
         elif name in features.asked:
-            result[name] = {"present": True, "status": "observed"}
+            evidence = [{"case": feature_case_name(name), "step": 1}]
+            result[name] = {"present": True, "status": "observed", "evidence": evidence}
         else:
             result[name] = {"present": False, "status": "observed", "reason": "what it stands on is absent"}
     return result

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from refruntime.cases.steps import describe
+from refruntime.cases.steps import Case, describe
 from refruntime.contract.profile import Profile, Switch
 from refruntime.differential.compare import Difference
-from refruntime.identify.identification import Evidence, Learnt
+from refruntime.identify.identification import Evidence, Identification, Learnt
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
@@ -83,6 +83,17 @@ def evidence_of(item: Experiment, difference: Difference, instead: str) -> Evide
         _shown(difference.reference),
         _shown(difference.build),
     )
+
+
+def cited(found: Identification, asked: Iterable[Case]) -> dict[str, Case]:
+    """Return the sessions that the evidence of anything learnt names, by name."""
+    names = {each.case for learnt in found.learnt for each in learnt.evidence}
+    names |= {each.case for bug in found.bugs for each in bug.evidence}
+    names |= {case for item in found.fields.values() for case, _ in item.evidence}
+    names |= {case for text in found.texts.values() for case, _ in text.evidence}
+    names |= {case for bug in found.bugs for case in bug.cases}
+    names |= {case.name for case in found.checksum.cases} if found.checksum is not None else set()
+    return {case.name: case for case in asked if case.name in names}
 
 
 def _shown(value: object) -> str:

@@ -15,6 +15,7 @@ from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configur
 from refruntime.containers.slm1_format import ENTRY_OFFSETS, DType
 from refruntime.contract.profile import Profile
 from refruntime.identify.backwards import seeds_for
+from refruntime.identify.gguf_experiments import gguf_experiments
 
 GREEDY: Final = Configure(0.0, 1, 1.0, 1)
 LETTERS: Final = range(33, 113)
@@ -68,6 +69,7 @@ def switch_experiments(profile: Profile) -> Iterator[Case]:
     yield from _draws(profile)
     yield from _generators(profile)
     yield from _files(profile)
+    yield from gguf_experiments()
 
 
 def _texts_and_states(profile: Profile) -> Iterator[Case]:
@@ -113,7 +115,7 @@ def _arithmetic(profile: Profile) -> Iterator[Case]:
         for seed in (31, 32):
             model = random_model(seed, Shape(hidden=32, heads=2, ffn=64, capacity=24), dtype, profile=profile)
             probes = (Load("model"), GREEDY, Generate(b"ab", 6), Generate(b"hello", 4))
-            yield Case(f"identify/weights-{dtype.label}-{seed}", probes, {"model": model}, ("FW-4",))
+            yield Case(f"identify/weights-{dtype.label.replace('_', '-')}-{seed}", probes, {"model": model}, ("FW-4",))
 
 
 def _orders(profile: Profile) -> Iterator[Case]:
@@ -174,7 +176,9 @@ def _temperatures(profile: Profile) -> Iterator[Case]:
         yield Case(f"identify/cold-{name}", (Load("model"), *steps), {"model": model}, ("SA-3",))
     for heat in (1e38, 3e38):
         steps = [step for top_k in (2, 3, 4) for step in _pulls(top_k, 1.0, (1 << 60, HIGHEST), heat)]
-        yield Case(f"identify/hot-{heat:g}", (Load("model"), *steps), {"model": near}, ("SA-3", "SA-2"))
+        yield Case(
+            f"identify/hot-{heat:.0e}".replace("+", ""), (Load("model"), *steps), {"model": near}, ("SA-3", "SA-2")
+        )
 
 
 def _generators(profile: Profile) -> Iterator[Case]:

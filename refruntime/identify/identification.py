@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from refruntime.cases.features import Found
+from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.identify.checksum import Checksum
@@ -60,7 +61,10 @@ class Bug:
 
 @dataclass
 class Identification:
-    """Everything that was found out. `problem` is set when the build could not be asked at all."""
+    """Everything that was found out. `problem` is set when the build could not be asked at all.
+
+    `cases` are the sessions that the evidence names: each can be repeated on any engine.
+    """
 
     build: str
     sha256: str
@@ -74,6 +78,7 @@ class Identification:
     learnt: Sequence[Learnt] = ()
     bugs: Sequence[Bug] = ()
     profile: Profile = field(default_factory=Profile)
+    cases: Mapping[str, Case] = field(default_factory=dict)
     experiments: int = 0
     calls: int = 0
     skipped: int = 0

@@ -8,6 +8,7 @@ from typing import Final
 
 from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.client import Client
+from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits, Number
@@ -70,10 +71,21 @@ class SealedBuild:
     def fit(self, data: bytes) -> bytes:
         """Return an artifact as the build expects it; each content is sealed once."""
         if data not in self._known:
-            if self._sealer is None:
-                self._sealer = Sealer(self.module, self.limits, formula=self.formula)
-            self._known[data] = self._sealer.fit(data)
+            self._known[data] = self.sealer.fit(data)
         return self._known[data]
+
+    def own(self, data: bytes) -> bytes:
+        """Return an artifact that holds the build's checksum with that of SL-5; any other as it is."""
+        if data[:4] != b"SLM1":
+            return data
+        return self.sealer.own(data)
+
+    @property
+    def sealer(self) -> Sealer:
+        """Return what seals, made when it is first needed."""
+        if self._sealer is None:
+            self._sealer = Sealer(self.module, self.limits, formula=self.formula)
+        return self._sealer
 
     def __getstate__(self) -> dict[str, object]:
         """Leave out what another process makes for itself."""
@@ -85,13 +97,15 @@ class Fitting:
     """How a build is met: `fresh` makes instances that get sealed files, `profile` is that of the oracle beside it.
 
     The oracle keeps the contract's own formula, in which all files of the project are sealed; `text` says how files
-    are sealed for the build, empty where they are not.
+    are sealed for the build, empty where they are not. `fit` makes a file of ours one of the build's, `own` the other
+    way round: a model that its makers sealed can be loaded by the oracle too.
     """
 
     fresh: Callable[[], Engine]
     profile: Profile
     text: str = ""
     fit: Fit = lambda data: data
+    own: Fit = lambda data: data
 
 
 def sealed_by_formula(profile: Profile) -> Fit:
@@ -104,7 +118,7 @@ def fit_build(module: bytes, fresh: Callable[[], Engine], profile: Profile, limi
     own = own_formula(profile)
     if own != profile and profile.checksum == "verified":
         build = SealedBuild(module, fresh, limits, profile)
-        return Fitting(build, own, "files are sealed by the formula of the profile", build.fit)
+        return Fitting(build, own, "files are sealed by the formula of the profile", build.fit, build.own)
     if profile.checksum != "verified" or "slm1" not in profile.containers or accepts(fresh, own):
         return Fitting(fresh, own)
     try:
@@ -112,7 +126,7 @@ def fit_build(module: bytes, fresh: Callable[[], Engine], profile: Profile, limi
     except (CannotSeal, EngineError):
         return Fitting(fresh, own)
     build = SealedBuild(module, fresh, limits)
-    return Fitting(build, own, "files are sealed by asking the build for its sums", build.fit)
+    return Fitting(build, own, "files are sealed by asking the build for its sums", build.fit, build.own)
 
 
 def own_formula(profile: Profile) -> Profile:
@@ -126,9 +140,16 @@ def own_formula(profile: Profile) -> Profile:
     )
 
 
-def accepts(fresh: Callable[[], Engine], profile: Profile) -> bool:
-    """Say whether a build does anything but refuse a plain file with InvalidHeader, as a foreign checksum makes it."""
+def accepts(fresh: Callable[[], Engine], profile: Profile, *, wrong: bool = False) -> bool:
+    """Say whether a build does anything but refuse a plain file with InvalidHeader, as a foreign checksum makes it.
+
+    With `wrong` the checksum of the file is wrong.
+    """
+    data = random_model(7, PLAIN, profile=profile)
+    if wrong:
+        at = CHECKSUM_FIELD[0]
+        data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
     try:
-        return Client(fresh()).load_model(random_model(7, PLAIN, profile=profile)) != Status.InvalidHeader
+        return Client(fresh()).load_model(data) != Status.InvalidHeader
     except EngineError:
         return True

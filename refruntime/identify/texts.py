@@ -78,6 +78,7 @@ class Translation:
 
     dialect: Dialect
     texts: Mapping[Status, str] = field(default_factory=dict)
+    _projected: dict[int, tuple[Observation, Observation]] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, answer: Answer) -> Observation:
         """Return one answer as an observation that can be held against the oracle's."""
@@ -110,7 +111,11 @@ class Translation:
         """Return an oracle's observation as far as the build's form of the fields can hold it."""
         if observation.diagnostics is None or self.dialect.plain:
             return observation
-        return replace(observation, diagnostics=self.dialect.read(self.dialect.write(observation.diagnostics)))
+        known = self._projected.get(id(observation))
+        if known is None:  # the oracle's answers are kept in trees and met again and again
+            shown = self.dialect.read(self.dialect.write(observation.diagnostics))
+            known = self._projected[id(observation)] = observation, replace(observation, diagnostics=shown)
+        return known[1]
 
     def _own(self, text: Any, status: int | None) -> Any:
         """Return the contract's text for a build's: by the status of the call, else of any that has this text."""

@@ -18,6 +18,7 @@ from refruntime.differential.verdict import is_failure
 from refruntime.golden.corpus import Corpus
 from refruntime.model.binding import BoundModels, bind_model
 from refruntime.model.forward import Transformer
+from refruntime.model.load import Buffer
 from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.repl.place import Place
 from refruntime.resources import golden_folder
@@ -41,6 +42,8 @@ def no_progress(_description: str, _total: int | None = None) -> AbstractContext
 class Desk:
     """Everything around a session. `specs` are models as a golden case writes them, by name, where they came from one.
 
+    `own` gives a file that was sealed for the build the contract's own checksum: then the oracle loads it too (ID-2).
+
     What is kept here saves time and changes no answer: bound models, workbenches, the oracle that stands where the last
     call left it, the last look into the build (`looked`: what was looked at, and what looks).
     """
@@ -54,6 +57,7 @@ class Desk:
     show_progress: Progress = no_progress
     unknown_bytes: str = "refuse"
     looked: tuple[Any, Any] | None = None
+    own: Callable[[bytes], bytes] = lambda data: data
     _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)
     _benches: dict[int, Workbench] = field(default_factory=dict)
@@ -89,10 +93,14 @@ class Desk:
         self.models[name] = path
         return name
 
+    def _artifact(self, name: str) -> Buffer:
+        data = artifact_bytes(self.models[name])
+        return self.own(bytes(data)) if self.build is not None and bytes(data[:4]) == b"SLM1" else data
+
     def content(self, name: str) -> bytes:
         """Return the bytes of a model for a transfer. SessionError where no transfer takes so many (MEM-2); OSError."""
         if name not in self._contents:
-            data = artifact_bytes(self.models[name])
+            data = self._artifact(name)
             size = memoryview(data).nbytes
             if size > MAX_TRANSFER_BYTES:
                 raise SessionError(
@@ -104,7 +112,7 @@ class Desk:
 
     def opened(self, name: str) -> Place:
         """Return a fresh session with a model, as if a host had loaded it: statuses 4 to 10; OSError."""
-        data = artifact_bytes(self.models[name])
+        data = self._artifact(name)
         bind = self._bind if memoryview(data).nbytes <= MAX_TRANSFER_BYTES else bind_model
         with self.progress("loading", None):
             bound = bind(data, self.profile, self.numerics)

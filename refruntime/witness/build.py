@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -47,7 +48,9 @@ class PositionLook:
 class Witness:
     """One build, one model, one prompt; looks are made on demand and every one is remembered.
 
-    `continued` calls of `generate_next_token` follow the generation of `new_tokens`.
+    `continued` calls of `generate_next_token` follow the generation of `new_tokens`. `fit` gives the model the checksum
+    that the build expects (ID-2).
+
     CannotLook when the build refuses the model or the configuration; ContractError when the oracle does; EngineError as
     `PausableInstance`.
     """
@@ -61,6 +64,7 @@ class Witness:
     numerics: str | Numerics = "seq32"
     limits: Limits = field(default_factory=Limits)
     continued: int = 0
+    fit: Callable[[bytes], bytes] = lambda data: data
 
     def __post_init__(self) -> None:
         arguments = self.prompt, self.new_tokens, self.sampling, self.profile, self.numerics, self.continued
@@ -91,7 +95,7 @@ class Witness:
         client = Client(instance)
         s = self.sampling
         for what, status in (
-            ("load_model", client.load_model(self.artifact)),
+            ("load_model", client.load_model(self.fit(self.artifact))),
             ("set_sampling_config", client.set_sampling_config(s.temperature, s.top_k, s.top_p, s.seed)),
         ):
             if status != Status.Ok:

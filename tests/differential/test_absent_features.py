@@ -23,7 +23,6 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite, SuiteResult
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.hypotheses.explain import Explainer
-from refruntime.hypotheses.gaps import find_gaps
 from tests.differential.builds import changed_build, without
 
 PROFILE = Profile()
@@ -96,16 +95,6 @@ def test_another_checksum_is_suspected() -> None:
     assert ("rule", "SL-5") in first.explanation.lines
     assert {item.verdict for item in others} == {Verdict.UNSUPPORTED}
     assert suite.exit_code == 1
-
-
-def test_options_are_found_without_what_is_absent() -> None:
-    """ID-1: cases that need what the build does not have neither hide an option nor are counted as remaining."""
-    build = without("slm1/storage/q4_0", 10)
-    report = find_gaps(build, lambda profile: default_battery(profile, patterns=["generate/slm1-q*-greedy"]), Oracle())
-    assert report.clean
-    assert not report.gaps
-    nothing = find_gaps(without("slm1", 9), lambda profile: [PLAIN], Oracle())
-    assert not nothing.clean
 
 
 def test_every_report_lists_what_is_absent() -> None:

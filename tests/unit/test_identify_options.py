@@ -15,14 +15,18 @@ from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
 from refruntime.identify.asking import Build
 from refruntime.identify.backwards import seeds_for
+from refruntime.identify.capacity import UNLIMITED, find_capacity
 from refruntime.identify.elimination import Survivors
 from refruntime.identify.experiments import switch_experiments
+from refruntime.identify.first_answers import chooses_otherwise
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.numerics import CompiledSeq32
+from refruntime.numerics.base import Array
 from refruntime.sampling.generator import draw
+from tests.differential.builds import changed_build
 
 BASE = Profile()
 
@@ -54,17 +58,57 @@ def mixed(number: int) -> Profile:
 
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mixture_of_options_is_found_without_an_order(number: int, predictions: Predictions) -> None:
-    """ID-3: every option that shows in SLM1 files is found, whatever the other options are."""
+    """ID-3, GG-6, GG-12: every option is found, whatever the other options are."""
     profile = mixed(number)
     settlement = settled(profile, predictions)
     assert not settlement.contradicted
     for name, left in settlement.survivors.options.items():
         assert getattr(profile, name) in left, name
     open_switches = {name for name, left in settlement.survivors.options.items() if len(left) > 1}
-    hidden = {name for name in SWITCHES if name.startswith("gguf_")}
+    hidden = set()
     if profile.generator_on_generate == "reseeded":  # what load and reset did to the generator is undone then
         hidden |= {"generator_on_load", "generator_on_reset"}
     assert open_switches <= hidden
+
+
+@pytest.mark.parametrize("limit", [17, 48])
+def test_the_largest_context_is_found(limit: int) -> None:
+    """GG-7: the limit of a build, by a prompt that just fits and one that just does not."""
+    for names in ((), (("peak_scratch_bytes", ""),)):
+        build = Build(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
+        dialect = Dialect(tuple(name for name in DIAGNOSTIC_NAMES if name not in dict(names)))
+        learnt = find_capacity(build, dialect, 64)
+        assert (learnt.value, learnt.status) == (limit, "observed")
+        assert [item.found for item in learnt.evidence] == ["ContextExceeded", "Ok"]
+        assert len(build.asked) <= (10 if names else 4)
+
+
+def test_a_build_without_a_limit_is_told() -> None:
+    """GG-7, DG-5: beyond the longest prompt the scratch formula tells the limit, or that there is none."""
+    for limit, found in ((UNLIMITED, UNLIMITED), (5000, 5000)):
+        build = Build(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
+        learnt = find_capacity(build, Dialect(DIAGNOSTIC_NAMES), 64)
+        assert (learnt.value, learnt.status) == (found, "observed")
+
+
+def test_first_answers_tell_another_option_and_no_bug() -> None:
+    """ID-3: a build that speaks as the default is identified where its first answers fit another option, only there."""
+    assert chooses_otherwise(changed_build(), BASE, CompiledSeq32()) == ""
+    assert chooses_otherwise(changed_build(numerics=_Louder(1, "numpy")), BASE, CompiledSeq32()) == ""
+    for name in ("equal_logits", "unit_conversion", "gguf_stop_tokens"):
+        changes: dict[str, Any] = {name: SWITCHES[name][-1]}
+        assert "fit another option" in chooses_otherwise(changed_build(replace(BASE, **changes)), BASE, CompiledSeq32())
+    assert "wrong checksum" in chooses_otherwise(
+        changed_build(replace(BASE, checksum="not verified")), BASE, CompiledSeq32()
+    )
+
+
+class _Louder(CompiledSeq32):
+    """Arithmetic that no option describes."""
+
+    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
+        normal: Array = super().rms_norm(x, weight, epsilon) * x.dtype.type(1.0625)
+        return normal
 
 
 def test_every_seed_leads_to_the_chosen_output() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,15 @@ from refruntime.engines.base import Engine, Limits, Number
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.exports import ExportedABI
-from refruntime.identify.ask import identify, unsteady
+from refruntime.identify.ask import identify, unsteady, wandering
+from refruntime.identify.asking import Build
+from refruntime.identify.bugs import checksum_bugs
 from refruntime.identify.checksum import find_checksum
 from refruntime.identify.document import json_document
 from refruntime.numerics import CompiledSeq32
+from refruntime.runtime import Runtime
 from refruntime.show.card import card_text
+from tests.differential.builds import changed_build
 from tests.unit.checksum_builds import COMPARISONS, TRUNCATED, summing_build
 
 
@@ -59,6 +65,30 @@ def test_a_truncated_sum_is_told(name: str) -> None:
     found = find_checksum(module, partial(WasmEngine, compiled), Limits(), Profile())
     assert found.facts["compared"] == "truncated"
     assert "only the bits" in found.text
+    (bug,) = checksum_bugs(found)
+    assert (bug.rule, bug.of) == ("SL-5", 11)
+    assert f"breaks SL-5 in {bug.broken} of 11 experiments: only a part of the checksum is compared" in bug.line
+    assert bug.broken == {"low half as i32": 6, "48 bits": 3}[name]
+    assert [item.found for item in bug.evidence] == ["Ok"] * 3
+    assert bug.evidence[0].case == found.cases[0].name
+
+
+class Drifting(Runtime):
+    """A runtime whose every position pushes another logit up, so that no answer repeats within an instance."""
+
+    forwarded = 0
+
+    def _forward(self, model: Any, ids: Sequence[int]) -> Any:
+        logits = super()._forward(model, ids).copy()
+        self.forwarded += len(ids)
+        logits[97 + self.forwarded % 20] += 50
+        return logits
+
+
+def test_answers_that_drift_within_an_instance_are_told() -> None:
+    """ST-3: the same load and generation three times on one instance, three answers; a stale state is another thing."""
+    assert "answers differently each time" in wandering(Build(changed_build(runtime=Drifting)), Profile())
+    assert not wandering(Build(changed_build()), Profile())
 
 
 def test_a_sum_of_the_contract_is_known_without_asking() -> None:
@@ -66,6 +96,7 @@ def test_a_sum_of_the_contract_is_known_without_asking() -> None:
     module = summing_build(equal=COMPARISONS["i64.eq"])
     found = find_checksum(module, partial(WasmEngine, WasmModule(module)), Limits(), Profile())
     assert found.kind == "contract"
+    assert not checksum_bugs(found)
 
 
 @pytest.mark.parametrize(

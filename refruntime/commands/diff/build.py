@@ -21,7 +21,7 @@ from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.live import QUIET, VERBOSE
 from refruntime.commands.diff.looking import Looker
-from refruntime.commands.diff.meet import identify_option, meet
+from refruntime.commands.diff.meet import gap_lines, identify_option, meet
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.report import Output, conditions, make_numerics, page_extra, refuse, resolved_contract
 from refruntime.commands.diff.selection import LastRun, check_filters
@@ -37,7 +37,7 @@ from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
-from refruntime.hypotheses.gaps import find_gaps, write_profile
+from refruntime.identify.sealed_engine import Fit
 from refruntime.numerics import KERNELS
 from refruntime.numerics.varied import Variation
 from refruntime.resources import trained_artifacts
@@ -153,7 +153,7 @@ Examples:
     "new_profile",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Find the options of declared rules under which the build agrees, and write them as a profile.",
+    help="Identify the build first, compare under what was found, and write that as a profile (see identify).",
 )
 @identify_option
 @click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
@@ -244,13 +244,18 @@ def diff_command(
     until = math.inf if budget is None else time.monotonic() + budget
     limits = Limits.beside((path.stat().st_size for path in models if path.exists()), timeout, until)
     engines = engines_of(module, limits, as_json)
+    if new_profile is not None:
+        if identifies == "never":
+            raise click.UsageError("--write-profile identifies the build; it cannot be used with --identify never.")
+        identifies = "always"
+    assumed = resolved.profile
     met = meet(build.name, module, engines.fresh, resolved, identifies, make_numerics(kernels, as_json), limits)
     if met.problem:
         refuse(EXIT_MISMATCH, f"{build.name} cannot be asked: {met.problem}", as_json, problems=met.tried)
     resolved = met.resolved
     last_run = LastRun(build, "battery" if sessions is None else f"random {sessions} {seed}")
     with progress("making the cases"):
-        cases = _cases(met.profile, models, patterns, sessions, seed)
+        cases = _cases(met.profile, models, patterns, sessions, seed, met.own)
     if last_failed:
         chosen = set(last_run.chosen([case.name for case in cases]))
         cases = tuple(case for case in cases if case.name in chosen)
@@ -270,7 +275,7 @@ def diff_command(
     processes = Processes(Recipe(met.fresh, another_oracle), jobs or processors())
     features = feature_finder(met.fresh, oracle.profile)
     suite = Suite(met.fresh, oracle, features=features, judged=processes, until=until)
-    look = Looker(module, oracle, limits)
+    look = Looker(module, oracle, limits, met.fit)
     if explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered(), witness=look))
     output = replace(output, extra=page_extra(oracle, resolved.sources, lambda: look.seen))
@@ -281,11 +286,10 @@ def diff_command(
         result = suite.run(cases, max_fail=max_fail, **told)
     failed = [each.case.name for each in result.cases if each.verdict not in FINE]
     last_run.remember([each.case.name for each in result.cases], failed)
-    gaps = None
-    if new_profile is not None:
-        with progress("looking for options that fit"):
-            gaps = find_gaps(met.fresh, lambda profile: _cases(profile, models, patterns, sessions, seed), oracle)
-        write_file(new_profile, write_profile(gaps).encode())
+    gaps: list[str] = []
+    if new_profile is not None and met.found is not None:
+        write_file(new_profile, met.found.profile.to_toml().encode())
+        gaps = gap_lines(met.found, assumed)
     output.show(result, live, gaps, new_profile)
 
 
@@ -314,11 +318,19 @@ def _refuse_with_goldens(names: Sequence[str]) -> None:
 
 
 def _cases(
-    profile: Profile, models: Sequence[Path], patterns: Sequence[str], sessions: int | None, seed: int
+    profile: Profile,
+    models: Sequence[Path],
+    patterns: Sequence[str],
+    sessions: int | None,
+    seed: int,
+    own: Fit = lambda data: data,
 ) -> tuple[Case, ...]:
-    """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident."""
+    """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident.
+
+    `own` gives a model that was sealed for the build the contract's own checksum.
+    """
     whole: tuple[Case, ...] = ()
-    artifacts = trained_artifacts() | {path.name: bytes(map_file(path)) for path in models}
+    artifacts = trained_artifacts() | {path.name: own(bytes(map_file(path))) for path in models}
     if sessions is not None:
         whole = tuple(random_sessions(seed, sessions, artifacts | generation_models(profile)))
         battery = select(whole, patterns)

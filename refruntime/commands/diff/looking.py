@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,12 +19,13 @@ class Looker:
     """A function that looks for the first wrong number of a case; None where nothing of it can be looked at.
 
     Only so many cases are looked at: one bug shows in hundreds. `seen` is the document of the first look that found
-    something wrong (see refruntime.witness.report).
+    something wrong (see refruntime.witness.report). `fit` makes a file of ours one of the build's (ID-2).
     """
 
     module: bytes
     oracle: Oracle
     limits: Limits
+    fit: Callable[[bytes], bytes] = lambda data: data
     left: int = MOST_LOOKS
     seen: dict[str, Any] | None = field(default=None, init=False)
 
@@ -43,7 +45,7 @@ class Looker:
         g, numerics = generation, self.oracle.numerics
         arguments = g.artifact, g.prompt, g.tokens, g.sampling, self.oracle.profile, numerics, self.limits, g.continued
         try:
-            witness = Witness(self.module, *arguments)
+            witness = Witness(self.module, *arguments, fit=self.fit)
             seen = witness.earliest()
         except (CannotLook, EngineError, ContractError):
             return None

@@ -13,8 +13,9 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine, Limits
 from refruntime.engines.declaration import Resolved
 from refruntime.identify.ask import identify
-from refruntime.identify.first_answers import speaks_otherwise
-from refruntime.identify.sealed_engine import fit_build
+from refruntime.identify.first_answers import chooses_otherwise, speaks_otherwise
+from refruntime.identify.identification import Identification
+from refruntime.identify.sealed_engine import Fit, fit_build
 from refruntime.numerics import Numerics
 
 IDENTIFY = ("auto", "always", "never")
@@ -24,7 +25,8 @@ IDENTIFY = ("auto", "always", "never")
 class Met:
     """What a comparison goes on with: `fresh` makes instances, `profile` is that of the oracle beside them.
 
-    `resolved` is the contract that the report names; `problem` is set where the build could not be asked at all.
+    `resolved` is the contract that the report names; `problem` is set where the build could not be asked at all. `fit`
+    makes a file of ours one of the build's, `own` the other way round. `found` is what identification told, if any.
     """
 
     fresh: Callable[[], Engine]
@@ -32,6 +34,9 @@ class Met:
     resolved: Resolved
     problem: str = ""
     tried: tuple[str, ...] = ()
+    fit: Fit = lambda data: data
+    own: Fit = lambda data: data
+    found: Identification | None = None
 
 
 def meet(
@@ -46,8 +51,11 @@ def meet(
     """Identify a build if that is asked for, or if its first answers are not those of the profile; say so."""
     why = "--identify always" if mode == "always" else ""
     if mode == "auto" and resolved.source == "assumed":
-        why = speaks_otherwise(fresh, resolved.profile)
+        with progress("looking at its first answers"):
+            why = speaks_otherwise(fresh, resolved.profile)
+            why = why or chooses_otherwise(fresh, resolved.profile, numerics)
     problem = ""
+    found: Identification | None = None
     tried: tuple[str, ...] = ()
     if why:
         found = identify(module, fresh, numerics, name=name, limits=limits, stage=_stage)
@@ -63,7 +71,21 @@ def meet(
     fitting = fit_build(module, fresh, resolved.profile, limits)
     if fitting.text:
         resolved = Resolved(resolved.profile, resolved.source, resolved.sources, (*resolved.notes, fitting.text))
-    return Met(fitting.fresh, fitting.profile, resolved, problem, tried)
+    return Met(fitting.fresh, fitting.profile, resolved, problem, tried, fitting.fit, fitting.own, found)
+
+
+def gap_lines(found: Identification, given: Profile) -> list[str]:
+    """Return one line for each option in which a build differs from a profile, and for each rule that it breaks."""
+    lines = [
+        f"CONTRACT_GAP({item.key}) {item.value}, not {before}"
+        for item in found.learnt
+        if item.status == "observed" and item.value != (before := given.choices()[item.key])
+    ]
+    if found.checksum is not None and found.checksum.kind not in ("contract", "unknown"):
+        lines.insert(0, f"CONTRACT_GAP(SL-5) {found.checksum.text}")
+    open_keys = ", ".join(item.key for item in found.learnt if item.status == "assumed")
+    lines += [f"assumed, because no experiment tells: {open_keys}"] if open_keys else []
+    return [*lines, *(bug.line for bug in found.bugs)] or ["the build has every option of the profile"]
 
 
 def identify_option(command: Callable[..., object]) -> Callable[..., object]:

@@ -28,7 +28,6 @@ from refruntime.differential.suite import SuiteResult
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
-from refruntime.hypotheses.gaps import GapReport
 from refruntime.numerics import CompiledSeq32, Seq32
 from refruntime.numerics.varied import Variation, Varied
 from refruntime.show.markdown import markdown_report
@@ -145,17 +144,17 @@ class Output:
         return live
 
     def show(
-        self, result: SuiteResult, live: Live, gaps: GapReport | None = None, new_profile: Path | None = None
+        self, result: SuiteResult, live: Live, gaps: Sequence[str] = (), new_profile: Path | None = None
     ) -> NoReturn:
-        """End the report, write it in every form that was asked for, and exit."""
+        """End the report, write it in every form that was asked for, and exit; `gaps` say what a new profile holds."""
         about = live.about
         live.end(result)
         if self.as_json:
             document = {**json_document(result, about), "tracebacks": live.tracebacks}
-            found = {} if gaps is None else {"gaps": gaps.lines, "clean_with_profile": gaps.clean}
-            write_json({**document, **found})
-        elif gaps is not None:
-            lines = ["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps.lines)]
+            clean = result.exit_code == 0
+            write_json({**document, **({"gaps": list(gaps), "clean_with_profile": clean} if gaps else {})})
+        elif gaps:
+            lines = ["", f"wrote the profile {new_profile}:", *(f"  {line}" for line in gaps)]
             click.echo(printable("\n".join(lines)))
         self.write_files(result, about)
         raise click.exceptions.Exit(result.exit_code)

@@ -35,6 +35,7 @@ from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatc
 from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
+from refruntime.identify.sealed_engine import Fitting, fit_build
 from refruntime.resources import demo_model, trained_artifacts
 
 if TYPE_CHECKING:
@@ -109,9 +110,11 @@ def repl_command(
 
     given = None if profile_path is None else read_profile(profile_path)
     data = b"" if model is None else map_file(model)
-    build, profile = _build(wasm, given, len(data))
+    build, met = _build(wasm, given, len(data))
+    profile = met.profile if met is not None else given or Profile()
     desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
     desk.unknown_bytes = unknown_bytes
+    desk.own = met.own if met is not None else desk.own
     with contract_failures(as_json):
         imported = None if logits is None else imported_place(logits, tokenizer, profile)
         place = imported if imported is not None else _begin(desk, model, case_name, until)
@@ -136,10 +139,10 @@ def _refuse(code: int, message: str) -> NoReturn:
 # Where a session begins ----------------------------------------------------------------------------------------------
 
 
-def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[Build | None, Profile]:
-    """Compile the build and choose the profile; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
+def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[Build | None, Fitting | None]:
+    """Compile the build and say how it is met; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
     if wasm is None:
-        return None, given if given is not None else Profile()
+        return None, None
     from refruntime.session.compared import LATER_BYTES, Build
 
     module, limits = bytes(map_file(wasm)), Limits.beside([model_bytes, LATER_BYTES], Limits().seconds)
@@ -152,7 +155,8 @@ def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[
         _refuse(1, f"the surface differs (ABI-1, ABI-2): {error}")
     except (EngineError, DeclarationError, ContractRefused) as error:
         _refuse(2, str(error))
-    return build, profile
+    met = fit_build(module, build.fresh, profile, limits)
+    return replace(build, fresh=met.fresh), met
 
 
 def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:
