@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
+from refruntime.errors import ContractError
+from refruntime.runtime import check_count
+from refruntime.sampling import SamplingConfig
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
 
@@ -113,8 +117,12 @@ def run_command(
         "numerics": numerics.name,
     }
     data = map_file(model)
+    refused = _refused(sampling, max_new_tokens)  # told before the weights are loaded, as a wrong template is
+    if refused is not None:
+        _report(Generation(refused.status, refused, (), (), b""), about, "failure", as_json)
+        raise click.exceptions.Exit(1)
     with contract_failures(as_json, **about):
-        if chat is not None:  # a wrong template, or none, is told before the weights are loaded
+        if chat is not None:
             tokenizer = with_unknown_bytes(open_tokenizer(data, profile), unknown_bytes)
             with template_failures("give PROMPT instead of --chat"):
                 template = ChatTemplate(data, tokenizer, date or datetime.now())
@@ -133,18 +141,36 @@ def run_command(
         click.echo(f"{follower.summary('interrupted')}, numerics {numerics.name}", err=True)
         raise
     follower.finish()
-    if as_json:
-        write_json({**about, **_document(generation), "stopped": follower.reason(generation, max_new_tokens)})
-    else:
-        if generation.error is not None:
-            print_failure(generation.error, Console(stderr=True))
-            _print_generated(generation)
-        reason = follower.reason(generation, max_new_tokens)
-        click.echo(follower.summary(reason), err=True)
-        about_bits = f"numerics {numerics.name}, profile {profile.fingerprint}"
-        click.echo(f"status {generation.status.name}, {about_bits}", err=True)
+    reason = follower.reason(generation, max_new_tokens)
+    _report(generation, about, reason, as_json, follower)
     if generation.error is not None:
         raise click.exceptions.Exit(1)
+
+
+def _refused(sampling: Mapping[str, Any], max_new_tokens: int) -> ContractError | None:
+    """Return the failure of a bad sampling value or count, None where they are good (SC-2, GEN-1)."""
+    try:
+        SamplingConfig.validated(**sampling)
+        check_count(max_new_tokens)
+    except ContractError as error:
+        return error
+    return None
+
+
+def _report(
+    generation: Generation, about: Mapping[str, Any], reason: str, as_json: bool, follower: Follower | None = None
+) -> None:
+    """Say how a generation went: one document, or lines behind its text."""
+    if as_json:
+        write_json({**about, **_document(generation), "stopped": reason})
+        return
+    if generation.error is not None:
+        print_failure(generation.error, Console(stderr=True))
+        _print_generated(generation)
+    if follower is not None:
+        click.echo(follower.summary(reason), err=True)
+    about_bits = f"numerics {about['numerics']}, profile {about['profile']}"
+    click.echo(f"status {generation.status.name}, {about_bits}", err=True)
 
 
 def _prompt(prompt: str | None, ids: list[int] | None, file: Path | None) -> str | bytes | list[int]:

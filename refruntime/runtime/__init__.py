@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refruntime.runtime.generator import Generator
 from refruntime.runtime.machine import DEFAULT_GENERATOR_SEED, Machine
-from refruntime.runtime.parts import Owner, Resident, State, Taken
+from refruntime.runtime.parts import Owner, Resident, State, Taken, check_count
 from refruntime.runtime.runtime import LoadedModel, Runtime
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Runtime",
     "State",
     "Taken",
+    "check_count",
 ]

@@ -21,9 +21,18 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.diagnostics import Report, build_diagnostics
-from refruntime.errors import ContextExceeded, ContractError, GenerationFailed, InvalidLength, ModelNotLoaded
+from refruntime.errors import ContextExceeded, ContractError, GenerationFailed, ModelNotLoaded
 from refruntime.runtime.generator import Generator
-from refruntime.runtime.parts import CONTINUATION_FAILURES, Owner, Resident, Sampler, State, Taken, check_prompt_length
+from refruntime.runtime.parts import (
+    CONTINUATION_FAILURES,
+    Owner,
+    Resident,
+    Sampler,
+    State,
+    Taken,
+    check_count,
+    check_prompt_length,
+)
 from refruntime.sampling import STAGES, SamplingConfig, Stages, sample
 from refruntime.utf8 import result_text
 
@@ -208,10 +217,8 @@ class Machine:
 
     def accept(self, max_new_tokens: int) -> Self:
         """Start the transaction of a `generate` of text or ids that are valid (GEN-1, GEN-2, PR-4): statuses 12, 2."""
-        if self.model and max_new_tokens < 1:
-            raise InvalidLength(
-                "max_new_tokens is below 1", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
-            )
+        if self.model:
+            check_count(max_new_tokens)
         accepted = self.reseeded() if self.profile.generator_on_generate == "reseeded" else self
         return replace(accepted.cleared(), wanted=max_new_tokens).with_result(b"")
 

@@ -60,6 +60,14 @@ class Taken:
     forced: bool = False
 
 
+def check_count(max_new_tokens: int) -> None:
+    """Refuse to generate fewer than one token (GEN-1): status 2."""
+    if max_new_tokens < 1:
+        raise InvalidLength(
+            "max_new_tokens is below 1", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
+        )
+
+
 def check_prompt_length(ids: Sequence[int], capacity: int) -> None:
     """Refuse ids that leave no room in the context, and none at all (GEN-3): statuses 11, 2."""
     if len(ids) >= capacity:

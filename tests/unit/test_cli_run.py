@@ -193,3 +193,22 @@ def test_logits_of_other_software(shared_data: Path, tmp_path: Path, numerics: s
         saved = tmp_path / "logits.npy"
         assert command("logits", model, "--ids", ids, "--save", saved, "--numerics", numerics).code == 0
         assert np.abs(np.load(saved) - expected[f"logits_{index}"]).max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["H", "--top-k", "0"], "top_k"),
+        (["H", "-n", "0"], "max_new_tokens"),
+        (["H", "--temperature", "-1"], "temperature"),
+    ],
+)
+def test_values_are_checked_before_the_weights_are_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    """SC-2, GEN-1: whoever has to wait for a large model hears of a bad value first."""
+    monkeypatch.setattr("refruntime.commands.run.open_model", lambda *_: pytest.fail("weights were read"))
+    outcome = command("run", model, *arguments)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert f"field    {said}" in outcome.stderr
+    assert "status InvalidLength, numerics seq32" in outcome.stderr
