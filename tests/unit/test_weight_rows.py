@@ -11,7 +11,8 @@ import pytest
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import F64, CompiledSeq32, Seq32, sources
+from refruntime.numerics import F64, CompiledSeq32, Seq32
+from refruntime.numerics import sources as weight_sources
 from tests.unit.slm1_by_hand import F32, Q4_0, Q8_0, build, model_tensors
 
 GGUF_TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1")
@@ -90,10 +91,10 @@ def test_small_parts_store_the_same_matrix(monkeypatch: pytest.MonkeyPatch, nume
     sources = [model.tensors[f"blk.0.attn_{part}.weight"] for part in "qkv"]
     expected = np.concatenate([source.rows() for source in sources])  # [24, 8]
     for at_once in (1, 9, 17, 24, 10_000):
-        monkeypatch.setattr(sources, "DECODED_AT_ONCE", at_once)
+        monkeypatch.setattr(weight_sources, "DECODED_AT_ONCE", at_once)
         stored = numerics.matrix(sources)
         rows = numerics.matrix_rows(stored, range(24))
         assert np.asarray(rows, np.float32).tobytes() == expected.tobytes()
-        ranges = list(base.row_ranges((24, 8)))
+        ranges = list(weight_sources.row_ranges((24, 8)))
         assert [row for start, stop in ranges for row in range(start, stop)] == list(range(24))
         assert max(stop - start for start, stop in ranges) <= max(1, at_once // 8)
