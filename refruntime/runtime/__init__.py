@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from refruntime.runtime.checks import check_count
 from refruntime.runtime.generator import Generator
 from refruntime.runtime.machine import DEFAULT_GENERATOR_SEED, Machine
-from refruntime.runtime.parts import Owner, Resident, State, Taken, check_count
+from refruntime.runtime.parts import Owner, Resident, State, Taken
 from refruntime.runtime.runtime import LoadedModel, Runtime
 
 __all__ = [

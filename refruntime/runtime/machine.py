@@ -22,17 +22,9 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.diagnostics import Report, build_diagnostics
 from refruntime.errors import ContextExceeded, ContractError, GenerationFailed, ModelNotLoaded
+from refruntime.runtime.checks import check_count, check_prompt_length
 from refruntime.runtime.generator import Generator
-from refruntime.runtime.parts import (
-    CONTINUATION_FAILURES,
-    Owner,
-    Resident,
-    Sampler,
-    State,
-    Taken,
-    check_count,
-    check_prompt_length,
-)
+from refruntime.runtime.parts import CONTINUATION_FAILURES, Owner, Resident, Sampler, State, Taken
 from refruntime.sampling import STAGES, SamplingConfig, Stages, sample
 from refruntime.utf8 import result_text
 

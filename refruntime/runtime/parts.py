@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, NamedTuple
@@ -58,28 +58,6 @@ class Taken:
     owner: Owner
     position: int
     forced: bool = False
-
-
-def check_count(max_new_tokens: int) -> None:
-    """Refuse to generate fewer than one token (GEN-1): status 2."""
-    if max_new_tokens < 1:
-        raise InvalidLength(
-            "max_new_tokens is below 1", rule="GEN-1", field="max_new_tokens", expected=">= 1", found=max_new_tokens
-        )
-
-
-def check_prompt_length(ids: Sequence[int], capacity: int) -> None:
-    """Refuse ids that leave no room in the context, and none at all (GEN-3): statuses 11, 2."""
-    if len(ids) >= capacity:
-        raise ContextExceeded(
-            "the encoded prompt does not leave room in the context",
-            rule="GEN-3",
-            field="prompt_tokens",
-            expected=f"< {capacity}",
-            found=len(ids),
-        )
-    if not ids:
-        raise InvalidLength("the encoded prompt is empty", rule="GEN-3", field="prompt_tokens", expected=">= 1")
 
 
 CONTINUATION_FAILURES: Final[dict[str, type[ContractError]]] = {
