@@ -16,6 +16,7 @@ from typing import Final
 from refruntime.containers.gguf_directory import DirectoryReader, GgufTensor, padded, place
 from refruntime.containers.gguf_metadata import GgufField, GgufMetadata, ValueType
 from refruntime.containers.gguf_reader import U32, MetadataReader
+from refruntime.containers.gguf_tables import COMPACT_FROM
 from refruntime.errors import InvalidHeader, InvalidModelMagic, UnsupportedModelVersion
 
 __all__ = ["GgufField", "GgufFile", "GgufMetadata", "GgufTensor", "ValueType", "read_gguf"]
@@ -84,10 +85,13 @@ def read_gguf(data: bytes | bytearray | memoryview | mmap.mmap) -> GgufFile:
     metadata = metadata_reader.read(key_count)
     alignment = _alignment(metadata)
     directory = DirectoryReader(view, metadata_reader.position)
+    if tensor_count >= COMPACT_FROM:
+        tensors, data_offset = directory.read_compactly(tensor_count, alignment)
+        return GgufFile(view, version, alignment, data_offset, metadata, tensors)
     entries = directory.read(tensor_count)
     # llama.cpp needs no padding, and no data section, for a file without tensors
     data_offset = padded(directory.position, alignment) if entries else directory.position
-    tensors = place(entries, data_offset, alignment, len(view))
+    tensors = {tensor.name: tensor for tensor in place(entries, data_offset, alignment, len(view))}
     return GgufFile(view, version, alignment, data_offset, metadata, tensors)
 
 

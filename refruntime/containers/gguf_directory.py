@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Final
 
-from refruntime.containers.gguf_metadata import LENGTH, printable, text_of
+from refruntime.containers.gguf_metadata import LENGTH, printable, raw_of, text_of
 from refruntime.containers.gguf_reader import U32, Reader
+from refruntime.containers.gguf_tables import LazyTable, NameIndex
 from refruntime.errors import InvalidTensorDirectory, UnsupportedDType
 from refruntime.quants.ggml import FORK_TYPES, GGML_TYPES, GgmlType
 
 MAX_DIMENSIONS: Final = 4
 MAX_NAME_BYTES: Final = 63
 MAX_ELEMENTS: Final = (1 << 63) - 1
+ENTRIES: Final = {axes: struct.Struct(f"<{axes}QIQ") for axes in range(1, MAX_DIMENSIONS + 1)}
+"""What follows the number of dimensions: each of them, the type, the offset."""
+BLOCKS: Final = {number: (each.block_size, each.type_size) for number, each in GGML_TYPES.items() if each.decode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,62 @@ class DirectoryReader(Reader):
             tensors.append(tensor)
         return tensors
 
-    def _tensor(self, names: set[str]) -> GgufTensor:
+    def read_compactly(self, count: int, alignment: int) -> tuple[Mapping[str, GgufTensor], int]:
+        """Walk over very many entries and return them placed, with the offset of the data; failures as `read`, `place`.
+
+        What is wrong is read again, carefully, to be told.
+        """
+        index = NameIndex(self.name_at)
+        data, position, end = self.data, self.position, 0
+        expected, in_place = 0, True
+        length_at, number_at = LENGTH.unpack_from, U32.unpack_from
+        try:
+            for _ in range(count):
+                length = length_at(data, position)[0]
+                at = position + 8 + length
+                axes = number_at(data, at)[0]
+                if length > MAX_NAME_BYTES or axes not in ENTRIES:
+                    break
+                *dimensions, number, offset = ENTRIES[axes].unpack_from(data, at + 4)
+                size = _stored_bytes(dimensions, number)
+                if size is None:
+                    break
+                in_place &= offset == expected
+                end = expected + size
+                expected += -(-size // alignment) * alignment
+                index.add(position, bytes(data[position + 8 : at]).partition(b"\0")[0])
+                position = at + 4 + ENTRIES[axes].size
+        except (struct.error, OverflowError):
+            pass  # this entry ends behind the file
+        self.position = position
+        start = padded(position, alignment)
+        found = LazyTable(index, raw_of, lambda place: text_of(self.name_at(place)), partial(self._placed, start))
+        twice = index.close()
+        if twice is not None:
+            self.context, self.position = f"number {twice}", index.places[twice]
+            self._tensor(found)
+        if len(found) < count:
+            self.context = f"number {len(found)}"
+            self._tensor(found)
+            self.fail("a tensor entry cannot be read", "entry")
+        if not in_place or start + end > self.end:
+            for _ in place((self._at(each) for each in index.places), start, alignment, self.end):
+                pass  # it raises at the first that lies elsewhere
+        return found, start
+
+    def name_at(self, place: int) -> bytes:
+        """Return the raw name of the entry at a place that was walked over, as a C string."""
+        length = LENGTH.unpack_from(self.data, place)[0]
+        return bytes(self.data[place + 8 : place + 8 + length]).partition(b"\0")[0]
+
+    def _at(self, place: int) -> GgufTensor:
+        return DirectoryReader(self.data, place)._tensor(())
+
+    def _placed(self, start: int, place: int) -> GgufTensor:
+        tensor = self._at(place)
+        return replace(tensor, offset=start + tensor.offset)
+
+    def _tensor(self, names: Container[str]) -> GgufTensor:
         start = self.position
         raw_name = self.string("name")
         if len(raw_name) > MAX_NAME_BYTES:
@@ -130,13 +192,25 @@ def padded(size: int, alignment: int) -> int:
     return -(-size // alignment) * alignment
 
 
-def place(tensors: list[GgufTensor], data_offset: int, alignment: int, end: int) -> dict[str, GgufTensor]:
-    """Make the offsets absolute, by name; InvalidTensorDirectory unless they are contiguous and inside the file.
+def _stored_bytes(dimensions: Sequence[int], number: int) -> int | None:
+    """Return the bytes of a tensor of a type by its number; None where dimensions or type are not those of one."""
+    if number not in BLOCKS:
+        return None
+    elements = 1
+    for size in dimensions:
+        elements *= size
+        if elements == 0 or elements >= MAX_ELEMENTS:
+            return None
+    block, stored = BLOCKS[number]
+    return None if dimensions[0] % block else elements // block * stored
+
+
+def place(tensors: Iterable[GgufTensor], data_offset: int, alignment: int, end: int) -> Iterator[GgufTensor]:
+    """Yield tensors with absolute offsets; InvalidTensorDirectory unless they are contiguous and inside the file.
 
     Contiguous means that each tensor follows the padded end of the one before, which makes offsets aligned. The padding
     behind the last tensor may be missing, as in llama.cpp.
     """
-    placed: dict[str, GgufTensor] = {}
     position = 0
     for tensor in tensors:
         start = data_offset + position
@@ -159,6 +233,5 @@ def place(tensors: list[GgufTensor], data_offset: int, alignment: int, end: int)
                 expected=f"at most {max(0, end - start)} bytes",
                 found=f"{tensor.byte_length} bytes",
             )
-        placed[tensor.name] = replace(tensor, offset=start)
+        yield replace(tensor, offset=start)
         position += padded(tensor.byte_length, alignment)
-    return placed

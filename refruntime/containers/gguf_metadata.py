@@ -69,6 +69,11 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def raw_of(text: str) -> bytes:
+    """Return the bytes that `text_of` decoded."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def printable(text: str) -> str:
     """Return text that may stand in an error message: escaped and of bounded length."""
     escaped = text[:100].encode("unicode_escape").decode("ascii")

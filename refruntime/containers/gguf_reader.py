@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Container
 from typing import Final, NoReturn
 
 from refruntime.containers.gguf_metadata import (
@@ -14,11 +15,14 @@ from refruntime.containers.gguf_metadata import (
     GgufMetadata,
     ValueType,
     printable,
+    raw_of,
     text_of,
 )
+from refruntime.containers.gguf_tables import COMPACT_FROM, LazyTable, NameIndex
 from refruntime.errors import ContractError, InvalidHeader
 
 U32: Final = struct.Struct("<I")
+SIZES: Final = {int(kind): dtype.itemsize for kind, dtype in NUMBER_TYPES.items()}
 
 
 class Reader:
@@ -80,18 +84,72 @@ class MetadataReader(Reader):
 
     def read(self, count: int) -> GgufMetadata:
         """Read the keys and remember where their values lie."""
+        if count >= COMPACT_FROM:
+            return self._read_compactly(count)
         fields: dict[str, GgufField] = {}
-        for index in range(count):
-            self.context = f"key {index}"
-            start = self.position
-            key = text_of(self.string("name"))
-            self.context = printable(key)
-            if not key:
-                self.fail("a metadata key is empty", f"key {index}", start)
-            if key in fields:
-                self.fail("a metadata key occurs twice", f"key {index}", start)
-            fields[key] = self._field(key)
+        for number in range(count):
+            field = self._key(number, fields)
+            fields[field.key] = field
         return GgufMetadata(fields)
+
+    def _key(self, number: int, known: Container[str]) -> GgufField:
+        """Read one key with its value."""
+        self.context = f"key {number}"
+        start = self.position
+        key = text_of(self.string("name"))
+        self.context = printable(key)
+        if not key:
+            self.fail("a metadata key is empty", f"key {number}", start)
+        if key in known:
+            self.fail("a metadata key occurs twice", f"key {number}", start)
+        return self._field(key)
+
+    def _read_compactly(self, count: int) -> GgufMetadata:
+        """Walk over very many keys and note where each lies; what is wrong is read again, carefully, to be told."""
+        index = NameIndex(self.name_at)
+        data, end, position, add = self.data, self.end, self.position, index.add
+        length_at, kind_at, sizes = LENGTH.unpack_from, U32.unpack_from, SIZES
+        try:
+            for _ in range(count):
+                name_end = position + 8 + length_at(data, position)[0]
+                kind = kind_at(data, name_end)[0]
+                behind = name_end + 4 + sizes[kind] if kind in sizes else self._end_of_value(name_end, kind)
+                if behind > end or not 8 < name_end - position <= MAX_STRING_BYTES + 8:
+                    break
+                add(position, bytes(data[position + 8 : name_end]))
+                position = behind
+        except (struct.error, OverflowError):
+            pass  # this key ends behind the file
+        self.position = position
+        known = LazyTable(index, raw_of, lambda place: text_of(self.name_at(place)), self._field_at)
+        twice = index.close()
+        if twice is not None:
+            self.position = index.places[twice]
+            self._key(twice, known)
+        if len(known) < count:
+            self._key(len(known), known)
+            self.fail("a metadata key cannot be read", f"key {len(known)}")
+        return GgufMetadata(known)
+
+    def _end_of_value(self, place: int, kind: int) -> int:
+        """Return the place behind a text or an array whose type is at a place; beyond the file for a wrong one."""
+        if kind == ValueType.STRING:
+            return self._end_of_strings(place + 4, 1)
+        if kind != ValueType.ARRAY:
+            return self.end + 1
+        kind, count = U32.unpack_from(self.data, place + 4)[0], LENGTH.unpack_from(self.data, place + 8)[0]
+        if count > MAX_ARRAY_ELEMENTS:
+            return self.end + 1
+        if kind == ValueType.STRING:
+            return self._end_of_strings(place + 16, count)
+        return place + 16 + count * SIZES[kind] if kind in SIZES else self.end + 1
+
+    def name_at(self, place: int) -> bytes:
+        """Return the raw name of the key at a place that was walked over."""
+        return bytes(self.data[place + 8 : place + 8 + LENGTH.unpack_from(self.data, place)[0]])
+
+    def _field_at(self, place: int) -> GgufField:
+        return MetadataReader(self.data, place)._key(0, ())
 
     def _field(self, key: str) -> GgufField:
         value_type, element_type, count = self._type("type"), None, 1
@@ -133,15 +191,21 @@ class MetadataReader(Reader):
             self.fail(
                 "an array of strings reaches past the end of the file", "value", expected=self.rest(), found=count
             )
-        data, position, unpack = self.data, self.position, LENGTH.unpack_from
-        start = position
-        try:
-            for _ in range(count):
-                position += 8 + unpack(data, position)[0]
-        except (struct.error, OverflowError):
-            position = self.end + 1
-        if position <= self.end and self.end - start <= MAX_STRING_BYTES:
+        position = self._end_of_strings(self.position, count)
+        if position <= self.end and self.end - self.position <= MAX_STRING_BYTES:
             self.position = position
             return
         for index in range(count):  # the careful walk finds the string to blame, or none in a file above 1 GiB
             self.string(f"string {index}")
+
+    def _end_of_strings(self, position: int, count: int) -> int:
+        """Return the place behind so many strings, beyond the file if they do not fit into it."""
+        data, unpack = self.data, LENGTH.unpack_from
+        if count > (self.end - position) // LENGTH.size:
+            return self.end + 1
+        try:
+            for _ in range(count):
+                position += 8 + unpack(data, position)[0]
+        except (struct.error, OverflowError):
+            return self.end + 1
+        return position
