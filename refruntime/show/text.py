@@ -71,7 +71,7 @@ def plain_table(*columns: tuple[str, bool]) -> Table:
 
 def as_string(shown: Iterable[RenderableType], width: int = 100) -> str:
     """Return what people see as plain text."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False, force_jupyter=False)
     for each in shown:
         console.print(each, soft_wrap=False, highlight=False, markup=False)
     file = console.file
