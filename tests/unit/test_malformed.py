@@ -7,12 +7,16 @@ import json
 import time
 import tracemalloc
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from refruntime.battery.malformed.catalogue import malformed_files
+from refruntime.battery.malformed.gguf import SHAPE
 from refruntime.battery.malformed.recipe import Malformed
+from refruntime.battery.models.gguf import llama_model
 from refruntime.client import Client
 from refruntime.contract.rules import load_contract
 from refruntime.contract.status import Status
@@ -24,7 +28,10 @@ from tests.unit.command_line import command
 
 FILES = tuple(malformed_files())
 FEWER = FILES[::6]
-CVES = ("2024-21802", "2024-23496", "2024-25664", "2025-49847", "2025-53630", "2026-33298", "2026-7482")
+CVES = (
+    *("2024-21802", "2024-23496", "2024-23605", "2024-25664", "2024-25665", "2024-25666", "2024-25667"),
+    *("2025-49847", "2025-53630", "2026-33298", "2026-7482"),
+)
 MOST_SECONDS = 2.0
 
 
@@ -62,6 +69,24 @@ def test_an_independent_build_answers_as_the_recipes_say() -> None:
     assert len(others) > 3900
     asked = [file for file in FILES if not file.settled]
     assert len(wrong_answers(wasm_build(GUEST)(), asked)) == len(asked), "the guest has learnt it: nothing is unsettled"
+
+
+def test_whole_numbers_are_no_malformed_weights() -> None:
+    """GG-3, GG-8: i32 is neither unknown nor removed, so it loads; each number is rounded once, to float32."""
+    answers = []
+    for kind, layout in ((26, "<i4"), (0, "<f4")):
+        plain = llama_model(500, SHAPE)
+        for tensor in plain.tensors:
+            if tensor.name == b"blk.0.ffn_down.weight":
+                numbers = np.arange(prod(tensor.dimensions)) % 5 - 2
+                plain = plain.with_tensor("blk.0.ffn_down.weight", type=kind, payload=numbers.astype(layout).tobytes())
+        client = Client(ReferenceEngine(ExportedABI()))
+        assert client.load_model(plain.data) == Status.Ok
+        statuses = [client.generate(prompt, 1) for prompt in (b"a", b"th", b"hello")]
+        client.check(min(statuses))
+        shown = json.loads(client.diagnostics())
+        answers.append((statuses, client.result(), shown["top_tokens"], shown["logits_summary"]))
+    assert answers[0] == answers[1]
 
 
 def test_memory_of_a_load_is_bounded_by_the_file() -> None:

@@ -1,4 +1,17 @@
-"""Malformed GGUF files: every field of header, metadata, tensor table and tokenizer broken in the ways of its type."""
+"""Malformed GGUF files: every field of header, metadata, tensor table and tokenizer broken in the ways of its type.
+
+Checks are named with the public CVEs of GGUF parsers that lacked them, as far as their advisories say what was wrong:
+
+    CVE-2024-21802   more than four dimensions written into an array of four (info->ne in ggml)
+    CVE-2024-23496   length of a string plus one wraps around (gguf_fread_str); the same: CVE-2024-25665
+    CVE-2024-23605   number of keys times their size wraps around (header.n_kv); the same: CVE-2024-25664
+    CVE-2024-25666   number of tensors times their size wraps around
+    CVE-2024-25667   elements of an array times their size wrap around
+    CVE-2025-49847   length of a token's text cut to 32 bits, which then passes a check
+    CVE-2025-53630   sizes of tensors add up beyond 64 bits (gguf_init_from_file_impl)
+    CVE-2026-33298   dimensions whose product wraps around (ggml_nbytes)
+    CVE-2026-7482    offset and size of a tensor beyond the end of the file (Ollama)
+"""
 
 from __future__ import annotations
 
@@ -34,6 +47,8 @@ REMOVED_TYPES: Final = (4, 5, 31, 32, 33, 36, 37, 38)
 OTHER_TYPES: Final = (43, 255, 1000, 2**31, 2**32 - 1)
 BLOCK_TYPES: Final = (2, 3, 6, 7, 8, 10, 11, 12, 13, 14)
 UNKNOWN_VALUE_TYPES: Final = (13, 255, 2**31, 2**32 - 1)
+COUNT_CVES: Final = {"tensor_count": "CVE-2024-25666", "key_count": "CVE-2024-23605, CVE-2024-25664"}
+STRING_CHECK: Final = "string length (CVE-2024-23496, CVE-2024-25665)"
 HUGE: Final = (2**31, 2**32, 2**40, 2**62, 2**63, 2**64 - 1)
 
 
@@ -46,6 +61,7 @@ def gguf_files() -> Iterator[Malformed]:
     yield from _values(plain)
     yield from _tokenizer(plain)
     yield from _entries(plain)
+    yield from _sums(plain)
     yield from _places_and_shapes(plain)
 
 
@@ -63,7 +79,8 @@ def _header(plain: GgufFile) -> Iterator[Malformed]:
         count = min(2**power, 2**64 - 1)
         for field in ("tensor_count", "key_count"):
             broken = replace(plain, **{field: count}).data
-            yield Malformed(f"gguf/{field}/{count}", "counts", Status.InvalidHeader, "GG-3", broken)
+            check = f"{field.replace('_', ' ')} ({COUNT_CVES[field]})"
+            yield Malformed(f"gguf/{field}/{count}", check, Status.InvalidHeader, "GG-3", broken)
 
 
 def _ends(plain: GgufFile) -> Iterator[Malformed]:
@@ -92,13 +109,11 @@ def _keys(plain: GgufFile) -> Iterator[Malformed]:
     for key, item in plain.keys.items():
         yield bad(f"twice-{key}", "key twice", text(key.encode()) + item)
     for length in HUGE:
-        yield bad(f"key-length-{length}", "string length (CVE-2024-23496)", struct.pack("<Q", length) + b"x")
+        yield bad(f"key-length-{length}", STRING_CHECK, struct.pack("<Q", length) + b"x")
         for kind in (STRING, *CODES):
             elements = text(b"x") + struct.pack("<IIQ", ARRAY, kind, length)
-            yield bad(f"array-of-{kind}-length-{length}", "array length (CVE-2024-25664 to 25667)", elements)
-        yield bad(
-            f"string-length-{length}", "string length (CVE-2024-23496)", text(b"x") + struct.pack("<IQ", STRING, length)
-        )
+            yield bad(f"array-of-{kind}-length-{length}", "array length (CVE-2024-25667)", elements)
+        yield bad(f"string-length-{length}", STRING_CHECK, text(b"x") + struct.pack("<IQ", STRING, length))
         member = text(b"x") + struct.pack("<IIQQ", ARRAY, STRING, 1, length)
         yield bad(f"string-in-array-length-{length}", "string length (CVE-2025-49847)", member)
     for kind in UNKNOWN_VALUE_TYPES:
@@ -186,12 +201,26 @@ def _entries(plain: GgufFile) -> Iterator[Malformed]:
             yield replace(bad(f"block-{kind}", "block size", type=kind), needs=(storage,))
         offset = sum(len(each.payload) + -len(each.payload) % ALIGNMENT for each in plain.tensors[:place])
         for other in (offset + 1, offset + ALIGNMENT, 2**31, 2**63, 2**64 - ALIGNMENT, 2**64 - 1):
-            yield bad(f"offset-{other}", "offset (CVE-2025-53630, CVE-2026-7482)", offset=other)
+            yield bad(f"offset-{other}", "offset (CVE-2026-7482)", offset=other)
         for length in (64, 65, 100, 1000):
             yield bad(f"name-of-{length}", "tensor name length", name=b"n" * length)
         twice = names[place - 1]
         yield bad("name-twice", "tensor name twice", name=twice)
         yield bad("name-twice-behind-nul", "tensor name twice", name=twice + b"\0other")
+
+
+def _sums(plain: GgufFile) -> Iterator[Malformed]:
+    """Yield files whose tensors follow one another where 64 bits wrap around: each size alone is one that may be."""
+    for count in (1, 3, 4, 5):
+        changed, position = [], 0
+        for place, tensor in enumerate(plain.tensors):
+            dimensions = (2**60,) if place < count else tensor.dimensions
+            changed.append(replace(tensor, dimensions=dimensions, offset=position))
+            size = 4 * prod(dimensions)
+            position = (position + size + -size % ALIGNMENT) % 2**64
+        data = replace(plain, tensors=tuple(changed)).data
+        check = "sum of sizes (CVE-2025-53630)"
+        yield Malformed(f"gguf/offsets/wrap-behind-{count}", check, Status.InvalidTensorDirectory, "GG-3", data)
 
 
 def _places_and_shapes(plain: GgufFile) -> Iterator[Malformed]:
