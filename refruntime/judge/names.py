@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 GGML: Final = {
+    "embd": "token_embd",
     "inp_embd": "token_embd",
     "attn_norm-N": "blk.N.attn_norm",
     "Qcur-N": "blk.N.attn_q",
