@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -35,6 +35,12 @@ class AskedEngine(Protocol):
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
         """Return the tokens that follow at temperature 0, at most `count`, None where it cannot be asked."""
+
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return what a token is drawn from behind ids: token -> probability, None where it cannot be asked.
+
+        `settings` are temperature, top_k, top_p and min_p.
+        """
 
     def close(self) -> None:
         """Let the engine go."""

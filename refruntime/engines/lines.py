@@ -15,7 +15,7 @@ import contextlib
 import json
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -71,6 +71,9 @@ class LineEngine:
             raise EngineAnswer(f"the program gave rows of shape {rows.shape}; expected {len(positions)} of one length")
         single = rows.astype(np.float32)
         return single if np.array_equal(single, rows, equal_nan=True) else rows
+
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return None: the protocol has no such question."""
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         sent, received = self._process.stdin, self._process.stdout

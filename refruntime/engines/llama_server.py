@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,14 @@ class LlamaServer:
         """Return the tokens that follow at temperature 0."""
         question = {"prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True}
         return [int(token) for token in _part(self._server.ask("/completion", question), "tokens", list)]
+
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return token -> probability behind the server's chain of samplers."""
+        question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "post_sampling_probs": True}
+        shown = _part(self._server.ask("/completion", {**question, **settings}), "completion_probabilities", list)
+        if not shown or "top_probs" not in shown[0]:
+            return None  # an older server
+        return {int(entry["id"]): float(entry["prob"]) for entry in shown[0]["top_probs"] if entry["prob"] > 0}
 
     def close(self) -> None:
         """Do nothing: the server stays."""

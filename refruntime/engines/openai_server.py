@@ -59,6 +59,9 @@ class OpenAiServer:
             tokens.append(token)
         return tokens
 
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return None: this interface shows no probabilities behind its samplers."""
+
     def _choice(self, ids: Sequence[int], count: int) -> Mapping[str, Any]:
         """Ask for a completion with as many log probabilities as the server gives."""
         refused: EngineAnswer | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,9 @@ class LlamaCppPython:
             tokens.append(int(np.argmax(row)))
         return tokens
 
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return None: this package shows no probabilities behind its samplers."""
+
     def close(self) -> None:
         """Free the model."""
         close = getattr(self._llama, "close", None)
@@ -88,6 +91,9 @@ class Transformers:
             row = self.rows([*ids, *tokens], [len(ids) + len(tokens) - 1])[0]
             tokens.append(int(np.argmax(row)))
         return tokens
+
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return None: this package shows no probabilities behind its samplers."""
 
     def close(self) -> None:
         """Do nothing: Python frees the model."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from refruntime.engines.asked import AskedEngine
-from refruntime.judge.observed import Observed
+from refruntime.judge.observed import Observed, Sampled
+
+SETTINGS: Final[tuple[Mapping[str, float], ...]] = (
+    {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
+    {"temperature": 1.5, "top_k": 0, "top_p": 0.9, "min_p": 0.0},
+    {"temperature": 0.7, "top_k": 7, "top_p": 1.0, "min_p": 0.01},
+)
+"""Settings of samplers that are tried: all stages at once, top-p alone, top-k with min-p."""
 
 
 def ask_engine(
@@ -25,6 +33,12 @@ def ask_engine(
     values = engine.rows(kept, range(len(kept)))
     advance(len(kept))
     path = engine.greedy(kept, greedy) if greedy else None
+    sampled = []
+    for settings in SETTINGS:
+        for place in sorted({len(kept) // 2, len(kept) - 1}):
+            drawn = engine.sampled(kept[: place + 1], settings)
+            if drawn is not None:
+                sampled.append(Sampled(place, settings, drawn))
     return Observed(
         source=engine.name,
         ids=kept,
@@ -34,4 +48,5 @@ def ask_engine(
         text=text,
         tokens=None if tokens is None else tuple(tokens),
         greedy=tuple(path or ()),
+        sampled=tuple(sampled),
     )

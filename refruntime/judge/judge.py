@@ -17,6 +17,7 @@ from refruntime.judge.distance import Ruler
 from refruntime.judge.faults import faults_of
 from refruntime.judge.observed import Observed, log_probabilities
 from refruntime.judge.policies import PLAIN, Make, Policy, policies
+from refruntime.judge.sampler import judge_sampler
 from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import Finding, Judgement, Measured, Verdict
 from refruntime.model.forward import Transformer
@@ -49,7 +50,7 @@ class Judge:
             findings += found
         else:
             findings.append(Finding("logits", Verdict.NOT_ASKED, "no numbers were given"))
-        findings.append(self._greedy(observed, measured))
+        findings += [self._greedy(observed, measured), judge_sampler(observed)]
         return Judgement(observed.source, tuple(findings), measured, tried)
 
     def rows(
@@ -57,7 +58,6 @@ class Judge:
     ) -> Rows:
         """Return our logits [T, V] at positions of ids under an arithmetic, of this model or of a changed one."""
         numerics = make()
-        numerics.prepare()
         transformer = Transformer(model if model is not None else self._model, self._profile, numerics)
         return transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))[list(positions)]
 

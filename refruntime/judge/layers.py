@@ -122,7 +122,6 @@ class LayerJudge:
     def _run(self, make: Make, ids: Sequence[int], theirs: Dump | None) -> dict[str, Rows]:
         """Return our tensors of one pass, with the engine's own inputs where there are some."""
         numerics: Numerics = make()
-        numerics.prepare()
         transformer, seen = Transformer(self._model, self._profile, numerics), _Pass(theirs)
         transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids), tracer=seen)
         return seen.ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,15 @@ from refruntime.engines.asked import Kind
 Float64 = NDArray[np.float64]
 
 FEW_DECIMALS: Final = 7
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What an engine draws from behind the ids up to `position`, under settings: token -> probability."""
+
+    position: int
+    settings: Mapping[str, float]
+    probabilities: Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Observed:
     text: str | None = None
     tokens: tuple[int, ...] | None = None
     greedy: tuple[int, ...] = ()
+    sampled: tuple[Sampled, ...] = ()
 
     @property
     def vocabulary(self) -> int:

@@ -77,7 +77,7 @@ INTERNAL: dict[str, set[str]] = {
     "witness": CALLING | {"api"},
     "samplers": FOUNDATION | {"display", "sampling"},
     "session": COMPARISON | {"samplers"},
-    "judge": PIECES | {"engines", "visible", "fidelity", "witness"},
+    "judge": PIECES | {"engines", "visible", "fidelity", "witness", "samplers"},
     "identify": COMPARISON,
     "fuzz": COMPARISON,
     "campaign": COMPARISON | {"fuzz", "identify"},

@@ -19,6 +19,8 @@ from refruntime.judge.observed import log_probabilities
 from refruntime.model.forward import Transformer
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import Numerics
+from refruntime.samplers.catalogue import CHAINS
+from refruntime.samplers.chain import Settings
 from refruntime.trace import Event, TensorEvent
 
 Answer = Callable[[str, Any], Any]
@@ -51,6 +53,13 @@ def logs_of(model: Model, ids: list[int]) -> np.ndarray:
     return np.asarray(log_probabilities(model.logits(ids)[-1:])[0])
 
 
+def drawn(logs: np.ndarray, question: Any) -> list[dict[str, Any]]:
+    """Return what llama.cpp's chain leaves, as its server shows it."""
+    settings = Settings(**{name: question[name] for name in ("temperature", "top_k", "top_p", "min_p")})
+    shares = CHAINS["llama.cpp"].run(logs.astype(np.float32), settings).probabilities
+    return [{"id": token, "prob": share} for token, share in shares.items()]
+
+
 def llama_answers(path: Path, numerics: str = "fast") -> Answer:
     """Answer as llama.cpp's server."""
     model = open_model(path, numerics=numerics)
@@ -66,6 +75,8 @@ def llama_answers(path: Path, numerics: str = "fast") -> Answer:
         shown = []
         for _ in range(question["n_predict"]):
             logs = logs_of(model, [*question["prompt"], *tokens])
+            if question.get("post_sampling_probs"):
+                return {"completion_probabilities": [{"top_probs": drawn(logs, question)}]}
             best = np.argsort(-logs, kind="stable")[: question.get("n_probs", 0)]
             shown.append({"top_logprobs": [{"id": int(one), "logprob": float(logs[one])} for one in best]})
             tokens.append(int(np.argmax(logs)))

@@ -25,7 +25,7 @@ BY_NAME = {each.name: each for each in GGML_TYPES.values()}
 MODELS = Path(__file__).parents[2] / "golden/models"
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FORMS)
 def test_compiled_dots(name: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """GG-8: every form, one position and several, rows split over threads or not."""

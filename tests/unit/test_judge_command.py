@@ -190,7 +190,7 @@ def test_python_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=Llama, __version__="0"))
     outcome = command("judge", MODEL, "--python", "llama-cpp-python", "--text", "abc", *FEW, "--json")
     assert outcome.code == 0, outcome.stderr
-    assert [one["verdict"] for one in outcome.json["findings"]] == ["EQUAL", "ROUNDING", "EQUAL"]
+    assert [one["verdict"] for one in outcome.json["findings"]] == ["EQUAL", "ROUNDING", "EQUAL", "NOT_ASKED"]
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     outcome = command("judge", MODEL, "--python", "llama-cpp-python")
     assert (outcome.code, "pip install llama-cpp-python" in outcome.stderr) == (3, True)

@@ -78,8 +78,8 @@ FAULTS: list[tuple[str, Change]] = [
 
 
 def marked(place: int, name: str, change: Change) -> Any:
-    """Keep three of the twenty in the fast suite."""
-    return pytest.param(name, change, marks=[] if place in (3, 7, 15) else pytest.mark.slow, id=f"{place} {name}")
+    """Keep one of the twenty in the fast suite."""
+    return pytest.param(name, change, marks=[] if place == 7 else pytest.mark.slow, id=f"{place} {name}")
 
 
 @pytest.mark.parametrize(
