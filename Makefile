@@ -76,8 +76,9 @@ node_modules/.installed: package-lock.json
 	@touch $@
 
 .PHONY: docs
-docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules
+docs: $(VENV)/.installed-core ## write docs/contract.md again from the rules, and the tables of docs/words.md
 	@$(BIN)/python tools/make_contract_docs.py
+	@$(BIN)/python tools/make_words_docs.py
 
 .PHONY: docs-site
 docs-site: $(VENV)/.installed-docs ## build the documentation as a site into build/site, offline; a warning is an error

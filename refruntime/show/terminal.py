@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from refruntime.show.text import OWNERS, SHOWN, count, exact, named, percent, pl
 from refruntime.show.visible import cell, quoted
 
 BAR: Final = 24
+WORD: Final = 12
+"""Columns of a token's text that stay together."""
 WIDE: Final = 96
 """Columns of a terminal from which bars have room."""
 
@@ -111,14 +114,18 @@ class _CandidateTable:
         numbers = ["logit", "probability", *(["weight", "running sum"] if drawn else []), *["chance"] * chances]
         numbers = ["\n".join(numbers)] if stacked else numbers
         table = plain_table(("rank", True), ("id", True), ("token", False))
-        table.columns[2].min_width = len("(no text)") if any(not each.raw for each in why.telling(self._most)) else None
+        table.columns[0].no_wrap = table.columns[1].no_wrap = True
+        shown = why.telling(self._most)
+        widest = max((cell_len(token_cell(why.tokenizer, each.token)) for each in shown), default=0)
+        table.columns[2].min_width = max(len("token"), min(widest, WORD))
         for heading in numbers:
             table.add_column(heading, justify="right", overflow="fold", no_wrap=True)
-        table.add_column("fate", overflow="fold")
+        table.add_column("fate", overflow="fold", min_width=len("cut by"))
         if bars:
-            table.add_column("share of the weight", no_wrap=True)  # a folded bar would have no length
+            longest = max((len(_bar(each, why)) for each in shown), default=0)  # a folded bar would have no length
+            table.add_column("share", no_wrap=True, min_width=max(len("share"), longest))
         last = -1
-        for candidate in why.telling(self._most):
+        for candidate in shown:
             if candidate.rank - 1 != last + 1:
                 table.add_row("⋮")
             last = candidate.rank - 1
