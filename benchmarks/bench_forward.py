@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from refruntime.battery.models.slm1 import TINYLM_16M, model_of, random_weights
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import CompiledSeq32
-from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 MEMORY_SCRIPT = """
 import mmap, sys
@@ -60,7 +60,7 @@ class TimedSeq32(CompiledSeq32):
 
 def measure(positions: int, kernels: str) -> dict[str, Any]:
     """Return all figures."""
-    file = slm1_file(random_weights(1, **TINYLM_16M), **TINYLM_16M)
+    file = model_of(random_weights(1, TINYLM_16M), TINYLM_16M, Profile())
     numerics = TimedSeq32(kernels=kernels)
     model = Transformer(validate_model(file, Profile()), Profile(), numerics)
     tokens = [int(token) for token in np.random.default_rng(0).integers(0, 256, positions)]
@@ -78,7 +78,7 @@ def measure(positions: int, kernels: str) -> dict[str, Any]:
     outside = 1 - numerics.seconds / single
     single = min(single, seconds(1))
     together = min(seconds(positions) for _ in range(3))
-    weights = sum(values.nbytes for values in random_weights(1, **TINYLM_16M).values())
+    weights = sum(values.nbytes for values in random_weights(1, TINYLM_16M).values())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.slm1"
         path.write_bytes(file)

@@ -23,12 +23,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from refruntime.battery.models.slm1 import TINYLM_16M, model_of, random_weights
 from refruntime.client import Client
+from refruntime.contract.profile import Profile
 from refruntime.engines.base import Limits
 from refruntime.engines.wasm import WasmEngine
 from refruntime.numerics import CompiledSeq32
 from refruntime.runtime import Runtime
-from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 BUILD = Path(__file__).resolve().parent.parent / "tests" / "guest" / "guest.wasm"
 PROMPT = b"A"
@@ -48,9 +49,9 @@ class Seconds(NamedTuple):
 
 def ascii_model() -> bytes:
     """Return a random model whose greedy text is ASCII without an end: tokens from 128 on have a logit of 0."""
-    weights = random_weights(1, **TINYLM_16M)
+    weights = random_weights(1, TINYLM_16M)
     weights["output.weight"][128:] = 0
-    return slm1_file(weights, **TINYLM_16M)
+    return model_of(weights, TINYLM_16M, Profile())
 
 
 def measure(tokens: int, rounds: int, threads: int) -> dict[str, Seconds]:

@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.console import Console
 
+from refruntime.battery.models.slm1 import TINYLM_16M, model_of, random_weights
+from refruntime.contract.profile import Profile
 from refruntime.repl.desk import Desk
 from refruntime.repl.shell import Shell, show
 from refruntime.repl.words.table import all_words
 from refruntime.repl.words.word import Position
-from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
 
 PROJECT = Path(__file__).resolve().parent.parent
 BEGIN = ("set temperature=0.4 top_k=40 seed=7", 'prompt "Once upon a time"')
@@ -46,10 +47,10 @@ INPUT_IS_READ = b"\x1b[?2004h"  # bracketed paste is switched on when a line is 
 
 
 def model_file(folder: str) -> Path:
-    weights = random_weights(1, **TINYLM_16M)
+    weights = random_weights(1, TINYLM_16M)
     weights["output.weight"][257] = np.float32(0)  # no stop token
     path = Path(folder) / "tinylm.slm1"
-    path.write_bytes(slm1_file(weights, **TINYLM_16M))
+    path.write_bytes(model_of(weights, TINYLM_16M, Profile()))
     return path
 
 

@@ -90,6 +90,10 @@ class Shape:
         )
 
 
+TINYLM_16M: Final = Shape(hidden=512, layers=4, heads=8, ffn=2048, capacity=512)
+"""The dimensions of a model of 16 million weights, for measurements."""
+
+
 def random_weights(seed: int, shape: Shape) -> dict[str, Float32]:
     """Return weights by SLM1 name that keep activations near 1 and spread the logits.
 
@@ -127,11 +131,15 @@ def random_model(
     """Return an SLM1 file with random weights in `dtype`, single tensors in that of `dtypes`; SL-5 by the profile."""
     shape = shape or Shape()
     chosen = dtypes or {}
-    tensors = [
-        encode_tensor(name, values, chosen.get(name, dtype), block_size)
-        for name, values in random_weights(seed, shape).items()
-    ]
+    weights = random_weights(seed, shape)
+    tensors = [encode_tensor(name, values, chosen.get(name, dtype), block_size) for name, values in weights.items()]
     return write_slm1(shape.parameters, tokenizer, tensors, profile)
+
+
+def model_of(weights: Mapping[str, Float32], shape: Shape, profile: Profile) -> bytes:
+    """Return an SLM1 file with given weights in F32 and the byte tokenizer."""
+    tensors = [encode_tensor(name, values) for name, values in weights.items()]
+    return write_slm1(shape.parameters, BTOK, tensors, profile)
 
 
 # Dictated logits -----------------------------------------------------------------------------------------------------
