@@ -34,29 +34,32 @@ _TABLE: Final = "CREATE TABLE IF NOT EXISTS answers (name BLOB PRIMARY KEY, answ
 
 
 class Remembered:
-    """The answers under one profile, all of seq32. Where nothing can be kept, nothing is known; that is no failure."""
+    """Answers of seq32 in a folder. Where nothing can be kept, nothing is known; that is no failure."""
 
-    def __init__(self, folder: Path, profile: Profile) -> None:
-        self.folder, self.profile = folder, profile
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._hashes: dict[int, tuple[bytes, bytes]] = {}  # id -> bytes of a model, which stay alive, and their hash
 
-    def __reduce__(self) -> tuple[type[Remembered], tuple[Path, Profile]]:
+    def __reduce__(self) -> tuple[type[Remembered], tuple[Path]]:
         """Open the file anew in another process."""
-        return Remembered, (self.folder, self.profile)
+        return Remembered, (self.folder,)
 
-    def answers(self, case: Case, count: int) -> list[Observation] | None:
-        """Return the answers to the first `count` steps of a case; None where they are not known."""
-        packed = self._known.get(self._name(case))
+    def answers(self, profile: Profile, case: Case, count: int) -> list[Observation] | None:
+        """Return the answers to the first `count` steps of a case under a profile; None where they are not known."""
+        packed = self._known.get(self._name(profile, case))
         if packed is None:
             return None
         rows = json.loads(zlib.decompress(packed))
         return [_observation(step, row) for step, row in zip(case.steps[:count], rows, strict=False)]
 
-    def keep(self, case: Case, answers: Sequence[Observation]) -> None:
+    def keep(self, profile: Profile, case: Case, answers: Sequence[Observation]) -> None:
         """Keep the answers to all steps of a case; those that a limit of this machine stopped are not kept."""
         if len(answers) < len(case.steps) or any(answer.stopped for answer in answers):
             return
-        name, packed = self._name(case), zlib.compress(json.dumps([_row(answer) for answer in answers]).encode(), 1)
+        name, packed = (
+            self._name(profile, case),
+            zlib.compress(json.dumps([_row(answer) for answer in answers]).encode(), 1),
+        )
         if self._file is None or len(self._known) >= MOST_CASES:
             return
         self._known[name] = packed
@@ -89,8 +92,8 @@ class Remembered:
         except sqlite3.Error:
             return {}
 
-    def _name(self, case: Case) -> bytes:
-        parts = [repr(self.profile), repr(case.steps)]
+    def _name(self, profile: Profile, case: Case) -> bytes:
+        parts = [repr(profile), repr(case.steps)]
         whole = hashlib.blake2b("\n".join(parts).encode(), digest_size=24)
         for name, data in sorted(case.models.items()):
             whole.update(name.encode() + b"\0" + self._hash(data))
@@ -103,12 +106,12 @@ class Remembered:
         return known[1]
 
 
-def remembered(profile: Profile) -> Remembered | None:
-    """Return what is remembered for a profile in the cache folder of the person; None where nothing may be kept."""
+def remembered() -> Remembered | None:
+    """Return what is remembered in the cache folder of the person; None where nothing may be kept."""
     if os.environ.get(NO_CACHE):
         return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Remembered(Path(base) / "refruntime" / "answers", profile)
+    return Remembered(Path(base) / "refruntime" / "answers")
 
 
 @lru_cache(maxsize=1)

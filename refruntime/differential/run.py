@@ -48,12 +48,13 @@ class Oracle:
 
     def answers(self, case: Case, build: Sequence[Observation]) -> list[Observation]:
         """Answer a case along the answers of a build (see `follow`), from memory where it was answered before."""
-        known = None if self.remembered is None else self.remembered.answers(case, len(build))
+        remembered = self.remembered if self.numerics.name == CompiledSeq32.name else None
+        known = None if remembered is None else remembered.answers(self.profile, case, len(build))
         if known is not None:
             return known
         mine = follow(case, build, self.engine(), self.profile)
-        if self.remembered is not None:
-            self.remembered.keep(case, mine)
+        if remembered is not None:
+            remembered.keep(self.profile, case, mine)
         return mine
 
     def engine(

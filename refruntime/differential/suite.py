@@ -14,24 +14,17 @@ from refruntime.cases.features import Found
 from refruntime.cases.needs import needs_of
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
-from refruntime.differential.compare import Comparison, compare_observations, offered_fields
-from refruntime.differential.follow import follow_ties, only_tokens_differ
+from refruntime.differential.compare import Comparison, offered_fields
+from refruntime.differential.evaluate import evaluate
 from refruntime.differential.near_tie import Flip
+from refruntime.differential.patience import Patience, death_of
 from refruntime.differential.run import Oracle, PairRun, observe
-from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code, judge
+from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code
 from refruntime.engines.base import Engine, EngineError, EngineLimit
 from refruntime.memory import HostMisuse
 
 MOST_EXPLAINED: Final = 12
 """Diverging cases that are explained: one cause often shows in hundreds, and explaining takes longer than comparing."""
-
-MOST_LIMITS: Final = 5
-"""Cases that a limit may stop before the rest is given up: a build that always hangs must not hang the suite."""
-
-MOST_DEAD: Final = 3
-"""Cases after which a build that fails alike at instantiation or at the first call is given up."""
-
-DEAD: Final = ("trap", "limit", "fault", "error")
 
 EXPLAINABLE: Final = frozenset({Verdict.MISMATCH, Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED})
 
@@ -197,15 +190,14 @@ class Suite:
         offered, found = self.offered(), self.find(cases)
         wanted = cases if found.required is None else [found.required, *cases]
         results: list[CaseResult] = []
-        limits = explained = failed = 0
-        reason = ""
+        explained = failed = 0
+        patience = Patience(self.until)
         interrupted = False
         judged = self._each(wanted, offered, found)
         try:
             for case in wanted:
-                reason = reason or self._given_up(results, limits)
-                if reason:
-                    results.append(CaseResult(case, Verdict.POISONED, reason))
+                if patience.exhausted():
+                    results.append(CaseResult(case, Verdict.POISONED, patience.given_up))
                 else:
                     results.append(_with_refusal(next(judged), found))
                     if explained < MOST_EXPLAINED and self._can_explain(results[-1]):
@@ -213,7 +205,7 @@ class Suite:
                             before_explaining(results[-1])
                         results[-1] = self._explained_in_time(results[-1])
                     explained += results[-1].explanation is not None
-                    limits += results[-1].verdict is Verdict.POISONED
+                    patience.saw(results[-1].verdict, _death(results[-1]))
                 failed += results[-1].verdict not in FINE
                 if after_case is not None:
                     after_case(results[-1])
@@ -225,18 +217,6 @@ class Suite:
         finally:
             judged.close()
         return SuiteResult(tuple(results), offered, len(wanted) - len(results), found, interrupted)
-
-    def _given_up(self, results: Sequence[CaseResult], limits: int) -> str:
-        """Say why no further case is run; empty where one is."""
-        if time.monotonic() >= self.until:
-            return "not run: the time of the whole run is used up"
-        if limits == MOST_LIMITS:
-            return f"not run: a limit stopped the build {limits} times before"
-        if len(results) == MOST_DEAD:
-            ends = {_dead(result) for result in results}
-            if len(ends) == 1 and "" not in ends:
-                return f"not run: the build does not live: {ends.pop()}"
-        return ""
 
     def _each(self, wanted: Sequence[Case], offered: frozenset[str], found: Found) -> Generator[CaseResult, None, None]:
         """Judge cases in their order, unexplained; the one that shows what the build has to have is judged here."""
@@ -295,17 +275,8 @@ class Suite:
         return self._explained_in_time(_with_refusal(result, found)) if explain else result
 
     def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
-        build = self._observe(case)
-        mine = self.oracle.answers(case, build)
-        comparison = compare_observations(mine, build, offered)
-        ties: tuple[Flip, ...] = ()
-        flip = None
-        if only_tokens_differ(case, comparison):
-            followed = follow_ties(case, build, self.oracle, offered)
-            mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
-        run = PairRun(case, mine, build, comparison)
-        verdict, reason = judge(mine, build, comparison, len(ties))
-        return CaseResult(case, verdict, reason, run, ties, flip)
+        judged = evaluate(case, self._observe(case), self.oracle, offered)
+        return CaseResult(case, judged.verdict, judged.reason, judged.run, judged.ties, judged.flip)
 
     def explained(self, result: CaseResult) -> CaseResult:
         """Return a result with what explains its first divergence; another option of a declared rule is a gap."""
@@ -340,13 +311,12 @@ def kept(result: CaseResult) -> CaseResult:
     return replace(result, run=replace(run, reference=[] if fine else mine, build=[] if fine else theirs))
 
 
-def _dead(result: CaseResult) -> str:
+def _death(result: CaseResult) -> str:
     """Return what ended a case before its first step was answered; empty for any other end."""
     difference = result.comparison.first
     if result.run is None or difference is None or difference.index > 0 or not result.run.build:
         return ""
-    first = result.run.build[0]
-    return first.detail if first.kind in DEAD else ""
+    return death_of(result.run.build[0])
 
 
 def _with_refusal(result: CaseResult, found: Found) -> CaseResult:

@@ -19,8 +19,9 @@ from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, compare_observations, float32_bits, offered_fields
+from refruntime.differential.patience import Patience
 from refruntime.differential.run import PairRun, observe
-from refruntime.differential.suite import MOST_LIMITS, NOTHING_ABSENT, CaseResult, kept, not_instantiated
+from refruntime.differential.suite import NOTHING_ABSENT, CaseResult, kept, not_instantiated
 from refruntime.differential.verdict import FINE, Verdict, is_failure, judge
 from refruntime.engines.base import Engine, EngineError
 from refruntime.golden.case import parse_case
@@ -143,14 +144,13 @@ class Consumer:
         if results and after_case is not None:
             after_case(results[0])
         skipped = len(ids) + len(results)
-        limits = 0
+        patience = Patience()
         for identifier in wanted:
-            if limits == MOST_LIMITS:
-                reason = f"not run: a limit stopped the build {limits} times before"
+            if reason := patience.exhausted():
                 golden = GoldenResult(CaseResult(self._nameless(identifier), Verdict.POISONED, reason))
             else:
                 golden = self.judge(identifier, found)
-                limits += golden.verdict is Verdict.POISONED
+                patience.saw(golden.verdict)
             results.append(replace(golden, result=kept(golden.result)))
             if after_case is not None:
                 after_case(golden)

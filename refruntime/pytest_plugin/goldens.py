@@ -12,10 +12,11 @@ import pytest
 
 from refruntime.battery.features import Found, find_features
 from refruntime.contract.profile import CONTRACT_VERSION
+from refruntime.differential.patience import Patience
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import MOST_LIMITS, Suite
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch
 from refruntime.golden.reading import GoldenError
@@ -47,7 +48,7 @@ class GoldenPlugin:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.limits = 0
+        self.patience = Patience()
         self.counts: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.absent: Counter[str] = Counter()
@@ -147,8 +148,8 @@ class GoldenPlugin:
             raise self._compiled
         consumer = self.settings.consumer
         consumer.fresh = self._fresh
-        if self.limits == MOST_LIMITS:
-            raise BuildFailure(f"POISONED {identifier}: not run, because a limit stopped the build {self.limits} times")
+        if reason := self.patience.exhausted():
+            raise BuildFailure(f"POISONED {identifier}: {reason}")
         try:
             if self.settings.live:
                 golden = GoldenResult(self.suite.judge(consumer.open(identifier).case, self._offered, self.found))
@@ -159,7 +160,7 @@ class GoldenPlugin:
         if self.found.refusal and golden.verdict is Verdict.UNSUPPORTED and not self.refused:
             self.refused = True  # one failure tells it, the other goldens are skipped
             raise GoldenFailure(f"ONLY_WASM_FAILED {identifier}: {self.found.refusal}")
-        self.limits += golden.verdict is Verdict.POISONED
+        self.patience.saw(golden.verdict)
         return golden
 
     @cached_property

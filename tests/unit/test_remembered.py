@@ -17,6 +17,7 @@ from refruntime.differential import remembered as module
 from refruntime.differential.remembered import NO_CACHE, Remembered, remembered
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.reference import ReferenceEngine
+from refruntime.numerics import F64
 
 PROFILE = Profile()
 
@@ -37,10 +38,10 @@ def cases() -> Sequence[Case]:
 
 def test_what_was_answered_is_not_asked_again(tmp_path: Path, cases: Sequence[Case]) -> None:
     """ERR-3, DG-7, GEN-10: a later run takes the same answers without asking the oracle, in this process or not."""
-    plain, first = Oracle(), Oracle(remembered=Remembered(tmp_path, PROFILE))
+    plain, first = Oracle(), Oracle(remembered=Remembered(tmp_path))
     alone = {case.name: observe(case, plain.engine(), PROFILE) for case in cases}
     assert [first.answers(case, alone[case.name]) for case in cases] == [alone[case.name] for case in cases]
-    for later in (Remembered(tmp_path, PROFILE), pickle.loads(pickle.dumps(Remembered(tmp_path, PROFILE)))):
+    for later in (Remembered(tmp_path), pickle.loads(pickle.dumps(Remembered(tmp_path)))):
         silent = Silent(remembered=later)
         for case in cases:
             found = silent.answers(case, alone[case.name])
@@ -52,18 +53,31 @@ def test_anything_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """SL-5, ERR-4: another profile, other steps, other bytes or another state of the package has answers of its own."""
     (case,) = default_battery(PROFILE, patterns=["generate/slm1-f32-greedy"])
     answers = observe(case, Oracle().engine(), PROFILE)
-    Remembered(tmp_path, PROFILE).keep(case, answers)
-    assert Remembered(tmp_path, PROFILE).answers(case, len(answers)) == answers
-    assert Remembered(tmp_path, replace(PROFILE, failed_call_result="empty")).answers(case, 1) is None
+    Remembered(tmp_path).keep(PROFILE, case, answers)
+    assert Remembered(tmp_path).answers(PROFILE, case, len(answers)) == answers
+    assert Remembered(tmp_path).answers(replace(PROFILE, failed_call_result="empty"), case, 1) is None
     others = [
         replace(case, steps=case.steps[:-1]),
         replace(case, models={name: data[:-1] + b"\1" for name, data in case.models.items()}),
         replace(case, models={f"{name}x": data for name, data in case.models.items()}),
     ]
-    assert [Remembered(tmp_path, PROFILE).answers(other, 1) for other in others] == [None] * 3
+    assert [Remembered(tmp_path).answers(PROFILE, other, 1) for other in others] == [None] * 3
     monkeypatch.setattr(module, "_package", lambda: "another")
-    assert Remembered(tmp_path, PROFILE).answers(case, 1) is None
+    assert Remembered(tmp_path).answers(PROFILE, case, 1) is None
     assert [path.name for path in tmp_path.iterdir()] == ["another.sqlite"]
+
+
+def test_an_oracle_of_another_kind_does_not_take_them(tmp_path: Path) -> None:
+    """SL-5, FW-4: an oracle whose profile or numbers were replaced answers for itself."""
+    kept = Remembered(tmp_path)
+    (case,) = default_battery(PROFILE, patterns=["generate/slm1-f32-greedy"])
+    oracle = Oracle(remembered=kept)
+    answers = observe(case, Oracle().engine(), PROFILE)
+    assert oracle.answers(case, answers) == answers
+    other = replace(PROFILE, checksum_rotation=7)
+    assert replace(oracle, profile=other).answers(case, answers) != answers
+    assert replace(oracle, numerics=F64()).answers(case, answers) != answers
+    assert oracle.answers(case, answers) == answers
 
 
 def test_a_changed_line_is_another_package(tmp_path: Path) -> None:
@@ -80,22 +94,22 @@ def test_a_changed_line_is_another_package(tmp_path: Path) -> None:
 def test_what_a_limit_stopped_is_not_kept(tmp_path: Path) -> None:
     """A limit of this machine says nothing about the next run, nor does a session that ended early."""
     case = Case("limited", (Load("m"), Load("m")), {"m": b"SLM1"})
-    kept = Remembered(tmp_path, PROFILE)
+    kept = Remembered(tmp_path)
     ends = Observation(case.steps[0], "status", 0), Observation(case.steps[1], "limit", detail="too much memory")
-    kept.keep(case, ends)
-    kept.keep(case, ends[:1])
-    assert kept.answers(case, 1) is None
+    kept.keep(PROFILE, case, ends)
+    kept.keep(PROFILE, case, ends[:1])
+    assert kept.answers(PROFILE, case, 1) is None
 
 
 def test_nothing_is_kept_where_that_is_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable switches it off, and a folder that cannot be made is no error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv(NO_CACHE, "1")
-    assert remembered(PROFILE) is None
+    assert remembered() is None
     monkeypatch.delenv(NO_CACHE)
     (tmp_path / "refruntime").write_text("a file where a folder should be")
     (case,) = default_battery(PROFILE, patterns=["state/uninitialized-alloc"])
-    oracle = Oracle(remembered=remembered(PROFILE))
+    oracle = Oracle(remembered=remembered())
     answers = observe(case, Oracle().engine(), PROFILE)
     assert oracle.answers(case, answers) == oracle.answers(case, answers) == answers
     assert not (tmp_path / "refruntime").is_dir()

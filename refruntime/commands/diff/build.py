@@ -306,7 +306,7 @@ def _oracle(
     One of several processes shares the processors with the others, so its oracle has one of the `threads`.
     """
     numerics = make_numerics(kernels, as_json, variation, threads)
-    return Oracle(profile, numerics, remembered=remembered(profile) if keeps else None)
+    return Oracle(profile, numerics, remembered=remembered() if keeps else None)
 
 
 def _refuse_with_goldens(names: Sequence[str]) -> None:
