@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +39,9 @@ from refruntime.engines.openai_server import OpenAiServer
 from refruntime.engines.packages import PACKAGES
 from refruntime.judge.ask import ask_engine
 from refruntime.judge.files import UnreadableNumbers, ids_of, read_arrays, rows_of
-from refruntime.judge.judge import Judge
+from refruntime.judge.judge import HEADROOM, Judge
 from refruntime.judge.junit import judgement_junit
+from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.layers import LayersFinding
 from refruntime.judge.observed import Observed
 from refruntime.judge.verdict import Judgement
@@ -78,6 +80,7 @@ Examples:
 @ids_option
 @click.option("--positions", type=click.IntRange(min=1), default=16, show_default=True, help="Positions to compare.")
 @click.option("--greedy", type=click.IntRange(min=0), default=16, show_default=True, help="Tokens to follow greedily.")
+@click.option("--laws", is_flag=True, help="Check too that another way to ask has the same answer.")
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
 @profile_option
 @html_option
@@ -95,6 +98,7 @@ def judge_command(
     ids: list[int] | None,
     positions: int,
     greedy: int,
+    laws: bool,
     junit: Path | None,
     profile: Profile,
     html_path: Path | None,
@@ -124,10 +128,15 @@ def judge_command(
         bar.describe("asking the engine")
         if numbers is not None:
             observed = _from_file(numbers, validated, text, ids, positions)
+            judgement = _judged(validated, profile, observed, bar.describe)
         else:
             with _engine(validated, server, package, program, engine_model or model, positions + greedy) as engine:
                 observed = _ask(engine, validated, text, ids, positions, greedy)
-        judgement = Judge(validated, profile, lambda name: bar.describe(f"computing {name}")).judge(observed)
+                judgement = _judged(validated, profile, observed, bar.describe)
+                if laws:
+                    bar.describe("checking laws")
+                    kept = map(finding_of, check_laws(engine, observed.ids, HEADROOM * judgement.rounding))
+                    judgement = replace(judgement, findings=(*judgement.findings, *kept))
     about["tokens"] = len(observed.ids)
     if html_path is not None:
         words = ["refruntime", "judge", str(model), *(str(part) for pair in chosen.items() for part in pair)]
@@ -140,6 +149,10 @@ def judge_command(
         _print(judgement, about)
     if not judgement.fine:
         raise click.exceptions.Exit(1)
+
+
+def _judged(model: ValidatedModel, profile: Profile, observed: Observed, say: Callable[[str], object]) -> Judgement:
+    return Judge(model, profile, lambda name: say(f"computing {name}")).judge(observed)
 
 
 def _tell_layers(found: LayersFinding, about: dict[str, Any], as_json: bool) -> None:

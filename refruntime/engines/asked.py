@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from refruntime.engines.base import EngineError
+
+Way = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
+"""Ids and positions give the numbers behind them, as `rows` does."""
 
 Kind = Literal["logits", "log probabilities"]
 
@@ -41,6 +44,9 @@ class AskedEngine(Protocol):
 
         `settings` are temperature, top_k, top_p and min_p.
         """
+
+    def ways(self) -> Mapping[str, Way]:
+        """Return other ways to ask for the same rows, by a name in words: a cache reused, a prompt in parts, ..."""
 
     def close(self) -> None:
         """Let the engine go."""

@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import EngineAnswer, Kind
+from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.base import EngineError, EngineLimit, EngineMissing
 
 TIMEOUT: Final = 300.0
@@ -102,6 +102,10 @@ class LineEngine:
         if not isinstance(answer, dict):
             raise EngineAnswer(f"the program answered {question['call']} with {line[:80]!r}; expected an object")
         return answer
+
+    def ways(self) -> Mapping[str, Way]:
+        """Return none."""
+        return {}
 
     def close(self) -> None:
         """End the input of the program and wait until it ends, or stop it."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import EngineAnswer, Kind
+from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.http_json import JsonServer
 
 
@@ -38,9 +38,21 @@ class LlamaServer:
         """Return log probabilities [T, V], one question for each position."""
         return np.stack([self._row(ids[: position + 1]) for position in positions])
 
-    def _row(self, ids: Sequence[int]) -> NDArray[np.float64]:
+    def ways(self) -> Mapping[str, Way]:
+        """Return the same rows with the prompt's cache, and with two tokens asked for where one is looked at."""
+
+        def cached(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return np.stack([self._row(ids[: position + 1], cache_prompt=True) for position in positions])
+
+        def longer(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return np.stack([self._row(ids[: position + 1], n_predict=2) for position in positions])
+
+        return {"the cache of the prompt before is reused": cached, "more tokens are asked for": longer}
+
+    def _row(self, ids: Sequence[int], **changes: Any) -> NDArray[np.float64]:
         question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "temperature": 0.0}
-        answer = self._server.ask("/completion", {**question, "cache_prompt": False, "post_sampling_probs": False})
+        plain = {**question, "cache_prompt": False, "post_sampling_probs": False}
+        answer = self._server.ask("/completion", {**plain, **changes})
         shown = _part(answer, "completion_probabilities", list)
         if not shown:
             raise EngineAnswer("/completion gave no completion_probabilities; its n_probs seems to be switched off")

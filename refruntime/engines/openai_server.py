@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import EngineAnswer, Kind
+from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.http_json import JsonServer
 
 MOST: Final = (1000, 100, 20, 5)
@@ -78,6 +78,10 @@ class OpenAiServer:
                 raise EngineAnswer("/v1/completions gave no logprobs; the server may have to be started with them")
             return dict(choices[0]["logprobs"])
         raise refused if refused is not None else EngineAnswer("nothing was asked")
+
+    def ways(self) -> Mapping[str, Way]:
+        """Return none."""
+        return {}
 
     def close(self) -> None:
         """Do nothing: the server stays."""

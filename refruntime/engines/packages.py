@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import AskedEngine, Kind
+from refruntime.engines.asked import AskedEngine, Kind, Way
 from refruntime.engines.base import EngineMissing
 
 
@@ -37,8 +37,23 @@ class LlamaCppPython:
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return logits [T, V]."""
+        return self._rows_in_parts(ids, positions, len(ids))
+
+    def ways(self) -> Mapping[str, Way]:
+        """Return the same rows with the prompt token by token, and in parts of three."""
+
+        def singly(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return self._rows_in_parts(ids, positions, 1)
+
+        def in_threes(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return self._rows_in_parts(ids, positions, 3)
+
+        return {"the prompt goes in token by token": singly, "the prompt goes in by threes": in_threes}
+
+    def _rows_in_parts(self, ids: Sequence[int], positions: Sequence[int], size: int) -> NDArray[Any]:
         self._llama.reset()
-        self._llama.eval(list(ids))
+        for start in range(0, len(ids), size):
+            self._llama.eval(list(ids[start : start + size]))
         return np.array(self._llama.scores[: len(ids)], np.float32)[list(positions)]
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
@@ -94,6 +109,10 @@ class Transformers:
 
     def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
         """Return None: this package shows no probabilities behind its samplers."""
+
+    def ways(self) -> Mapping[str, Way]:
+        """Return none."""
+        return {}
 
     def close(self) -> None:
         """Do nothing: Python frees the model."""

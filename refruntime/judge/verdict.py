@@ -85,6 +85,11 @@ class Judgement:
     tried: tuple[Measured, ...] = ()
 
     @property
+    def rounding(self) -> float:
+        """Return how far rounding alone carries a position of the nearest arithmetic, 0 where none was measured."""
+        return self.measured[0].worst_band if self.measured else 0.0
+
+    @property
     def worst(self) -> Finding:
         """Return the first finding that blames the engine, or that of the logits."""
         blamed = next((finding for finding in self.findings if not finding.fine), None)

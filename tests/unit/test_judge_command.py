@@ -68,8 +68,10 @@ def test_a_program_that_speaks_lines(tmp_path: Path) -> None:
     script = tmp_path / "engine.py"
     script.write_text(PROGRAM)
     line = f"{sys.executable} {script} {MODEL} seq32"
-    outcome = command("judge", MODEL, "--node", line, "--ids", listed(), "--positions", "4", "--json")
+    outcome = command("judge", MODEL, "--node", line, "--ids", listed(), "--positions", "4", "--laws", "--json")
     assert outcome.code == 0, outcome.stderr
+    laws = [one for one in outcome.json["findings"] if one["stage"].startswith("law: ")]
+    assert [one["verdict"] for one in laws] == ["EQUAL"] * 3
     assert outcome.json["verdict"] == "EQUAL"
     assert outcome.json["source"] == "lines"
 
