@@ -157,13 +157,13 @@ def _closest(presence: Presence, expected: Float32, bases: dict[int, list[int]])
 
 def _bases(written: Runs, size: int) -> dict[int, list[int]]:
     """Return the words at which an array of a size may begin, each with the pauses at which it was complete."""
-    long = (written.last - written.first + 1) >= max(2, size - max(2, size // 8))
+    length = written.last - written.first + 1
+    long = np.flatnonzero(length >= max(2, size - max(2, size // 8)))
+    long = long[np.argsort(np.abs(length[long] - size), kind="stable")][:MOST_RUNS]  # those of the very size first
     found: dict[int, list[int]] = {}
-    for first, last, end in zip(written.first[long], written.last[long], written.end[long], strict=True):
-        for base in {int(first), int(last) - size + 1}:
-            found.setdefault(base, []).append(int(end))
-        if sum(map(len, found.values())) > MOST_RUNS:
-            break
+    for run in np.sort(long).tolist():
+        for base in {int(written.first[run]), int(written.last[run]) - size + 1}:
+            found.setdefault(base, []).append(int(written.end[run]))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -22,6 +23,10 @@ Verdict = Literal["clean", "wrong", "not seen"]
 COARSE_PAUSES: Final = 6_000
 FINE_PAUSES: Final = 4_000
 """Pauses of one fine window at most; a window is often so short that it has a pause at every loop head."""
+
+SHARE: Final = 50
+SOON_PAUSES: Final = 8_000
+"""Pauses of the first of three windows, one in the other, behind the last array that was seen."""
 
 ROOM: Final = 8
 """A window of another position is widened by so many intervals on either side."""
@@ -87,7 +92,7 @@ def look(
     sightings = align(presence, expected)
     windows = _windows(presence, sightings)
     if windows and interval > 1:
-        presence = Presence(record(call, begin, end, interval, pages, _merged([*windows, *taught])))
+        presence = Presence(record(call, begin, end, interval, pages, _nested([*windows, *taught])))
         sightings = align(presence, expected)
     return replace(
         judge(presence, sightings, known, plan), fine=_short_lived(presence, sightings, begin, end, interval)
@@ -161,9 +166,30 @@ def _windows(presence: Presence, sightings: Sequence[Sighting]) -> list[Window]:
         before = [other.pause for other in sightings[:index] if other.state == "equal"]
         after = [other.pause for other in sightings[index + 1 :] if other.state == "equal"]
         start = max(before[-8:], default=0)
-        stop = min([pause for pause in after[:8] if pause > start], default=start + last // 50)
-        windows.append(Window(int(fuel[max(0, start - 1)]), int(fuel[min(last, stop + 2)]), 0))
-    return [Window(a, b, max(1, (b - a) // FINE_PAUSES)) for a, b, _ in _merged(windows)]
+        begin = int(fuel[max(0, start - 1)])
+        stop = min([pause for pause in after[:8] if pause > start], default=-1)
+        if stop >= 0:
+            windows.append(Window(begin, int(fuel[min(last, stop + 2)]), 0))
+            continue
+        end = int(fuel[min(last, start + last // SHARE)])  # nothing behind it was seen: what is next comes soon
+        soon = int(fuel[min(last, start + 2)]), begin + (end - begin) // 16, end
+        counts = SOON_PAUSES, FINE_PAUSES // 2, FINE_PAUSES // 2
+        windows += [Window(begin, until, max(1, (until - begin) // n)) for until, n in zip(soon, counts, strict=True)]
+    whole = [
+        Window(a, b, max(1, (b - a) // FINE_PAUSES)) for a, b, step in _merged(w for w in windows if not w.interval)
+    ]
+    return _nested([*whole, *(w for w in windows if w.interval)])
+
+
+def _nested(windows: Sequence[Window]) -> list[Window]:
+    """Divide windows that overlap, so that each stretch has the shortest of their intervals."""
+    edges = sorted({edge for window in windows for edge in window[:2]})
+    result: list[Window] = []
+    for begin, end in itertools.pairwise(edges):
+        steps = [window.interval for window in windows if window.begin <= begin and end <= window.end]
+        if steps:
+            result.append(Window(begin, end, min(steps)))
+    return result
 
 
 def _short_lived(
@@ -184,7 +210,7 @@ def _placed(fine: Sequence[Fine], begin: int, end: int, interval: int) -> list[W
     return _merged(windows)
 
 
-def _merged(windows: Sequence[Window]) -> list[Window]:
+def _merged(windows: Iterable[Window]) -> list[Window]:
     result: list[Window] = []
     for window in sorted(windows):
         if result and window.begin <= result[-1].end:

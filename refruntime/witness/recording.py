@@ -26,6 +26,14 @@ PAGE_WORDS: Final = 1024
 NEAR_PAGES: Final = 2
 """Changed pages with at most so many others between them are watched as one range."""
 
+MOST_CHANGES: Final = 512
+OFTEN: Final = 16
+UNKNOWN: Final = np.uint32(0x7FC0DEAD)
+"""Stands for what a word holds once it changed so often, and at every 16th pause: a row that is decoded, no tensor."""
+
+NO_MORE: Final = 1 << 40
+"""Changes of such a word are counted from here on, and logged no more."""
+
 Int = NDArray[np.int64]
 
 
@@ -133,6 +141,7 @@ def record(
     address = np.concatenate([np.arange(a, b) for a, b in ranges]) if ranges else np.zeros(0, np.int64)
     not_equal, any_of = np.not_equal, np.logical_or.reduce
     unequal = np.zeros(size // 2, np.bool_)  # in pairs of words
+    changes = np.zeros(size, np.int64)
     views: list[tuple[Any, Any, NDArray[np.bool_]]] = []
 
     def look(fuel: int, words: Words) -> int | None:
@@ -154,7 +163,12 @@ def record(
             changed = fresh != before[both]
             both, fresh = both[changed], fresh[changed]
             before[both] = fresh
-            if fuels:
+            if fuels and len(both):
+                changes[both] += 1
+                busy = changes[both] > max(MOST_CHANGES, len(fuels) // OFTEN)
+                kept = ~busy | (changes[both] < NO_MORE)
+                both, fresh, busy = both[kept], fresh[kept], busy[kept]
+                fresh[busy], changes[both[busy]] = UNKNOWN, NO_MORE
                 counts.append(len(fuels))
                 words_changed.append(both)
                 values.append(fresh)
