@@ -1,6 +1,6 @@
 """Measure from a mismatch to the tensor: the witness, beside the search through all hypotheses, in one run.
 
-    python benchmarks/bench_witness.py [--json] [--build docs/kernel.wasm] [--without-search]
+    python benchmarks/bench_witness.py [--json] [--build docs/kernel.wasm] [--search all|stories|none]
 
 The build is the guest with an attention scale that is one percent too large. Models: two of the story models, and
 random weights of the TinyLM-16M shape. `witness` is all of it: the run of the oracle, that of the build, the looks.
@@ -70,10 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--build", type=Path, default=ROOT / "docs" / "kernel.wasm")
-    parser.add_argument("--without-search", action="store_true")
+    parser.add_argument("--search", choices=("all", "stories", "none"), default="all", help="where it is measured too")
     parsed = parser.parse_args()
     module = parsed.build.read_bytes()
-    results = {name: compare(module, data, not parsed.without_search) for name, data in artifacts().items()}
+    wanted = {"all": "", "stories": "stories", "none": "-"}[parsed.search]
+    results = {name: compare(module, data, name.startswith(wanted)) for name, data in artifacts().items()}
     if parsed.json:
         print(json.dumps(results, indent=2))
         return

@@ -3,6 +3,7 @@
     python tools/witness_test.py                       # the bugs of tests/guest/first_wrong.json
     python tools/witness_test.py --unknown             # those of tests/guest/unknown_bugs.json
     python tools/witness_test.py --clean 500           # false alarms over so many positions of clean builds
+    python tools/witness_test.py --clean 64 spm.f32.gguf
     python tools/witness_test.py rope_reversed gelu_for_silu
 
 Modules are built into --builds once and kept. Needs what `tests/guest/build.py` needs.
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from refruntime.cases.steps import Configure, Generate  # noqa: E402
 from refruntime.contract.profile import Profile  # noqa: E402
 from refruntime.witness.build import PositionLook, Witness  # noqa: E402
 from refruntime.witness.oracle import Sampling  # noqa: E402
+from refruntime.witness.sightings import PART, UNSEEN  # noqa: E402
 from tests.guest.build import build, file_name, find_toolchain  # noqa: E402
 
 GUEST = ROOT / "tests" / "guest"
@@ -105,16 +108,27 @@ def known_bugs() -> dict[str, dict[str, Any]]:
     return table
 
 
-def clean(folder: Path, positions: int) -> int:
+def of_unknown(truth: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of unknown_bugs.json in the form of the others."""
+    return {
+        "model": f"stories.{truth.get('needs') or 'f32'}.slm1",
+        "tokens": 12,
+        **truth,
+        "tensors": [truth["tensor"], *truth.get("accepted", ())],
+        "patterns": [truth["pattern"]],
+    }
+
+
+def clean(folder: Path, positions: int, models: Sequence[str]) -> int:
     """Look at positions of clean builds of every storage type and optimisation level; return the false alarms."""
     alarms = seen = 0
-    unseen: dict[str, int] = {}
-    jobs = [(level, name) for name in CLEAN_MODELS for level in LEVELS]
+    jobs = [(level, name) for name in models for level in LEVELS]
     each = -(-positions // len(jobs))
     for level, name in jobs:
         data = module(folder, None, level)
         witness = Witness(data, model_path(name).read_bytes(), PROMPT.encode(), TOKENS)
         last = len(witness.ids) - 1
+        unseen: dict[str, int] = {}
         for position in sorted({round(index * last / max(1, each - 1)) for index in range(each)}):
             result = witness.look_at(position)
             seen += 1
@@ -122,12 +136,11 @@ def clean(folder: Path, positions: int) -> int:
                 alarms += 1
                 print(f"  O{level} {name} position {position}: {result.verdict} {result.first and result.first.name}")
             for sighting in result.sightings:
-                if sighting.state == "not seen" and sighting.expected.values.shape[-1] > 1:
-                    key = f"O{level} {sighting.name.split('.', 2)[-1]}: {sighting.reason.split(';')[0][:60]}"
-                    unseen[key] = unseen.get(key, 0) + 1
-        print(f"O{level} {name}: {len(witness.looks)} positions, {alarms} alarms so far", flush=True)
-    for key, count in sorted(unseen.items()):
-        print(f"  {count:5} {key}")
+                if sighting.state == "not seen" and sighting.reason in (PART, UNSEEN):
+                    kind = sighting.name.split(".", 2)[-1]
+                    unseen[kind] = unseen.get(kind, 0) + 1
+        missing = ", ".join(f"{kind} {count} times" for kind, count in sorted(unseen.items())) or "nothing"
+        print(f"O{level} {name}: {seen} positions, {alarms} alarms so far; not in memory: {missing}", flush=True)
     print(f"{seen} positions, {alarms} alarms")
     return alarms
 
@@ -141,19 +154,14 @@ def main() -> int:
     parser.add_argument("--clean", type=int, metavar="POSITIONS")
     parsed = parser.parse_args()
     if parsed.clean:
-        return 1 if clean(parsed.builds, parsed.clean) else 0
+        return 1 if clean(parsed.builds, parsed.clean, parsed.bugs or CLEAN_MODELS) else 0
     table = known_bugs()
     if parsed.unknown:
         table = json.loads((GUEST / "unknown_bugs.json").read_text("utf-8"))
     outcomes = []
     for bug in parsed.bugs or table:
-        truth = table[bug]
-        if "tensor" in truth:  # the form of unknown_bugs.json
-            truth["tensors"] = [truth["tensor"], *truth.get("accepted", ())]
-            truth["patterns"] = [truth["pattern"]]
-            truth.setdefault("model", f"stories.{truth.get('needs', 'f32')}.slm1")
-            truth.setdefault("tokens", 12)
-        outcome = judge(bug, table[bug], module(parsed.builds, bug))
+        truth = of_unknown(table[bug]) if parsed.unknown else table[bug]
+        outcome = judge(bug, truth, module(parsed.builds, bug))
         outcomes.append(outcome)
         mark = "ok  " if outcome.named else "part" if outcome.located else "MISS"
         print(

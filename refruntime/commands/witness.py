@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import raw_bytes
-from refruntime.commands.diff.report import refuse
+from refruntime.commands.diff.report import make_numerics, refuse
 from refruntime.commands.files import write_file
 from refruntime.commands.plot import check_picture, write_picture
 from refruntime.commands.shared import (
@@ -21,8 +21,10 @@ from refruntime.commands.shared import (
     progress,
     write_json,
 )
+from refruntime.commands.variation import resolved_variation, variation_option
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing, Limits
+from refruntime.numerics.varied import Variation
 from refruntime.show.witness import print_report
 from refruntime.visible import printable
 
@@ -64,6 +66,7 @@ Examples:
     help="Seconds after which a call of the build, or the stretch between two pauses of it, is stopped.",
 )
 @profile_option
+@variation_option
 @click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON into this file; `-` prints it.")
 @click.option("--plot", "picture", metavar="FILE", type=click.Path(path_type=Path), help="Draw the map: .png or .svg.")
 def witness_command(
@@ -79,6 +82,7 @@ def witness_command(
     seed: int,
     timeout: float,
     profile: Profile,
+    variation: Variation | str | None,
     json_path: str | None,
     picture: Path | None,
 ) -> None:
@@ -98,6 +102,9 @@ def witness_command(
     except EngineMissing as error:
         refuse(3, str(error), as_json)
     about: dict[str, Any] = {"build": build.name, "model": model.name, "profile": profile.fingerprint}
+    variation = resolved_variation(variation, module, profile, timeout, as_json)
+    numerics = make_numerics("auto", as_json, variation)
+    about["numerics"] = numerics.name
     try:
         with contract_failures(as_json, **about), progress("running the build and the oracle"):
             witness = Witness(
@@ -107,6 +114,7 @@ def witness_command(
                 max_new_tokens,
                 Sampling(temperature, top_k, top_p, seed),
                 profile,
+                numerics,
                 limits=Limits.beside([len(artifact)], timeout),
                 continued=continued,
             )

@@ -14,6 +14,7 @@ from refruntime.show.text import plain_table
 MARKS: Final = {"equal": ("=", "green"), "wrong": ("x", "bold red"), "not seen": (".", "dim")}
 ROUNDING: Final = ("~", "yellow")
 LEGEND: Final = "= equal bit by bit   ~ rounding   x wrong   . not seen   [ ] the first wrong one"
+SEQ32: Final = "seq32"
 AROUND: Final = 4
 """Rows of the table before and behind the first wrong tensor."""
 
@@ -30,6 +31,8 @@ def report_shown(report: Mapping[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = [Text(headline(report))]
     if first is not None:
         shown += [Text(f"  {label:<9}{value}") for label, value in [("pattern", first["pattern"]), *details(first)]]
+    if report.get("numerics", SEQ32) != SEQ32:
+        shown.append(Text(f"  under the arithmetic {report['numerics']}, which is not the contract's (ID-4)"))
     return [
         *shown,
         Text(""),

@@ -91,3 +91,14 @@ def test_command_is_fine_with_a_clean_build() -> None:
     )
     assert shown.code == 0, shown.stdout
     assert "CLEAN" in shown.stdout
+
+
+def test_a_build_in_another_order_is_clean_under_it() -> None:
+    """FW-4: four lanes are rounding to seq32, and equal bit by bit under the variation; the report says so."""
+    build, model = str(GUEST / "mutants" / "guest-bug-dot_four_partial_sums.wasm"), str(MODELS / "small.f32.slm1")
+    lanes = "4 lanes, tail in lanes, neighbours"
+    arguments = ["witness", build, "--model", model, "--prompt", "Once", "--position", "1"]
+    shown = command(*arguments, "--numerics-variation", f"matrices: {lanes}; scores: {lanes}")
+    assert shown.code == 0, shown.stdout
+    assert "which is not the contract's (ID-4)" in shown.stdout
+    assert command(*arguments, "--numerics-variation", f"matrices: {lanes}").code == 1
