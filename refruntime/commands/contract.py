@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -140,7 +140,7 @@ def print_rule(console: Console, contract: Contract, rule: Rule, profile: Profil
     section = next(section for section in contract.sections if section.number == rule.section)
     heading = Text.assemble((rule.id, "bold"), f"  {', '.join(rule.source)}", f"  (section {section.number}, ")
     console.print(heading.append(f"{section.title})"))
-    console.print(Padding(Text(rule.text), (0, 0, 0, 2)))
+    console.print(Padding(Text(plain(rule.text)), (0, 0, 0, 2)))
     lines = switch_lines(rule, profile)
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 2)))
@@ -151,7 +151,7 @@ def print_rule(console: Console, contract: Contract, rule: Rule, profile: Profil
         console.print(Padding(Text(f"clarifies {', '.join(rule.clarifies)}"), (0, 0, 0, 2)))
     for other in contract.clarifications(rule.id):
         console.print(Padding(Text.assemble("clarified by ", (other.id, "bold")), (0, 0, 0, 2)))
-        console.print(Padding(Text(other.text), (0, 0, 0, 4)))
+        console.print(Padding(Text(plain(other.text)), (0, 0, 0, 4)))
 
 
 def switch_lines(rule: Rule, profile: Profile) -> list[Text]:
@@ -172,8 +172,15 @@ def switch_lines(rule: Rule, profile: Profile) -> list[Text]:
     return lines
 
 
+def plain(text: str) -> str:
+    """Return the text of a rule without the marks of emphasis around its options."""
+    return re.sub(r"\*(options\b[^*]*)\*", r"\1", text)
+
+
 def print_contract(console: Console, contract: Contract, profile: Profile) -> None:
     """Print the whole contract for people, section by section, then what the profile changes."""
+    from rich.markdown import Markdown  # what shows one rule does without
+
     for section in contract.sections:
         console.print()
         console.print(Text(f"{section.number}. {section.title}", style="bold"))
@@ -211,7 +218,7 @@ def rules_table(section: Section, profile: Profile) -> Table:
     """Return the rules of a section as a table; the value in force of each profile key stands under the text."""
     table = plain_table(("id", "source", "rule"), [])
     for rule in section.rules:
-        body = Text(rule.text)
+        body = Text(plain(rule.text))
         for line in switch_lines(rule, profile):
             body.append("\n").append_text(line)
         table.add_row(Text(rule.id, style="bold"), rule.letters, body)

@@ -6,29 +6,27 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.api import Artifact, artifact_bytes, raw_bytes
-from refruntime.cases.steps import Case
 from refruntime.display import Displayed
-from refruntime.golden.corpus import Corpus
 from refruntime.runtime import Generator, Taken
-from refruntime.samplers.explain import Explanation
 from refruntime.sampling import ranked
 from refruntime.session.answers import Attention, Generators, Seen, TokenLogits, Top, Trace
-from refruntime.session.chains import explain_taken
-from refruntime.session.compared import Build, BuildComparison, compare_calls
 from refruntime.session.numbers import whole
 from refruntime.session.prefix_cache import Float32
 from refruntime.session.probabilities import softmax
-from refruntime.session.save import Shelf, save_case
 from refruntime.session.state import SessionError, State, Subject, called, tokens_of
 from refruntime.session.what_if import WhatIf, what_if
 from refruntime.session.why import Why
 from refruntime.visible import shortened
+
+if TYPE_CHECKING:  # a session that compares with no build and saves nothing does without these
+    from refruntime.samplers.explain import Explanation
+    from refruntime.session.compared import Build, BuildComparison
 
 
 class Questions(Displayed):
@@ -155,6 +153,8 @@ class Questions(Displayed):
         self, ids: Sequence[int] | None = None, min_p: float = 0.0, chains: Sequence[str] | None = None
     ) -> Explanation:
         """Say which runtime's sampler explains the tokens since the prompt, or others in their place: `ids`."""
+        from refruntime.session.chains import explain_taken
+
         return explain_taken(self.state.taken, self.subject.profile, ids, chains, min_p)
 
     def diff(self, build: Artifact | Build) -> BuildComparison:
@@ -162,6 +162,9 @@ class Questions(Displayed):
 
         SessionError where no calls lead here; EngineMissing without wasmtime; EngineError, InterfaceMismatch; OSError.
         """
+        from refruntime.cases.steps import Case
+        from refruntime.session.compared import Build, compare_calls
+
         self._check_speakable("only calls can be compared")
         case = Case("session/python", called(self.state), self._artifacts())
         if not isinstance(build, Build):
@@ -174,6 +177,9 @@ class Questions(Displayed):
 
         SessionError for a bad name, a case that exists, or what a case cannot hold; OSError.
         """
+        from refruntime.golden.corpus import Corpus
+        from refruntime.session.save import Shelf, save_case
+
         self._check_speakable("a golden case holds calls only")
         shelf = Shelf(Corpus(Path(golden)), lambda name: self._artifacts()[name])
         return save_case(shelf, called(self.state), identifier, about, rules)

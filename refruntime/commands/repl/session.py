@@ -16,8 +16,6 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from refruntime.battery.catalogue import default_battery
-from refruntime.cases.steps import Case
 from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
@@ -31,14 +29,11 @@ from refruntime.commands.shared import (
     unknown_bytes_option,
 )
 from refruntime.contract.profile import Profile
-from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
-from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
-from refruntime.golden.corpus import Corpus
-from refruntime.golden.reading import GoldenError
-from refruntime.identify.sealed_engine import Fitting, fit_build
 from refruntime.resources import demo_model, trained_artifacts
 
 if TYPE_CHECKING:
+    from refruntime.cases.steps import Case
+    from refruntime.identify.sealed_engine import Fitting
     from refruntime.repl.desk import Desk
     from refruntime.repl.place import Place
     from refruntime.session.compared import Build
@@ -106,6 +101,7 @@ def repl_command(
     in_terminal = sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty() and not as_json
     if in_terminal:
         _need_prompt_toolkit()
+    from refruntime.golden.corpus import Corpus
     from refruntime.repl.desk import Desk
 
     given = None if profile_path is None else read_profile(profile_path)
@@ -143,6 +139,9 @@ def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[
     """Compile the build and say how it is met; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
     if wasm is None:
         return None, None
+    from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
+    from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
+    from refruntime.identify.sealed_engine import fit_build
     from refruntime.session.compared import LATER_BYTES, Build
 
     module, limits = bytes(map_file(wasm)), Limits.beside([model_bytes, LATER_BYTES], Limits().seconds)
@@ -183,6 +182,9 @@ def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | N
 
 def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
     """Find a case by its id: a golden, or else one of the battery; a usage error for neither."""
+    from refruntime.battery.catalogue import default_battery
+    from refruntime.golden.reading import GoldenError
+
     try:
         if name in desk.golden.ids():
             golden = desk.golden.case(name)
