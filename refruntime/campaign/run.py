@@ -84,12 +84,12 @@ class _Runner:
     flushed: float = field(default_factory=time.monotonic)
     finished: bool = False
 
-    def use(self, executor: Executor, ahead: int) -> None:
+    def use(self, executor: Executor, ahead: Callable[[], int]) -> None:
         """Run tasks on an executor until all are done or it is broken."""
         running: dict[Future[dict[str, Any]], Task] = {}
         broken = False
         while not broken:
-            for task in islice(self._next_tasks(), ahead - len(running)):
+            for task in islice(self._next_tasks(), max(0, ahead() - len(running))):
                 try:
                     running[executor.submit(run_task, task)] = task
                     self.ran.begun += 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ LOCAL: Final = "local"
 """Address that stands for a cluster begun here, for this campaign alone."""
 
 CONNECT_SECONDS: Final = 20
+ASK_SECONDS: Final = 5.0
 
 
 class NoCluster(Exception):
@@ -25,10 +28,10 @@ class NoCluster(Exception):
 
 @dataclass(frozen=True)
 class Workers:
-    """How an executor is begun; `open` is a context that ends it. `ahead` tasks are given to it at once."""
+    """How an executor is begun; `open` is a context that ends it. `ahead` says how many tasks it is given at once."""
 
     open: Callable[[], Any]
-    ahead: int
+    ahead: Callable[[], int]
 
 
 class Here(Executor):
@@ -48,7 +51,7 @@ def in_this_process() -> Workers:
     def begin() -> Iterator[Executor]:
         yield Here()
 
-    return Workers(begin, 1)
+    return Workers(begin, lambda: 1)
 
 
 def in_processes(count: int) -> Workers:
@@ -66,7 +69,7 @@ def in_processes(count: int) -> Workers:
             for process in processes:
                 process.terminate()
 
-    return Workers(begin, count + 2)
+    return Workers(begin, lambda: count + 2)
 
 
 def on_cluster(address: str, count: int) -> Workers:
@@ -84,13 +87,30 @@ def on_cluster(address: str, count: int) -> Workers:
             except (OSError, ValueError, TimeoutError) as error:
                 raise NoCluster(f"no scheduler answers at {address}: {error}") from error
             with client:
+                crowd.client = client
                 yield client.get_executor(pure=False)
 
-    return Workers(begin, max(8, 3 * count) if address == LOCAL else 3 * CLUSTER_WORKERS)
+    crowd = _Crowd(count)
+    return Workers(begin, crowd.ahead)
 
 
-CLUSTER_WORKERS: Final = 64
-"""Workers of a foreign cluster that are kept busy at least: their number may change at any time."""
+@dataclass
+class _Crowd:
+    """How many workers a cluster has; that may change at any time."""
+
+    threads: int
+    client: Any = None
+    asked: float = -math.inf
+
+    def ahead(self) -> int:
+        """Return three tasks for each thread, so that none waits for the next one."""
+        if self.client is not None and time.monotonic() - self.asked > ASK_SECONDS:
+            self.asked = time.monotonic()
+            try:
+                self.threads = sum(self.client.nthreads().values()) or self.threads
+            except Exception:  # the scheduler is away: whatever that raises, the last number serves
+                return 3 * self.threads
+        return 3 * self.threads
 
 
 @contextmanager

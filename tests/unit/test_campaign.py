@@ -82,7 +82,7 @@ def mortal(executor: Executor) -> Workers:
     def begin() -> Iterator[Executor]:
         yield executor
 
-    return Workers(begin, 5)
+    return Workers(begin, lambda: 5)
 
 
 def test_nothing_is_lost_and_nothing_counts_twice(tmp_path: Path) -> None:
