@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import multiprocessing
 import os
@@ -78,6 +79,9 @@ def on_cluster(address: str, count: int) -> Workers:
         distributed: Any = import_module("distributed")
     except ModuleNotFoundError as error:
         raise NoCluster("--cluster needs dask.distributed: pip install 'refruntime[cluster]'") from error
+
+    for name in ("distributed", "tornado", "asyncio"):  # deaths of workers are told once, by the report
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
     @contextmanager
     def begin() -> Iterator[Executor]:

@@ -28,6 +28,7 @@ from refruntime.commands.packing import (
     need_hypothesis,
     open_ledger,
     pack,
+    software,
     trouble_code,
     trouble_lines,
 )
@@ -93,7 +94,7 @@ def campaign_command(
     wrong usage; 3 a missing tool or file; 4 a bug in the oracle; 130 interrupted.
     """
     work = Work(patterns, not (random or batches) or bool(patterns), random or 0, batches or 0, seed)
-    software = {"hypothesis": need_hypothesis(as_json)} if batches else {}
+    others = {"hypothesis": need_hypothesis(as_json)} if batches else {}
     if cluster is not None and cluster != LOCAL and not re.fullmatch(r"[a-z]+://[^/]+:\d+/?", cluster):
         raise click.UsageError(
             f"--cluster: {printable(cluster)!r} is neither `local` nor an address such as tcp://host:8786."
@@ -105,7 +106,7 @@ def campaign_command(
     _check_patterns(patterns, packings[0].build.profile)
     documents = [{**packing.build.document, "path": str(path)} for packing, path in zip(packings, builds, strict=True)]
     try:
-        ledger = open_ledger(folder, {**software, "work": work.document, "builds": documents}, as_json)
+        ledger = open_ledger(folder, {**software(**others), "work": work.document, "builds": documents}, as_json)
         workers = local_workers(jobs or processors()) if cluster is None else on_cluster(cluster, jobs or processors())
         ran, columns = _run(work, packings, ledger, workers)
     except NoCluster as error:

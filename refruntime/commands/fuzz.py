@@ -13,7 +13,7 @@ import click
 
 from refruntime.campaign.fuzzing import MOST_SHRUNK, Summary, fuzz, shrink
 from refruntime.campaign.ledger import Ledger
-from refruntime.campaign.packed import PackedBuild
+from refruntime.campaign.packed import PackedBuild, content_hash
 from refruntime.campaign.run import Ran
 from refruntime.campaign.tasks import Task
 from refruntime.campaign.workers import Workers
@@ -27,6 +27,7 @@ from refruntime.commands.packing import (
     need_hypothesis,
     open_ledger,
     pack,
+    software,
 )
 from refruntime.commands.shared import json_option, progress, write_json
 from refruntime.differential.parallel import processors
@@ -105,8 +106,10 @@ def fuzz_command(
         replayed = finder.replay()
         ran, summary, ledger = Ran(), Summary(), Ledger(None, {})
         if not only_replay:
-            where = None if corpus is None else corpus / "runs" / packing.build.identity[:16]
-            ledger = open_ledger(where, {"hypothesis": hypothesis, "builds": [packing.build.document]}, as_json)
+            document = {key: value for key, value in packing.build.document.items() if key != "build"}
+            conditions = {**software(hypothesis=hypothesis), "builds": [document]}
+            where = None if corpus is None else corpus / "runs" / content_hash(conditions)[:16]
+            ledger = open_ledger(where, conditions, as_json)
             until = math.inf if minutes is None else time.monotonic() + 60 * minutes
             workers = local_workers(jobs or processors())
             summary, ran = _run(packing.build, seed, batches, until, workers, ledger)

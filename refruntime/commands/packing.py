@@ -80,9 +80,19 @@ def pack(path: Path, asked: Asked, words: Sequence[str]) -> Packing:
 def open_ledger(folder: Path | None, documents: dict[str, Any], as_json: bool) -> Ledger:
     """Open the ledger of a folder; exit code 2 for the folder of something else."""
     try:
-        return Ledger.open(folder, {"refruntime": __version__, **documents})
+        return Ledger.open(folder, documents)
     except LedgerError as error:
         refuse(2, str(error), as_json)
+
+
+def software(**others: str) -> dict[str, str]:
+    """Return what results depend on besides builds and work: this package, to the byte, and other software."""
+    package = Path(__file__).resolve().parent.parent
+    sources = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in (".py", ".toml", ".json"):
+            sources.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return {"refruntime": __version__, "sources": sources.hexdigest(), **others}
 
 
 def need_hypothesis(as_json: bool) -> str:
