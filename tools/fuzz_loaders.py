@@ -44,7 +44,7 @@ from refruntime.battery.models.gguf import llama_model  # noqa: E402
 from refruntime.battery.models.slm1 import Shape, random_model  # noqa: E402
 from refruntime.battery.text import merge_section  # noqa: E402
 from refruntime.numerics import Seq32  # noqa: E402
-from tests.unit.generated_modules import generate  # noqa: E402
+from tests.support.generated_modules import generate  # noqa: E402
 
 SECONDS = 2.0
 MOST_BYTES = 40_000

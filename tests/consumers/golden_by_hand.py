@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.unit import wat_modules
+from tests.support import wat_modules
 
 STATUSES = (
     *("Ok", "NullPointer", "InvalidLength", "InvalidUtf8", "InvalidModelMagic", "UnsupportedModelVersion"),

@@ -33,7 +33,7 @@ from tests.consumers.node import PROJECT, run_node
 from tests.consumers.sessions import GGUF, LOAD
 from tests.consumers.static_site import serve
 from tests.differential.builds import GUEST, MUTANTS
-from tests.unit import wat_modules
+from tests.support import wat_modules
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"

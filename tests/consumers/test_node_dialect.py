@@ -16,7 +16,7 @@ from refruntime.golden.dialect import diagnostics_table
 from tests.consumers.golden_by_hand import FRESH, FRESH_DOCUMENT, INIT, OK, answering, case, disk_form, hash_of
 from tests.consumers.node import GOLDEN, missing_node
 from tests.consumers.sessions import consume, only
-from tests.unit.test_dialect import DIALECTS, VALUES
+from tests.unit.contract.test_dialect import DIALECTS, VALUES
 
 SCRIPT = """
 import { readDiagnostics } from "GOLDEN/consumer/dialect.mjs";

@@ -11,7 +11,7 @@ import pytest
 from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_goldens
 from tests.consumers.node import run_node
 from tests.consumers.sessions import LOAD, TRAP, consume, only, status
-from tests.unit import wat_modules
+from tests.support import wat_modules
 
 # Transfers and memory ------------------------------------------------------------------------------------------------
 

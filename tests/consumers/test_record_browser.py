@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.differential.builds import GUEST, MUTANTS
-from tests.unit.command_line import command
-from tests.unit.recorded_sessions import PROJECT, RECORDER
+from tests.support.command_line import command
+from tests.support.recorded_sessions import PROJECT, RECORDER
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.unit.gguf_by_hand import (
+from tests.support.gguf_by_hand import (
     BOOL,
     F32,
     STRING,

@@ -18,7 +18,7 @@ from refruntime.containers.slm1_format import DType, Slm1Parameters
 from refruntime.containers.slm1_writer import EncodedTensor, write_slm1
 from refruntime.contract.profile import Profile
 from refruntime.model.slm1.encode import encode_quantized, encode_tensor
-from tests.unit.slm1_by_hand import BTOK, bpe1
+from tests.support.slm1_by_hand import BTOK, bpe1
 
 BOS, EOS, PAD, UNK = 256, 257, 258, 259
 

@@ -19,8 +19,8 @@ from refruntime.diagnostics import Report, build_diagnostics, json_f32, json_str
 from refruntime.sampling import SamplingConfig
 from tests.contract.host import Host
 from tests.contract.models import EOS, story_model, table_model
-from tests.unit.slm1_by_hand import bpe1
-from tests.unit.synthetic import SMALL, TINYLM_16M, random_weights, slm1_file
+from tests.support.slm1_by_hand import bpe1
+from tests.support.synthetic import SMALL, TINYLM_16M, random_weights, slm1_file
 
 KEYS = [
     "model_load_ms",

@@ -13,8 +13,8 @@ from refruntime.errors import InvalidLength
 from tests.contract.host import Host
 from tests.contract.models import BOS, END, EOS, PAD, UNK, follow, long_token_model, story_model, table_model
 from tests.second_opinion.sampler_reference import outputs, unit
-from tests.unit.slm1_by_hand import bpe1
-from tests.unit.synthetic import SMALL, random_weights, slm1_file
+from tests.support.slm1_by_hand import bpe1
+from tests.support.synthetic import SMALL, random_weights, slm1_file
 
 
 def at_the_end(host: Host) -> tuple[int, int]:

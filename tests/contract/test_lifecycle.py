@@ -10,7 +10,7 @@ from refruntime import ExportedABI, HostMisuse, Profile, Trap
 from refruntime.runtime import State
 from tests.contract.host import Host
 from tests.contract.models import story_model
-from tests.unit.slm1_by_hand import Q4_0, Q8_0, build, model_tensors, patch_entry
+from tests.support.slm1_by_hand import Q4_0, Q8_0, build, model_tensors, patch_entry
 
 STATUS_CALLS: dict[str, Callable[[ExportedABI], int]] = {
     "init_runtime": lambda abi: abi.init_runtime(),

@@ -13,7 +13,7 @@ import refruntime.memory
 from refruntime import ExportedABI, Profile, Trap
 from refruntime.containers.slm1_format import DType
 from tests.contract.host import Host
-from tests.unit.synthetic import SMALL, random_weights, slm1_file
+from tests.support.synthetic import SMALL, random_weights, slm1_file
 
 LIMIT = 134_217_728
 PAGE = 65_536

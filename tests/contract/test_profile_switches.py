@@ -14,8 +14,16 @@ from tests.contract.architecture_models import gptneox_at_two, llama_that_says_e
 from tests.contract.host import Host
 from tests.contract.models import follow, quantized_model, story_model, table_model
 from tests.second_opinion.sampler_reference import f32, outputs, unit
-from tests.unit.gguf_by_hand import llama_file
-from tests.unit.slm1_by_hand import Q8_0, build, fix_checksum, model_tensors, naive_checksum, patch_entry, patch_header
+from tests.support.gguf_by_hand import llama_file
+from tests.support.slm1_by_hand import (
+    Q8_0,
+    build,
+    fix_checksum,
+    model_tensors,
+    naive_checksum,
+    patch_entry,
+    patch_header,
+)
 
 EITHER = table_model({}, otherwise={ord("0"): 0.0, ord("1"): 0.0}, capacity=64)
 """Every token is followed by `0` or `1` with equal logits."""

@@ -23,8 +23,8 @@ from refruntime import ExportedABI, HostMisuse, Profile, Status, Trap
 from refruntime.contract import DIAGNOSTIC_NAMES
 from refruntime.runtime import State
 from tests.contract.models import EOS, follow, long_token_model, table_model
-from tests.unit.gguf_by_hand import llama_file
-from tests.unit.slm1_by_hand import fix_checksum
+from tests.support.gguf_by_hand import llama_file
+from tests.support.slm1_by_hand import fix_checksum
 
 STATUSES = {
     "init_runtime": {0},

@@ -10,7 +10,7 @@ import pytest
 from tests.contract.host import Host
 from tests.contract.models import story_model
 from tests.contract.state_table import TABLE
-from tests.unit.slm1_by_hand import build
+from tests.support.slm1_by_hand import build
 
 STATES = {"Uninitialized", "Initialized", "Ready", "Continuation ready", "Recoverable error", "Freed"}
 

@@ -10,7 +10,7 @@ import pytest
 from refruntime import ContractError, Profile, Status, Trap
 from tests.contract.host import Host
 from tests.contract.models import long_token_model, story_model
-from tests.unit.slm1_by_hand import build, entry_offset, fix_checksum, model_tensors, patch_entry
+from tests.support.slm1_by_hand import build, entry_offset, fix_checksum, model_tensors, patch_entry
 
 MESSAGES = {
     1: "null pointer",

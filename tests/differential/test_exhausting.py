@@ -22,8 +22,8 @@ from refruntime.differential.suite import Suite, SuiteResult
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import EngineTrap, Limits
 from refruntime.engines.wasm import WasmEngine, WasmModule
-from tests.unit.command_line import command
-from tests.unit.wat_modules import FOREVER, MEMORY, build
+from tests.support.command_line import command
+from tests.support.wat_modules import FOREVER, MEMORY, build
 
 LARGE_MEMORY = '(memory (export "memory") 300)'
 DEAD_START = build(more=f"(func $run {FOREVER}) (start $run)")

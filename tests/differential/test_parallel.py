@@ -23,7 +23,7 @@ from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.numerics import Seq32
 from tests.differential.builds import MUTANTS
-from tests.unit.test_diff_report import ABOUT
+from tests.unit.differential.test_diff_report import ABOUT
 
 PROFILE = Profile()
 STORY = {"story": story_model(PROFILE)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit import command_line
+from tests.support import command_line
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -15,12 +15,12 @@ import pytest
 from refruntime.cases.steps import RESET, Case, Generate, Load
 from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.consoles import PROJECT, check, commands
-from tests.unit.recorded_sessions import visit
+from tests.support.recorded_sessions import visit
 
 CI, TESTING = ((PROJECT / "docs" / name).read_text() for name in ("ci.md", "testing-a-build.md"))
 SERVE = "refruntime golden serve"
 ELSEWHERE = (SERVE, "record", "refruntime campaign")
-"""Parts of commands that are tested below; campaigns, which take hours, in tests/unit/test_campaign.py."""
+"""Parts of commands that are tested below; campaigns, which take hours, in tests/unit/campaign/test_campaign.py."""
 
 
 def runnable(text: str) -> list[object]:

@@ -25,7 +25,7 @@ from refruntime.sampling import Stages
 from refruntime.sampling.config import SamplingConfig
 from refruntime.sampling.stages import cut
 from refruntime.tokenizers.bpe1 import Bpe1Tokenizer
-from tests.unit.command_line import command
+from tests.support.command_line import command
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
 

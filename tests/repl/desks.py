@@ -19,7 +19,7 @@ from refruntime.repl.words.table import all_words
 from refruntime.session.compared import Build
 from refruntime.session.session import Session
 from refruntime.show.text import as_string
-from tests.unit.synthetic import SMALL, random_weights, slm1_file
+from tests.support.synthetic import SMALL, random_weights, slm1_file
 
 PROJECT = Path(__file__).resolve().parents[2]
 GUEST = PROJECT / "tests" / "guest" / "guest.wasm"

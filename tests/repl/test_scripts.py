@@ -25,7 +25,7 @@ from tests.repl.desks import (
     shell,
     tiny_model,
 )
-from tests.unit.command_line import command
+from tests.support.command_line import command
 
 
 def test_script_echoes_and_counts() -> None:

@@ -17,8 +17,8 @@ from refruntime.repl.words.table import all_words
 from refruntime.resources import golden_folder as own_goldens
 from refruntime.session.state import SessionError
 from tests.repl.desks import DRAWN, STORIES, golden_folder, say, shell, shown
-from tests.unit.chat_models import BOS, CHATML, END, START, model_file
-from tests.unit.gguf_by_hand import BOOL, scalar
+from tests.support.chat_models import BOS, CHATML, END, START, model_file
+from tests.support.gguf_by_hand import BOOL, scalar
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 

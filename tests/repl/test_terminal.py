@@ -16,8 +16,8 @@ from refruntime.contract.profile import Profile
 from refruntime.model.slm1.encode import encode_tensor
 from tests.repl.desks import STORIES
 from tests.repl.terminals import Terminal
-from tests.unit.slm1_by_hand import bpe1
-from tests.unit.synthetic import SMALL, parameters, random_weights, slm1_file
+from tests.support.slm1_by_hand import bpe1
+from tests.support.synthetic import SMALL, parameters, random_weights, slm1_file
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.repl.desks import (
     shown,
     tiny_model,
 )
-from tests.unit.command_line import command
+from tests.support.command_line import command
 
 
 def test_diff_with_the_guest_and_with_a_mutant() -> None:

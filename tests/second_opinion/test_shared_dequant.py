@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refruntime.quants.ggml import GGML_TYPES, dequantize
-from tests.unit.ggml_blocks import KERNELS
+from tests.support.ggml_blocks import KERNELS
 
 CAST = ("f32", "f64", "i8", "i16", "i32", "i64")  # copied, or converted as in C; ggml has no `to_float` for them
 DECODED = {each.name: each for each in GGML_TYPES.values() if each.decode and each.name not in CAST}

@@ -17,7 +17,7 @@ from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS
 from refruntime.tokenizers.unicode_classes import UNICODE_VERSION, WHITE_SPACE, collapse, general_categories
-from tests.unit.gguf_by_hand import I32, STRING, U32, array, gguf_file, key, scalar
+from tests.support.gguf_by_hand import I32, STRING, U32, array, gguf_file, key, scalar
 
 VECTORS = Path(__file__).parent / "vectors" / "tokenizers"
 SHARED = {"gpt-2": 163, "llama-bpe": 184, "qwen2": 184, "deepseek-coder": 184}

@@ -17,8 +17,8 @@ from refruntime.errors import ContextExceeded, InvalidLength, InvalidModelMagic,
 from refruntime.numerics import F64
 from refruntime.trace import ChoiceEvent, Event, TensorEvent, TokensEvent
 from tests.second_opinion.float64_llama import float64_logits
-from tests.unit.lookup_model import BOS, EOS, HIDDEN, lookup_model, spelling
-from tests.unit.slm1_by_hand import build, model_tensors
+from tests.support.lookup_model import BOS, EOS, HIDDEN, lookup_model, spelling
+from tests.support.slm1_by_hand import build, model_tensors
 
 HELLO = lookup_model(spelling(b"Helo!"))
 BROKEN_TEXT = lookup_model({ord("A"): 0xC3, 0xC3: ord("("), ord("("): EOS})

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from refruntime.atomic import whole_file, write_whole
-from tests.unit.command_line import command
-from tests.unit.lookup_model import lookup_model, spelling
+from tests.support.command_line import command
+from tests.support.lookup_model import lookup_model, spelling
 
 OLD = b"what was written before"
 

@@ -11,8 +11,8 @@ import pytest
 
 import refruntime
 from refruntime.cli import COMMANDS, CommandGroup, main
-from tests.unit.command_line import command
-from tests.unit.lookup_model import lookup_model, spelling
+from tests.support.command_line import command
+from tests.support.lookup_model import lookup_model, spelling
 
 MODEL_COMMANDS = ("run", "logits", "inspect", "tokenize", "convert")
 

@@ -13,7 +13,7 @@ from refruntime.contract.status import Status
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault, Number
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.memory import HostMisuse
-from tests.unit.synthetic import random_weights, slm1_file
+from tests.support.synthetic import random_weights, slm1_file
 
 TINY = {"vocab_size": 260, "hidden_size": 8, "layer_count": 1, "head_count": 2, "ffn_size": 16, "max_context": 12}
 MODEL = slm1_file(random_weights(5, **TINY), **TINY)

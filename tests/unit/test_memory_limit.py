@@ -23,7 +23,7 @@ from refruntime.model.binding import bind_model
 from refruntime.model.layout.tree import Attention
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from tests.differential.builds import changed_build
-from tests.unit.slm1_by_hand import (
+from tests.support.slm1_by_hand import (
     ENTRY_FIELDS,
     F32,
     Q4_0,

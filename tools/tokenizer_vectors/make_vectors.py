@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 VECTORS = PROJECT / "tests" / "second_opinion" / "vectors" / "tokenizers"
 sys.path.insert(0, str(PROJECT))
 
-from tests.unit.gguf_by_hand import I32, STRING, U32, array, gguf_file, key, scalar  # noqa: E402
+from tests.support.gguf_by_hand import I32, STRING, U32, array, gguf_file, key, scalar  # noqa: E402
 
 LLAMA_SOURCES = [
     "unicode",

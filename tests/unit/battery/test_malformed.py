@@ -1,0 +1,131 @@
+"""Malformed files: the oracle answers each with the status of its recipe, in bounds; so does an independent build."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tracemalloc
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refruntime.battery.malformed.catalogue import malformed_files
+from refruntime.battery.malformed.gguf import SHAPE
+from refruntime.battery.malformed.recipe import Malformed
+from refruntime.battery.models.gguf import llama_model
+from refruntime.client import Client
+from refruntime.contract.rules import load_contract
+from refruntime.contract.status import Status
+from refruntime.engines.base import Engine
+from refruntime.engines.reference import ReferenceEngine
+from refruntime.exports import ExportedABI
+from tests.differential.builds import GUEST, wasm_build
+from tests.support.command_line import command
+
+FILES = tuple(malformed_files())
+FEWER = FILES[::6]
+CVES = (
+    *("2024-21802", "2024-23496", "2024-23605", "2024-25664", "2024-25665", "2024-25666", "2024-25667"),
+    *("2025-49847", "2025-53630", "2026-33298", "2026-7482"),
+)
+MOST_SECONDS = 2.0
+
+
+def wrong_answers(engine: Engine, files: Sequence[Malformed]) -> list[str]:
+    """Return the files that an engine answers otherwise than their recipes, or with too much processor time."""
+    client, wrong = Client(engine), []
+    for file in files:
+        began = time.process_time()
+        status = client.load_model(file.data)
+        seconds = time.process_time() - began
+        if status != file.status or seconds > MOST_SECONDS:
+            wrong.append(f"{file.name}: {file.status!r} ({file.rule}), found {status} in {seconds:.2f} s")
+    return wrong
+
+
+def test_the_oracle_answers_as_the_recipes_say() -> None:
+    """GG-1, GG-2, GG-3, GG-4, GG-13, SL-1, SL-2, SL-3, SL-5, SL-6, SL-7: every sixth file; all of them are slow."""
+    assert wrong_answers(ReferenceEngine(ExportedABI()), FEWER) == []
+
+
+@pytest.mark.slow
+def test_the_oracle_answers_all_as_the_recipes_say() -> None:
+    """GG-3, SL-1: every file."""
+    assert wrong_answers(ReferenceEngine(ExportedABI()), FILES) == []
+
+
+@pytest.mark.slow
+def test_an_independent_build_answers_as_the_recipes_say() -> None:
+    """GG-3, SL-1, ID-1: the guest shares no code with the oracle. It has few block types, which it refuses with 10."""
+    blocks = [file for file in FILES if file.check == "block size"]
+    others = [file for file in FILES if file not in blocks and file.settled]
+    assert wrong_answers(wasm_build(GUEST)(), others) == []
+    client = Client(wasm_build(GUEST)())
+    assert {client.load_model(file.data) for file in blocks} <= {Status.InvalidTensorDirectory, Status.UnsupportedDType}
+    assert len(others) > 3900
+    asked = [file for file in FILES if not file.settled]
+    assert len(wrong_answers(wasm_build(GUEST)(), asked)) == len(asked), "the guest has learnt it: nothing is unsettled"
+
+
+def test_whole_numbers_are_no_malformed_weights() -> None:
+    """GG-3, GG-8: i32 is neither unknown nor removed, so it loads; each number is rounded once, to float32."""
+    answers = []
+    for kind, layout in ((26, "<i4"), (0, "<f4")):
+        plain = llama_model(500, SHAPE)
+        for tensor in plain.tensors:
+            if tensor.name == b"blk.0.ffn_down.weight":
+                numbers = np.arange(prod(tensor.dimensions)) % 5 - 2
+                plain = plain.with_tensor("blk.0.ffn_down.weight", type=kind, payload=numbers.astype(layout).tobytes())
+        client = Client(ReferenceEngine(ExportedABI()))
+        assert client.load_model(plain.data) == Status.Ok
+        statuses = [client.generate(prompt, 1) for prompt in (b"a", b"th", b"hello")]
+        client.check(min(statuses))
+        shown = json.loads(client.diagnostics())
+        answers.append((statuses, client.result(), shown["top_tokens"], shown["logits_summary"]))
+    assert answers[0] == answers[1]
+
+
+def test_memory_of_a_load_is_bounded_by_the_file() -> None:
+    """GG-3, MEM-1: no load takes more than ten times the file and 64 MB, whatever the file claims."""
+    tracemalloc.start()
+    try:
+        for file in FEWER[::3]:
+            client = Client(ReferenceEngine(ExportedABI()))
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            client.load_model(file.data)
+            assert tracemalloc.get_traced_memory()[1] - before < 10 * len(file.data) + 64 * 2**20, file.name
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_corpus_is_large_and_names_what_it_rests_on() -> None:
+    """GG-3: at least 1,500 files, no two alike, each after a rule that exists; public CVEs are named."""
+    assert len(FILES) >= 1500
+    assert len({file.name for file in FILES}) == len({file.data for file in FILES}) == len(FILES)
+    rules = load_contract().rules
+    known = {rule.id for rule in (rules.values() if isinstance(rules, dict) else rules)}
+    assert {file.rule for file in FILES} <= known
+    checks = " ".join({file.check for file in FILES})
+    assert [cve for cve in CVES if cve not in checks] == []
+    loads = {Status(number) for number in (4, 5, 6, 7, 8, 9, 10)}
+    assert {file.status for file in FILES} == loads
+
+
+def test_corpus_write(tmp_path: Path) -> None:
+    """GG-3: the command writes every file and an index that fits; a folder with something in it stays as it is."""
+    folder = tmp_path / "malformed"
+    outcome = command("corpus", "write", folder)
+    assert outcome.code == 0
+    assert f"{len(FILES)} files" in outcome.stdout
+    index = json.loads((folder / "INDEX.json").read_text())
+    assert sum(row["files"] for row in index["checks"]) == len(index["files"]) == len(FILES)
+    for entry in index["files"][::50]:
+        assert hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
+    assert command("corpus", "write", folder).code == 2
+    document = command("corpus", "write", tmp_path / "again", "--json").json
+    assert (document["files"], document["checks"]) == (len(FILES), index["checks"])

@@ -1,0 +1,106 @@
+"""`refruntime golden serve`: to this machine, what the index lists, and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from refruntime.commands.golden import server as server_module
+from refruntime.commands.golden.server import GoldenServer
+from refruntime.golden.corpus import Corpus
+from refruntime.golden.reading import GoldenError
+
+GOLDEN = Path(__file__).resolve().parents[3] / "golden"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GoldenServer]:
+    """Serve some of the goldens, beside which other files lie."""
+    shutil.copytree(GOLDEN, tmp_path, dirs_exist_ok=True, ignore=lambda _, names: set(names) & {"quants", "generate"})
+    (tmp_path / ".secret.md").write_text("secret")
+    (tmp_path / "link.html").symlink_to(Path(__file__))
+    (tmp_path / "notes.txt").write_text("notes")
+    os.mkfifo(tmp_path / "pipe.html")
+    with GoldenServer(Corpus(tmp_path), 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def get(server: GoldenServer, path: str, host: str | None = None) -> tuple[int, bytes, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    headers = {} if host is None else {"Host": host}
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    return response.status, response.read(), response.headers["Content-Type"]
+
+
+def test_what_is_listed_is_served(server: GoldenServer) -> None:
+    """GEN-8: the page at its root, the index, cases and models, with the types that browsers ask for."""
+    page = (200, (GOLDEN / "consume.html").read_bytes(), "text/html; charset=utf-8")
+    assert get(server, "/") == get(server, "/consume.html?case=1") == page
+    for name, kind in (
+        ("INDEX.json", "application/json"),
+        ("consume.mjs", "text/javascript; charset=utf-8"),
+        ("consumer/worker.mjs", "text/javascript; charset=utf-8"),
+        ("cases/sampling/ties-in-order/case.json", "application/json"),
+        ("models/tiny.q8_0.slm1", "application/octet-stream"),
+    ):
+        assert get(server, f"/{name}") == (200, (GOLDEN / name).read_bytes(), kind)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.secret.md", "/notes.txt", "/pipe.html", "/%00", "/INDEX.json%00", "/../golden/INDEX.json", "/link.html",
+        "/%2e%2e/INDEX.json", "/models", "/models/", "/cases/sampling", "/models/INDEX.md", "/" + "a" * 20_000,
+    ],
+)  # fmt: skip
+def test_nothing_else_is_served(server: GoldenServer, path: str) -> None:
+    """GEN-8: other files, pipes, folders and strange paths are not there, and no thread waits for them."""
+    assert get(server, path)[0] in {404, 414}
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200), ("LOCALHOST:8377", 200), ("127.0.0.1:1", 200), ("[::1]:8377", 200),
+        ("evil.example", 403), ("evil.example:8377", 403), ("localhost.evil.example", 403), ("", 403), ("::1", 403),
+    ],
+)  # fmt: skip
+def test_other_names_of_the_host_are_refused(server: GoldenServer, host: str, status: int) -> None:
+    """GEN-8: a page of another site that points its name here reads nothing."""
+    assert get(server, "/INDEX.json", host)[0] == status
+
+
+def test_idle_connections_are_bounded(server: GoldenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GEN-8: connections that say nothing hold a bounded number of threads; the rest is closed at once."""
+    idle = [socket.create_connection(("127.0.0.1", server.server_address[1])) for _ in range(100)]
+    try:
+        closed = 0
+        for each in idle[server_module.MOST_CONNECTIONS :]:
+            each.settimeout(10)
+            closed += each.recv(1) == b""
+        assert closed == len(idle) - server_module.MOST_CONNECTIONS
+        handlers = [t for t in threading.enumerate() if "process_request_thread" in t.name]
+        assert len(handlers) <= server_module.MOST_CONNECTIONS
+    finally:
+        for each in idle:
+            each.close()
+    assert get(server, "/INDEX.json")[0] == 200
+
+
+def test_a_folder_without_goldens_is_refused(tmp_path: Path) -> None:
+    """GEN-8: no index, or one that is not an index."""
+    with pytest.raises(FileNotFoundError):
+        GoldenServer(Corpus(tmp_path), 0)
+    (tmp_path / "INDEX.json").write_text("{}")
+    with pytest.raises(GoldenError):
+        GoldenServer(Corpus(tmp_path), 0)

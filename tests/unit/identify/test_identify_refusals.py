@@ -1,0 +1,112 @@
+"""Builds that cannot be asked: each has a message of its own (ID-2)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import Engine, Limits, Number
+from refruntime.engines.reference import ReferenceEngine
+from refruntime.engines.wasm import WasmEngine, WasmModule
+from refruntime.exports import ExportedABI
+from refruntime.identify.ask import identify, unsteady, wandering
+from refruntime.identify.asking import Build
+from refruntime.identify.bugs import checksum_bugs
+from refruntime.identify.checksum import find_checksum
+from refruntime.identify.document import json_document
+from refruntime.numerics import CompiledSeq32
+from refruntime.show.card import card_text
+from tests.differential.builds import changed_build
+from tests.support.checksum_builds import COMPARISONS, TRUNCATED, summing_build
+
+
+class Fickle:
+    """An oracle whose diagnostics are others each time."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Fickle.made += 1
+        self.number = Fickle.made
+        self.engine = ReferenceEngine(ExportedABI())
+        self.name = "reference"
+
+    @property
+    def memory_size(self) -> int:
+        return self.engine.memory_size
+
+    def call(self, export: str, *arguments: Number) -> int | None:
+        return self.engine.call(export, *arguments)
+
+    def read(self, pointer: int, length: int) -> bytes:
+        return self.engine.read(pointer, length).replace(b'"top_k":1', f'"top_k":{self.number}'.encode())
+
+    def write(self, pointer: int, data: bytes) -> None:
+        self.engine.write(pointer, data)
+
+
+def test_a_build_that_answers_differently_each_time_is_told() -> None:
+    """ID-3: what does not repeat is no evidence."""
+    fresh: partial[Engine] = partial(Fickle)
+    assert "differently each time" in unsteady(fresh, Profile())
+    assert not unsteady(lambda: ReferenceEngine(ExportedABI()), Profile())
+
+
+@pytest.mark.parametrize("name", ["low half as i32", "48 bits"])
+def test_a_truncated_sum_is_told(name: str) -> None:
+    """ID-2: a build that compares a part of the sum is asked, and the part is named."""
+    module = summing_build(equal=TRUNCATED[name])
+    compiled = WasmModule(module)
+    found = find_checksum(module, partial(WasmEngine, compiled), Limits(), Profile())
+    assert found.facts["compared"] == "truncated"
+    assert "only the bits" in found.text
+    (bug,) = checksum_bugs(found)
+    assert (bug.rule, bug.of) == ("SL-5", 11)
+    assert f"breaks SL-5 in {bug.broken} of 11 experiments: only a part of the checksum is compared" in bug.line
+    assert bug.broken == {"low half as i32": 6, "48 bits": 3}[name]
+    assert [item.found for item in bug.evidence] == ["Ok"] * 3
+    assert bug.evidence[0].case == found.cases[0].name
+
+
+class Drifting(Fickle):
+    """An oracle whose diagnostics change with every generation of an instance, alike on all instances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def call(self, export: str, *arguments: Number) -> int | None:
+        self.number += export == "generate"
+        return super().call(export, *arguments)
+
+
+def test_answers_that_drift_within_an_instance_are_told() -> None:
+    """ST-3: the same load and generation three times on one instance, three answers; a stale state is another thing."""
+    assert "answers differently each time" in wandering(Build(partial(Drifting)), Profile())
+    assert not wandering(Build(changed_build()), Profile())
+    assert not unsteady(partial(Drifting), Profile())
+
+
+def test_a_sum_of_the_contract_is_known_without_asking() -> None:
+    """SL-5: a build with the published formula needs no watching."""
+    module = summing_build(equal=COMPARISONS["i64.eq"])
+    found = find_checksum(module, partial(WasmEngine, WasmModule(module)), Limits(), Profile())
+    assert found.kind == "contract"
+    assert not checksum_bugs(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [(summing_build(before="(unreachable)"), "trapped"), (summing_build(equal="(i32.const 0)"), "never compared")],
+    ids=["traps", "never compares"],
+)
+def test_a_build_that_loads_nothing_is_told_with_what_was_tried(module: bytes, kind: str) -> None:
+    """ID-2: a trap on the first file, or no comparison at all, ends in a message of its own."""
+    found = identify(module, partial(WasmEngine, WasmModule(module)), CompiledSeq32())
+    assert found.problem
+    assert found.exit_code == 1
+    assert found.checksum is None or (found.checksum.facts["trouble"] == kind and found.tried)
+    assert "not identified" in card_text(found)
+    assert json_document(found)["problem"] == found.problem

@@ -1,0 +1,80 @@
+"""Compiled decoding: the bits of the NumPy definition, where numba is; the definition alone where it is not."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from refruntime.quants import ggml
+from refruntime.quants.ggml import COMPILED_ELEMENTS, dequantize
+from tests.support.ggml_blocks import BY_NAME, COMPILED, extreme_blocks, random_blocks, same_bits
+
+pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
+compiled = pytest.importorskip("refruntime.quants.compiled")
+loops = pytest.importorskip("refruntime.quants.compiled.loops")
+
+
+def test_every_block_type_has_a_kernel() -> None:
+    """GG-8: all types but those of plain numbers are compiled."""
+    assert sorted(compiled.KERNELS) == sorted(COMPILED)
+    assert compiled.decoder("f16") is None
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_loops_give_the_bits_of_numpy(name: str) -> None:
+    """GG-8: a thousand random blocks and every extreme scale, read from memory that may not be written."""
+    blocks = np.concatenate([random_blocks(name, 1000, 21), extreme_blocks(name, 22)])
+    shape = (len(blocks), BY_NAME[name].block_size)
+    found, expected = (dequantize(BY_NAME[name], blocks.tobytes(), shape, kernels=each) for each in ("numba", "numpy"))
+    assert same_bits(found, expected)
+
+
+@pytest.mark.parametrize("name", ["q4_1", "q5_1", "q2_k", "q4_k", "q5_k", "iq1_s"])
+def test_no_product_is_fused_into_a_sum(name: str) -> None:
+    """Section 13 GGUF: ggml's `d * q - m` is rounded twice; the machine code has no fused multiply-add."""
+    compiled.decoder(name)
+    kernel, _ = compiled.KERNELS[name]
+    fresh = loops.inlined(kernel.py_func)  # code that was kept on disk cannot be shown
+    fresh.compile(kernel.signatures[0])
+    (code,) = fresh.inspect_asm().values()
+    assert len(code) > 1000
+    assert not any(word in code for word in ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "fmla", "fmls"))
+
+
+def test_large_tensors_are_compiled_unasked_once_it_pays_and_small_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GG-8: "auto" takes the compiled loops from `COMPILED_ELEMENTS` elements on, behind `LOADING_PAYS` in NumPy."""
+    asked: list[str] = []
+    monkeypatch.setattr(compiled, "decoder", asked.append)
+    monkeypatch.setattr(ggml, "LOADING_PAYS", 2 * COMPILED_ELEMENTS)
+    monkeypatch.setattr(ggml, "_SPENT", ggml._Spent())
+    kind = BY_NAME["q8_0"]
+    for count in (COMPILED_ELEMENTS, COMPILED_ELEMENTS - 32, COMPILED_ELEMENTS):
+        dequantize(kind, bytes(count // 32 * 34), (count,))
+        assert asked == []
+    dequantize(kind, bytes((COMPILED_ELEMENTS - 32) // 32 * 34), (COMPILED_ELEMENTS - 32,))
+    assert asked == []
+    dequantize(kind, bytes(COMPILED_ELEMENTS // 32 * 34), (COMPILED_ELEMENTS,))
+    assert asked == ["q8_0"]
+
+
+def test_without_numba_large_tensors_are_decoded_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GG-8: numba is optional; only who asks for it by name gets an ImportError."""
+    monkeypatch.setitem(sys.modules, "refruntime.quants.compiled", None)
+    monkeypatch.delattr("refruntime.quants.compiled")
+    monkeypatch.setattr(ggml, "_SPENT", ggml._Spent(ggml.LOADING_PAYS))
+    kind = BY_NAME["q8_0"]
+    raw = np.tile(random_blocks("q8_0", 1, 3).reshape(-1), COMPILED_ELEMENTS // 32)
+    found = dequantize(kind, raw, (COMPILED_ELEMENTS // 32, 32))
+    assert same_bits(found[-1], dequantize(kind, raw[:34], (32,)))
+    with pytest.raises(ImportError):
+        dequantize(kind, raw[:34], (32,), kernels="numba")
+
+
+def test_unknown_kernels_are_named() -> None:
+    """GG-8: a misspelt choice is a mistake of the caller."""
+    with pytest.raises(ValueError, match="unknown kernels 'cuda'; expected one of auto, numpy, numba"):
+        dequantize(BY_NAME["f32"], bytes(4), (1,), kernels="cuda")
