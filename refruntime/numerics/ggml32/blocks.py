@@ -21,6 +21,7 @@ from refruntime.quants.non_linear import FP4_PAIRS, HALF_POWERS_OF_TWO, HALF_SCA
 Float32 = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Int16 = NDArray[np.int16]
+Integers = NDArray[np.int8] | NDArray[np.int16]
 
 HALF_ONE: Final = np.array([0x00, 0x3C], np.uint8)  # 1.0 in half precision
 HALF_MINUS_ONE: Final = np.array([0x00, 0xBC], np.uint8)
@@ -71,17 +72,24 @@ FORMS: Final[dict[str, BlockForm]] = {
 }
 """Every block type that holds weights."""
 
+FIT_A_BYTE: Final = frozenset(name for name, form in FORMS.items() if form.activation != "q8_k") | {
+    "iq4_xs",
+    "tq1_0",
+    "tq2_0",
+}
+"""Types whose integers are not multiplied with scales of groups: half the memory, which is what products wait for."""
+
 
 @dataclass(frozen=True)
 class IntegerBlocks:
-    """Rows of a block type: `integers` int16 [out, blocks, size] and `scales` float32 [out, blocks].
+    """Rows of a block type: `integers` int8 or int16 [out, blocks, size] and `scales` float32 [out, blocks].
 
     `minimum_scales` [out, blocks] scale `minima` int16 [out, blocks, size / 16], or are the minima where there are
     none; `group_scales` int16 [out, blocks, groups] multiply the scale.
     """
 
     form: BlockForm
-    integers: Int16
+    integers: Integers
     scales: Float32
     minimum_scales: Float32 | None = None
     minima: Int16 | None = None
@@ -100,7 +108,10 @@ def take_apart(ggml_type: GgmlType, rows: Bytes) -> IntegerBlocks:
     blocks = rows.reshape(-1, ggml_type.type_size)  # [out * blocks, type_size]
     special = _SPECIAL.get(ggml_type.name)
     parts = special(blocks) if special is not None else _usual(ggml_type, form, blocks)
-    return IntegerBlocks(form, *parts).mapped(lambda part: part.reshape(len(rows), -1, *part.shape[1:]))
+    narrow = np.int8 if ggml_type.name in FIT_A_BYTE else np.int16
+    return IntegerBlocks(form, parts[0].astype(narrow, copy=False), *parts[1:]).mapped(
+        lambda part: part.reshape(len(rows), -1, *part.shape[1:])
+    )
 
 
 Parts = tuple[Int16, Float32, Float32 | None, Int16 | None, Int16 | None]

@@ -1,8 +1,8 @@
 """Functions of the C library that ggml's scalar kernels call: those of glibc, or of musl, as WebAssembly builds have.
 
 Both share expf and logf (Arm's optimized routines: a table and a cubic, in float64), and differ in sine, cosine and
-hyperbolic tangent. powf of both is evaluated in float64 with an error far below half a unit of float32, and taken here as
-a float64 function rounded once; tests hold all of these to the C library of the machine.
+hyperbolic tangent. powf of both is evaluated in float64 with an error far below half a unit of float32, and taken here
+as a float64 function rounded once; tests hold all of these to the C library of the machine.
 Sources: glibc 2.36 `sysdeps/ieee754/flt-32` (`s_sinf.c`, `s_cosf.c`, `s_sincosf.h`, `s_tanhf.c`, `s_expm1f.c`), musl
 1.2 `src/math`.
 """

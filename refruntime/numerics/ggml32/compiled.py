@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.compiled.threads import Range, Threads, ranges
 from refruntime.numerics.ggml32 import kernels
-from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations
+from refruntime.numerics.ggml32.activations import Activations, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import GROUP
 from refruntime.quants.ggml import GGML_TYPES
@@ -26,6 +26,20 @@ class CompiledProducts:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = Threads("ggml32", threads)
+
+    def quantize(self, kind: str, x: Float32) -> Activations:
+        """Quantise rows [n, columns] as `activations` says."""
+        size = 256 if kind == "q8_k" else 32
+        blocks = np.ascontiguousarray(x).reshape(len(x), -1, size)
+        quants, scales = np.empty(blocks.shape, np.int8), np.empty(blocks.shape[:2], np.float32)
+        if kind == "q8_k":
+            kernels.quantize_256(blocks, quants, scales)
+            return Activations(quants, scales, np.zeros_like(scales))
+        kernels.quantize_32(blocks, quants, scales)
+        sums = np.zeros_like(scales)
+        if kind == "q8_1":
+            sums = as_half(quants.sum(axis=2, dtype=np.int32).astype(np.float32) * scales)
+        return Activations(quants, as_half(scales), sums)
 
     def dot(self, weights: IntegerBlocks, rows: Activations) -> Float32:
         """Return every dot of weight rows and quantised rows: -> [r, n]."""
@@ -89,5 +103,5 @@ def compile_kernels() -> None:
     for ggml_type in GGML_TYPES.values():
         if ggml_type.name in FORMS:
             weights = take_apart(ggml_type, np.zeros((1, 512 // ggml_type.block_size * ggml_type.type_size), np.uint8))
-            products.dot(weights, QUANTIZERS[weights.form.activation](np.zeros((1, 512), np.float32)))
+            products.dot(weights, products.quantize(weights.form.activation, np.zeros((1, 512), np.float32)))
     products.plain(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))

@@ -13,7 +13,11 @@ import numpy as np
 from numba import njit
 
 ZERO: Final = np.float32(0)
+ONE: Final = np.float32(1)
+HALF: Final = np.float32(0.5)
 INFINITY: Final = np.float32(np.inf)
+LIMIT: Final = np.float32(127)
+NEAREST: Final = np.float32(12582912)
 
 
 def _inlined(function: Callable[..., Any]) -> Any:
@@ -162,3 +166,42 @@ def plain_dots(result, begin, end, columns, rows):  # type: ignore[no-untyped-de
                 totals[o] += np.float64(w[o] * x)
         for o in range(totals.size):
             result[begin + o, n] = np.float32(totals[o])
+
+
+@_kernel
+def quantize_32(x, quants, scales):  # type: ignore[no-untyped-def]
+    """Quantise blocks of 32, x [n, b, 32]: halves away from zero; scales are not yet rounded to halves."""
+    for n in range(x.shape[0]):
+        for b in range(x.shape[1]):
+            greatest = ZERO
+            for i in range(32):
+                greatest = max(greatest, abs(x[n, b, i]))
+            scale = greatest / LIMIT
+            inverse = ONE / scale if scale != ZERO else ZERO
+            scales[n, b] = scale
+            for i in range(32):
+                scaled = x[n, b, i] * inverse
+                whole = np.trunc(scaled)
+                if abs(scaled - whole) >= HALF:
+                    whole += ONE if scaled > ZERO else -ONE
+                quants[n, b, i] = np.int8(np.int32(whole)) if abs(whole) < INFINITY else 0
+
+
+@_kernel
+def quantize_256(x, quants, scales):  # type: ignore[no-untyped-def]
+    """Quantise blocks of 256, x [n, b, 256]: the largest becomes -127, halves to even."""
+    for n in range(x.shape[0]):
+        for b in range(x.shape[1]):
+            greatest, first = ZERO, ZERO
+            for i in range(256):
+                if abs(x[n, b, i]) > greatest:
+                    greatest, first = abs(x[n, b, i]), x[n, b, i]
+            if greatest == ZERO:
+                scales[n, b] = ZERO
+                quants[n, b] = 0
+                continue
+            inverse = -LIMIT / first
+            scales[n, b] = ONE / inverse
+            for i in range(256):
+                whole = (inverse * x[n, b, i] + NEAREST) - NEAREST
+                quants[n, b, i] = min(np.int32(whole), 127) if abs(whole) < INFINITY else 0

@@ -63,7 +63,8 @@ class BlockRows:
 
     def project(self, x: Float32, compiled: CompiledProducts | None) -> Float32:
         """Quantise and multiply: [n, in] -> [out, n]."""
-        return self.multiply(QUANTIZERS[self.blocks.form.activation](x), compiled)
+        kind = self.blocks.form.activation
+        return self.multiply(QUANTIZERS[kind](x) if compiled is None else compiled.quantize(kind, x), compiled)
 
     def multiply(self, rows: Activations, compiled: CompiledProducts | None) -> Float32:
         """Multiply with quantised rows: -> [out, n]."""

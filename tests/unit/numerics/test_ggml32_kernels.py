@@ -37,6 +37,19 @@ def test_compiled_dots(name: str, threads: int, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(compiled.dot(blocks, rows).view(np.uint32), dot(blocks, rows).view(np.uint32))
 
 
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_compiled_quantisers(kind: str) -> None:
+    """GG-8: zeros, halves between two quants, magnitudes whose reciprocal overflows, and whatever else."""
+    rows = random_rows(60, 512, 6)
+    rows[5] *= np.float32(1e-38) / np.abs(rows[5]).max()
+    rows[6] = np.float32(1e-45)
+    rows[7] = np.where(np.arange(512) % 5, 0, rows[7])
+    ours, theirs = CompiledProducts(1).quantize(kind, rows), QUANTIZERS[kind](rows)
+    np.testing.assert_array_equal(ours.quants, theirs.quants)
+    np.testing.assert_array_equal(ours.scales.view(np.uint32), theirs.scales.view(np.uint32))
+    np.testing.assert_array_equal(ours.sums.view(np.uint32), theirs.sums.view(np.uint32))
+
+
 def test_compiled_plain_dots() -> None:
     """GG-8: plain numbers, added in float64."""
     rng = np.random.default_rng(8)
