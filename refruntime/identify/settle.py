@@ -19,7 +19,10 @@ from refruntime.identify.texts import Translation
 from refruntime.memory import HostMisuse
 
 MOST_ROWS: Final = 3000
-MOST_VAIN: Final = 3000
+MOST_EACH: Final = 400
+"""Runs of the oracle in which one experiment has to agree; those of right builds need at most 130."""
+
+MOST_VAIN: Final = 1000
 """Runs of the oracle that may be spent on experiments that agree under no choice (some 15 seconds of a processor)."""
 
 
@@ -74,8 +77,13 @@ class Settlement:
 
     def rows(self, experiment: Experiment, allowed: Callable[[Mapping[str, Any], str], Any]) -> list[dict[str, Any]]:
         """Return the choices under which the oracle's answers are the build's."""
-        rows = []
-        for row in self.predictions.agreeing(experiment.case, allowed, self.fits(experiment), experiment.answers):
+        rows: list[dict[str, Any]] = []
+        until = self.predictions.runs + MOST_EACH
+
+        def still(assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
+            return allowed(assignment, name) if rows or self.predictions.runs < until else ()
+
+        for row in self.predictions.agreeing(experiment.case, still, self.fits(experiment), experiment.answers):
             rows.append(row)
             if len(rows) > MOST_ROWS or time.monotonic() > self.deadline:
                 break
