@@ -117,6 +117,12 @@ class DirectoryReader(Reader):
         length = LENGTH.unpack_from(self.data, place)[0]
         return bytes(self.data[place + 8 : place + 8 + length]).partition(b"\0")[0]
 
+    def claimed(self) -> tuple[str, GgmlType]:
+        """Return name and type of the entry here, whatever else is wrong with it: failures as `read`."""
+        name = text_of(self.string("name").partition(b"\0")[0])
+        self._dimensions()
+        return name, self._type()
+
     def _at(self, place: int) -> GgufTensor:
         return DirectoryReader(self.data, place)._tensor(())
 

@@ -18,6 +18,10 @@ from refruntime.identify.reading import SWITCHES
 from refruntime.identify.texts import Translation
 from refruntime.memory import HostMisuse
 
+PRODUCT: Final = "quantized_product"
+PRODUCT_RULE: Final = "FW-4"
+"""The switch that every number depends on: while it is open, every session is tried under each of its options."""
+
 MOST_ROWS: Final = 3000
 MOST_EACH: Final = 400
 """Runs of the oracle in which one experiment has to agree; those of right builds need at most 130."""
@@ -47,6 +51,7 @@ class Settlement:
     unusable: dict[str, str] = field(default_factory=dict)
     vain: int = 0
     doubted: set[str] = field(default_factory=set)
+    numbers_are_wrong: bool = False
     deadline: float = float("inf")
 
     def take(self, experiment: Experiment) -> None:
@@ -64,13 +69,17 @@ class Settlement:
         else:
             self.contradicted[name] = experiment
             self.vain += self.predictions.runs - before
+            self.numbers_are_wrong |= PRODUCT_RULE in experiment.case.rules
 
     def allowed(self, assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
         """Yield the options that are left; of the sampler's only the first, once many were tried in vain.
 
-        A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes.
+        A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes. Nor
+        does any number of it tell how it multiplies, once the experiments on that agree under no option.
         """
         left = self.survivors.allowed(assignment, name)
+        if name == PRODUCT and self.numbers_are_wrong:
+            return islice(left, 1)
         if name in SAMPLER and self.vain >= MOST_VAIN:
             return islice(left, 1)
         return left

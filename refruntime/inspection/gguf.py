@@ -59,6 +59,8 @@ def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
 def readable_part(view: memoryview) -> tuple[dict[str, str], dict[str, str]]:
     """Return the keys of a file and the types of its tensors by name, up to the first that cannot be read.
 
+    Of an entry that is wrong behind its type the type counts too: a build that does not have it refuses it for that.
+
     A key maps to its text, where it holds one, else to the empty string.
     """
     if len(view) < HEADER.size:
@@ -70,8 +72,15 @@ def readable_part(view: memoryview) -> tuple[dict[str, str], dict[str, str]]:
     texts = {key: _text(field) for key, field in metadata.fields.items()}
     if keys < key_count:
         return texts, {}
-    _, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
-    return texts, {tensor.name: tensor.type.name for tensor in tensors}
+    read, tensors, behind = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
+    types = {tensor.name: tensor.type.name for tensor in tensors}
+    if read < tensor_count:
+        try:
+            name, ggml_type = DirectoryReader(view, behind).claimed()
+            types.setdefault(name, ggml_type.name)
+        except ContractError:
+            pass
+    return texts, types
 
 
 def _text(field: GgufField) -> str:

@@ -7,6 +7,7 @@ import pytest
 from refruntime.battery.catalogue import default_battery
 from refruntime.battery.features import FEATURES, find_features, find_for_cases
 from refruntime.battery.models.gguf import U32, LlamaShape, llama_model, value
+from refruntime.battery.models.plain import plain_gguf
 from refruntime.cases.features import Found, ask
 from refruntime.cases.needs import features_of, needs_of
 from refruntime.cases.steps import Case, Load, Write
@@ -145,3 +146,12 @@ def test_a_count_of_layers_beyond_the_tensors_costs_nothing() -> None:
     file = llama_model(1, LlamaShape(hidden=8, layers=1, heads=2, kv_heads=2, ffn=8))
     claimed = file.with_keys(llama__block_count=value(U32, 2**31))
     assert Client(ReferenceEngine()).load_model(claimed.data) == Status.MissingTensor
+
+
+def test_the_type_of_an_entry_that_is_wrong_counts() -> None:
+    """ID-1, GG-3: a build without the type refuses it before it sees that the first dimension is no multiple of 32."""
+    file = plain_gguf()
+    name = file.tensors[-1].name.decode()
+    broken = file.with_tensor(name, type=8, dimensions=(31, 1)).data
+    assert features_of(broken) == ("gguf", "gguf/storage/q8_0")
+    assert features_of(file.with_tensor(name, type=99).data) == ("gguf",)
