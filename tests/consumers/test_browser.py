@@ -330,5 +330,6 @@ def test_light_and_dark(page: Any, site: str, scheme: str, tmp_path: Path) -> No
     page.get_by_label("Verdict").select_option("not fine")
     picture = SCREENSHOT if wanted else tmp_path / f"{scheme}.png"
     page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=picture, full_page=True)
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -22,7 +22,16 @@ pytestmark = pytest.mark.browser
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a build that draws one candidate too many."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    words = [str(MUTANTS["top_k_off_by_one"]), "--filter", "sampler/slope-*", "-q", "--html", str(path)]
+    words = [
+        str(MUTANTS["top_k_off_by_one"]),
+        "--filter",
+        "sampler/slope-top-k-*",
+        "-q",
+        "--identify",
+        "never",
+        "--html",
+        str(path),
+    ]
     assert main(["diff", *words]) == 1
     return path
 

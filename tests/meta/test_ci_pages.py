@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import click
 import pytest
 
 from refruntime.cases.steps import RESET, Case, Generate, Load
+from refruntime.cli import cli
 from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.consoles import PROJECT, check, commands
 from tests.support.recorded_sessions import visit
 
 CI, TESTING = ((PROJECT / "docs" / name).read_text() for name in ("ci.md", "testing-a-build.md"))
 SERVE = "refruntime golden serve"
-ELSEWHERE = (SERVE, "record", "refruntime campaign")
-"""Parts of commands that are tested below; campaigns, which take hours, in tests/unit/campaign/test_campaign.py."""
+HOURS = ("refruntime campaign", "refruntime fuzz")
+ELSEWHERE = (SERVE, "record", *HOURS)
+"""Parts of commands that are tested below."""
 
 
 def runnable(text: str) -> list[object]:
@@ -60,6 +63,18 @@ def test_a_recording_is_judged(folder: Path, tmp_path: Path) -> None:
     )
     told = ["...", "MISMATCH recorded/chat [chat]...reset_context()...", "...kv_length oracle 0    build ...", "..."]
     check(f"{shown[1]} --no-explain  # exits 1", told, folder, tmp_path)
+
+
+@pytest.mark.parametrize("command", [command for command, _ in commands(TESTING) if command.startswith(HOURS)])
+def test_long_commands_are_understood(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-5: what would take hours is parsed as the page writes it; tests of its own run it for less long."""
+    for name in ("old.wasm", "new.wasm"):
+        shutil.copy(GUEST, folder / name)
+    monkeypatch.chdir(folder)
+    _, name, *words = command.split()
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    found.make_context(name, words)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from refruntime.show.text import count
 
 SHOWN_CASES: Final = 100
 SHOWN_PARTS: Final = 40
+SHOWN_REASONS: Final = 6
 
 KINDS: Final[Mapping[Verdict, str]] = {
     verdict: "nothing"
@@ -172,7 +173,11 @@ def _not_compared(suite: SuiteResult) -> list[str]:
         for result in suite.cases
         if result.verdict in (Verdict.UNSUPPORTED, Verdict.POISONED)
     )
-    rows += [(text(f"{count(many, 'case')} {verdict}"), text(reason)) for (verdict, reason), many in reasons.items()]
+    told = [(text(f"{count(many, 'case')} {verdict}"), text(reason)) for (verdict, reason), many in reasons.items()]
+    if len(told) <= SHOWN_REASONS:
+        rows += told
+    else:
+        rows.append((f"{count(reasons.total(), 'case')}", f"{len(told)} reasons, listed below"))
     if suite.skipped:
         why = (
             "the run was interrupted"
@@ -183,7 +188,10 @@ def _not_compared(suite: SuiteResult) -> list[str]:
     behind = sum(len(r.case.steps) - r.comparison.steps for r in suite.cases if r.comparison.first is not None)
     if behind:
         rows.append((count(behind, "step"), "they lie behind the first difference of their case"))
-    return [table(("what", "why"), rows)] if rows else [paragraph("Everything was compared.")]
+    if not rows:
+        return [paragraph("Everything was compared.")]
+    listed = folded(f"All {len(told)} reasons", table(("what", "why"), told)) if len(told) > SHOWN_REASONS else ""
+    return [table(("what", "why"), rows), listed]
 
 
 # Provenance and commands ---------------------------------------------------------------------------------------------

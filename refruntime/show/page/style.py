@@ -41,13 +41,13 @@ thead th { border-top: 0; color: var(--quiet); font-weight: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.text { overflow-wrap: break-word; }
 td code { overflow-wrap: normal; }
-td:last-child code { overflow-wrap: anywhere; }
+td.text:last-child, td:last-child code { overflow-wrap: anywhere; }
 td .bar { max-width: 24rem; margin: .35rem 0 .15rem; }
 .bar { display: flex; height: .7rem; min-width: 5rem; border-radius: 2px; overflow: hidden; background: var(--soft); }
 .bar span { background: currentColor; }
 .bar span + span { border-left: 1px solid var(--paper); }
-.sides { display: grid; grid-template-columns: minmax(4rem, max-content) 1fr 1fr; gap: 0 1.25rem; }
-.sides > * { padding: .15rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+.sides { display: grid; grid-template-columns: fit-content(22rem) 1fr 1fr; gap: 0 1.25rem; }
+.sides > * { padding: .15rem 0; border-top: 1px solid var(--line); overflow-wrap: anywhere; min-width: 4rem; }
 .sides .head { border-top: 0; color: var(--quiet); }
 mark { color: inherit; background: none; text-decoration: underline 2px var(--wrong); text-underline-offset: 3px; }
 .sides b { font-weight: normal; color: var(--quiet); display: none; }
@@ -73,7 +73,7 @@ summary { cursor: pointer; overflow-wrap: anywhere; }
   .sides .key { border-top: 1px solid var(--line); padding-top: .25rem; }
   mark { color: inherit; background: none; text-decoration: underline 2px var(--wrong); text-underline-offset: 3px; }
 .sides b { display: inline-block; width: 5.5em; }
-  .later { display: none; }
+  .bar { min-width: 2.5rem; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 11px; }

@@ -45,12 +45,8 @@ def _families(result: Verification) -> str:
 
 
 def _findings(result: Verification) -> list[str]:
-    parts = []
-    for finding in result.findings[:SHOWN]:
-        parts += [
-            f"<h3>{code(finding.file)}</h3>",
-            sides([("value", finding.expected, finding.found)], ("expected", "found")),
-        ]
+    shown = [(finding.file, finding.expected, finding.found) for finding in result.findings[:SHOWN]]
+    parts = [sides(shown, ("expected", "found"))] if shown else []
     if len(result.findings) > SHOWN:
         parts.append(paragraph(f"{len(result.findings) - SHOWN} more: see --json."))
     return parts
