@@ -38,7 +38,8 @@ class Listed(NamedTuple):
 COMMANDS = {
     "demo": Listed(
         "refruntime.commands.demo.command:demo_command",
-        "Show in a screenful what this is for: right answers, why a token won, the first wrong number of a wrong build.",
+        "Show in a screenful what this is for: right answers, why a token won, "
+        "the first wrong number of a wrong build.",
     ),
     "run": Listed(
         "refruntime.commands.run:run_command",

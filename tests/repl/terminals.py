@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 PATIENCE = 30.0
+STARTS = count()
 
 
 class Terminal:
@@ -23,7 +25,6 @@ class Terminal:
             pytest.skip("tmux is not installed")
         self.folder = folder
         self._server: list[str] = []
-        self._starts = 0
         self._size = ["-x", str(columns), "-y", str(rows)]
 
     def start(self, *arguments: object, **environment: str) -> None:
@@ -38,8 +39,8 @@ class Terminal:
         command = [sys.executable, "-m", "refruntime", *map(str, arguments)]
         exits = f'trap : INT; "$@"; echo "left with $?"; exec {shutil.which("cat")}'
         shell = ["env", "-u", "NO_COLOR", "-u", "COLUMNS", *words, "sh", "-c", exits, "sh", *command]
-        self._starts += 1  # a socket for each: the one of a server that is ending is of no use
-        socket = f"refruntime-test-{os.getpid()}-{id(self):x}-{self._starts}"
+        # a socket for each: the one of a server that is ending is of no use
+        socket = f"refruntime-test-{os.getpid()}-{next(STARTS)}"
         self._server = ["tmux", "-L", socket, "-f", os.devnull]
         self._tmux("new-session", "-d", *self._size, *shell)
 

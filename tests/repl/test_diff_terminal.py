@@ -33,7 +33,7 @@ def painted(colour: int, word: str) -> str:
 def test_a_difference_and_its_cause(terminal: Terminal) -> None:
     """PR-3: verdict, place, values and causes in this order, in colour; rules with their sentence."""
     build = MUTANTS / "guest-bug-draw_from_32_bits.wasm"
-    filters = ["--filter", "sampler/draw-rounded-over-an-edge*"]
+    filters = ["--identify", "never", "--filter", "sampler/draw-rounded-over-an-edge*"]
     terminal.run("diff", build, *filters, "--max-fail", 1, XDG_CACHE_HOME=str(terminal.folder))
     screen = terminal.wait_for("left with 1")
     parts = [
@@ -57,9 +57,9 @@ def test_a_difference_and_its_cause(terminal: Terminal) -> None:
 @pytest.mark.slow
 def test_an_interrupted_comparison_says_what_it_did(terminal: Terminal) -> None:
     """SA-2: Ctrl-C behind the first mismatch keeps it, and a summary of what was compared follows."""
-    terminal.run(
-        "diff", MUTANTS / "guest-bug-top_k_off_by_one.wasm", "--filter", "sampler", XDG_CACHE_HOME=str(terminal.folder)
-    )
+    build = MUTANTS / "guest-bug-top_k_off_by_one.wasm"
+    filters = ["--identify", "never", "--filter", "sampler"]
+    terminal.run("diff", build, *filters, XDG_CACHE_HOME=str(terminal.folder))
     terminal.wait_for("MISMATCH")
     terminal.keys("C-c")
     terminal.wait_for("left with")
