@@ -13,6 +13,7 @@ import numpy as np
 
 from refruntime import __version__, resources
 from refruntime.battery.features import FEATURES, find_features, needs_of
+from refruntime.commands.build_options import kernels_option
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.fill_into import fill_into
 from refruntime.commands.golden.folder import edited_folder, edited_golden_option
@@ -33,7 +34,7 @@ from refruntime.golden.index import INDEX, build_index
 from refruntime.golden.reading import GoldenError, parse_document
 from refruntime.golden.values import disk_json
 from refruntime.model.binding import BoundModels
-from refruntime.numerics import KERNELS, CompiledSeq32
+from refruntime.numerics import CompiledSeq32
 from refruntime.visible import printable
 
 EXIT_MISSING = 3
@@ -75,13 +76,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="The build that must agree before anything is written; by default the independent one of a checkout.",
 )
-@click.option(
-    "--kernels",
-    type=click.Choice(KERNELS),
-    default="auto",
-    show_default=True,
-    help="What computes the oracle's numbers; it never changes a bit.",
-)
+@kernels_option
 @json_option
 def fill_command(
     patterns: tuple[str, ...],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from refruntime.commands.build_options import kernels_option, timeout_option
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.report import make_numerics
 from refruntime.commands.files import write_file
@@ -17,7 +18,6 @@ from refruntime.identify.ask import identify
 from refruntime.identify.document import json_document
 from refruntime.identify.identification import Identification
 from refruntime.identify.replay import feature_case, replay_files
-from refruntime.numerics import KERNELS
 from refruntime.show.card import card_html, card_text
 from refruntime.visible import printable
 
@@ -49,20 +49,8 @@ Examples:
     help="Write the sessions that the evidence names as cases, to be repeated with `repl --golden DIR --case NAME`.",
 )
 @click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the card as a page.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds after which a call of the build is stopped.",
-)
-@click.option(
-    "--kernels",
-    type=click.Choice(KERNELS),
-    default="auto",
-    show_default=True,
-    help="What computes the oracle's numbers; it never changes a bit.",
-)
+@timeout_option(20.0)
+@kernels_option
 @json_option
 def identify_command(
     build: Path,

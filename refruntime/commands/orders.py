@@ -10,6 +10,7 @@ import click
 
 from refruntime.api import raw_bytes
 from refruntime.battery.models.orders import PROMPT, orders_model
+from refruntime.commands.build_options import timeout_option
 from refruntime.commands.diff.report import refuse
 from refruntime.commands.files import write_file
 from refruntime.commands.shared import contract_failures, json_option, map_file, profile_option, write_json
@@ -46,13 +47,7 @@ Examples:
     help="Write the variation for `diff --numerics-variation`.",
 )
 @click.option("--list", "only_list", is_flag=True, help="List every form that is tried for each operation.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds after which a call of the build is stopped.",
-)
+@timeout_option(60.0)
 @profile_option
 @json_option
 def orders_command(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from refruntime.commands.files import UnreadableFile
+from refruntime.commands.generating import sampling_options
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -74,10 +75,7 @@ Examples:
     type=click.IntRange(min=0),
     help=f"Tokens to generate.  [default: {STEPS}; 0 for attention and error]",
 )
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
-@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
-@click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
+@sampling_options
 @click.option("--count", type=click.IntRange(1, 64), default=8, show_default=True, help="Candidates of a step.")
 @click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Layer of an attention map.")
 @click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Head of an attention map.")

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from refruntime.commands.build_options import timeout_option
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.files import read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
@@ -50,13 +51,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Where to write the sealed file; by default beside FILE, as NAME.sealed.slm1.",
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds after which a call of the build is stopped.",
-)
+@timeout_option(20.0)
 @json_option
 def seal_command(
     file: Path, build: Path | None, profile_path: Path | None, output: Path | None, timeout: float, as_json: bool

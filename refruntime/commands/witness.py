@@ -12,6 +12,7 @@ from rich.console import Console
 from refruntime.api import raw_bytes
 from refruntime.commands.diff.report import make_numerics, refuse
 from refruntime.commands.files import write_file
+from refruntime.commands.generating import sampling_options
 from refruntime.commands.plot import check_picture, write_picture
 from refruntime.commands.shared import (
     contract_failures,
@@ -54,10 +55,7 @@ Examples:
     type=click.IntRange(min=0),
     help="Position to look at.  [default: the earliest one with a wrong number]",
 )
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit.")
-@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that are retained, 1 to 1024.")
-@click.option("--top-p", type=float, default=1.0, show_default=True, help="Share of the weight that is kept, (0, 1].")
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1.")
+@sampling_options
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

@@ -17,6 +17,7 @@ from refruntime.battery.catalogue import default_battery, generation_models, sel
 from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
+from refruntime.commands.build_options import kernels_option, timeout_option
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.golden import GoldenOptions, diff_goldens, golden_folder
 from refruntime.commands.diff.live import QUIET, VERBOSE
@@ -38,7 +39,6 @@ from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
 from refruntime.identify.sealed_engine import Fit
-from refruntime.numerics import KERNELS
 from refruntime.numerics.varied import Variation
 from refruntime.resources import trained_artifacts
 
@@ -120,13 +120,7 @@ Examples:
 @click.option("--last-failed", is_flag=True, help="Run only the cases of this build that were not fine the last time.")
 @click.option("-q", "--quiet", is_flag=True, help="Name each case that is not fine in a line, and the sums.")
 @click.option("-v", "--verbose", is_flag=True, help="Name every case, and show all values and rules of a divergence.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds after which a call of the build is stopped.",
-)
+@timeout_option(20.0)
 @click.option(
     "--budget",
     metavar="SECONDS",
@@ -140,13 +134,7 @@ Examples:
     show_default=True,
     help="Try known causes on the first cases that are not fine.",
 )
-@click.option(
-    "--kernels",
-    type=click.Choice(KERNELS),
-    default="auto",
-    show_default=True,
-    help="What computes the oracle's numbers; it never changes a bit.",
-)
+@kernels_option
 @variation_option
 @click.option(
     "--write-profile",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import event
 
 from refruntime.numerics.libm.exponential import (
@@ -38,6 +38,7 @@ from refruntime.numerics.libm.exponential import (
     TANH_SATURATION,
     TWO,
 )
+from refruntime.quants.compiled.loops import inlined, kernel
 
 TILE_WIDTH: Final = 2048  # outputs of one tile: its running sums stay in the first-level cache
 TILE_COLUMNS: Final = 16  # columns of one tile: its weights stay in the second-level cache for all positions
@@ -47,20 +48,7 @@ SIX: Final = np.float32(6)
 INFINITY: Final = np.float32(np.inf)
 
 
-def _inlined(function: Callable[..., Any]) -> Any:
-    """Make a function that compiled code may call; only what calls it is kept on disk."""
-    return njit(nogil=True, error_model="numpy")(function)
-
-
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Make a kernel. Its machine code is kept beside this file or, where that is read-only, in the user's cache."""
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder can be written: compile anew in every process
-        return _inlined(function)
-
-
-@_inlined
+@inlined
 def _four_by_four(y0, y1, y2, y3, w0, w1, w2, w3, x, at, stride):  # type: ignore[no-untyped-def]
     """Add the products of four columns w to the sums y of four positions, column after column."""
     a0, a1, a2, a3 = x[at], x[at + 1], x[at + 2], x[at + 3]
@@ -77,7 +65,7 @@ def _four_by_four(y0, y1, y2, y3, w0, w1, w2, w3, x, at, stride):  # type: ignor
         y3[o] = (((y3[o] + w0[o] * d0) + w1[o] * d1) + w2[o] * d2) + w3[o] * d3
 
 
-@_inlined
+@inlined
 def _four_by_one(y, w0, w1, w2, w3, x, at):  # type: ignore[no-untyped-def]
     """Add the products of four columns w to the sums y of one position, column after column."""
     x0, x1, x2, x3 = x[at], x[at + 1], x[at + 2], x[at + 3]
@@ -85,14 +73,14 @@ def _four_by_one(y, w0, w1, w2, w3, x, at):  # type: ignore[no-untyped-def]
         y[o] = (((y[o] + w0[o] * x0) + w1[o] * x1) + w2[o] * x2) + w3[o] * x3
 
 
-@_inlined
+@inlined
 def _one_by_one(y, w, x):  # type: ignore[no-untyped-def]
     """Add the products of one column w to the sums y of one position."""
     for o in range(w.size):
         y[o] = y[o] + w[o] * x
 
 
-@_inlined
+@inlined
 def _accumulate(y, y_at, y_stride, w, w_at, w_stride, x, x_at, x_stride, rows, columns, width):  # type: ignore[no-untyped-def]
     """Add to y[r, o] the products w[c, o] * x[r, c] for c = 0, 1, ...: y [rows, width], w [columns, width]."""
     row = 0
@@ -124,7 +112,7 @@ def _accumulate(y, y_at, y_stride, w, w_at, w_stride, x, x_at, x_stride, rows, c
         row += together
 
 
-@_kernel
+@kernel
 def project(y, w, x, rows, columns, outputs, begin, end):  # type: ignore[no-untyped-def]
     """Fill y[:, begin:end] of y [rows, outputs] with sums over w [columns, outputs] times x [rows, columns] (FW-4)."""
     for first in range(begin, end, TILE_WIDTH):
@@ -136,7 +124,7 @@ def project(y, w, x, rows, columns, outputs, begin, end):  # type: ignore[no-unt
             _accumulate(y, first, outputs, w, column * outputs + first, outputs, x, column, columns, rows, count, width)
 
 
-@_inlined
+@inlined
 def _expf(x):  # type: ignore[no-untyped-def]
     """Return expf: the operations of `libm.expf`, one number at a time (FW-8)."""
     inside = EXP_UNDERFLOW < x < EXP_OVERFLOW
@@ -157,13 +145,13 @@ def _expf(x):  # type: ignore[no-untyped-def]
     return result if inside else outside
 
 
-@_inlined
+@inlined
 def _power_of_two(exponent):  # type: ignore[no-untyped-def]
     """Return 2**exponent for exponents in [-126, 127]."""
     return np.int32((exponent + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@_inlined
+@inlined
 def _expm1f(x):  # type: ignore[no-untyped-def]
     """Return e**x - 1 for the arguments that tanhf has: the operations of `libm.exponential`, one number at a time."""
     power = np.int32(INVERSE_LN2 * x + (HALF if x >= ZERO else -HALF))
@@ -191,7 +179,7 @@ def _expm1f(x):  # type: ignore[no-untyped-def]
     return (reduced - (error + inverse_scale) + ONE) * _power_of_two(power)
 
 
-@_inlined
+@inlined
 def _tanhf(x):  # type: ignore[no-untyped-def]
     """Return tanhf: the operations of `libm.tanhf`, one number at a time (FW-8)."""
     magnitude = np.abs(x)
@@ -208,28 +196,28 @@ def _tanhf(x):  # type: ignore[no-untyped-def]
     return np.copysign(result, x)
 
 
-@_kernel
+@kernel
 def hyperbolic_tangent(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with tanhf(x)."""
     for i in range(x.size):
         y[i] = _tanhf(x[i])
 
 
-@_kernel
+@kernel
 def exponential(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with expf(x)."""
     for i in range(x.size):
         y[i] = _expf(x[i])
 
 
-@_kernel
+@kernel
 def silu(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with x / (1 + expf(-x)) (FW-7)."""
     for i in range(x.size):
         y[i] = x[i] / (ONE + _expf(-x[i]))
 
 
-@_kernel
+@kernel
 def rms_norm(y, x, weight, epsilon):  # type: ignore[no-untyped-def]
     """Fill y [n, H] with x * inv * weight, left to right; x [n, H], weight [H] (FW-3)."""
     size = weight.size
@@ -242,7 +230,7 @@ def rms_norm(y, x, weight, epsilon):  # type: ignore[no-untyped-def]
             y[begin + i] = x[begin + i] * inverse * weight[i]
 
 
-@_kernel
+@kernel
 def attention(  # type: ignore[no-untyped-def]
     mixed, scores, weights, queries, keys, key_strides, values, value_strides, scale, cap, window, shape, begin, end
 ):
@@ -301,7 +289,7 @@ def attention(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@_inlined
+@inlined
 def _softmax(scores, weights, first, end, scale, cap):  # type: ignore[no-untyped-def]
     """Scale and cap the scores [T] and normalise them: subtract maximum, expf, sum in order, divide.
 

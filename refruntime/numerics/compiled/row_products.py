@@ -6,14 +6,13 @@ product. Here a thread that comes late finds its rows done by another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from refruntime.numerics.compiled.threads import Range, Threads
+from refruntime.quants.compiled.loops import kernel
 
 Float32 = NDArray[np.float32]
 
@@ -30,19 +29,11 @@ def _rows(result: Float32, matrix: Float32, x: Float32, begin: int, end: int) ->
         result[row] = total
 
 
-def _compiled() -> Callable[..., None]:
-    try:
-        kernel: Callable[..., None] = njit(nogil=True, fastmath=True, error_model="numpy", cache=True)(_rows)
-    except RuntimeError:  # no folder can be written: compile anew in every process
-        kernel = njit(nogil=True, fastmath=True, error_model="numpy")(_rows)
-    return kernel
-
-
 class RowProducts:
     """Multiply matrices [out, in] by a vector with as many threads as there are processors, at most 8."""
 
     def __init__(self) -> None:
-        self._kernel: Any = _compiled()
+        self._kernel = kernel(_rows, fastmath=True)
         self._threads = Threads("fast")
 
     def __call__(self, matrix: Float32, x: Float32) -> Float32:

@@ -6,11 +6,11 @@ hold no lock of Python, so threads may share the rows of a matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numba import njit
+
+from refruntime.quants.compiled.loops import inlined, kernel
 
 ZERO: Final = np.float32(0)
 ONE: Final = np.float32(1)
@@ -20,19 +20,7 @@ LIMIT: Final = np.float32(127)
 NEAREST: Final = np.float32(12582912)
 
 
-def _inlined(function: Callable[..., Any]) -> Any:
-    return njit(nogil=True, error_model="numpy")(function)
-
-
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Make a kernel. Its machine code is kept beside this file or, where that is read-only, in the user's cache."""
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder can be written: compile anew in every process
-        return _inlined(function)
-
-
-@_inlined
+@inlined
 def _sum(w, q):  # type: ignore[no-untyped-def]
     """Add the products of a run of integers."""
     total = np.int32(0)
@@ -41,7 +29,7 @@ def _sum(w, q):  # type: ignore[no-untyped-def]
     return total
 
 
-@_kernel
+@kernel
 def sum_times_scales(result, begin, end, integers, scales, quants, row_scales):  # type: ignore[no-untyped-def]
     """Add (sum * scale) * row scale over blocks."""
     for row in range(begin, end):
@@ -53,7 +41,7 @@ def sum_times_scales(result, begin, end, integers, scales, quants, row_scales): 
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def scales_times_sum(result, begin, end, integers, scales, quants, row_scales, repeat, unit):  # type: ignore[no-untyped-def]
     """Add (scale * row scale) * (sum / unit) over blocks; a row scale serves `repeat` blocks."""
     for row in range(begin, end):
@@ -65,7 +53,7 @@ def scales_times_sum(result, begin, end, integers, scales, quants, row_scales, r
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def plus_minimum(result, begin, end, integers, scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
     """Add (scale * row scale) * sum + minimum * row sum over blocks."""
     for row in range(begin, end):
@@ -77,7 +65,7 @@ def plus_minimum(result, begin, end, integers, scales, minima, quants, row_scale
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def less_minima(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
     """Add (scale * row scale) * sum - (minimum scale * row scale) * (sum of minima) over blocks."""
     for row in range(begin, end):
@@ -90,7 +78,7 @@ def less_minima(result, begin, end, integers, scales, minimum_scales, minima, qu
             result[row, n] = total
 
 
-@_inlined
+@inlined
 def _lanes(lanes, w, q):  # type: ignore[no-untyped-def]
     """Set the sums of numbers i, i + 8, ... of a block, i from 0 to 7."""
     lanes[:] = 0
@@ -99,7 +87,7 @@ def _lanes(lanes, w, q):  # type: ignore[no-untyped-def]
             lanes[lane] += np.int32(w[start + lane]) * np.int32(q[start + lane])
 
 
-@_kernel
+@kernel
 def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
     """Add (scale * row scale) * sum in eight lanes; less minima, of which there may be none; then lane after lane."""
     exact, totals = np.zeros(8, np.int32), np.zeros(8, np.float32)
@@ -120,7 +108,7 @@ def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, qu
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def groups_with_scales(result, begin, end, integers, scales, group_scales, quants, row_scales):  # type: ignore[no-untyped-def]
     """Add ((scale * row scale) * group scale) * sum over groups."""
     groups = group_scales.shape[2]
@@ -137,7 +125,7 @@ def groups_with_scales(result, begin, end, integers, scales, group_scales, quant
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def parts_of_a_block(result, begin, end, integers, scales, quants, row_scales):  # type: ignore[no-untyped-def]
     """Add row scale * sum over the short blocks of a row within each long block, then times the scale of that one."""
     size = quants.shape[2]
@@ -154,7 +142,7 @@ def parts_of_a_block(result, begin, end, integers, scales, quants, row_scales): 
             result[row, n] = total
 
 
-@_kernel
+@kernel
 def plain_dots(result, begin, end, columns, rows):  # type: ignore[no-untyped-def]
     """Multiply columns [in, out] with rows [n, in]; products in float32 are added in float64."""
     totals = np.zeros(end - begin, np.float64)

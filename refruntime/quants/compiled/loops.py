@@ -18,12 +18,12 @@ def inlined(function: Callable[..., Any]) -> Any:
     return njit(nogil=True, error_model="numpy")(function)
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Make a kernel. Its machine code is kept beside its file or, where that is read-only, in the user's cache."""
     try:
-        return njit(nogil=True, error_model="numpy", cache=True)(function)
+        return njit(nogil=True, error_model="numpy", cache=True, **options)(function)
     except RuntimeError:  # no folder can be written: compile anew in every process
-        return inlined(function)
+        return njit(nogil=True, error_model="numpy", **options)(function)
 
 
 @inlined

@@ -278,7 +278,7 @@ def test_names_of_kernels() -> None:
 def test_no_folder_for_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be kept on disk, a kernel is compiled for the process."""
     monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
-    kernel = loops._kernel(lambda x: x + 1)
+    kernel = loops.kernel(lambda x: x + 1)
     assert kernel(np.float32(2)) == 3
 
 

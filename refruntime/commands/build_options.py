@@ -1,0 +1,34 @@
+"""Options of the commands that call a build or compute its oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from refruntime.numerics import KERNELS
+
+Command = Callable[..., Any]
+
+
+def timeout_option(seconds: float) -> Callable[[Command], Command]:
+    """Add `--timeout`, by default so many seconds."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=seconds,
+        show_default=True,
+        help="Seconds after which a call of the build is stopped.",
+    )
+
+
+def kernels_option(command: Command) -> Command:
+    """Add `--kernels`."""
+    return click.option(
+        "--kernels",
+        type=click.Choice(KERNELS),
+        default="auto",
+        show_default=True,
+        help="What computes the oracle's numbers; it never changes a bit.",
+    )(command)
