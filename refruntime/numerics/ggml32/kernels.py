@@ -156,7 +156,7 @@ def plain_dots(result, begin, end, columns, rows):  # type: ignore[no-untyped-de
             result[begin + o, n] = np.float32(totals[o])
 
 
-@_kernel
+@kernel
 def quantize_32(x, quants, scales):  # type: ignore[no-untyped-def]
     """Quantise blocks of 32, x [n, b, 32]: halves away from zero; scales are not yet rounded to halves."""
     for n in range(x.shape[0]):
@@ -175,7 +175,7 @@ def quantize_32(x, quants, scales):  # type: ignore[no-untyped-def]
                 quants[n, b, i] = np.int8(np.int32(whole)) if abs(whole) < INFINITY else 0
 
 
-@_kernel
+@kernel
 def quantize_256(x, quants, scales):  # type: ignore[no-untyped-def]
     """Quantise blocks of 256, x [n, b, 256]: the largest becomes -127, halves to even."""
     for n in range(x.shape[0]):
