@@ -42,7 +42,9 @@ expect = playwright.expect
 
 pytestmark = pytest.mark.browser
 
-BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
+WRONG = ("top_k_off_by_one", "reset_keeps_kv", "attention_scale_hidden", "top_tokens_of_previous_step")
+BUILDS: Mapping[str, Path] = {"guest": GUEST, **{name: MUTANTS[name] for name in WRONG}}
+"""A right build, and a bug each of sampler, state, arithmetic, diagnostics; Node judges all, by the same code."""
 MUTANT = MUTANTS["top_k_off_by_one"]
 SCREENSHOT = PROJECT / "docs" / "browser.png"
 

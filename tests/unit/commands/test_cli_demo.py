@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from refruntime.exports import ExportedABI
 from refruntime.host_numbers import Number
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Hypothesis
+from tests.repl.terminals import Terminal
 from tests.support.command_line import command
 from tests.support.lookup_model import lookup_model, spelling
 
@@ -178,3 +180,18 @@ def test_a_broken_model_has_no_story(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(134_217_729)
     assert command("demo", "--model", path).code == 2
+
+
+@pytest.mark.slow
+def test_a_screenful_in_a_terminal(tmp_path: Path) -> None:
+    """FW-6: in a real terminal of 40 lines nothing scrolls away, and the first wrong number stands out in color."""
+    terminal = Terminal(tmp_path, 110, 40)
+    try:
+        terminal.run("demo")
+        screen = terminal.wait_for("left with 0")
+        assert screen.startswith(f"refruntime demo with {resources.DEMO} (")
+        assert "refruntime demo --all" in screen
+        (line,) = [line for line in terminal.screen(colours=True).splitlines() if "first wrong number  " in line]
+        assert re.search(r"\x1b\[(1m\x1b\[31|1;31|31;1)mblk\.0\.attn\.scores\[0, 0, 0\] at position 0", line)
+    finally:
+        terminal.stop()
