@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from refruntime.api import open_model
-from refruntime.chat.prompt import ChatTemplate
+from refruntime.api import open_model, open_tokenizer
+from refruntime.chat.prompt import ChatTemplate, NoTemplate
 from refruntime.sampling import SamplingConfig
 from refruntime.session.conversation import Conversation
 from tests.support.chat_models import CHATML, END, START, model_file
 from tests.support.command_line import command
+from tests.support.gguf_by_hand import STRING, llama_file, scalar
+from tests.support.lookup_model import lookup_model
 
 DAY = datetime(2024, 2, 29)
 LAST_ONLY = "{{ messages[-1].content }}<|im_start|>"
@@ -183,3 +185,23 @@ def test_failures_in_the_middle(model: Path) -> None:
     assert second["status"] == {"code": 3, "name": "InvalidUtf8"}
     assert command("chat", model, "--top-k", 0, stdin=b"").code == 1
     assert command("chat", model, "-n", 0, stdin=b"").code == 2
+
+
+def test_a_sentencepiece_chat_goes_on(tmp_path: Path) -> None:
+    """GG-5: BOS once, only what is new is encoded; a template that trims the answer gets all encoded anew."""
+    whole = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    for template, ids in (
+        (whole, (1, 7, 2, 7, 2, 7, 2)),  # 7 is the token `▁hi`; the answer is the sampled 7, and `</s>hi</s>` is new
+        (whole.replace("m.content", "m.content | trim"), (1, 7, 2, 7, 2, 7, 2)),
+    ):
+        path = tmp_path / "spm.gguf"
+        path.write_bytes(llama_file({"tokenizer.chat_template": scalar(STRING, template)}))
+        chat = ChatTemplate(path.read_bytes(), open_tokenizer(path), DAY)
+        first = chat.prompt(({"role": "user", "content": "hi"},))
+        assert first.ids == (1, 7, 2)
+        said = [
+            {"role": role, "content": text} for role, text in (("user", "hi"), ("assistant", " hi"), ("user", "hi"))
+        ]
+        assert chat.following(first, (7,), " hi", said).ids == ids
+    with pytest.raises(NoTemplate, match="only GGUF files"):
+        ChatTemplate(b"", open_tokenizer(lookup_model({})), DAY)
