@@ -23,7 +23,7 @@ from refruntime.battery.state import SITUATIONS as BEGINNINGS
 from refruntime.battery.text import NOT_UTF8
 from refruntime.battery.text import PROMPTS as TEXTS
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
-from refruntime.fuzz.pool import Pool
+from refruntime.fuzz.pool import SURPRISES, Pool
 
 LAST: Final = 2**32
 """One behind the last address: a slice that reaches it lies past the end of every memory (MEM-6)."""
@@ -34,6 +34,7 @@ TEXT: Final = b"abcdexm \xc3\xa9-"
 """What a buffer holds; parts of it are prompts, and some of them no UTF-8."""
 
 NUMBERS: Final = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, -1, 2**32, 134_217_729)
+TRAP: Final = "trap"
 UNFIT: Final = (0, 134_217_729, 2**31, 2**32 - 1, -1)
 """Lengths that no slice may have (MEM-2)."""
 
@@ -190,10 +191,15 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Several calls at once -------------------------------------------------------------------------------------------
 
-    @rule(beginning=st.sampled_from([*BEGINNINGS]), call=st.sampled_from([*CALLS]))
+    @rule(beginning=st.sampled_from([*BEGINNINGS]), call=st.sampled_from([*CALLS, TRAP]))
     def situation_and_call(self, beginning: str, call: str) -> None:
-        """Bring about a situation of the state machine and make one call in it."""
-        self.steps += [*BEGINNINGS[beginning], *CALLS[call]]
+        """Bring about a situation of the state machine and make one call in it; one of them traps."""
+        self.steps += [*BEGINNINGS[beginning], *CALLS.get(call, (Call("generate", (LAST - 1, 2, 1)),))]
+
+    @rule(prompt=st.sampled_from([b"a", b"x"]), greedy=st.booleans())
+    def continue_to_a_surprise(self, prompt: bytes, greedy: bool) -> None:
+        """Continue to a text that is too long, or to bytes that are no UTF-8."""
+        self.steps += [Load(SURPRISES), *([Configure()] if greedy else []), Generate(prompt, 1), NEXT_TOKEN]
 
     @rule(data=st.data(), step=configurations, prompt=letters, count=st.integers(1, 6), times=st.integers(1, 4))
     def load_and_draw(self, data: st.DataObject, step: Configure, prompt: bytes, count: int, times: int) -> None:

@@ -192,7 +192,7 @@ def fuzz_report(build: Path, *options: object) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_guest_differs_nowhere_and_everything_is_reached() -> None:
     """ST-1 to ST-9, ERR-1, ERR-2, MEM-6: an independent build, every situation x call pair, status and transition."""
-    document = fuzz_report(GUEST / "guest.wasm", "--batches", 10, "--seed", 5)
+    document = fuzz_report(GUEST / "guest.wasm", "--batches", 18, "--seed", 5)
     assert (document["findings"], document["undefined"], document["missed"]) == ([], 0, {})
     assert (document["exit_code"], document["long_enough"]) == (0, True)
     assert document["reached"]["situations and calls"] == {"wanted": 91, "reached": 91}
