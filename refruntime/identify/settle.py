@@ -26,8 +26,8 @@ MOST_ROWS: Final = 3000
 MOST_EACH: Final = 400
 """Runs of the oracle in which one experiment has to agree; those of right builds need at most 130."""
 
-MOST_VAIN: Final = 1000
-"""Runs of the oracle that may be spent on experiments that agree under no choice (some 15 seconds of a processor)."""
+MOST_VAIN: Final = 600
+"""Runs of the oracle that may be spent on experiments that agree under no choice (some 10 seconds of a processor)."""
 
 
 @dataclass

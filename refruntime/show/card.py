@@ -72,7 +72,9 @@ def verdict(found: Identification) -> str:
     text = f"{observed} options observed, {assumed} assumed because no experiment tells them"
     if not found.bugs:
         return f"identified: {text}; nothing contradicts the contract"
-    return f"identified: {text}; {len(found.bugs)} rules are broken, which is no option of any rule"
+    count = len(found.bugs)
+    broken = "1 rule is broken" if count == 1 else f"{count} rules are broken"
+    return f"identified: {text}; {broken}, which is no option of any rule"
 
 
 def _checksum(found: Identification) -> list[tuple[str, str]]:

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from refruntime.battery.models.slm1 import Shape, random_model
+from refruntime.cases.observe import Session
+from refruntime.cases.steps import INIT, NEXT_TOKEN, Case, Configure, Generate, Load
+from refruntime.client import Client
 from refruntime.contract.profile import Profile
+from refruntime.differential.run import Oracle
 from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.derived import NO_OPINION
 from refruntime.golden.suite import Consumer
+from refruntime.recordings.convert import Answer
+from refruntime.recordings.suite import recorded_suite
 from tests.differential.builds import changed_build
 from tests.support.command_line import command
 from tests.support.golden_files import CASES, case, write_corpus
@@ -132,3 +139,20 @@ def test_other_folders_are_not_written_to(folder: Path) -> None:
     for into, more in ((source, ()), (folder, ()), (folder / "new", ("--check",))):
         done = command("fill", "--golden", source, "--into", into, *more)
         assert done.code == 2, done.stdout
+
+
+def test_recorded_answers_are_read_by_the_profile() -> None:
+    """DG-3, ERR-3, SL-5: what a page recorded with such a build is compared under its texts, fields and formula."""
+    model = random_model(5, Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=12), profile=PROFILE)
+    steps = (INIT, Generate(b"a", 1), Load("model"), Configure(1.0, 40, 1.0, 7), Generate(b"abc", 4), NEXT_TOKEN)
+    case = Case("recorded/chat", steps, {"model": model})
+    client = Client(changed_build(PROFILE)())
+    answers = []
+    session = Session(client, PROFILE, case.models)
+    for step in steps:
+        status = session.run(step).value
+        answers.append(Answer("status", status, client.result(), client.diagnostics()))
+    assert b'"context"' in (answers[0].diagnostics or b"")
+    for profile, fine in ((PROFILE, True), (Profile(), False)):
+        result = recorded_suite(case, answers, Oracle(profile)).run([case])
+        assert (result.exit_code == 0) is fine
