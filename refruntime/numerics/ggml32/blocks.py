@@ -108,10 +108,8 @@ def take_apart(ggml_type: GgmlType, rows: Bytes) -> IntegerBlocks:
     blocks = rows.reshape(-1, ggml_type.type_size)  # [out * blocks, type_size]
     special = _SPECIAL.get(ggml_type.name)
     parts = special(blocks) if special is not None else _usual(ggml_type, form, blocks)
-    narrow = np.int8 if ggml_type.name in FIT_A_BYTE else np.int16
-    return IntegerBlocks(form, parts[0].astype(narrow, copy=False), *parts[1:]).mapped(
-        lambda part: part.reshape(len(rows), -1, *part.shape[1:])
-    )
+    integers: Integers = parts[0].astype(np.int8) if ggml_type.name in FIT_A_BYTE else parts[0]
+    return IntegerBlocks(form, integers, *parts[1:]).mapped(lambda part: part.reshape(len(rows), -1, *part.shape[1:]))
 
 
 Parts = tuple[Int16, Float32, Float32 | None, Int16 | None, Int16 | None]
