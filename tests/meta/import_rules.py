@@ -75,7 +75,7 @@ INTERNAL: dict[str, set[str]] = {
     "recordings": CALLING | {"differential", "golden"},
     "hypotheses": CALLING | {"differential", "battery"},
     "witness": CALLING | {"api"},
-    "samplers": FOUNDATION | {"display", "sampling"},
+    "samplers": FOUNDATION | {"display", "sampling", "numerics"},
     "session": COMPARISON | {"samplers"},
     "judge": PIECES | {"engines", "visible", "fidelity", "witness", "samplers"},
     "identify": COMPARISON,
