@@ -91,7 +91,7 @@ COMMANDS = {
         "Write the SLM1 model FILE again with the checksum that a build computes for it.",
     ),
     "diff": Listed(
-        "refruntime.commands.diff.build:diff_command",
+        "refruntime.commands.diff.command:diff_command",
         "Compare the WebAssembly module BUILD with the oracle: statuses, diagnostics, logits, results, bit for bit.",
     ),
     "fuzz": Listed(

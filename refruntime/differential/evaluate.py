@@ -9,7 +9,7 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case
 from refruntime.differential.compare import compare_observations
 from refruntime.differential.follow import follow_ties, only_tokens_differ
-from refruntime.differential.near_tie import Flip
+from refruntime.differential.margins import Flip
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.verdict import Verdict, judge
 

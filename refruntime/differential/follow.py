@@ -13,7 +13,7 @@ from typing import Any
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate, Load
 from refruntime.differential.compare import LOGIT_FIELDS, Comparison, compare_observations
-from refruntime.differential.near_tie import Flip, measure
+from refruntime.differential.margins import Flip, measure
 from refruntime.differential.run import Oracle, encoded_answer, follow
 from refruntime.differential.samples import Sample, Samples
 from refruntime.runtime import Machine

@@ -16,7 +16,7 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.differential.compare import Comparison, offered_fields
 from refruntime.differential.evaluate import evaluate
-from refruntime.differential.near_tie import Flip
+from refruntime.differential.margins import Flip
 from refruntime.differential.patience import Patience, death_of
 from refruntime.differential.run import Oracle, PairRun, observe
 from refruntime.differential.verdict import EXIT_INTERRUPTED, FINE, Verdict, exit_code

@@ -17,7 +17,7 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case, describe
 from refruntime.contract.rules import load_rules
 from refruntime.differential.compare import compare_observations
-from refruntime.differential.decisions import Decision, measure_decisions
+from refruntime.differential.margins import Decision, measure_decisions
 from refruntime.differential.run import Oracle, observe
 from refruntime.differential.samples import Sample, Samples
 from refruntime.engines.base import Engine, EngineError

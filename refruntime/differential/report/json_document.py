@@ -9,7 +9,7 @@ from typing import Any, Final
 from refruntime.cases.steps import describe
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.differential.compare import Difference
-from refruntime.differential.near_tie import Flip
+from refruntime.differential.margins import Flip
 from refruntime.differential.report.about import About
 from refruntime.differential.suite import CaseResult, Family, SuiteResult
 

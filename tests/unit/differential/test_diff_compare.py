@@ -12,7 +12,7 @@ from refruntime import Profile
 from refruntime.battery.models.slm1 import Numbers
 from refruntime.battery.sampler import ON_AN_EDGE, ROUNDED_OVER_AN_EDGE
 from refruntime.differential.compare import same_meaning, status_text
-from refruntime.differential.near_tie import measure
+from refruntime.differential.margins import measure
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict, exit_code
 from refruntime.sampling import SamplingConfig, sample
 
