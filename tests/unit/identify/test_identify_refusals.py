@@ -89,6 +89,22 @@ def test_answers_that_drift_within_an_instance_are_told() -> None:
     assert not unsteady(partial(Drifting), Profile())
 
 
+class Forgetful(Fickle):
+    """An oracle that refuses every file but the first that an instance loads, as if its checksum changed."""
+
+    loads = 0
+
+    def call(self, export: str, *arguments: Number) -> int | None:
+        found = self.engine.call(export, *arguments)
+        self.loads += export == "load_model"
+        return 6 if export == "load_model" and self.loads > 1 else found
+
+
+def test_a_file_that_is_loaded_once_alone_is_told() -> None:
+    """SL-5, ST-3: one load of a file succeeds and the next of the same is refused: no formula explains that."""
+    assert "load_model gave [0, 6, 6]" in wandering(Build(partial(Forgetful)), Profile())
+
+
 def test_a_sum_of_the_contract_is_known_without_asking() -> None:
     """SL-5: a build with the published formula needs no watching."""
     module = summing_build(equal=COMPARISONS["i64.eq"])
