@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_kernel_tutorial import PROJECT, run
+from tests.unit.numerics.test_kernel_tutorial import PROJECT, run
 
 PAGE = PROJECT / "docs" / "another-order.md"
 BLOCKS = re.findall(r"```console\n\$ (.*?)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
