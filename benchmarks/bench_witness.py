@@ -71,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--build", type=Path, default=ROOT / "docs" / "kernel.wasm")
-    parser.add_argument("--search", choices=("all", "stories", "none"), default="stories", help="where it is measured too")
+    parser.add_argument(
+        "--search", choices=("all", "stories", "none"), default="stories", help="where it is measured too"
+    )
     parsed = parser.parse_args()
     module = parsed.build.read_bytes()
     wanted = {"all": "", "stories": "stories", "none": "-"}[parsed.search]

@@ -20,6 +20,9 @@ MOST_MOMENTS: Final = 256
 CLOSE: Final = 0.1
 """Images with a smaller distance are ranked by it, others by their angle."""
 
+SHORT: Final = 8
+"""Of a shorter row the last moment counts at which as many elements are alike."""
+
 ALIKE: Final = 0.5
 """A candidate below this cosine is no image."""
 
@@ -104,7 +107,8 @@ def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
         error = np.nan_to_num(np.abs(x - t).sum(axis=1), nan=np.inf)
         count = far.sum(axis=1)
         best = int(np.lexsort((error, count))[0])
-    if far[best].any() and not states[best][far[best]].any():  # zeros may be what is not written yet
+    unwritten = far[best].any() and not states[best][far[best]].any()  # zeros may be what is not written yet
+    if unwritten or len(row) < SHORT:
         best = int(np.flatnonzero(count == count[best])[-1])
     return int(moments[best])
 

@@ -29,6 +29,26 @@ BUILDS = {
     ("--dialect", "sum=reversed"): "reversed",
 }
 
+FORMS = {
+    ("sum=blocks_of_8", "exp=base_2", "root=of_the_reciprocal"): {
+        "matrices": "blocks of 8",
+        "inverse": "root of reciprocal",
+        "exp": "power of two",
+    },
+    ("sum=lanes_16", "vector=simd128", "exp=polynomial", "power=exp_of_log"): {
+        "matrices": "16 lanes, tail in lanes, in order",
+        "exp": "Cephes, times the rest twice",
+        "power": "exp of log",
+    },
+    ("sum=blocks_of_32", "reciprocal=softmax", "reciprocal=silu", "reciprocal=mean"): {
+        "matrices": "blocks of 32",
+        "mean": "multiply by the reciprocal",
+        "softmax": "multiply by the reciprocal",
+        "silu": "multiply by the reciprocal",
+    },
+    ("sum=pairwise_of_16", "root=through_f64"): {"matrices": "pairwise of 16", "inverse": "float64 rounded once"},
+}
+
 
 def _build(options: tuple[str, ...], folder: Path) -> Path:
     """Build a guest; its compiler is needed."""
@@ -55,6 +75,14 @@ def test_build_is_named_and_compared_exactly(options: tuple[str, ...], tmp_path:
     few = ["--filter", "generate/*", "--no-explain"]
     assert main(["diff", str(module), "--numerics-variation", str(target), *few]) == 0
     assert main(["diff", str(module), *few]) == 1  # in the contract's order it is another build
+
+
+@pytest.mark.parametrize("forms", FORMS, ids="-".join)
+def test_forms_are_named_beside_the_order(forms: tuple[str, ...], tmp_path: Path) -> None:
+    """Vector instructions, exp, power, root, reciprocals: all of a build's forms are read off at once."""
+    found = _fit(_build(tuple(word for form in forms for word in ("--dialect", form)), tmp_path))
+    assert found.uniform
+    assert found.variation.changes() == FORMS[forms]
 
 
 @pytest.mark.parametrize(("bug", "tensor"), [("scale_one_percent", "blk.0.attn.scores")])

@@ -40,8 +40,8 @@ def test_the_first_wrong_tensor_of_every_known_bug(tmp_path: Path) -> None:
 
 
 def test_the_first_wrong_tensor_and_the_pattern_of_unknown_bugs(tmp_path: Path) -> None:
-    """FW-2 to FW-9, SL-2: of 54 that no catalogue knows at least 51 are located and 44 have the right pattern."""
+    """FW-2 to FW-9, SL-2: of 54 that no catalogue knows at least 52 are located and 47 have the right pattern."""
     outcomes = judged({name: of_unknown(bug) for name, bug in load_unknown_bugs().items()}, tmp_path)
     assert len(outcomes) == 54
-    assert sum(outcome.located for outcome in outcomes) >= 51, misses(outcomes)
-    assert sum(outcome.named for outcome in outcomes) >= 44, misses(outcomes)
+    assert sum(outcome.located for outcome in outcomes) >= 52, misses(outcomes)
+    assert sum(outcome.named for outcome in outcomes) >= 47, misses(outcomes)

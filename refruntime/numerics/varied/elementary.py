@@ -52,15 +52,18 @@ _CEPHES: Final = tuple(
 )
 
 
-def _exp_cephes(x: Float32) -> Float32:
-    """Return expf of Cephes, as most SIMD libraries have it: floor(x log2 e + 0.5), a polynomial of degree 5."""
+def _exp_cephes(x: Float32, square: bool = True) -> Float32:
+    """Return expf of Cephes, as most SIMD libraries have it: floor(x log2 e + 0.5), a polynomial of degree 5.
+
+    The polynomial is multiplied by the square of the rest, or by the rest twice.
+    """
     x = np.clip(x, np.float32(-88.3762626647949), np.float32(88.3762626647949))
     whole = np.floor(x * LOG2_E + np.float32(0.5))
     x = x - whole * np.float32(0.693359375) - whole * np.float32(-2.12194440e-4)
     y = np.full_like(x, _CEPHES[0])
     for coefficient in _CEPHES[1:]:
         y = y * x + coefficient
-    y = y * (x * x) + x + np.float32(1)
+    y = (y * (x * x) if square else y * x * x) + x + np.float32(1)
     return np.asarray(np.ldexp(y, np.nan_to_num(whole).astype(np.int32)), np.float32)
 
 
@@ -69,6 +72,7 @@ EXP: Final[dict[str, Unary]] = {
     "float64 rounded once": _exp_float64,
     "table and cubic in float64": _exp_table,
     "Cephes": _exp_cephes,
+    "Cephes, times the rest twice": partial(_exp_cephes, square=False),
     "power of two": _exp2_float32,
     "power of e": lambda x: libm.powf(np.full_like(x, np.e), x),
 }

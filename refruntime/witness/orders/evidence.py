@@ -38,8 +38,6 @@ AT_EACH_END: Final = 4
 SELDOM: Final = 6
 """The positions between are watched so much less; it is enough for norms, of which each tells but one number."""
 
-FEW: Final = 2
-
 SHORTEST: Final = 3
 """Rows with fewer numbers are no evidence."""
 
@@ -93,8 +91,10 @@ class Evidence:
 
     # What a variation gives ------------------------------------------------------------------------------------------
 
-    def rows(self, variation: Variation, names: Sequence[str], few: bool = False) -> list[Float32]:
-        """Compute the rows [n] of named tensors at the positions that were watched, `few`: at the first of them.
+    def rows(
+        self, variation: Variation, names: Sequence[str], only: Sequence[int] | None = None
+    ) -> list[tuple[int, Float32]]:
+        """Compute the rows [n] of named tensors at the positions that were watched, or at some: each with its position.
 
         Tensors that do not exist are left out; the work ends with the last of them.
         """
@@ -110,11 +110,11 @@ class Evidence:
                 transformer.weights = replace(weights, rotary=rotary, window_rotary=rotary)
             lasting = all(name.endswith("_norm") for name in names)
             positions = [*range(len(self.ids))] if lasting else [*self.first, *self.last]
-            positions = positions[:FEW] if few else positions
+            positions = positions if only is None else sorted(only)
             listener = _Listener(frozenset(names), positions)
             with contextlib.suppress(_Done):
                 transformer.forward(self.ids[: positions[-1] + 1], transformer.new_cache(), tracer=listener)
-        return [row for name in names for row in listener.rows.get(name, ()) if len(row) >= SHORTEST]
+        return [each for name in names for each in listener.rows.get(name, ()) if len(each[1]) >= SHORTEST]
 
     # What is in memory -----------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class _Listener:
     positions: list[int]
 
     def __post_init__(self) -> None:
-        self.rows: dict[str, list[Float32]] = {}
+        self.rows: dict[str, list[tuple[int, Float32]]] = {}
 
     def event(self, event: Event) -> None:
         """Take the rows of a tensor that was asked for."""
@@ -143,9 +143,9 @@ class _Listener:
             return
         values: Any = np.asarray(event.values())
         if event.name.endswith(("attn.scores", "attn.weights")):  # [A, n, T]: the row of a position sees its own t
-            rows = [values[head, t, : t + 1] for t in self.positions for head in range(values.shape[0])]
+            rows = [(t, values[head, t, : t + 1]) for t in self.positions for head in range(values.shape[0])]
         else:
-            rows = list(values[self.positions].reshape(-1, values.shape[-1]))
-        self.rows[event.name] = [np.ascontiguousarray(row) for row in rows]
+            rows = [(t, row) for t in self.positions for row in values[t].reshape(-1, values.shape[-1])]
+        self.rows[event.name] = [(t, np.ascontiguousarray(row)) for t, row in rows]
         if len(self.rows) == len(self.names):
             raise _Done

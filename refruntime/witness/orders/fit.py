@@ -14,6 +14,7 @@ from refruntime.witness.orders.evidence import Evidence
 from refruntime.witness.orders.stages import STAGES, Stage, variations
 
 FEW: Final = 8
+LOOKS: Final = (2, 6)
 MOST_AGAIN: Final = 100
 MOST_OPEN: Final = 64
 """So many variations that agree on all that was seen are kept, to be told apart by what follows."""
@@ -91,6 +92,7 @@ class _Score:
     share: float  # of the numbers that were anywhere
     present: int  # rows whose numbers all were
     rows: int
+    missing: tuple[int, ...] = ()  # positions of the others
 
     @property
     def complete(self) -> bool:
@@ -106,7 +108,7 @@ def fit(evidence: Evidence, stages: Sequence[Stage] = STAGES, advance: Callable[
     for stage in stages:
         names = tuple(f"blk.{layer}.{kind}" for layer in range(layers) for kind in stage.kinds)
         fields = (*undecided, *stage.fields)
-        open_variations, decision = _decide(evidence, open_variations, names, fields)
+        open_variations, decision = _decide(evidence, open_variations, names, fields, decisions)
         advance()
         if decision is None:
             continue
@@ -118,9 +120,16 @@ def fit(evidence: Evidence, stages: Sequence[Stage] = STAGES, advance: Callable[
 
 
 def _decide(
-    evidence: Evidence, agreeing: list[Variation], names: tuple[str, ...], fields: tuple[str, ...]
+    evidence: Evidence,
+    agreeing: list[Variation],
+    names: tuple[str, ...],
+    fields: tuple[str, ...],
+    before: Sequence[Decision],
 ) -> tuple[list[Variation], Decision | None]:
-    """Keep those of the variations that give all rows; where none does, search for forms of the fields that do."""
+    """Keep those of the variations that give all rows; where none does, search for forms of the fields that do.
+
+    Where none of those does either, an operation of a stage before may have another form that gave the same bits there.
+    """
     scores = [_score(evidence, variation, names) for variation in agreeing]
     if not scores[0].rows:
         return agreeing, None
@@ -134,6 +143,10 @@ def _decide(
         forms = [{name: getattr(score.variation, name) for name in fields} for score in found if score.complete]
         others = [replace(other, **form) for form in forms for other in agreeing if other != base][:MOST_AGAIN]
         scores += [_score(evidence, variation, names) for variation in others]
+    if not any(score.complete for score in scores):
+        found = _revised(evidence, agreeing, names, before)
+        tried += len(found)
+        scores += found
     scores = list({score.variation: score for score in scores}.values())
     rows, best = scores[0].rows, max(scores, key=lambda score: (score.present, score.share))
     if best.share < UNSEEN:
@@ -145,29 +158,67 @@ def _decide(
     return kept[:MOST_OPEN] or [best.variation], decision
 
 
+def _revised(
+    evidence: Evidence, agreeing: Sequence[Variation], names: tuple[str, ...], before: Sequence[Decision]
+) -> list[_Score]:
+    """Return variations in one form of the stages before that give all rows of these tensors and of those."""
+    done = [decision for decision in before if decision.complete]
+    base, fields = agreeing[0], dict.fromkeys(name for each in done for name in each.fields if name not in SUMS)
+    forms = [(name, form) for name in fields for form in base.options(name) if form != getattr(base, name)]
+    fit_here = [each for each in forms if _score(evidence, replace(base, **dict([each])), names).complete]
+    scores = [_score(evidence, replace(other, **{name: form}), names) for name, form in fit_here for other in agreeing]
+    return [
+        score
+        for score in scores
+        if score.complete and all(_score(evidence, score.variation, each.tensors).complete for each in done)
+    ]
+
+
 def _search(
     evidence: Evidence, base: Variation, names: tuple[str, ...], fields: tuple[str, ...]
 ) -> tuple[list[_Score], int]:
-    """Try other forms of one field, then of two: until some give all rows. All with as many changes are tried."""
+    """Try other forms of one field, of one more beside the best of those, then of two: until some give all rows.
+
+    All variations with as many changes are tried, at most so many.
+    """
+    start = _score(evidence, base, names)
     scores: list[_Score] = []
     tried = 0
-    for _, several in groupby(variations(base, fields), lambda variation: _changes(base, variation, fields)):
-        candidates = list(several)
-        tried += len(candidates)
-        if len(candidates) > FEW:  # a first look at few positions leaves those that give as much as the best one
-            first = [_score(evidence, variation, names, few=True) for variation in candidates]
-            best = max(score.share for score in first)
-            candidates = [score.variation for score in first if score.share >= best][:MOST_AGAIN]
-        scores += [_score(evidence, variation, names) for variation in candidates]
+    for changes, several in groupby(variations(base, fields), lambda variation: _changes(base, variation, fields)):
+        found, count = _tried(evidence, list(several), names, start.missing)
+        scores, tried = scores + found, tried + count
+        if changes == 1 and not any(score.complete for score in scores):
+            better = sorted(found, key=lambda score: (-score.present, -score.share))[:BASES]
+            for near in (score for score in better if score.present > start.present):
+                beside = [
+                    each for each in variations(near.variation, fields) if _changes(near.variation, each, fields) == 1
+                ]
+                found, count = _tried(evidence, beside, names, near.missing)
+                scores, tried = scores + found, tried + count
         if any(score.complete for score in scores):
             break
     return scores, tried
 
 
-def _score(evidence: Evidence, variation: Variation, names: Sequence[str], few: bool = False) -> _Score:
-    known = [evidence.known(row) for row in evidence.rows(variation, names, few)]
+def _tried(
+    evidence: Evidence, candidates: list[Variation], names: tuple[str, ...], missing: tuple[int, ...]
+) -> tuple[list[_Score], int]:
+    """Return the scores of the best candidates, by looks at a few of the positions that are missing so far."""
+    count = len(candidates)
+    for positions in LOOKS:
+        if len(candidates) > FEW:
+            first = [_score(evidence, variation, names, missing[:positions]) for variation in candidates]
+            best = max(score.share for score in first)
+            candidates = [score.variation for score in first if score.share >= best]
+    return [_score(evidence, variation, names) for variation in candidates[:MOST_AGAIN]], count
+
+
+def _score(evidence: Evidence, variation: Variation, names: Sequence[str], only: Sequence[int] | None = None) -> _Score:
+    rows = evidence.rows(variation, names, only)
+    known = [evidence.known(row) for _, row in rows]
     share = float(np.concatenate(known).mean()) if known else 0.0
-    return _Score(variation, share, sum(bool(row.all()) for row in known), len(known))
+    missing = [position for (position, _), there in zip(rows, known, strict=True) if not there.all()]
+    return _Score(variation, share, len(rows) - len(missing), len(rows), tuple(dict.fromkeys(missing)))
 
 
 def _changes(base: Variation, variation: Variation, fields: tuple[str, ...]) -> int:

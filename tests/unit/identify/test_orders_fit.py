@@ -30,7 +30,7 @@ class Computed(Evidence):
         held: list[NDArray[np.float32]] = []
         for name in NAMES:
             if name not in without:
-                held += self.rows(hidden, (name,))
+                held += [row for _, row in self.rows(hidden, (name,))]
         self._values = np.unique(np.concatenate(held).view(np.uint32))
 
 
