@@ -78,7 +78,7 @@ def find_row(presence: Presence, row: Float32, at_end: bool = False) -> Place | 
     best = _best([_at(presence, values, base, 1, at_end) for base in _bases(presence, values)])
     if best is not None and best.complete:
         return best
-    if len(values) >= LEAST_REPEATED:
+    if len(values) >= LEAST_ONE_BY_ONE:
         best = _best([best, *(_at(presence, values, base, 1, at_end) for base in _anchored(presence, values))])
         if best is not None and best.complete:
             return best
@@ -150,7 +150,7 @@ def _anchored(presence: Presence, values: Words) -> list[int]:
     usable = (unique << np.uint32(1)) != 0
     first, last = presence.of_values(unique[usable])
     stays = last - first
-    if len(stays) < 2 or len(stays) > len(values) // 4 or not stays.all():
+    if len(stays) < 2 or len(stays) > len(values) // 2 or not stays.all():
         return []
     bases: Int | None = None
     for value in np.argsort(stays, kind="stable").tolist():
