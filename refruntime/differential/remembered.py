@@ -25,6 +25,7 @@ import numpy as np
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case, Step
 from refruntime.contract.profile import Profile
+from refruntime.resources import PACKAGE
 
 NO_CACHE: Final = "REFRUNTIME_NO_CACHE"
 MOST_CASES: Final = 20_000
@@ -119,7 +120,7 @@ def _package() -> str:
     """Return a hash of all that answers depend on besides profile and case."""
     versions = f"{platform.python_version()} {np.__version__}"
     whole = hashlib.blake2b(versions.encode(), digest_size=16)
-    for path, text in _modules(Path(__file__).resolve().parent.parent):
+    for path, text in _modules(PACKAGE):
         whole.update(path.encode() + b"\0" + hashlib.sha256(text).digest())
     return whole.hexdigest()
 

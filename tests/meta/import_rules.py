@@ -70,7 +70,7 @@ INTERNAL: dict[str, set[str]] = {
     "client": {"contract", "engines"},
     "cases": ORACLE | {"engines", "client"},
     "battery": CALLING | {"resources", "golden"},
-    "differential": CALLING,
+    "differential": CALLING | {"resources"},
     "golden": CALLING | {"atomic", "differential"},
     "recordings": CALLING | {"differential", "golden"},
     "hypotheses": CALLING | {"differential", "battery"},
