@@ -7,7 +7,9 @@ built, so a checkout and an installed package read the same bytes.
 from __future__ import annotations
 
 import errno
+import hashlib
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -75,3 +77,14 @@ def second_opinion() -> Path | None:
         return None
     settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     return CHECKOUT / str(settings["tool"]["refruntime"]["second-opinion"])
+
+
+@cache
+def sources_hash(package: Path = PACKAGE) -> str:
+    """Return the SHA-256 of all modules and tables of a package, as hex; other sources are other results."""
+    whole = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in (".py", ".toml"):
+            whole.update(path.relative_to(package).as_posix().encode() + b"\0")
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()

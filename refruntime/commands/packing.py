@@ -27,6 +27,7 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_MISMATCH
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
+from refruntime.resources import sources_hash
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,7 @@ def open_ledger(folder: Path | None, documents: dict[str, Any], as_json: bool) -
 
 def software(**others: str) -> dict[str, str]:
     """Return what results depend on besides builds and work: this package, to the byte, and other software."""
-    package = Path(__file__).resolve().parent.parent
-    sources = hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        if path.suffix in (".py", ".toml", ".json"):
-            sources.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return {"refruntime": __version__, "sources": sources.hexdigest(), **others}
+    return {"refruntime": __version__, "sources": sources_hash(), **others}
 
 
 def need_hypothesis(as_json: bool) -> str:

@@ -15,7 +15,7 @@ import os
 import platform
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ import numpy as np
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case, Step
 from refruntime.contract.profile import Profile
-from refruntime.resources import PACKAGE
+from refruntime.resources import sources_hash
 
 NO_CACHE: Final = "REFRUNTIME_NO_CACHE"
 MOST_CASES: Final = 20_000
@@ -118,17 +118,8 @@ def remembered() -> Remembered | None:
 @lru_cache(maxsize=1)
 def _package() -> str:
     """Return a hash of all that answers depend on besides profile and case."""
-    versions = f"{platform.python_version()} {np.__version__}"
-    whole = hashlib.blake2b(versions.encode(), digest_size=16)
-    for path, text in _modules(PACKAGE):
-        whole.update(path.encode() + b"\0" + hashlib.sha256(text).digest())
-    return whole.hexdigest()
-
-
-def _modules(package: Path) -> Iterator[tuple[str, bytes]]:
-    for pattern in ("**/*.py", "**/*.toml"):
-        for path in sorted(package.glob(pattern)):
-            yield path.relative_to(package).as_posix(), path.read_bytes()
+    versions = f"{platform.python_version()} {np.__version__} {sources_hash()}"
+    return hashlib.blake2b(versions.encode(), digest_size=16).hexdigest()
 
 
 def _row(answer: Observation) -> list[Any]:

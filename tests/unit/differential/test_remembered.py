@@ -80,17 +80,6 @@ def test_an_oracle_of_another_kind_does_not_take_them(tmp_path: Path) -> None:
     assert oracle.answers(case, answers) == answers
 
 
-def test_a_changed_line_is_another_package(tmp_path: Path) -> None:
-    """The hash is over every module and every table of the package."""
-    (tmp_path / "room").mkdir()
-    for name in ("a.py", "room/b.py", "room/rules.toml", "room/read.me"):
-        (tmp_path / name).write_text("1")
-    before = list(module._modules(tmp_path))
-    assert [name for name, _ in before] == ["a.py", "room/b.py", "room/rules.toml"]
-    (tmp_path / "room" / "b.py").write_text("2")
-    assert list(module._modules(tmp_path)) != before
-
-
 def test_what_a_limit_stopped_is_not_kept(tmp_path: Path) -> None:
     """A limit of this machine says nothing about the next run, nor does a session that ended early."""
     case = Case("limited", (Load("m"), Load("m")), {"m": b"SLM1"})
