@@ -18,7 +18,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 300
 LONGER = {
     "battery/models/gguf.py": "one description of every key and tensor of a random GGUF model",
-    "commands/diff/build.py": "the options of the command that has most",
     "commands/shared.py": "options that several commands share",
     "contract/dialect.py": "one grammar of diagnostics, read and written",
     "differential/suite.py": "the runner, until its parts are told apart",
