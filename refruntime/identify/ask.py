@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -110,7 +109,7 @@ def wandering(build: Build, base: Profile) -> str:
     loads = [each.observation.value for each in answers[2::2]]
     if len(loads) == 3 and loads[0] == 0 and any(loads[1:]):
         return f"the build answers differently each time: the same file three times, load_model gave {loads}"
-    shown = [(each.observation.result, json.dumps(each.document)) for each in answers[3::2]]
+    shown = [each.observation.result for each in answers[3::2]]  # documents may count calls, as many builds' do
     if len(shown) == 3 and len(set(shown)) == 3:
         return "the build answers differently each time: the same load and generation three times, three answers"
     return ""
