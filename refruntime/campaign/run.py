@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -15,6 +16,9 @@ from refruntime.campaign.workers import Workers
 
 MOST_TRIES: Final = 12
 """Times that a task is begun before it is given up: its worker died, or the scheduler did, each time."""
+
+MOST_OPENINGS: Final = 5
+"""Times that an executor is begun before the run ends: what is done is kept, the next run goes on."""
 
 FLUSH_SECONDS: Final = 2.0
 PAUSE_SECONDS: Final = 1.0
@@ -63,13 +67,27 @@ def run_tasks(
     runner = _Runner(iter(tasks), ledger, told, stop, ran)
     try:
         while not runner.finished:
-            with workers.open() as executor:
-                runner.use(executor, workers.ahead)
+            with ExitStack() as stack:
+                runner.use(_opened(workers, stack, ran), workers.ahead)
     except KeyboardInterrupt:
         ran.interrupted = True
     finally:
         ledger.flush()
     return ran
+
+
+def _opened(workers: Workers, stack: ExitStack, ran: Ran) -> Executor:
+    """Begin an executor; where there was one before, it is tried again: workers may die while they begin."""
+    tried = 0
+    while True:
+        try:
+            executor: Executor = stack.enter_context(workers.open())
+            return executor
+        except Exception:
+            tried += 1
+            if tried == MOST_OPENINGS or not ran.begun:
+                raise
+            time.sleep(PAUSE_SECONDS * 2**tried)
 
 
 @dataclass

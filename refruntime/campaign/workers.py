@@ -123,7 +123,11 @@ def _cluster(distributed: Any, address: str, count: int) -> Iterator[Any]:
         yield address
         return
     options = {"n_workers": count, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**options, host="127.0.0.1", silence_logs=50) as cluster:
+    try:
+        cluster = distributed.LocalCluster(**options, host="127.0.0.1", silence_logs=50)
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise NoCluster(f"a cluster cannot be begun here: {error}") from error
+    with cluster:
         yield cluster
 
 

@@ -124,6 +124,28 @@ def test_a_task_whose_workers_always_die_is_given_up(tmp_path: Path) -> None:
     assert run_tasks(squares(6), Ledger.open(tmp_path, HERE), in_this_process()).done == 1
 
 
+def test_workers_that_cannot_begin_at_once_are_tried_again(tmp_path: Path) -> None:
+    """DG-8: a cluster may lose what it begins while it begins; the first time that is told at once."""
+    openings: list[int] = []
+
+    def open_now_and_then(broken: set[int]) -> Workers:
+        @contextmanager
+        def begin() -> Iterator[Executor]:
+            openings.append(len(openings))
+            if openings[-1] in broken:
+                raise NoCluster("a nanny failed to start")
+            yield Mortal()
+
+        return Workers(begin, lambda: 5)
+
+    ledger = Ledger.open(tmp_path, HERE)
+    run_tasks(squares(12), ledger, open_now_and_then({1, 2, 4}))
+    assert (len(ledger.results), len(openings) > 4) == (12, True)
+    openings.clear()
+    with pytest.raises(NoCluster, match="nanny"):
+        run_tasks(squares(1), Ledger.open(None, HERE), open_now_and_then({0}))
+
+
 def test_an_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
     """DG-8: Ctrl-C ends a run, not what it found."""
 
