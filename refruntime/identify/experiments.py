@@ -198,7 +198,8 @@ def _generators(profile: Profile) -> Iterator[Case]:
         "load-again": (load, other, one, NEXT_TOKEN, FREE, load, one, *three),
     }
     for name, steps in sessions.items():
-        yield Case(f"identify/generator-{name}", steps, even, ("SC-3", "PR-4", "NT-4"))
+        own = ("SC-3", "PR-4") if name.startswith("configured") else ("PR-4", "SC-3")
+        yield Case(f"identify/generator-{name}", steps, even, (*own, "NT-4"))
 
 
 def _files(profile: Profile) -> Iterator[Case]:

@@ -25,16 +25,23 @@ MOST_AGREED: Final = 48
 def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, Any]:
     """Return the option of every switch under which most experiments agree."""
     choices = settlement.best()
-    contradicted = spread(list(settlement.contradicted.values()), MOST_CONTRADICTED)
-    if not contradicted:
+    sample = spread(list(settlement.contradicted.values()), MOST_CONTRADICTED)
+    if not sample:
         return choices
+    contradicted = _differing(sample, trials, replace(base, **choices))
     for name, options in SWITCHES.items():
         for option in options:
             if option != choices[name] and _gain(settlement, trials, base, choices, name, option, contradicted) > 0:
                 choices = {**choices, name: option}
+                contradicted = _differing(sample, trials, replace(base, **choices))
     choices = _without_doubted(settlement, choices)
     _judge_again(settlement, trials, replace(base, **choices))
     return choices
+
+
+def _differing(items: list[Experiment], trials: Trials, profile: Profile) -> list[Experiment]:
+    """Leave out what agrees under a profile after all: another option wins nothing there."""
+    return [item for item in items if trials.difference(item, profile) is not None]
 
 
 def _without_doubted(settlement: Settlement, choices: dict[str, Any]) -> dict[str, Any]:
