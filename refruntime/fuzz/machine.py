@@ -8,13 +8,15 @@ freeing twice, reading what was freed) no two builds need to answer alike, so no
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, HypothesisWarning
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from refruntime.battery.random_sessions import BAD_VALUES, PROMPTS, TEMPERATURES
@@ -229,6 +231,22 @@ def run_machine(pool: Pool, judge: Judge, number: int, sessions: int, rules: int
     )
     # A build that answers one session in two ways is flaky; what was seen of it is kept. What Hypothesis warns of are
     # other threads of a worker that use the module `random`; no rule does.
-    with suppress(Flaky), warnings.catch_warnings():
+    with suppress(Flaky), warnings.catch_warnings(), _the_same_in_every_process():
         warnings.simplefilter("ignore", HypothesisWarning)
         run_state_machine_as_test(seed(number)(machine), settings=options)
+
+
+@contextmanager
+def _the_same_in_every_process() -> Iterator[None]:
+    """Let Hypothesis draw no constants of the modules that happen to be loaded, which differ between processes."""
+    before = getattr(providers, "_get_local_constants", None)
+    if before is None:  # a version that draws none
+        yield
+        return
+    setattr(providers, "_get_local_constants", Constants)  # noqa: B010
+    providers.CONSTANTS_CACHE.cache.clear()
+    try:
+        yield
+    finally:
+        setattr(providers, "_get_local_constants", before)  # noqa: B010
+        providers.CONSTANTS_CACHE.cache.clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,20 @@ def test_a_batch_repeats_itself_and_finds_nothing_where_nothing_is() -> None:
     assert (first.differing, first.findings, first.undefined) == (0, {}, 0)
     assert first.sessions >= 8
     assert first.reached.calls > 2 * first.steps
+
+
+def test_sessions_do_not_depend_on_the_modules_that_are_loaded(tmp_path: Path) -> None:
+    """ST-1: Hypothesis draws constants of local modules, of which a worker has others than the command."""
+    before = run_batch(subject(), 1, 3, sessions=8, rules=10)
+    module = tmp_path / "constants_of_a_person.py"
+    module.write_text("".join(f"x{i} = {i}, {i / 7}, b'{i}'\n" for i in range(2, 1024, 3)))
+    spec = spec_from_file_location(module.stem, module)
+    assert spec is not None
+    sys.modules[module.stem] = module_from_spec(spec)
+    try:
+        assert run_batch(subject(), 1, 3, sessions=8, rules=10) == before
+    finally:
+        del sys.modules[module.stem]
 
 
 @pytest.fixture(scope="module")
