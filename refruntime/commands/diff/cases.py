@@ -9,7 +9,7 @@ import click
 from refruntime.battery.catalogue import default_battery, generation_models, select
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
-from refruntime.commands.diff.request import Selection
+from refruntime.commands.diff.request import CaseSelection
 from refruntime.commands.diff.selection import check_filters
 from refruntime.commands.shared import map_file, write_json
 from refruntime.contract.profile import Profile
@@ -17,7 +17,7 @@ from refruntime.identify.sealed_engine import Fit
 from refruntime.resources import trained_artifacts
 
 
-def chosen_cases(selection: Selection, profile: Profile, own: Fit = lambda data: data) -> tuple[Case, ...]:
+def chosen_cases(selection: CaseSelection, profile: Profile, own: Fit = lambda data: data) -> tuple[Case, ...]:
     """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident.
 
     `own` gives a model that was sealed for the build the contract's own checksum.

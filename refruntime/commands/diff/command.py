@@ -13,7 +13,7 @@ from refruntime.commands.diff.build import compare_build
 from refruntime.commands.diff.golden import diff_goldens
 from refruntime.commands.diff.meet import identify_option
 from refruntime.commands.diff.recorded import compare_recorded
-from refruntime.commands.diff.request import Asked
+from refruntime.commands.diff.request import CommandLine
 from refruntime.commands.shared import html_option, json_option
 from refruntime.commands.variation import variation_option
 
@@ -142,7 +142,7 @@ def diff_command(**words: Any) -> None:
     every case is fine, 1 some case is not or nothing was compared, 2 wrong usage, 3 a missing tool or file, 4 a bug in
     the oracle.
     """
-    asked = Asked(**words)
+    asked = CommandLine(**words)
     if asked.golden is not None:
         diff_goldens(asked.of_goldens())
     elif asked.recorded is not None:

@@ -16,7 +16,7 @@ from refruntime.numerics.varied import Variation
 
 
 @dataclass(frozen=True)
-class Selection:
+class CaseSelection:
     """Which cases: those of the battery that fit `patterns`, with `models` beside its own, or random sessions."""
 
     patterns: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOptions:
     """How much of it runs: `seconds` for a call, `budget` seconds for all, until `max_fail` cases are not fine."""
 
     seconds: float
@@ -52,8 +52,8 @@ class BuildRequest:
     """A build against the oracle."""
 
     build: Path
-    selection: Selection
-    run: Run
+    selection: CaseSelection
+    run: RunOptions
     profile_path: Path | None
     jobs: int | None
     explains: bool
@@ -81,7 +81,7 @@ class GoldenRequest:
     folder: Path
     build: Path
     patterns: tuple[str, ...]
-    run: Run
+    run: RunOptions
     output: Output
 
     @property
@@ -103,7 +103,7 @@ class RecordedRequest:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CommandLine:
     """The options of the command as they were given; each is explained where it is declared."""
 
     build: Path | None
@@ -145,7 +145,7 @@ class Asked:
             identifies = "always"
         return BuildRequest(
             build=self.build,
-            selection=Selection(self.patterns, self.models, self.sessions, self.seed),
+            selection=CaseSelection(self.patterns, self.models, self.sessions, self.seed),
             run=self._run,
             profile_path=self.profile_path,
             jobs=self.jobs,
@@ -190,9 +190,9 @@ class Asked:
         return RecordedRequest(self.recorded, self.patterns, self.profile_path, self.explains, self.kernels, output)
 
     @property
-    def _run(self) -> Run:
+    def _run(self) -> RunOptions:
         most = 1 if self.fail_fast else self.max_fail
-        return Run(self.timeout, self.budget, most, self.last_failed, self.only_list)
+        return RunOptions(self.timeout, self.budget, most, self.last_failed, self.only_list)
 
     @property
     def _output(self) -> Output:
