@@ -75,7 +75,7 @@ def test_comments_and_layout_do_not_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: {**index, "format": 2}, "format 2"),
+        (lambda index: {**index, "format": 3}, "format 3"),
         (lambda index: {**index, "contract": "0.2.0"}, "root hash"),
         (lambda index: {**index, "root": "0" * 64}, "root hash"),
     ],

@@ -83,7 +83,7 @@ def test_a_program_that_speaks_lines(tmp_path: Path) -> None:
         ("raise SystemExit(7)", 1, "ended with exit code 7"),
         ("print('[1]', flush=True)", 1, "expected an object"),
         ('print(\'{"kind": "probabilities"}\', flush=True)', 1, "expected 'logits'"),
-        ("print('{}', flush=True); print('{\"rows\": [1, 2]}', flush=True); input()", 1, "rows of shape"),
+        ("print('{}', flush=True); print('{\"rows\": [1, 2]}', flush=True); input(); input()", 1, "rows of shape"),
     ],
 )
 def test_programs_that_do_not(tmp_path: Path, program: str, code: int, words: str) -> None:
