@@ -109,7 +109,7 @@ def test_interrupt_leaves_everything_as_it_was(terminal: Terminal, tmp_path: Pat
     terminal.type("step")
     terminal.wait_for("text ")
     terminal.type("rng")
-    before = generators(terminal.wait_for("runtime-owned"))
+    before = both_generators(terminal)
     terminal.type("step 100000")
     terminal.wait_for("sampling ")
     terminal.wait_until(lambda screen: bool(re.search(r"\b[1-9]\d*/100000", screen)), "progress")
@@ -117,7 +117,7 @@ def test_interrupt_leaves_everything_as_it_was(terminal: Terminal, tmp_path: Pat
     terminal.wait_for("step: stopped; everything is as it was before")
     terminal.clear()
     terminal.type("rng")
-    assert generators(terminal.wait_for("runtime-owned")) == before
+    assert both_generators(terminal) == before
     terminal.clear()
     terminal.type("step")
     continued = re.findall(r"^5 +(\d+) .* logit ([^ ,]+)", terminal.wait_for("text "), re.MULTILINE)
@@ -130,8 +130,11 @@ def test_interrupt_leaves_everything_as_it_was(terminal: Terminal, tmp_path: Pat
     terminal.leave()
 
 
-def generators(screen: str) -> list[str]:
-    return re.findall(r"state 0x[0-9a-f]{16}, \d+ draws from seed \d+", screen)
+def both_generators(terminal: Terminal) -> list[str]:
+    """Return what `rng` says of both generators, once both lines are there."""
+    pattern = re.compile(r"state 0x[0-9a-f]{16}, \d+ draws from seed \d+")
+    screen = terminal.wait_until(lambda screen: len(pattern.findall(screen)) == 2, "two generators")
+    return pattern.findall(screen)
 
 
 def test_leaving(terminal: Terminal) -> None:

@@ -131,9 +131,9 @@ def serve_command(golden: Path, port: int) -> None:
     except OSError as error:
         raise UnreadableFile(f"{error.filename or f'{ADDRESS}:{port}'}: {error.strerror or error}") from error
     with server:
+        click.echo(f"http://{ADDRESS}:{server.server_address[1]}/")
         for line in profile_lines(server.index):
             click.echo(printable(line))
-        click.echo(f"http://{ADDRESS}:{server.server_address[1]}/")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
