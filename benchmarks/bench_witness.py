@@ -17,8 +17,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.unit.synthetic import TINYLM_16M, random_weights, slm1_file
-
 from refruntime.cases.steps import Case, Configure, Generate, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle, run_pair
@@ -27,6 +25,7 @@ from refruntime.hypotheses.explain import Explainer
 from refruntime.numerics import CompiledSeq32
 from refruntime.witness.build import Witness
 from refruntime.witness.oracle import Sampling
+from tests.support.synthetic import TINYLM_16M, random_weights, slm1_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "golden" / "models"
