@@ -1,0 +1,80 @@
+"""A bug is never learnt as an option (ID-3): what contradicts is weighed, what is in doubt goes back to its default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from refruntime.cases.steps import Case
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.compare import Difference
+from refruntime.identify.experiments import switch_experiments
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.resolve import resolve
+from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.texts import Translation
+from refruntime.identify.trial import Trials
+from refruntime.numerics import CompiledSeq32
+
+BASE = Profile()
+DIFFERS = Difference(0, "status", 0, 1)
+
+
+class Told(Trials):
+    """Trials whose outcome is told: under which values of a switch the contradicted experiments agree."""
+
+    agreeing: dict[str, Any] = {}  # noqa: RUF012
+
+    def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
+        """Return a difference, unless every told switch has its told value."""
+        told = all(getattr(profile, name) == value for name, value in self.agreeing.items())
+        return None if told or experiment.case.name in self.settlement.agreed else DIFFERS
+
+
+def contradicted(*rules: str) -> tuple[Settlement, Told]:
+    """Return what is left where one experiment on some rules agrees under no choice."""
+    predictions = Predictions(BASE, CompiledSeq32(1))
+    settlement = Settlement(predictions, Translation(Dialect(DIAGNOSTIC_NAMES)), frozenset(DIAGNOSTIC_NAMES))
+    settlement.contradicted["identify/x"] = Experiment(Case("identify/x", (), {}, rules), [])
+    return settlement, Told(settlement, predictions.numerics, predictions.bind)
+
+
+def test_what_agrees_anyway_speaks_for_no_option() -> None:
+    """An experiment that was given up, and agrees under the choice that was found, wins nothing for another one."""
+    settlement, trials = contradicted("SA-1")
+    assert resolve(settlement, trials, BASE) == settlement.best()
+
+
+def test_an_option_under_which_more_agrees_is_taken() -> None:
+    """The control: the same experiment speaks for the option under which alone it agrees."""
+    settlement, trials = contradicted("SA-1")
+    trials.agreeing = {"generator_on_load": "reseeded"}
+    assert resolve(settlement, trials, BASE) == {**settlement.best(), "generator_on_load": "reseeded"}
+
+
+def test_an_option_of_a_doubted_rule_goes_back() -> None:
+    """Where an experiment on a rule itself agrees under nothing, its switches have their defaults and are in doubt."""
+    settlement, trials = contradicted("PR-4")
+    trials.agreeing = {"generator_on_load": "reseeded", "checksum_rotation": -1}
+    assert resolve(settlement, trials, BASE)["generator_on_load"] == BASE.generator_on_load
+    assert {"generator_on_load", "generator_on_reset", "generator_on_generate"} <= settlement.doubted
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("load", "PR-4"), ("reset", "PR-4"), ("generate", "PR-4"), ("configured", "SC-3")]
+)
+def test_sessions_of_the_generator_are_about_their_own_rule(name: str, rule: str) -> None:
+    """The first rule of an experiment is the one that is in doubt with it."""
+    case = next(case for case in switch_experiments(BASE) if case.name == f"identify/generator-{name}")
+    assert case.rules[0] == rule
+
+
+def test_only_an_experiment_of_its_own_says_how_products_are_rounded() -> None:
+    """FW-4: another session that cites the rule may differ for reasons of its own."""
+    for rules, wrong in ((("FW-4", "SA-1"), False), (("FW-4",), True)):
+        settlement, _ = contradicted("SA-1")
+        settlement.rows = lambda *_: []  # type: ignore[method-assign]
+        settlement.take(Experiment(Case("identify/y", (), {}, rules), []))
+        assert settlement.numbers_are_wrong is wrong
