@@ -12,7 +12,7 @@ from refruntime.api import raw_bytes
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.commands.build_options import timeout_option
 from refruntime.commands.diff.report import refuse
-from refruntime.commands.files import write_file
+from refruntime.commands.files import ModelPath, write_file
 from refruntime.commands.shared import contract_failures, json_option, map_file, profile_option, write_json
 from refruntime.commands.variation import read_off
 from refruntime.contract.profile import Profile
@@ -35,7 +35,7 @@ Examples:
 @click.option(
     "--model",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=ModelPath(),
     help="Model to compute with.  [default: one whose widths tell orders apart]",
 )
 @click.option("--prompt", help="Text to compute with; short rows of attention tell less.  [default: 20 bytes]")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from refruntime.api import raw_bytes
 from refruntime.commands.diff.report import make_numerics, refuse
-from refruntime.commands.files import write_file
+from refruntime.commands.files import ModelPath, write_file
 from refruntime.commands.generating import sampling_options
 from refruntime.commands.plot import check_picture, write_picture
 from refruntime.commands.shared import (
@@ -42,7 +42,7 @@ Examples:
 """,
 )
 @click.argument("build", type=click.Path(path_type=Path))
-@click.option("--model", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Model to generate with.")
+@click.option("--model", required=True, metavar="FILE", type=ModelPath(), help="Model to generate with.")
 @click.option("--prompt", default=PROMPT, show_default=True, help="Prompt of the generation.")
 @click.option(
     "-n", "--max-new-tokens", type=click.IntRange(min=1), default=1, show_default=True, help="Tokens to generate."

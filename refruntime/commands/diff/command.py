@@ -14,6 +14,7 @@ from refruntime.commands.diff.golden import diff_goldens
 from refruntime.commands.diff.meet import identify_option
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.request import CommandLine
+from refruntime.commands.files import ModelPath
 from refruntime.commands.shared import html_option, json_option
 from refruntime.commands.variation import variation_option
 
@@ -59,7 +60,7 @@ Examples:
     "models",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=ModelPath(),
     help="Generate with this model too (family `generate`). Several are allowed.",
 )
 @click.option(
