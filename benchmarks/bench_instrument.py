@@ -19,7 +19,7 @@ from refruntime.engines.base import Limits
 from refruntime.engines.wasm import WasmModule
 from refruntime.instrument.encoding import unsigned
 from refruntime.instrument.module import Module
-from refruntime.instrument.reader import CODE_SECTION, FUNCTION_SECTION, HEADER, Reader, sections
+from refruntime.instrument.reader import CODE_SECTION, FUNCTION_SECTION, HEADER, ModuleReader, sections
 from refruntime.instrument.watch import watch_comparisons
 
 GUEST = Path(__file__).resolve().parent.parent / "tests" / "guest" / "guest.wasm"
@@ -34,7 +34,7 @@ def enlarged(module: bytes, size: int) -> bytes:
     for identifier, reader in sections(module):
         content = module[reader.position : reader.end]
         if identifier in (FUNCTION_SECTION, CODE_SECTION):
-            items = Reader(module, reader.position, reader.end)
+            items = ModuleReader(module, reader.position, reader.end)
             count = items.number()
             content = unsigned(count * copies) + module[items.position : items.end] * copies
         pieces.append(bytes([identifier]) + unsigned(len(content)) + content)

@@ -35,10 +35,10 @@ from rich.console import Console
 
 from refruntime.battery.models.slm1 import TINYLM_16M, model_of, random_weights
 from refruntime.contract.profile import Profile
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.shell import Shell, show
 from refruntime.repl.words.table import all_words
-from refruntime.repl.words.word import Position
+from refruntime.repl.words.word import Branches
 
 PROJECT = Path(__file__).resolve().parent.parent
 BEGIN = ("set temperature=0.4 top_k=40 seed=7", 'prompt "Once upon a time"')
@@ -56,8 +56,8 @@ def model_file(folder: str) -> Path:
 
 def measure_inside(path: Path, steps: int) -> dict[str, float]:
     """Time words in this process, the forward pass apart."""
-    desk = Desk(models={"tinylm": path})
-    shell = Shell(desk, all_words(), Position(desk.opened("tinylm")))
+    desk = Tools(models={"tinylm": path})
+    shell = Shell(desk, all_words(), Branches(desk.opened("tinylm")))
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     transformer = shell.position.place.present.subject.bench.transformer
     forward, spent = transformer.forward, [0.0]

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from refruntime.repl.words.table import all_words
-from refruntime.repl.words.word import Family, Words
+from refruntime.repl.words.word import WordFamily, Words
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "words.md"
 BEGIN = "<!-- words: generated from refruntime.repl.words by `make docs` -->"
@@ -22,7 +22,7 @@ def render(words: Words) -> str:
     return "\n\n".join(map(_family, words.families))
 
 
-def _family(family: Family) -> str:
+def _family(family: WordFamily) -> str:
     rows = [
         [f"`{word.usage}`", ", ".join(f"`{each}`" for each in word.also), word.help, f"`{word.example}`"]
         for word in family.words

@@ -17,7 +17,7 @@ from refruntime.battery.models.gguf import (
     NORMAL,
     STRING,
     U32,
-    GgufFile,
+    GgufParts,
     LlamaShape,
     array,
     llama_model,
@@ -60,13 +60,13 @@ def end_cases() -> Iterator[Case]:
         yield _case(f"gguf/ends-no-known-text-named-{role.replace('_', '-')}", named)
 
 
-def _case(title: str, model: GgufFile) -> Case:
+def _case(title: str, model: GgufParts) -> Case:
     prompts = (b"ab", b"a<|message|></s>b")
     steps = [Load("model"), *(step for prompt in prompts for step in (Generate(prompt, 3), NEXT_TOKEN, NEXT_TOKEN))]
     return Case(title, tuple(steps), {"model": model.data}, ("GG-6", "GG-5", "GEN-5", "NT-5"))
 
 
-def answering(texts: Sequence[bytes], kind: int) -> GgufFile:
+def answering(texts: Sequence[bytes], kind: int) -> GgufParts:
     """Return a model that answers everything with its first token; the first tokens have these texts and one type."""
     plain = spm_vocabulary()
     known = {*texts, EOS, b"</s>", b"<|end|>"}

@@ -17,7 +17,7 @@ from refruntime.battery.models.gguf import (
     STRING,
     U32,
     U64,
-    GgufFile,
+    GgufParts,
     LlamaShape,
     array,
     llama_model,
@@ -67,7 +67,7 @@ def gguf_models() -> dict[str, bytes]:
     return {**models, "gguf-f32-linear-scaling": scaled.data}
 
 
-def _keyed(name: str, file: GgufFile) -> GgufFile:
+def _keyed(name: str, file: GgufParts) -> GgufParts:
     """Add the keys that a head size of its own needs."""
     if name != "f32-head-size":
         return file
@@ -136,7 +136,7 @@ def _damaged_files() -> dict[str, bytes]:
     return data
 
 
-def _wrong_header(plain: GgufFile) -> dict[str, GgufFile]:
+def _wrong_header(plain: GgufParts) -> dict[str, GgufParts]:
     files = {f"version-{version}": replace(plain, version=version) for version in (0, 1, 4, 2**32 - 1)}
     for label, count in (("0", 0), ("1-less", -1), ("1-more", 1), ("2-to-40", 2**40), ("largest", 2**64 - 1)):
         tensors = count if abs(count) > 1 or label == "0" else len(plain.tensors) + count
@@ -146,7 +146,7 @@ def _wrong_header(plain: GgufFile) -> dict[str, GgufFile]:
     return files
 
 
-def _wrong_metadata(plain: GgufFile) -> dict[str, GgufFile]:
+def _wrong_metadata(plain: GgufParts) -> dict[str, GgufParts]:
     one = replace(plain, key_count=len(plain.keys) + 1)
     files = {
         "key-empty": replace(one, extra_keys=text(b"") + value(U32, 1)),
@@ -205,7 +205,7 @@ def _wrong_metadata(plain: GgufFile) -> dict[str, GgufFile]:
     return files
 
 
-def _wrong_tensors(plain: GgufFile) -> dict[str, GgufFile]:
+def _wrong_tensors(plain: GgufParts) -> dict[str, GgufParts]:
     files = {}
     for tensor in plain.tensors:
         name = tensor.name.decode()

@@ -16,7 +16,7 @@ from refruntime.contract.status import Status
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.engines.base import Engine, Limits
-from refruntime.fuzz.batch import Subject
+from refruntime.fuzz.batch import FuzzSubject
 from refruntime.identify.sealed_engine import SealedBuild
 from refruntime.numerics import CompiledSeq32
 
@@ -107,7 +107,7 @@ def module_hash(build: PackedBuild) -> str:
 
 
 @lru_cache(maxsize=16)
-def unpacked(build: PackedBuild) -> Subject:
+def unpacked(build: PackedBuild) -> FuzzSubject:
     """Compile a build and make an oracle beside it, once in a process: EngineError."""
     from refruntime.engines.wasm import WasmEngine, WasmModule
 
@@ -117,4 +117,4 @@ def unpacked(build: PackedBuild) -> Subject:
     if build.sealing != "as they are":
         fresh = SealedBuild(module, fresh, limits, build.formula)
     oracle = Oracle(build.profile, CompiledSeq32(1, build.kernels))
-    return Subject(fresh, oracle, build.offered, frozenset(name for name, _ in build.absent))
+    return FuzzSubject(fresh, oracle, build.offered, frozenset(name for name, _ in build.absent))

@@ -55,7 +55,7 @@ class Observation:
 
 
 @dataclass
-class Session:
+class StepRunner:
     """Run steps one after the other on one engine."""
 
     client: Client

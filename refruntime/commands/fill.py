@@ -138,21 +138,21 @@ def _write_index(corpus: Corpus, profile: Profile) -> None:
     corpus.write(INDEX, disk_json(build_index(corpus, profile)))
 
 
-class Outcome:
+class FilledCase:
     """What happened to one case: `filled`, `unchanged`, `refused` or `differs`, and why."""
 
     def __init__(self, identifier: str, word: str, problems: tuple[Problem, ...] = ()) -> None:
         self.id, self.word, self.problems = identifier, word, problems
 
 
-def _one(filler: GoldenFiller, identifier: str, check: bool) -> Outcome:
+def _one(filler: GoldenFiller, identifier: str, check: bool) -> FilledCase:
     computed: Computed = filler.compute(identifier)
     differences = tuple(filler.stored_differences(computed)) if check and computed.document is not None else ()
     if computed.problems:
-        return Outcome(identifier, "refused", (*computed.problems, *differences))
+        return FilledCase(identifier, "refused", (*computed.problems, *differences))
     if check:
-        return Outcome(identifier, "differs" if differences else "unchanged", differences)
-    return Outcome(identifier, "filled" if filler.write(computed) else "unchanged")
+        return FilledCase(identifier, "differs" if differences else "unchanged", differences)
+    return FilledCase(identifier, "filled" if filler.write(computed) else "unchanged")
 
 
 def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
@@ -195,13 +195,13 @@ def _fresh(module: bytes) -> Callable[[], Any]:
     return lambda: WasmEngine(compiled, limits)
 
 
-def _reformat(corpus: Corpus, identifier: str) -> Outcome:
+def _reformat(corpus: Corpus, identifier: str) -> FilledCase:
     name = f"cases/{identifier}/case.json"
     try:
         changed = corpus.write(name, disk_json(parse_document(corpus.read(name), name)))
     except GoldenError as error:
-        return Outcome(identifier, "refused", (Problem("", "", str(error)),))
-    return Outcome(identifier, "rewritten" if changed else "unchanged")
+        return FilledCase(identifier, "refused", (Problem("", "", str(error)),))
+    return FilledCase(identifier, "rewritten" if changed else "unchanged")
 
 
 def _index_differences(corpus: Corpus, profile: Profile) -> Iterator[Problem]:
@@ -218,7 +218,7 @@ def _index_differences(corpus: Corpus, profile: Profile) -> Iterator[Problem]:
             yield Problem("", "", f"{entry['file']} is not the plain file of {name}; run refruntime fill")
 
 
-def _report(outcomes: list[Outcome], index: list[Problem], check: bool, as_json: bool) -> int:
+def _report(outcomes: list[FilledCase], index: list[Problem], check: bool, as_json: bool) -> int:
     counts = {
         word: sum(item.word == word for item in outcomes) for word in ("filled", "unchanged", "refused", "differs")
     }
@@ -247,7 +247,7 @@ def _report(outcomes: list[Outcome], index: list[Problem], check: bool, as_json:
     return code
 
 
-def _report_format(outcomes: list[Outcome], as_json: bool) -> None:
+def _report_format(outcomes: list[FilledCase], as_json: bool) -> None:
     refused = sum(item.word == "refused" for item in outcomes)
     rewritten = [item.id for item in outcomes if item.word == "rewritten"]
     if as_json:
@@ -265,7 +265,7 @@ def _problem_document(problem: Problem) -> dict[str, str]:
 SHOWN_PROBLEMS = 3
 
 
-def _echo_problems(outcomes: list[Outcome]) -> None:
+def _echo_problems(outcomes: list[FilledCase]) -> None:
     for item in outcomes:
         for problem in item.problems[:SHOWN_PROBLEMS]:
             click.echo(printable(f"{item.word.upper()} {item.id}: {problem}"), err=True)

@@ -16,9 +16,9 @@ from refruntime.commands.packing import Packing
 from refruntime.commands.shared import progress
 from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import FINE
-from refruntime.fuzz.batch import Subject
+from refruntime.fuzz.batch import FuzzSubject
 from refruntime.fuzz.saved import case_from_document, save_finding, saved_cases
-from refruntime.hypotheses.explain import Explainer, Explanation
+from refruntime.hypotheses.explain import CauseExplanation, Explainer
 
 MOST_EXPLAINED: Final = 8
 
@@ -35,7 +35,7 @@ class Judged:
     def first_number(self) -> str:
         """Return the first wrong number that the witness saw, the name of a tensor; empty where it saw none."""
         explanation = self.result.explanation
-        seen = explanation.observed if isinstance(explanation, Explanation) else None
+        seen = explanation.observed if isinstance(explanation, CauseExplanation) else None
         return "" if seen is None else seen.tensor
 
 
@@ -60,10 +60,10 @@ class Finder:
     packing: Packing
     corpus: Path | None
     explains: bool
-    _subject: Subject | None = field(default=None, init=False)
+    _subject: FuzzSubject | None = field(default=None, init=False)
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> FuzzSubject:
         """Return the build beside an oracle; compiled when it is first needed."""
         if self._subject is None:
             self._subject = unpacked(self.packing.build)

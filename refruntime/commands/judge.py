@@ -43,8 +43,8 @@ from refruntime.judge.judge import HEADROOM, Judge
 from refruntime.judge.junit import judgement_junit
 from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.layers import LayersFinding
-from refruntime.judge.observed import Observed
-from refruntime.judge.verdict import Judgement
+from refruntime.judge.observed import ObservedRows
+from refruntime.judge.verdict import EngineJudgement
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.show.page.judge import judge_page
@@ -151,7 +151,9 @@ def judge_command(
         raise click.exceptions.Exit(1)
 
 
-def _judged(model: ValidatedModel, profile: Profile, observed: Observed, say: Callable[[str], object]) -> Judgement:
+def _judged(
+    model: ValidatedModel, profile: Profile, observed: ObservedRows, say: Callable[[str], object]
+) -> EngineJudgement:
     return Judge(model, profile, lambda name: say(f"computing {name}")).judge(observed)
 
 
@@ -199,13 +201,15 @@ def _server(address: str, model: ValidatedModel) -> AskedEngine:
 
 def _ask(
     engine: AskedEngine, model: ValidatedModel, text: str | None, ids: list[int] | None, positions: int, greedy: int
-) -> Observed:
+) -> ObservedRows:
     given = None if ids is not None else (text if text is not None else TEXT)
     own = ids if ids is not None else _prompt(model, given or "")
     return ask_engine(engine, given, _checked(own, model), min(positions, model.hyperparameters.max_context), greedy)
 
 
-def _from_file(path: Path, model: ValidatedModel, text: str | None, ids: list[int] | None, positions: int) -> Observed:
+def _from_file(
+    path: Path, model: ValidatedModel, text: str | None, ids: list[int] | None, positions: int
+) -> ObservedRows:
     try:
         arrays = read_arrays(path)
         rows, logarithms = rows_of(arrays)
@@ -221,7 +225,7 @@ def _from_file(path: Path, model: ValidatedModel, text: str | None, ids: list[in
     first = len(own) - len(rows)  # fewer rows than tokens belong to the last ones
     places = tuple(range(first, len(own)))[:positions]
     kind = "log probabilities" if logarithms else "logits"
-    return Observed(str(path), tuple(_checked(own, model))[: places[-1] + 1], places, rows[: len(places)], kind)  # type: ignore[arg-type]
+    return ObservedRows(str(path), tuple(_checked(own, model))[: places[-1] + 1], places, rows[: len(places)], kind)  # type: ignore[arg-type]
 
 
 def _prompt(model: ValidatedModel, text: str) -> list[int]:
@@ -239,7 +243,7 @@ def _checked(ids: list[int], model: ValidatedModel) -> list[int]:
     return ids
 
 
-def _print(judgement: Judgement, about: dict[str, Any]) -> None:
+def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:
     console = Console()
     console.print(f"{judgement.source}, {about['tokens']} tokens\n", highlight=False, markup=False, soft_wrap=True)
     for finding in judgement.findings:

@@ -51,11 +51,11 @@ def _read(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 def read_off(module: bytes, artifact: bytes, prompt: bytes, profile: Profile, seconds: float) -> Any:
     """Return the `Fit` of a build; ContractError, CannotLook and EngineError as `Evidence`."""
-    from refruntime.witness.orders import Evidence, fit
+    from refruntime.witness.orders import OrderEvidence, fit
     from refruntime.witness.orders.stages import STAGES
 
     with progress("running the build"):
-        evidence = Evidence(module, artifact, prompt, profile, Limits.beside([len(artifact)], seconds))
+        evidence = OrderEvidence(module, artifact, prompt, profile, Limits.beside([len(artifact)], seconds))
     with progress("trying orders of arithmetic", len(STAGES)) as advance:
         return fit(evidence, advance=lambda: advance(1))
 

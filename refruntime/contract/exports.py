@@ -10,7 +10,7 @@ ValueIs = Literal["exact", "zero or not"]
 
 
 @dataclass(frozen=True)
-class Parameter:
+class ExportParameter:
     """One parameter of an export: its name, the type in the Rust signature and the wasm type."""
 
     name: str
@@ -27,7 +27,7 @@ class Export:
     """
 
     name: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[ExportParameter, ...]
     result: str
     returns_status: bool
     value_is: ValueIs = "exact"
@@ -63,11 +63,11 @@ class Export:
         return f"({', '.join(self.wasm_parameters)}) -> {self.wasm_results[0] if self.wasm_results else '()'}"
 
 
-_POINTER = Parameter("pointer", "*const u8", "i32")
-_LENGTH = Parameter("length", "usize", "i32")
+_POINTER = ExportParameter("pointer", "*const u8", "i32")
+_LENGTH = ExportParameter("length", "usize", "i32")
 
 
-def _status(name: str, *parameters: Parameter) -> Export:
+def _status(name: str, *parameters: ExportParameter) -> Export:
     return Export(name, parameters, "u32", returns_status=True)
 
 
@@ -77,17 +77,17 @@ def _getter(name: str, result: str, value_is: ValueIs) -> Export:
 
 EXPORTS: Final[tuple[Export, ...]] = (
     Export("alloc", (_LENGTH,), "*mut u8", returns_status=False, value_is="zero or not"),
-    Export("dealloc", (Parameter("pointer", "*mut u8", "i32"), _LENGTH), "", returns_status=False),
+    Export("dealloc", (ExportParameter("pointer", "*mut u8", "i32"), _LENGTH), "", returns_status=False),
     _status("init_runtime"),
     _status("load_model", _POINTER, _LENGTH),
     _status(
         "set_sampling_config",
-        Parameter("temperature", "f32", "f32"),
-        Parameter("top_k", "u32", "i32"),
-        Parameter("top_p", "f32", "f32"),
-        Parameter("seed", "u64", "i64"),
+        ExportParameter("temperature", "f32", "f32"),
+        ExportParameter("top_k", "u32", "i32"),
+        ExportParameter("top_p", "f32", "f32"),
+        ExportParameter("seed", "u64", "i64"),
     ),
-    _status("generate", _POINTER, _LENGTH, Parameter("max_new_tokens", "u32", "i32")),
+    _status("generate", _POINTER, _LENGTH, ExportParameter("max_new_tokens", "u32", "i32")),
     _status("generate_next_token"),
     _getter("last_result_ptr", "*const u8", "zero or not"),
     _getter("last_result_len", "usize", "exact"),

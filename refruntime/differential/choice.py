@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from refruntime.cases.observe import Session
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.differential.run import Oracle, PairRun, guessed_tokens
@@ -16,7 +16,7 @@ MOST_CANDIDATES: Final = 12
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RetainedToken:
     """A token of the oracle's retained order; `weight` is None in a greedy step."""
 
     token: int
@@ -38,7 +38,7 @@ class SeenChoice:
     number: int
     token: int
     build_token: int | None
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[RetainedToken, ...]
     retained: int
     reason: str = ""
     mass: float | None = None
@@ -64,7 +64,7 @@ def first_choice(run: PairRun, oracle: Oracle) -> SeenChoice | None:
         return None
     collector = _Collector()
     engine = oracle.engine(tracer=collector)
-    session = Session(Client(engine), oracle.profile, run.case.models)
+    session = StepRunner(Client(engine), oracle.profile, run.case.models)
     for index, step in enumerate(run.case.steps[: first.index + 1]):
         if isinstance(step, Generate):
             engine.expect(guessed_tokens(index, run.build, engine))
@@ -98,7 +98,7 @@ def _seen(choice: Choice, step: int, number: int, other: int | None, tokenizer: 
     places = list(range(min(MOST_CANDIDATES, len(ids))))
     places += [place for place, token in enumerate(ids) if token in (choice.token, other) and place not in places]
     candidates = tuple(
-        Candidate(
+        RetainedToken(
             ids[place],
             bytes(tokenizer.decode([ids[place]])),
             float(selection.logits[place]),

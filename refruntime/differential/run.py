@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from refruntime.cases.observe import Observation, Session
+from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate
 from refruntime.client import Client
 from refruntime.contract.limits import MAX_RESULT_BYTES
@@ -82,7 +82,7 @@ def observe(case: Case, engine: Engine, profile: Profile, into: list[Observation
 
     The answers go into the list `into`, if one is given, as they come.
     """
-    session = Session(Client(engine), profile, case.models)
+    session = StepRunner(Client(engine), profile, case.models)
     observations: list[Observation] = [] if into is None else into
     for step in case.steps:
         observations.append(session.run(step))
@@ -104,7 +104,7 @@ def follow(
     (GEN-4). The oracle runs as many steps as the build did, unless a limit of this machine stops it. The answers go
     into the list `into`, if one is given, as they come.
     """
-    session = Session(Client(reference), profile, case.models)
+    session = StepRunner(Client(reference), profile, case.models)
     observations: list[Observation] = [] if into is None else into
     for index in range(len(build)):
         if isinstance(case.steps[index], Generate):

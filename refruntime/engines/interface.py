@@ -19,7 +19,7 @@ from refruntime.instrument.reader import (
     IMPORT_SECTION,
     MEMORY_SECTION,
     TYPE_SECTION,
-    Reader,
+    ModuleReader,
     sections,
 )
 
@@ -111,7 +111,7 @@ def visible(text: str) -> str:
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 3] + "..."
 
 
-def _imported(kind: int, reader: Reader, types: list[str]) -> str:
+def _imported(kind: int, reader: ModuleReader, types: list[str]) -> str:
     """Read what is imported, past its whole type."""
     if kind == _FUNCTION:
         return _item(types, reader.number())
@@ -130,7 +130,7 @@ def _imported(kind: int, reader: Reader, types: list[str]) -> str:
     return description
 
 
-def _function_type(reader: Reader) -> str:
+def _function_type(reader: ModuleReader) -> str:
     form = reader.byte()
     if form != _FUNCTION_FORM:
         raise InvalidModule(f"type form {form:#x} before offset {reader.position}; expected a function type")
@@ -138,14 +138,14 @@ def _function_type(reader: Reader) -> str:
     return describe_function(parameters, [_value_type(reader) for _ in range(reader.number())])
 
 
-def _value_type(reader: Reader) -> str:
+def _value_type(reader: ModuleReader) -> str:
     code = reader.byte()
     if code not in _VALUE_TYPES:
         raise InvalidModule(f"value type {code:#x} before offset {reader.position} is not one that a build may use")
     return _VALUE_TYPES[code]
 
 
-def _memory_type(reader: Reader) -> str:
+def _memory_type(reader: ModuleReader) -> str:
     flags = reader.byte()
     for _ in range(1 + (flags & 1)):  # minimum, and maximum if there is one
         reader.number(64)

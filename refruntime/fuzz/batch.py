@@ -15,7 +15,7 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
-from refruntime.fuzz.finding import Finding, case_of, finding_of
+from refruntime.fuzz.finding import FuzzFinding, case_of, finding_of
 from refruntime.fuzz.pool import Pool, make_pool
 from refruntime.fuzz.reached import Reached
 from refruntime.fuzz.watched import WatchedOracle
@@ -26,7 +26,7 @@ RULES: Final = 25
 
 
 @dataclass(frozen=True)
-class Subject:
+class FuzzSubject:
     """What is fuzzed: `fresh` makes instances of a build, `oracle` stands beside them.
 
     `offered` are the diagnostics fields that the build shows, `absent` the features that it does not have.
@@ -67,14 +67,16 @@ class BatchResult:
     undefined: int = 0
     differing: int = 0
     reached: Reached = field(default_factory=Reached)
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, FuzzFinding] = field(default_factory=dict)
 
 
 class SessionDiffers(Exception):
     """Raised to the engine that shrinks: this session shows what is looked for."""
 
 
-def run_batch(subject: Subject, seed: int, number: int, sessions: int = SESSIONS, rules: int = RULES) -> BatchResult:
+def run_batch(
+    subject: FuzzSubject, seed: int, number: int, sessions: int = SESSIONS, rules: int = RULES
+) -> BatchResult:
     """Run a batch and return what it reached and found."""
     from refruntime.fuzz.machine import run_machine
 
@@ -97,8 +99,8 @@ def run_batch(subject: Subject, seed: int, number: int, sessions: int = SESSIONS
 
 
 def shrink_finding(
-    subject: Subject, found: Finding, seed: int, number: int, sessions: int = SESSIONS, rules: int = RULES
-) -> Finding:
+    subject: FuzzSubject, found: FuzzFinding, seed: int, number: int, sessions: int = SESSIONS, rules: int = RULES
+) -> FuzzFinding:
     """Return the smallest session of the group of a finding of this batch that Hypothesis and a last pass reach."""
     from refruntime.fuzz.machine import run_machine
 
@@ -120,11 +122,11 @@ def batch_seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:8], "little")
 
 
-def _size(finding: Finding) -> tuple[int, int, int]:
+def _size(finding: FuzzFinding) -> tuple[int, int, int]:
     return finding.calls, len(finding.steps), len(repr(finding.steps))
 
 
-def _shows(subject: Subject, group: str, steps: Sequence[Step]) -> Finding | None:
+def _shows(subject: FuzzSubject, group: str, steps: Sequence[Step]) -> FuzzFinding | None:
     judged = subject.judge("fuzz/shrinking", steps)
     if judged.verdict in FINE:
         return None
@@ -132,7 +134,7 @@ def _shows(subject: Subject, group: str, steps: Sequence[Step]) -> Finding | Non
     return found if found.group == group else None
 
 
-def _without_needless(subject: Subject, found: Finding) -> Finding:
+def _without_needless(subject: FuzzSubject, found: FuzzFinding) -> FuzzFinding:
     """Leave out every step that the difference does not need: rules of several calls bring some along."""
     place = len(found.steps) - 2
     while place >= 0:

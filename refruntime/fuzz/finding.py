@@ -20,7 +20,7 @@ _EXPORTS: Final = {Load: "load_model", Configure: "set_sampling_config", Generat
 
 
 @dataclass(frozen=True)
-class Finding:
+class FuzzFinding:
     """A session that is not fine: `group` names its first difference, `steps` lead to it."""
 
     group: str
@@ -39,13 +39,13 @@ def case_of(name: str, steps: Sequence[Step], pool: Pool) -> Case:
     return Case(name, tuple(steps), {name: pool.artifact(name) for name in sorted(names)}, RULES)
 
 
-def finding_of(result: CaseResult) -> Finding:
+def finding_of(result: CaseResult) -> FuzzFinding:
     """Return what a judged session that is not fine showed; its steps end with the first difference."""
     first = result.comparison.first
     steps = result.case.steps
     if first is not None:
         steps = steps[: first.index + 1]
-    return Finding(" ".join(group_of(result).split()), str(result.verdict), steps)
+    return FuzzFinding(" ".join(group_of(result).split()), str(result.verdict), steps)
 
 
 def group_of(result: CaseResult) -> str:
@@ -75,7 +75,7 @@ def _end(observation: Observation) -> str:
     return outcome(observation) if observation.kind in ("status", "value") else observation.kind
 
 
-def finding_document(finding: Finding, name: str, pool: Pool) -> dict[str, Any]:
+def finding_document(finding: FuzzFinding, name: str, pool: Pool) -> dict[str, Any]:
     """Return a finding as JSON-ready values: the session is a `case.json` (golden/FORMAT.md, section 3)."""
     models = {step.model: {"file": f"models/{step.model}"} for step in finding.steps if isinstance(step, Load)}
     case = {

@@ -83,18 +83,18 @@ class Reached:
             counts[Reach(before, export, outcome, after)] += count
         return cls(counts)
 
-    def parts(self, profile: Profile) -> dict[str, Part]:
+    def parts(self, profile: Profile) -> dict[str, ReachedPairs]:
         """Return what was reached of the calls in each situation, the statuses of each export, the transitions."""
         reached: Mapping[str, set[tuple[str, str]]] = {
             "situations and calls": {(kind.before, kind.export) for kind in self.counts},
             "calls and statuses": {(kind.export, kind.outcome) for kind in self.counts},
             "transitions": {(kind.before, kind.after) for kind in self.counts},
         }
-        return {name: Part(wanted, reached[name] & wanted) for name, wanted in required(profile).items()}
+        return {name: ReachedPairs(wanted, reached[name] & wanted) for name, wanted in required(profile).items()}
 
 
 @dataclass(frozen=True)
-class Part:
+class ReachedPairs:
     """Pairs that a run has to reach, and those that it did."""
 
     wanted: frozenset[tuple[str, str]]

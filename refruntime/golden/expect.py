@@ -25,7 +25,7 @@ NON_ZERO: Final = "non-zero"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ExpectedAnswer:
     """One right answer to a step, in the terms of `Observation`; `diagnostics` are complete, floats are floats."""
 
     kind: str
@@ -42,7 +42,7 @@ class Answer:
 class GoldenExpectation:
     """An `expect.json` as it was read: for each step the answers of which any is right, usually one."""
 
-    steps: tuple[tuple[Answer, ...], ...]
+    steps: tuple[tuple[ExpectedAnswer, ...], ...]
     samples: tuple[Mapping[str, Any], ...]
     inputs: str
     contract: str
@@ -192,7 +192,9 @@ def _check_texts(entry: Node) -> None:
             Node(found, answer.file, f"{answer.path}._text").fail(repr(text) if text else "none")
 
 
-def _alternatives(entry: Node, step: Step, carried: dict[str, Any]) -> tuple[tuple[Answer, ...], dict[str, Any]]:
+def _alternatives(
+    entry: Node, step: Step, carried: dict[str, Any]
+) -> tuple[tuple[ExpectedAnswer, ...], dict[str, Any]]:
     """Return the answers of one entry, and the diagnostics that the next entry carries over.
 
     Each alternative of an `either`, and the next entry with diagnostics after it, shows every field.
@@ -206,17 +208,17 @@ def _alternatives(entry: Node, step: Step, carried: dict[str, Any]) -> tuple[tup
     return (answer,), carried if answer.diagnostics is None else dict(answer.diagnostics)
 
 
-def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> Answer:
+def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> ExpectedAnswer:
     kind = step_kind(step)
     members = node.members()
     if "trap" in members:
         node.object(("trap",))["trap"].true()
-        return Answer("trap")
+        return ExpectedAnswer("trap")
     if kind == "none":
         node.object(("none",))["none"].true()
-        return Answer("none")
+        return ExpectedAnswer("none")
     if kind == "value":
-        return Answer("value", _value(node.object(("value",))["value"], step))
+        return ExpectedAnswer("value", _value(node.object(("value",))["value"], step))
     fields = node.object(("status", "result"), ("diagnostics",))
     status = Status[fields["status"].one_of(tuple(Status.__members__))]
     result = fields["result"].hex_bytes()
@@ -228,7 +230,7 @@ def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> Answer:
         if missing:
             fields["diagnostics"].fail(f"the field {missing[0]!r}, which no step before shows", "none")
         diagnostics = {name: values[name] for name in DIAGNOSTIC_NAMES}
-    return Answer("status", int(status), result, diagnostics)
+    return ExpectedAnswer("status", int(status), result, diagnostics)
 
 
 def _value(node: Node, step: Step) -> int:

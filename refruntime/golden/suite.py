@@ -28,7 +28,7 @@ from refruntime.golden.case import parse_case
 from refruntime.golden.corpus import Corpus, select_ids
 from refruntime.golden.expect import (
     NON_ZERO,
-    Answer,
+    ExpectedAnswer,
     GoldenExpectation,
     inputs_hash,
     known_as_zero_or_not,
@@ -243,7 +243,7 @@ def _check_belonging(file: str, path: str, expected: str, found: str) -> None:
         raise GoldenError(file, path, f"{expected!r}, as {INDEX} says", repr(found))
 
 
-def _fails(answer: Answer) -> bool:
+def _fails(answer: ExpectedAnswer) -> bool:
     return is_failure(answer.observation(INIT))
 
 
@@ -251,7 +251,7 @@ def _fails(answer: Answer) -> bool:
 
 
 def compare_with_golden(
-    case: Case, expected: Sequence[Sequence[Answer]], seen: Sequence[Observation], offered: Collection[str] = ()
+    case: Case, expected: Sequence[Sequence[ExpectedAnswer]], seen: Sequence[Observation], offered: Collection[str] = ()
 ) -> tuple[Comparison, list[Observation]]:
     """Compare what a build showed with the right answers, up to the first step that differs.
 

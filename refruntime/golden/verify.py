@@ -34,7 +34,7 @@ _UNPINNED_RULE: Final = re.compile(r"(?:\||[-*])\s*[`*]*([A-Z]+-[A-Za-z0-9]+)[`*
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerifyFinding:
     """Something wrong: the file (with the place inside it), what was expected, and what was found."""
 
     file: str
@@ -49,7 +49,7 @@ class Finding:
 class Verification:
     """What was found, and how much was looked at."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[VerifyFinding] = field(default_factory=list)
     cases: int = 0
     steps: int = 0
     samples: int = 0
@@ -63,7 +63,7 @@ class Verification:
 
     def add(self, file: str, expected: str, found: str) -> None:
         """Note a finding."""
-        self.findings.append(Finding(file, expected, found))
+        self.findings.append(VerifyFinding(file, expected, found))
 
     def note(self, error: GoldenError | OSError) -> None:
         """Note what could not be read."""

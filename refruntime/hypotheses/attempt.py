@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refruntime.cases.observe import Observation, Session
+from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.differential.compare import compare_observations, offered_fields
@@ -72,7 +72,7 @@ def varied_answers(
     with np.errstate(all="ignore"):
         try:
             engine = varied_engine(changes, oracle, tracer)
-            session = Session(Client(engine), oracle.profile, run.case.models)
+            session = StepRunner(Client(engine), oracle.profile, run.case.models)
             for index, step in enumerate(run.case.steps[: len(run.build)]):
                 if isinstance(step, Generate):
                     engine.expect(guessed_tokens(index, run.build, engine))

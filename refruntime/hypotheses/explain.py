@@ -13,7 +13,7 @@ from refruntime.hypotheses.attempt import Attempt, try_hypothesis
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.first_difference import LogitError, first_varied_value, logit_error
 from refruntime.hypotheses.hypothesis import Hypothesis
-from refruntime.hypotheses.observed import Observed, touching
+from refruntime.hypotheses.observed import WitnessedTensor, touching
 
 SHOWN: Final = 4
 """Further fitting hypotheses that the text report names."""
@@ -33,7 +33,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class CauseExplanation:
     """What can be said about the first divergence of a case.
 
     `fits` are the hypotheses that explain every step, likely ones first; `nearest` is the best of the others, if it
@@ -47,7 +47,7 @@ class Explanation:
     nearest: Attempt | None
     first: str | None
     error: LogitError | None
-    observed: Observed | None = None
+    observed: WitnessedTensor | None = None
     tried: int = 0
     evidence: tuple[tuple[int, int], ...] = ()
 
@@ -127,12 +127,12 @@ class Explainer:
     searches: int = 16
     runs: list[PairRun] = field(default_factory=list)
     attempts: dict[str, dict[str, Attempt]] = field(default_factory=dict)
-    witness: Callable[[PairRun], Observed | None] | None = None
+    witness: Callable[[PairRun], WitnessedTensor | None] | None = None
 
     def __post_init__(self) -> None:
         self.hypotheses = tuple(self.hypotheses) or catalogue(self.oracle.profile)
 
-    def __call__(self, run: PairRun) -> Explanation | None:
+    def __call__(self, run: PairRun) -> CauseExplanation | None:
         """Explain the first difference of a case; None when there is none."""
         first = run.comparison.first
         if first is None:
@@ -154,7 +154,7 @@ class Explainer:
         off = math.inf if error is None else error.margin
         others = [attempt for attempt in attempts if not attempt.fits]
         nearer = [attempt for attempt in others if attempt.explained > first.index or attempt.distance < off]
-        return Explanation(
+        return CauseExplanation(
             fits=fits,
             nearest=max(nearer, key=lambda attempt: (attempt.explained, -attempt.distance), default=None),
             first=first_varied_value(fits[0].hypothesis.changes, run, self.oracle) if fits else None,
@@ -211,7 +211,7 @@ def relevant(hypotheses: Iterable[Hypothesis], run: PairRun) -> Iterable[Hypothe
     return (item for item in hypotheses if forwarded or not item.forwards)
 
 
-def explain(run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> Explanation | None:
+def explain(run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> CauseExplanation | None:
     """Explain the first difference of one case; None when there is none."""
     return Explainer(oracle, frozenset(offered))(run)
 

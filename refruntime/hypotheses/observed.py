@@ -10,7 +10,7 @@ from refruntime.hypotheses.hypothesis import Hypothesis
 
 
 @dataclass(frozen=True)
-class Observed:
+class WitnessedTensor:
     """The first wrong tensor of a build: its name, position, pattern, and a sentence about its elements."""
 
     tensor: str
@@ -39,7 +39,7 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
 """Families of hypotheses that can be about a tensor, by its name without the layer; about others all can."""
 
 
-def touching(hypotheses: Iterable[Hypothesis], observed: Observed) -> Iterable[Hypothesis]:
+def touching(hypotheses: Iterable[Hypothesis], observed: WitnessedTensor) -> Iterable[Hypothesis]:
     """Return the hypotheses that can be about what was seen."""
     parts = observed.tensor.split(".", 2)
     families = FAMILIES.get(parts[2] if parts[0] == "blk" else observed.tensor)

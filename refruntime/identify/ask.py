@@ -19,7 +19,7 @@ from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.base import Engine, Limits
-from refruntime.identify.asking import Answer, Build
+from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.bugs import checksum_bugs, find_bugs
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.capacity import find_capacity
@@ -82,9 +82,9 @@ def identify(
             found.problem = f"no model can be loaded: {found.checksum.text}"
             found.tried = found.checksum.tried
         else:
-            found.problem = wandering(Build(fresh, found.checksum.fit), base)
+            found.problem = wandering(AskedBuild(fresh, found.checksum.fit), base)
         if not found.problem:
-            _ask(found, found.checksum, Build(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
+            _ask(found, found.checksum, AskedBuild(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
     found.seconds = time.perf_counter() - began
     return found
 
@@ -93,14 +93,14 @@ def unsteady(fresh: Callable[[], Engine], base: Profile) -> str:
     """Say that a build answers the same calls in two ways; empty if it does not."""
     case = next(naming_sessions(base))
     case = replace(case, steps=case.steps[:4])
-    first, second = (Build(fresh).ask(case) for _ in range(2))
+    first, second = (AskedBuild(fresh).ask(case) for _ in range(2))
     for index, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
             return f"the build answers differently each time: step {index} of the same session on two fresh instances"
     return ""
 
 
-def wandering(build: Build, base: Profile) -> str:
+def wandering(build: AskedBuild, base: Profile) -> str:
     """Say that answers drift within an instance: a load clears what was before, yet no two generations agree (ST-3)."""
     plain = next(naming_sessions(base))
     again = (Load("model"), Generate(b"hello, you", 4))
@@ -116,7 +116,7 @@ def wandering(build: Build, base: Profile) -> str:
 
 
 def _ask(
-    found: Identification, checksum: Checksum, build: Build, numerics: Numerics, memory: Memory, stage: Stage
+    found: Identification, checksum: Checksum, build: AskedBuild, numerics: Numerics, memory: Memory, stage: Stage
 ) -> None:
     base = own_formula(checksum.profile)
     with stage("asking what it has"):
@@ -185,7 +185,7 @@ def narrow(settlement: Settlement, base: Profile, numerics: Numerics) -> None:
     settlement.predictions = narrowed
 
 
-def experiment(case: Case, sessions: dict[str, list[Answer]], translation: Translation) -> Experiment:
+def experiment(case: Case, sessions: dict[str, list[BuildAnswer]], translation: Translation) -> Experiment:
     """Return a case with the build's answers in the contract's words."""
     return Experiment(case, translation.read_all(sessions[case.name]))
 
@@ -195,7 +195,7 @@ def _usable(features: Found, cases: Iterable[Case]) -> Sequence[Case]:
     return [case for case in cases if not features.reason(needs_of(case))]
 
 
-def _shown(build: Build, cases: Sequence[Case], base: Profile, numerics: Numerics) -> tuple[list[Shown], str]:
+def _shown(build: AskedBuild, cases: Sequence[Case], base: Profile, numerics: Numerics) -> tuple[list[Shown], str]:
     """Return the documents of the naming sessions up to where a build leaves the contract, and why it does."""
     shown: list[Shown] = []
     trouble = ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refruntime.cases.observe import Observation, Session
+from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import Case, Step, Write
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -18,7 +18,7 @@ Seal = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
-class Answer:
+class BuildAnswer:
     """What a build answered to one step; `document` are its diagnostics as JSON values, None where there are none."""
 
     observation: Observation
@@ -41,7 +41,7 @@ class _Listening(Client):
 
 
 @dataclass
-class Build:
+class AskedBuild:
     """The build that is asked: `fresh` makes an instance, `seal` fits artifacts to its checksum.
 
     `asked` are the sessions whose answers are kept.
@@ -51,7 +51,7 @@ class Build:
     seal: Seal = lambda data: data
     calls: int = 0
     asked: dict[str, Case] = field(default_factory=dict)
-    _answers: dict[str, list[Answer]] = field(default_factory=dict)
+    _answers: dict[str, list[BuildAnswer]] = field(default_factory=dict)
     _sealed: dict[bytes, bytes] = field(default_factory=dict)
 
     def sealed(self, data: bytes) -> bytes:
@@ -62,26 +62,26 @@ class Build:
             self._sealed[data] = self.seal(data)
         return self._sealed[data]
 
-    def answers(self, experiment: Case) -> list[Answer]:
+    def answers(self, experiment: Case) -> list[BuildAnswer]:
         """Return the answers to an experiment on a fresh instance; asked once."""
         if experiment.name not in self._answers:
             self.asked[experiment.name] = experiment
             self._answers[experiment.name] = self.ask(experiment)
         return self._answers[experiment.name]
 
-    def ask(self, experiment: Case) -> list[Answer]:
+    def ask(self, experiment: Case) -> list[BuildAnswer]:
         """Run an experiment on a fresh instance; it ends early after a step that leaves the instance unusable."""
         try:
             client = _Listening(self.fresh())
         except EngineError as error:
-            return [Answer(Observation(experiment.steps[0], "error", detail=str(error)))]
-        session = Session(client, Profile(), {name: self.sealed(data) for name, data in experiment.models.items()})
-        answers: list[Answer] = []
+            return [BuildAnswer(Observation(experiment.steps[0], "error", detail=str(error)))]
+        session = StepRunner(client, Profile(), {name: self.sealed(data) for name, data in experiment.models.items()})
+        answers: list[BuildAnswer] = []
         for step in experiment.steps:
             client.document = None
             sent = replace(step, data=self.sealed(step.data)) if isinstance(step, Write) else step
             observation = replace(session.run(sent), step=step)
-            answers.append(Answer(observation, parsed(client.document)))
+            answers.append(BuildAnswer(observation, parsed(client.document)))
             self.calls += 1
             if observation.stopped:
                 break

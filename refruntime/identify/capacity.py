@@ -11,7 +11,7 @@ from refruntime.cases.steps import INIT, Case, Configure, Generate, Load, descri
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
-from refruntime.identify.asking import Build
+from refruntime.identify.asking import AskedBuild
 from refruntime.identify.identification import Evidence, Learnt
 
 KEY: Final = "GG-7"
@@ -30,7 +30,7 @@ LETTER: Final = b"!"
 class _Asked:
     """What the build was asked: prompts of so many tokens, and with which status it answered."""
 
-    build: Build
+    build: AskedBuild
     dialect: Dialect
     model: bytes
     beside: int
@@ -62,7 +62,7 @@ class _Asked:
         return found if 0 < found <= CONTEXT else None
 
 
-def find_capacity(build: Build, dialect: Dialect, longest: int = LONGEST) -> Learnt:
+def find_capacity(build: AskedBuild, dialect: Dialect, longest: int = LONGEST) -> Learnt:
     """Return the limit of GG-7 of a build that has GGUF, with the prompts that leave no other.
 
     `longest` is the longest prompt that is tried, in tokens.

@@ -13,8 +13,8 @@ from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits
-from refruntime.identify.asking import Build
-from refruntime.identify.comparison import Comparison, with_field
+from refruntime.identify.asking import AskedBuild
+from refruntime.identify.comparison import ChecksumComparison, with_field
 from refruntime.identify.formula import Fitted, NoFormula, formula_of
 from refruntime.identify.seal import CannotSeal, Sealer
 
@@ -81,7 +81,7 @@ def _shown(found: Checksum, fresh: Callable[[], Engine], right: bytes) -> Checks
     sealed = found.fit(right)
     files = {"sealed": sealed, **_wrong(sealed)}
     case = Case("checksum/loads", (INIT, *map(Load, files)), files, ("SL-5", "SL-1"))
-    answers = Build(fresh).ask(case)
+    answers = AskedBuild(fresh).ask(case)
     loaded = [name for name, answer in zip(files, answers[1:], strict=False) if answer.observation.value == Status.Ok]
     wrongly = tuple(loaded[1:]) if loaded[:1] == ["sealed"] and found.kind != "not verified" else ()
     return replace(found, wrongly=wrongly, cases=(case,))
@@ -125,7 +125,7 @@ def _asked(module: bytes, limits: Limits, profile: Profile, first_answer: object
     )
 
 
-def _formula(fitted: Fitted, comparison: Comparison, profile: Profile) -> Checksum:
+def _formula(fitted: Fitted, comparison: ChecksumComparison, profile: Profile) -> Checksum:
     """Return how files are sealed without the build."""
     found = fitted.profile(profile)
     sealer = Sealer(b"", formula=found)

@@ -49,7 +49,7 @@ class CannotSeal(Exception):
 
 
 @dataclass(frozen=True)
-class Load:
+class WatchedLoad:
     """What one watched `load_model` came to: a raw status, or the error that stopped it; and the meetings."""
 
     status: int | None
@@ -65,7 +65,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Part:
+class MaskedBits:
     """Bits of a sum that a meeting shows: `value` under `mask`."""
 
     mask: int
@@ -75,12 +75,12 @@ class Part:
         """Return a number with these bits instead of its own."""
         return number & ~self.mask | self.value
 
-    def joined(self, other: Part) -> Part:
+    def joined(self, other: MaskedBits) -> MaskedBits:
         """Return the bits of both; where both have some, those of `other`."""
-        return Part(self.mask | other.mask, other.over(self.value))
+        return MaskedBits(self.mask | other.mask, other.over(self.value))
 
 
-NOTHING: Final = Part(0, 0)
+NOTHING: Final = MaskedBits(0, 0)
 
 
 class WatchedBuild:
@@ -110,7 +110,7 @@ class WatchedBuild:
         """Ask a fresh instance from now on."""
         self._engine = None
 
-    def load(self, file: bytes, stored: int) -> Load:
+    def load(self, file: bytes, stored: int) -> WatchedLoad:
         """Load a file with a number in its checksum field; after a trap or limit the next load has a new instance."""
         self.loads += 1
         try:
@@ -120,8 +120,8 @@ class WatchedBuild:
         except EngineError as error:
             meetings = self.watched.meetings(self._engine) if self._engine is not None else ()
             self.restart()
-            return Load(None, error, stored, meetings)
-        return Load(status, None, stored, self.watched.meetings(engine))
+            return WatchedLoad(None, error, stored, meetings)
+        return WatchedLoad(status, None, stored, self.watched.meetings(engine))
 
     def watched_names(self) -> str:
         """Return which instructions are watched, and how many there are of each."""
@@ -142,7 +142,7 @@ def with_field(file: bytes, number: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ChecksumComparison:
     """How a build compares: `not verified`, the `whole` sum, or only the bits under `mask` (`truncated`).
 
     `sites` are offsets of instructions in the module; `evidence` are sentences for a report.
@@ -154,7 +154,7 @@ class Comparison:
     evidence: tuple[str, ...]
 
 
-def find_comparison(build: WatchedBuild, probes: Sequence[bytes]) -> Comparison:
+def find_comparison(build: WatchedBuild, probes: Sequence[bytes]) -> ChecksumComparison:
     """Find the comparison with two or more well-formed files that differ: CannotSeal."""
     tried = [f"watched in load_model: {build.watched_names()}"]
     first, second = _accepted_probes(build, probes, tried)
@@ -163,7 +163,7 @@ def find_comparison(build: WatchedBuild, probes: Sequence[bytes]) -> Comparison:
     if all(load.status == Status.Ok for load in loads):
         met = [str(meeting) for load in loads[:1] for meeting in load.meetings]
         note = f"the file is loaded whatever its checksum field holds ({len(loads)} random numbers tried)"
-        return Comparison("not verified", 0, frozenset(), (note, *(f"although {text}" for text in met)))
+        return ChecksumComparison("not verified", 0, frozenset(), (note, *(f"although {text}" for text in met)))
     if not any(load.meetings for load in loads):
         raise CannotSeal("never compared", _never_compared(build, loads[0]), tried)
     sites: frozenset[int] = frozenset()
@@ -185,7 +185,7 @@ def find_comparison(build: WatchedBuild, probes: Sequence[bytes]) -> Comparison:
     return _confirmed(build, first, sites, loads[0], tried)
 
 
-def read_parts(load: Load, sites: frozenset[int], wanted: int = WHOLE, known: int = 0) -> Part:
+def read_parts(load: WatchedLoad, sites: frozenset[int], wanted: int = WHOLE, known: int = 0) -> MaskedBits:
     """Return what the meetings of a load at some sites show of the sum; `wanted` and `known` as for `part_of`."""
     found = NOTHING
     for meeting in load.meetings:
@@ -194,7 +194,7 @@ def read_parts(load: Load, sites: frozenset[int], wanted: int = WHOLE, known: in
     return found
 
 
-def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE, known: int = 0) -> Part:
+def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE, known: int = 0) -> MaskedBits:
     """Return the bits of the sum that a meeting shows, by the part of the planted number that was met.
 
     `wanted` are the bits that the build compares, `known` those of the number that are the sum's already.
@@ -203,28 +203,30 @@ def part_of(meeting: Meeting, planted: int, wanted: int = WHOLE, known: int = 0)
     if meeting.site.opcode not in WATCHED_64:
         if met < 0x100:
             return _byte_of(met, other, planted, known)
-        return Part(LOW, other) if met == planted & LOW else Part(HIGH, other << 32)
+        return MaskedBits(LOW, other) if met == planted & LOW else MaskedBits(HIGH, other << 32)
     if met == planted & wanted:
-        return Part(wanted, other & wanted)
+        return MaskedBits(wanted, other & wanted)
     if met == planted >> 32:
-        return Part(HIGH, (other & LOW) << 32)
+        return MaskedBits(HIGH, (other & LOW) << 32)
     if met & HIGH == planted & HIGH:
-        return Part(HIGH, other & HIGH)
+        return MaskedBits(HIGH, other & HIGH)
     kept = next((bits for bits in range(32, 64) if met == planted & (2**bits - 1)), 32)
     mask = 2 ** max(kept, other.bit_length()) - 1
-    return Part(mask, other & mask)
+    return MaskedBits(mask, other & mask)
 
 
-def _byte_of(met: int, other: int, planted: int, known: int) -> Part:
+def _byte_of(met: int, other: int, planted: int, known: int) -> MaskedBits:
     """Return the byte of the sum that a met byte shows; nothing when either operand may be another planted byte's."""
     places = {place: planted >> place & 0xFF for place in range(0, 64, 8) if not known >> place & 0xFF}
     found = [place for place, octet in places.items() if octet == met]
     if len(found) != 1 or other > 0xFF or other in places.values():
         return NOTHING
-    return Part(0xFF << found[0], other << found[0])
+    return MaskedBits(0xFF << found[0], other << found[0])
 
 
-def ask_parts(build: WatchedBuild, file: bytes, sites: frozenset[int], wanted: int = WHOLE) -> tuple[Part, Load]:
+def ask_parts(
+    build: WatchedBuild, file: bytes, sites: frozenset[int], wanted: int = WHOLE
+) -> tuple[MaskedBits, WatchedLoad]:
     """Return what a build shows of its sum of a file, and the last load; parts are put in until no more shows."""
     found = NOTHING
     load = build.load(file, build.random())
@@ -257,7 +259,7 @@ def _accepted_probes(build: WatchedBuild, probes: Sequence[bytes], tried: list[s
 
 
 def _steady_sites(
-    build: WatchedBuild, first: bytes, second: bytes, known: Mapping[bytes, Part], tried: list[str]
+    build: WatchedBuild, first: bytes, second: bytes, known: Mapping[bytes, MaskedBits], tried: list[str]
 ) -> frozenset[int]:
     """Return the sites that show one new part of the sum for one file and another for another file: CannotSeal.
 
@@ -298,7 +300,7 @@ def _steady_sites(
     raise CannotSeal("unsteady", message, tried)
 
 
-def _new_values(load: Load, known: Part) -> dict[int, int]:
+def _new_values(load: WatchedLoad, known: MaskedBits) -> dict[int, int]:
     """Return, by site, what a load compared with bits of the number that are not known yet."""
     return {
         meeting.site.offset: meeting.other
@@ -307,7 +309,9 @@ def _new_values(load: Load, known: Part) -> dict[int, int]:
     }
 
 
-def _confirmed(build: WatchedBuild, file: bytes, sites: frozenset[int], before: Load, tried: list[str]) -> Comparison:
+def _confirmed(
+    build: WatchedBuild, file: bytes, sites: frozenset[int], before: WatchedLoad, tried: list[str]
+) -> ChecksumComparison:
     """Put the sum into the file and see that the build goes on; of several sites keep those with which it does."""
     for group in (sites, *(frozenset((site,)) for site in sorted(sites) if len(sites) > 1)):
         part, _ = ask_parts(build, file, group)
@@ -317,12 +321,12 @@ def _confirmed(build: WatchedBuild, file: bytes, sites: frozenset[int], before: 
             evidence = [str(meeting) for meeting in before.meetings if meeting.site.offset in group]
             evidence.append(f"with {part.value:#x} in the field: {sealed[0]}; with a random number: {before}")
             if part.mask == WHOLE:
-                return Comparison("whole", WHOLE, group, tuple(evidence))
+                return ChecksumComparison("whole", WHOLE, group, tuple(evidence))
             mask = part.mask
             for _ in range(LOADS_FOR_A_MASK):
                 mask |= read_parts(build.load(file, build.random()), group).mask
             evidence.append(f"the bits {WHOLE ^ mask:#018x} of the field may hold anything")
-            return Comparison("truncated", mask, group, tuple(evidence))
+            return ChecksumComparison("truncated", mask, group, tuple(evidence))
     message = (
         f"the number in the checksum field is compared, but a file that holds the other operand is refused as before "
         f"({before}), so that operand is not the whole sum"
@@ -330,7 +334,7 @@ def _confirmed(build: WatchedBuild, file: bytes, sites: frozenset[int], before: 
     raise CannotSeal("never compared", message, tried)
 
 
-def _never_compared(build: WatchedBuild, load: Load) -> str:
+def _never_compared(build: WatchedBuild, load: WatchedLoad) -> str:
     none = "" if build.compares_64_bits() else "; the module has no 64-bit comparison at all"
     return (
         f"the file is refused ({load}), but no watched instruction met the number in its checksum field{none}. Either "
@@ -338,5 +342,5 @@ def _never_compared(build: WatchedBuild, load: Load) -> str:
     )
 
 
-def _shown(loads: Iterable[Load]) -> str:
+def _shown(loads: Iterable[WatchedLoad]) -> str:
     return ", ".join(dict.fromkeys(map(str, loads)))

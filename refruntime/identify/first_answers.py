@@ -9,7 +9,7 @@ from typing import Any, Final
 from refruntime.cases.steps import INIT, NEXT_TOKEN, Case
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
-from refruntime.identify.asking import Build
+from refruntime.identify.asking import AskedBuild
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
@@ -36,7 +36,7 @@ MOST_UNEXPLAINED: Final = 4
 
 def speaks_otherwise(fresh: Callable[[], Engine], profile: Profile) -> str:
     """Say in what the first answers of a build are not those of a profile; empty where they are, or are none at all."""
-    answers = Build(fresh).ask(FIRST)
+    answers = AskedBuild(fresh).ask(FIRST)
     if len(answers) < len(FIRST.steps) or any(answer.observation.kind != "status" for answer in answers):
         return ""
     before, after = (answer.document for answer in answers)
@@ -64,7 +64,7 @@ def chooses_otherwise(fresh: Callable[[], Engine], profile: Profile, numerics: N
     if profile.checksum == "verified" and "slm1" in profile.containers and accepts(fresh, profile, wrong=True):
         return "it loads a file with a wrong checksum"
     names = {f"identify/{name}" for name in FIRST_OF}
-    build = Build(fresh)
+    build = AskedBuild(fresh)
     dialect = profile.dialect
     settlement = Settlement(Predictions(profile, numerics), Translation(dialect), frozenset(dialect.names))
     unexplained = 0

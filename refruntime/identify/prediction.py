@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refruntime.cases.observe import Observation, Session
+from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import Case, Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -143,7 +143,7 @@ class Predictions:
 
         profile = ReadingProfile(self.base, choose, chosen, self.open_switches)
         engine = reading_engine(profile, self.numerics, self.bind)
-        session = Session(Client(engine), Profile(), experiment.models)
+        session = StepRunner(Client(engine), Profile(), experiment.models)
         try:
             for index, step in enumerate(experiment.steps[: len(answers)]):
                 if isinstance(step, Generate):

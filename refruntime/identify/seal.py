@@ -31,7 +31,7 @@ from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Limits
 from refruntime.identify.comparison import CannotSeal as CannotSeal
-from refruntime.identify.comparison import Comparison, WatchedBuild, ask_parts, find_comparison, with_field
+from refruntime.identify.comparison import ChecksumComparison, WatchedBuild, ask_parts, find_comparison, with_field
 
 HEADER_BYTES: Final = 108
 
@@ -74,7 +74,7 @@ class Sealer:
         return WatchedBuild(self._module, self._limits)
 
     @cached_property
-    def comparison(self) -> Comparison:
+    def comparison(self) -> ChecksumComparison:
         """How the build compares, if not 64 or 32 bits at a time then byte by byte: CannotSeal."""
         try:
             return find_comparison(self.build, probes())
@@ -83,7 +83,7 @@ class Sealer:
                 raise
             return self._comparison_of_bytes(error)
 
-    def _comparison_of_bytes(self, before: CannotSeal) -> Comparison:
+    def _comparison_of_bytes(self, before: CannotSeal) -> ChecksumComparison:
         build = WatchedBuild(self._module, self._limits, single_bytes=True)
         try:
             found = find_comparison(build, probes())

@@ -11,7 +11,7 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Call
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.status import Status
-from refruntime.identify.asking import Answer
+from refruntime.identify.asking import BuildAnswer
 
 RESULT_LENGTH: Final = Call("last_result_len")
 
@@ -30,7 +30,9 @@ class Text:
     evidence: tuple[tuple[str, int], ...] = ()
 
 
-def learn_texts(sessions: Mapping[str, Sequence[Answer]], dialect: Dialect, *, has_field: bool) -> dict[Status, Text]:
+def learn_texts(
+    sessions: Mapping[str, Sequence[BuildAnswer]], dialect: Dialect, *, has_field: bool
+) -> dict[Status, Text]:
     """Return the text that goes with each failed status: that of `last_error`, else that of the result.
 
     A result counts where the call before left another one, since a build may leave results alone (ERR-4).
@@ -58,7 +60,7 @@ def learn_texts(sessions: Mapping[str, Sequence[Answer]], dialect: Dialect, *, h
     return learnt
 
 
-def _last_error(answer: Answer, dialect: Dialect) -> str:
+def _last_error(answer: BuildAnswer, dialect: Dialect) -> str:
     value = dialect.read(answer.document or {}).get("last_error")
     return value if isinstance(value, str) else ""
 
@@ -80,7 +82,7 @@ class Translation:
     texts: Mapping[Status, str] = field(default_factory=dict)
     _projected: dict[int, tuple[Observation, Observation]] = field(default_factory=dict, compare=False, repr=False)
 
-    def read(self, answer: Answer) -> Observation:
+    def read(self, answer: BuildAnswer) -> Observation:
         """Return one answer as an observation that can be held against the oracle's."""
         seen = answer.observation
         document: Mapping[str, Any] | None = None
@@ -94,7 +96,7 @@ class Translation:
             result = text.encode() if text != result.decode("utf-8", "replace") else result
         return replace(seen, diagnostics=document, result=result)
 
-    def read_all(self, answers: Iterable[Answer]) -> list[Observation]:
+    def read_all(self, answers: Iterable[BuildAnswer]) -> list[Observation]:
         """Return all answers of a session; the length of a result is that of the text in the contract's words."""
         observations: list[Observation] = []
         theirs = own = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from refruntime.cases.observe import Observation, Session
+from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -27,7 +27,7 @@ class Trials:
     def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
         """Return the first difference between a build's answers and the oracle's; None where all agree."""
         engine = Oracle(profile, self.numerics, bind=self.bind).engine()
-        session = Session(Client(engine), Profile(), experiment.case.models)
+        session = StepRunner(Client(engine), Profile(), experiment.case.models)
         for index, theirs in enumerate(experiment.answers):
             if isinstance(theirs.step, Generate):
                 engine.expect(guessed_tokens(index, experiment.answers, engine))

@@ -39,7 +39,7 @@ from refruntime.instrument.reader import (
     TAG_SECTION,
     TYPE_SECTION,
     MalformedModule,
-    Reader,
+    ModuleReader,
     sections,
 )
 from refruntime.instrument.spaces import check_types, count_imports, past_locals
@@ -110,12 +110,12 @@ class Module:
     def _count(self, identifier: int) -> int:
         return self._known[identifier].count if identifier in self._known else 0
 
-    def _items(self, identifier: int) -> tuple[Reader, int]:
+    def _items(self, identifier: int) -> tuple[ModuleReader, int]:
         """Return a reader of the items of a section, and how many there are."""
         if identifier not in self._known:
-            return Reader(self._data, 0, 0), 0
+            return ModuleReader(self._data, 0, 0), 0
         section = self._known[identifier]
-        return Reader(self._data, section.items, section.end), section.count
+        return ModuleReader(self._data, section.items, section.end), section.count
 
     # Appending -------------------------------------------------------------------------------------------------------
 

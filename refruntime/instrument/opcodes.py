@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Final
 
-from refruntime.instrument.reader import MalformedModule, Reader
+from refruntime.instrument.reader import MalformedModule, ModuleReader
 
 BR_TABLE: Final = 0x0E
 PREFIXES: Final = frozenset((0xFC, 0xFD, 0xFE))
@@ -129,7 +129,7 @@ def instruction_at(code: bytes, position: int, end: int) -> tuple[int, int]:
     if opcode == BR_TABLE:
         return opcode, _past_br_table(code, position, end)
     if opcode in PREFIXES:
-        reader = Reader(code, after, end)
+        reader = ModuleReader(code, after, end)
         number = reader.number()
         opcode, after = opcode << 16 | min(number, 0xFFFF), reader.position
     if opcode not in _IMMEDIATES:
@@ -145,7 +145,7 @@ def instruction_at(code: bytes, position: int, end: int) -> tuple[int, int]:
 
 def _past_br_table(code: bytes, position: int, end: int) -> int:
     """Return the offset after a `br_table`: a count of labels, the labels, the default label."""
-    reader = Reader(code, position + 1, end)
+    reader = ModuleReader(code, position + 1, end)
     labels = reader.number() + 1
     if labels > end - reader.position:
         raise MalformedModule(f"br_table at offset {position} has {labels} labels, more than its function has bytes")

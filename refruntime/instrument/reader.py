@@ -28,7 +28,7 @@ class MalformedModule(ValueError):
     """The bytes are not a module that can be read; the message says where, what was expected and what was found."""
 
 
-class Reader:
+class ModuleReader:
     """Read numbers and names from `start` to `end` of a module; MalformedModule when they do not fit."""
 
     def __init__(self, module: bytes, start: int, end: int) -> None:
@@ -68,17 +68,17 @@ class Reader:
             raise MalformedModule(f"the name at offset {start} is not UTF-8") from error
 
 
-def sections(module: bytes) -> Iterator[tuple[int, Reader]]:
+def sections(module: bytes) -> Iterator[tuple[int, ModuleReader]]:
     """Yield the id of each section with a reader of its content."""
     check_header(module)
-    whole = Reader(module, len(HEADER), len(module))
+    whole = ModuleReader(module, len(HEADER), len(module))
     while whole.position < whole.end:
         identifier, size = whole.byte(), whole.number()
         start = whole.position
         whole.position += size
         if whole.position > whole.end:
             raise MalformedModule(f"the section at offset {start} has {size} bytes, but the module ends at {whole.end}")
-        yield identifier, Reader(module, start, whole.position)
+        yield identifier, ModuleReader(module, start, whole.position)
 
 
 def check_header(module: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from refruntime.instrument.reader import MalformedModule, Reader
+from refruntime.instrument.reader import MalformedModule, ModuleReader
 
 FUNCTION_FORM: Final = 0x60
 VALUE_TYPES: Final = frozenset((0x6F, 0x70, 0x7B, 0x7C, 0x7D, 0x7E, 0x7F))
@@ -22,7 +22,7 @@ class Imported:
     globals: int = 0
 
 
-def count_imports(reader: Reader, count: int) -> Imported:
+def count_imports(reader: ModuleReader, count: int) -> Imported:
     """Read `count` imports: MalformedModule."""
     functions = global_count = 0
     for _ in range(count):
@@ -49,7 +49,7 @@ def count_imports(reader: Reader, count: int) -> Imported:
     return Imported(functions, global_count)
 
 
-def check_types(reader: Reader, count: int) -> None:
+def check_types(reader: ModuleReader, count: int) -> None:
     """Read `count` function types; a group of types would count as several: MalformedModule."""
     for _ in range(count):
         form = reader.byte()
@@ -62,7 +62,7 @@ def check_types(reader: Reader, count: int) -> None:
                 read_value_type(reader)
 
 
-def read_value_type(reader: Reader) -> int:
+def read_value_type(reader: ModuleReader) -> int:
     """Read a value type of one byte: MalformedModule."""
     code = reader.byte()
     if code not in VALUE_TYPES:
@@ -72,14 +72,14 @@ def read_value_type(reader: Reader) -> int:
 
 def past_locals(data: bytes, start: int, end: int) -> int:
     """Return where the instructions of a function begin, after its groups of locals: MalformedModule."""
-    reader = Reader(data, start, end)
+    reader = ModuleReader(data, start, end)
     for _ in range(reader.number()):
         reader.number()
         read_value_type(reader)
     return reader.position
 
 
-def _read_limits(reader: Reader) -> None:
+def _read_limits(reader: ModuleReader) -> None:
     flags = reader.byte()
     if flags > 0x0F:
         raise MalformedModule(f"limits before offset {reader.position} have the unknown flags {flags:#x}")

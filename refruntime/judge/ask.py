@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from refruntime.engines.asked import AskedEngine
-from refruntime.judge.observed import Observed, Sampled
+from refruntime.judge.observed import ObservedRows, Sampled
 
 SETTINGS: Final[tuple[Mapping[str, float], ...]] = (
     {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
@@ -23,7 +23,7 @@ def ask_engine(
     positions: int,
     greedy: int,
     advance: Callable[[int], object] = lambda _: None,
-) -> Observed:
+) -> ObservedRows:
     """Return what an engine does with a text, or with ids: numbers at its first `positions`, `greedy` tokens more.
 
     The numbers are those behind our ids; where its own differ, the judgement says so. EngineError.
@@ -39,7 +39,7 @@ def ask_engine(
             drawn = engine.sampled(kept[: place + 1], settings)
             if drawn is not None:
                 sampled.append(Sampled(place, settings, drawn))
-    return Observed(
+    return ObservedRows(
         source=engine.name,
         ids=kept,
         positions=tuple(range(len(kept))),

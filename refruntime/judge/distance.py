@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.engines.asked import Kind
-from refruntime.judge.observed import Grid, Observed, grid_of, log_probabilities
+from refruntime.judge.observed import Grid, ObservedRows, grid_of, log_probabilities
 
 Float64 = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Distance:
 class Ruler:
     """Compare rows of ours with what an engine was observed to compute."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: ObservedRows) -> None:
         self.grid: Grid = grid_of(observed.values)
         self._kind: Kind = observed.kind
         self._positions = observed.positions

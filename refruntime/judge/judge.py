@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.judge.distance import Ruler
 from refruntime.judge.faults import faults_of
-from refruntime.judge.observed import Observed, log_probabilities
+from refruntime.judge.observed import ObservedRows, log_probabilities
 from refruntime.judge.policies import PLAIN, Make, Policy, policies
 from refruntime.judge.sampler import judge_sampler
 from refruntime.judge.tokens import bos_of, tokens_say
-from refruntime.judge.verdict import Finding, Judgement, Measured, Verdict
+from refruntime.judge.verdict import EngineJudgement, Measured, StageFinding, StageVerdict
 from refruntime.model.forward import Transformer
 from refruntime.model.validated import ValidatedModel
 
@@ -40,7 +40,7 @@ class Judge:
     def __init__(self, model: ValidatedModel, profile: Profile, step: Step = lambda _: None) -> None:
         self._model, self._profile, self._step = model, profile, step
 
-    def judge(self, observed: Observed) -> Judgement:
+    def judge(self, observed: ObservedRows) -> EngineJudgement:
         """Return the judgement of all that was observed."""
         findings = [self._tokens(observed)]
         measured: tuple[Measured, ...] = ()
@@ -49,9 +49,9 @@ class Judge:
             found, measured, tried = _Logits(self, observed).findings()
             findings += found
         else:
-            findings.append(Finding("logits", Verdict.NOT_ASKED, "no numbers were given"))
+            findings.append(StageFinding("logits", StageVerdict.NOT_ASKED, "no numbers were given"))
         findings += [self._greedy(observed, measured), judge_sampler(observed)]
-        return Judgement(observed.source, tuple(findings), measured, tried)
+        return EngineJudgement(observed.source, tuple(findings), measured, tried)
 
     def rows(
         self, make: Make, ids: Sequence[int], positions: Iterable[int], model: ValidatedModel | None = None
@@ -76,23 +76,23 @@ class Judge:
         """Say what is being computed."""
         self._step(text)
 
-    def _tokens(self, observed: Observed) -> Finding:
+    def _tokens(self, observed: ObservedRows) -> StageFinding:
         if observed.text is None or observed.tokens is None:
-            return Finding("tokens", Verdict.NOT_ASKED, "the engine was not asked for tokens")
+            return StageFinding("tokens", StageVerdict.NOT_ASKED, "the engine was not asked for tokens")
         tokenizer = self._model.tokenizer
         ours = tokenizer.encode(observed.text.encode())
         if ours and ours[-1] == tokenizer.eos_id and observed.tokens[-1:] != (tokenizer.eos_id,):
             del ours[-1]  # a prompt leaves out a terminal EOS (GEN-2)
         said = tokens_say(tokenizer, ours, observed.tokens)
         if said is None:
-            return Finding("tokens", Verdict.EQUAL, f"the same {len(ours)} tokens")
+            return StageFinding("tokens", StageVerdict.EQUAL, f"the same {len(ours)} tokens")
         facts = {"ours": ours, "theirs": list(observed.tokens)}
-        return Finding("tokens", Verdict.TOKENISATION, f"the engine {said}", facts)
+        return StageFinding("tokens", StageVerdict.TOKENISATION, f"the engine {said}", facts)
 
-    def _greedy(self, observed: Observed, measured: Sequence[Measured]) -> Finding:
+    def _greedy(self, observed: ObservedRows, measured: Sequence[Measured]) -> StageFinding:
         """Follow the engine's own tokens: at each step the best token of the nearest arithmetic, or a near tie."""
         if not observed.greedy:
-            return Finding("greedy path", Verdict.NOT_ASKED, "no greedy tokens were given")
+            return StageFinding("greedy path", StageVerdict.NOT_ASKED, "no greedy tokens were given")
         names = [one.name for one in measured]
         policy = min(policies(self._model), key=lambda one: names.index(one.name) if one.name in names else len(names))
         self._step(f"greedy path in {policy.name}")
@@ -111,25 +111,27 @@ class Judge:
             if margin > 2 * band:
                 text = f"step {step} takes token {token}, {margin:.3g} in log probability behind {best}"
                 facts = {"step": step, "theirs": token, "ours": best, "margin": margin, "band": band}
-                return Finding("greedy path", Verdict.MISMATCH, f"{text}; rounding explains {2 * band:.2g}", facts)
+                return StageFinding(
+                    "greedy path", StageVerdict.MISMATCH, f"{text}; rounding explains {2 * band:.2g}", facts
+                )
             ties += 1
         count = len(observed.greedy)
         if ties:
-            return Finding(
-                "greedy path", Verdict.NEAR_TIE, f"{count - ties} of {count} tokens are the best, {ties} nearly"
+            return StageFinding(
+                "greedy path", StageVerdict.NEAR_TIE, f"{count - ties} of {count} tokens are the best, {ties} nearly"
             )
-        return Finding("greedy path", Verdict.EQUAL, f"all {count} tokens are the best in {policy.name}")
+        return StageFinding("greedy path", StageVerdict.EQUAL, f"all {count} tokens are the best in {policy.name}")
 
 
 class _Logits:
     """The stage of the logits."""
 
-    def __init__(self, judge: Judge, observed: Observed) -> None:
+    def __init__(self, judge: Judge, observed: ObservedRows) -> None:
         self._judge, self._observed = judge, observed
         self._ruler = Ruler(observed)
         self._bands: dict[str, tuple[float, float]] = {}
 
-    def findings(self) -> tuple[list[Finding], tuple[Measured, ...], tuple[Measured, ...]]:
+    def findings(self) -> tuple[list[StageFinding], tuple[Measured, ...], tuple[Measured, ...]]:
         found = list(self._vocabulary())
         measured: list[tuple[Measured, Policy]] = []
         for policy in self._judge.policies():
@@ -144,7 +146,7 @@ class _Logits:
         equal = next((one for one in plain if one.distance.equal), None)
         if equal is not None:
             text = f"every number that was told is that of {equal.name} ({equal.says})"
-            return [*found, self._finding(Verdict.EQUAL, text, equal)], plain, ()
+            return [*found, self._finding(StageVerdict.EQUAL, text, equal)], plain, ()
         explained = [one for one, _ in measured if one.explains(HEADROOM)]  # the plainest first
         if explained:
             nearest = min(one.distance.typical for one in explained)
@@ -155,15 +157,15 @@ class _Logits:
         finding, tried = self._faults(nearest_kinds, plain[0])
         return [*found, finding], plain, tried
 
-    def _explained(self, one: Measured, alike: Sequence[Measured]) -> Finding:
+    def _explained(self, one: Measured, alike: Sequence[Measured]) -> StageFinding:
         text = f"{one.says}: from {one.name} {one.numbers}"
         others = sorted({other.says for other in alike} - {one.says})
         if others:
             text += f"; not to be told from: {'; '.join(others)}"
-        return self._finding(Verdict.ROUNDING if one.says == PLAIN else Verdict.POLICY, text, one)
+        return self._finding(StageVerdict.ROUNDING if one.says == PLAIN else StageVerdict.POLICY, text, one)
 
-    def _finding(self, verdict: Verdict, text: str, one: Measured) -> Finding:
-        return Finding("logits", verdict, text, {"arithmetic": one.name, "numbers": self._observed.told()})
+    def _finding(self, verdict: StageVerdict, text: str, one: Measured) -> StageFinding:
+        return StageFinding("logits", verdict, text, {"arithmetic": one.name, "numbers": self._observed.told()})
 
     def _rows(self, make: Make, model: ValidatedModel | None = None, ids: Sequence[int] | None = None) -> Rows:
         observed = self._observed
@@ -172,15 +174,15 @@ class _Logits:
         shift = len(ids) - len(observed.ids)
         return self._judge.rows(make, ids, [max(0, place + shift) for place in observed.positions], model)
 
-    def _vocabulary(self) -> Iterator[Finding]:
+    def _vocabulary(self) -> Iterator[StageFinding]:
         """Speak of rows that are shorter or longer than the vocabulary."""
         ours, theirs = self._judge.model.hyperparameters.vocab_size, self._observed.vocabulary
         if theirs != ours:
             text = f"rows have {theirs} numbers, the vocabulary has {ours} tokens"
             text += f"; the first {min(ours, theirs)} were compared"
-            yield Finding("logits", Verdict.VOCABULARY, text, {"ours": ours, "theirs": theirs})
+            yield StageFinding("logits", StageVerdict.VOCABULARY, text, {"ours": ours, "theirs": theirs})
 
-    def _faults(self, nearest: Sequence[Policy], closest: Measured) -> tuple[Finding, tuple[Measured, ...]]:
+    def _faults(self, nearest: Sequence[Policy], closest: Measured) -> tuple[StageFinding, tuple[Measured, ...]]:
         """Try every fault under the nearest arithmetics."""
         tried = []
         for policy in nearest:
@@ -195,10 +197,10 @@ class _Logits:
             f"the largest difference, {distance.largest:.3g}, is at position {distance.position}, "
             f"token {distance.token}"
         )
-        return self._finding(Verdict.UNEXPLAINED, text, closest), tuple(tried)
+        return self._finding(StageVerdict.UNEXPLAINED, text, closest), tuple(tried)
 
-    def _fault(self, one: Measured) -> Finding:
-        return self._finding(Verdict.FAULT, f"the engine computes as if {one.says}: from that {one.numbers}", one)
+    def _fault(self, one: Measured) -> StageFinding:
+        return self._finding(StageVerdict.FAULT, f"the engine computes as if {one.says}: from that {one.numbers}", one)
 
     def _changed(self, policy: Policy) -> Iterator[tuple[str, str, Rows]]:
         """Yield the rows of faults: of ids first, then of the model."""

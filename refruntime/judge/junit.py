@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from refruntime.judge.verdict import Judgement, Verdict
+from refruntime.judge.verdict import EngineJudgement, StageVerdict
 from refruntime.visible import printable
 
 
-def judgement_junit(judgement: Judgement) -> bytes:
+def judgement_junit(judgement: EngineJudgement) -> bytes:
     """Return one `testsuite`; what blames the engine is a `failure`, what was not asked is `skipped`."""
     findings = judgement.findings
     suite = ElementTree.Element(
@@ -16,12 +16,12 @@ def judgement_junit(judgement: Judgement) -> bytes:
         name=f"refruntime judge {printable(judgement.source)}",
         tests=str(len(findings)),
         failures=str(sum(not finding.fine for finding in findings)),
-        skipped=str(sum(finding.verdict is Verdict.NOT_ASKED for finding in findings)),
+        skipped=str(sum(finding.verdict is StageVerdict.NOT_ASKED for finding in findings)),
     )
     for finding in findings:
         case = ElementTree.SubElement(suite, "testcase", classname="judge", name=finding.stage)
         message = printable(f"{finding.verdict}: {finding.text}")
-        if finding.verdict is Verdict.NOT_ASKED:
+        if finding.verdict is StageVerdict.NOT_ASKED:
             ElementTree.SubElement(case, "skipped", message=message)
         elif not finding.fine:
             ElementTree.SubElement(case, "failure", type=str(finding.verdict), message=message)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refruntime.engines.asked import AskedEngine, Way
 from refruntime.judge.observed import log_probabilities
-from refruntime.judge.verdict import Finding, Verdict
+from refruntime.judge.verdict import StageFinding, StageVerdict
 
 Rows = NDArray[Any]
 
@@ -27,14 +27,14 @@ class LawFinding:
     """Whether a law holds: EQUAL, ROUNDING, or MISMATCH from a number of tokens on, with the difference there."""
 
     law: str
-    verdict: Verdict
+    verdict: StageVerdict
     length: int | None = None
     difference: float = 0.0
 
     @property
     def text(self) -> str:
         """Return the finding in words."""
-        if self.verdict is Verdict.EQUAL:
+        if self.verdict is StageVerdict.EQUAL:
             return "the same numbers"
         return f"differs from {self.length} tokens on, by {self.difference:.2g} in log probability at most"
 
@@ -63,10 +63,10 @@ def check_laws(engine: AskedEngine, ids: Sequence[int], rounding: float) -> Iter
     yield from _greedy(engine, ids, rounding)
 
 
-def finding_of(law: LawFinding) -> Finding:
+def finding_of(law: LawFinding) -> StageFinding:
     """Return a law as a finding of a judgement."""
     facts = {} if law.length is None else {"length": law.length, "difference": law.difference}
-    return Finding(f"law: {law.law}", law.verdict, law.text, facts)
+    return StageFinding(f"law: {law.law}", law.verdict, law.text, facts)
 
 
 def _asked(way: Way, ids: Sequence[int], places: Sequence[int]) -> Rows:
@@ -84,10 +84,10 @@ def _greedy(engine: AskedEngine, ids: Sequence[int], rounding: float) -> Iterato
     for step, (token, row) in enumerate(zip(path, rows, strict=True)):
         short = float(np.nanmax(row) - row[token]) if token < row.size else float("inf")
         if short > 0:
-            verdict = Verdict.ROUNDING if short <= rounding else Verdict.MISMATCH
+            verdict = StageVerdict.ROUNDING if short <= rounding else StageVerdict.MISMATCH
             yield LawFinding(law, verdict, len(ids) + step, short)
             return
-    yield LawFinding(law, Verdict.EQUAL)
+    yield LawFinding(law, StageVerdict.EQUAL)
 
 
 def _compared(
@@ -95,16 +95,16 @@ def _compared(
 ) -> LawFinding:
     """Compare rows of two ways to ask; equal is every bit."""
     if np.array_equal(ours, theirs, equal_nan=True):
-        return LawFinding(law, Verdict.EQUAL)
+        return LawFinding(law, StageVerdict.EQUAL)
     with np.errstate(invalid="ignore"):
         difference = np.abs(_logs(engine, ours) - _logs(engine, theirs))
     difference[np.isnan(difference)] = 0.0  # not told, or infinite both times
     largest = difference.max(axis=1)  # [T]
     if not largest.any():
-        return LawFinding(law, Verdict.EQUAL)
+        return LawFinding(law, StageVerdict.EQUAL)
     typical = np.sqrt((difference**2).mean(axis=1))
-    verdict = Verdict.ROUNDING if typical.max() <= rounding else Verdict.MISMATCH
-    wrong = np.flatnonzero(typical > rounding) if verdict is Verdict.MISMATCH else np.flatnonzero(largest)
+    verdict = StageVerdict.ROUNDING if typical.max() <= rounding else StageVerdict.MISMATCH
+    wrong = np.flatnonzero(typical > rounding) if verdict is StageVerdict.MISMATCH else np.flatnonzero(largest)
     return LawFinding(law, verdict, min(lengths[int(place)] for place in wrong), float(largest.max()))
 
 

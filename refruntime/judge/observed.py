@@ -26,7 +26,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedRows:
     """Rows of numbers behind `ids`: `values` [T, V'] at `positions` [T], NaN where the engine does not say.
 
     `tokens` are the engine's own ids of `text`. `greedy` are the tokens that it appended to `ids` at temperature 0.

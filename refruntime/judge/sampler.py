@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.judge.observed import Observed, Sampled
-from refruntime.judge.verdict import Finding, Verdict
+from refruntime.judge.observed import ObservedRows, Sampled
+from refruntime.judge.verdict import StageFinding, StageVerdict
 from refruntime.samplers.catalogue import CHAINS
 from refruntime.samplers.chain import Chain, Settings
 
@@ -22,22 +22,26 @@ LEAST = 2.0**-24
 Row = NDArray[np.float32]
 
 
-def judge_sampler(observed: Observed) -> Finding:
+def judge_sampler(observed: ObservedRows) -> StageFinding:
     """Say whether the chain of llama.cpp explains what was drawn from, or that of another runtime."""
     asked = [one for one in observed.sampled if _row(observed, one) is not None]
     if not asked:
-        return Finding("sampler", Verdict.NOT_ASKED, "the engine does not show what it draws from")
+        return StageFinding("sampler", StageVerdict.NOT_ASKED, "the engine does not show what it draws from")
     failures = {name: _first_failure(chain, observed, asked) for name, chain in CHAINS.items()}
     if failures[EXPECTED] is None:
-        return Finding("sampler", Verdict.EQUAL, f"{len(asked)} distributions are those of {EXPECTED}'s chain")
+        return StageFinding(
+            "sampler", StageVerdict.EQUAL, f"{len(asked)} distributions are those of {EXPECTED}'s chain"
+        )
     others = [name for name, failure in failures.items() if failure is None]
     if others:
         text = f"it draws as {others[0]} does, not as {EXPECTED}: {failures[EXPECTED]}"
-        return Finding("sampler", Verdict.FAULT, text, {"chain": others[0]})
-    return Finding("sampler", Verdict.UNEXPLAINED, f"no known chain explains it; {EXPECTED}'s: {failures[EXPECTED]}")
+        return StageFinding("sampler", StageVerdict.FAULT, text, {"chain": others[0]})
+    return StageFinding(
+        "sampler", StageVerdict.UNEXPLAINED, f"no known chain explains it; {EXPECTED}'s: {failures[EXPECTED]}"
+    )
 
 
-def _row(observed: Observed, sampled: Sampled) -> Row | None:
+def _row(observed: ObservedRows, sampled: Sampled) -> Row | None:
     """Return the engine's own numbers that a token is drawn from, None where not all are told."""
     if sampled.position not in observed.positions:
         return None
@@ -45,7 +49,7 @@ def _row(observed: Observed, sampled: Sampled) -> Row | None:
     return None if np.isnan(row).any() else row.astype(np.float32)
 
 
-def _first_failure(chain: Chain, observed: Observed, asked: list[Sampled]) -> str | None:
+def _first_failure(chain: Chain, observed: ObservedRows, asked: list[Sampled]) -> str | None:
     """Return where a chain differs first, None where it does not."""
     for one in asked:
         settings = Settings(**{name: int(v) if name == "top_k" else v for name, v in one.settings.items()})  # type: ignore[arg-type]

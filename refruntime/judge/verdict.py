@@ -9,7 +9,7 @@ from typing import Any, Final
 from refruntime.judge.distance import Distance
 
 
-class Verdict(StrEnum):
+class StageVerdict(StrEnum):
     """Verdicts of a stage; those of FINE are no fault of the engine."""
 
     EQUAL = "EQUAL"
@@ -24,16 +24,18 @@ class Verdict(StrEnum):
     MISMATCH = "MISMATCH"
 
 
-FINE: Final = frozenset({Verdict.EQUAL, Verdict.ROUNDING, Verdict.POLICY, Verdict.NEAR_TIE, Verdict.NOT_ASKED})
+FINE: Final = frozenset(
+    {StageVerdict.EQUAL, StageVerdict.ROUNDING, StageVerdict.POLICY, StageVerdict.NEAR_TIE, StageVerdict.NOT_ASKED}
+)
 STAGES: Final = ("tokens", "logits", "greedy path", "sampler")
 
 
 @dataclass(frozen=True)
-class Finding:
+class StageFinding:
     """The verdict of one stage in one sentence; `facts` are its numbers."""
 
     stage: str
-    verdict: Verdict
+    verdict: StageVerdict
     text: str
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -76,11 +78,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EngineJudgement:
     """All findings, and every measured arithmetic, the nearest first."""
 
     source: str
-    findings: tuple[Finding, ...]
+    findings: tuple[StageFinding, ...]
     measured: tuple[Measured, ...] = ()
     tried: tuple[Measured, ...] = ()
 
@@ -90,7 +92,7 @@ class Judgement:
         return self.measured[0].worst_band if self.measured else 0.0
 
     @property
-    def worst(self) -> Finding:
+    def worst(self) -> StageFinding:
         """Return the first finding that blames the engine, or that of the logits."""
         blamed = next((finding for finding in self.findings if not finding.fine), None)
         return blamed or next((one for one in self.findings if one.stage == "logits"), self.findings[0])
@@ -98,7 +100,7 @@ class Judgement:
     @property
     def compared(self) -> bool:
         """Say whether anything was compared at all."""
-        return any(finding.verdict is not Verdict.NOT_ASKED for finding in self.findings)
+        return any(finding.verdict is not StageVerdict.NOT_ASKED for finding in self.findings)
 
     @property
     def fine(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refruntime.model.architectures import Architecture
 from refruntime.model.kv_cache import KVCache
-from refruntime.model.layout.tree import Attention, Convolution
+from refruntime.model.layout.tree import AttentionLayout, Convolution
 from refruntime.model.validated import Hyperparameters
 from refruntime.model.weights import Norm, Projection
 from refruntime.numerics import AttentionVariant, Numerics
@@ -60,7 +60,7 @@ def normalise(numerics: Numerics, architecture: Architecture, x: Array, norm: No
     return numerics.rms_norm(x, norm.weight, epsilon)
 
 
-def attention(run: Pass, index: int, weights: Attention[Projection, Norm, Array], h: Array) -> Array:
+def attention(run: Pass, index: int, weights: AttentionLayout[Projection, Norm, Array], h: Array) -> Array:
     """Return Wo(attention(h)): [n, H] -> [n, H] (FW-2, FW-5, FW-6)."""
     numerics, dimensions, block = run.numerics, run.dimensions, f"blk.{index}."
     n, head_dim = h.shape[0], dimensions.head_dim_of(index)
@@ -121,7 +121,7 @@ def _heads_of_values(run: Pass, block: str, v: Array) -> Array:
 
 
 def _normalised_heads(
-    run: Pass, block: str, q: Array, k: Array, weights: Attention[Projection, Norm, Array]
+    run: Pass, block: str, q: Array, k: Array, weights: AttentionLayout[Projection, Norm, Array]
 ) -> tuple[Array, Array]:
     """Normalise queries [n, A, D] and keys [n, K, D] by head or by row, as the architecture has it."""
 

@@ -16,7 +16,7 @@ from refruntime.errors import InvalidHeader
 from refruntime.memory_limit import within_memory
 from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
-from refruntime.model.layout.tree import MatrixSlot, Model, NormSlot, ProjectionSlot, Slot, TableSlot, bound
+from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, StoredSource
 from refruntime.quants.ggml import StoredRows
@@ -53,7 +53,7 @@ class Norm(NamedTuple):
     bias: Array | None
 
 
-BoundModel = Model[Projection, Norm, Array, Any]
+BoundModel = ModelTree[Projection, Norm, Array, Any]
 """The layout of a model with weights for leaves; a table is a matrix as the numeric profile stores it."""
 
 

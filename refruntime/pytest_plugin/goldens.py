@@ -23,7 +23,7 @@ from refruntime.golden.reading import GoldenError
 from refruntime.golden.report import SampleLines
 from refruntime.golden.suite import GoldenResult
 from refruntime.golden.verify import verify
-from refruntime.pytest_plugin.settings import PREFIX, VERIFY, Settings
+from refruntime.pytest_plugin.settings import PREFIX, VERIFY, PluginSettings
 
 if TYPE_CHECKING:
     from refruntime.engines.wasm import WasmModule
@@ -46,7 +46,7 @@ class GoldenPlugin:
     handler in place before, which would otherwise take the build's traps for crashes.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: PluginSettings) -> None:
         self.settings = settings
         self.patience = Patience()
         self.counts: Counter[str] = Counter()

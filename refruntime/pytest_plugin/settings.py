@@ -30,7 +30,7 @@ MAX_TOML_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Settings:
+class PluginSettings:
     """What to run: `ids` of goldens and whether to `verify`; `live` says why the oracle computes the answers, if so."""
 
     build: Path
@@ -50,7 +50,7 @@ class Settings:
         return hashlib.sha256(self.module).hexdigest()
 
 
-def read_settings(config: pytest.Config) -> Settings:
+def read_settings(config: pytest.Config) -> PluginSettings:
     """Read every option: pytest.UsageError."""
     folder = config.invocation_params.dir
     build = folder / str(config.getoption("refruntime_wasm"))
@@ -74,7 +74,7 @@ def read_settings(config: pytest.Config) -> Settings:
     if nodes:
         chosen = [identifier for identifier in chosen if PREFIX + identifier in nodes]
     excuses_path = config.getoption("refruntime_xfail")
-    return Settings(
+    return PluginSettings(
         build=build,
         module=module,
         consumer=consumer,

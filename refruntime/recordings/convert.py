@@ -20,7 +20,7 @@ from refruntime.contract.profile import Profile
 from refruntime.golden.case import MAX_STEPS
 from refruntime.golden.reading import MAX_BYTES_VALUE, GoldenError
 from refruntime.golden.values import bytes_hash
-from refruntime.recordings.read import SLICE_EXPORTS, Blob, Build, Event, Recording
+from refruntime.recordings.read import SLICE_EXPORTS, Blob, Event, RecordedBuild, Recording
 
 GETTERS: Final = ("last_result_ptr", "last_result_len", "get_diagnostics_ptr", "get_diagnostics_len")
 BEYOND_MEMORY: Final = 2**32 - 1
@@ -56,7 +56,7 @@ class MissingModels(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class RecordedAnswer:
     """What a build answered to one step; `kind`, `value` and `detail` as in an Observation, the texts as raw bytes."""
 
     kind: str
@@ -76,8 +76,8 @@ class RecordedSession:
     """The steps of a recording and the build's answer to each; there may be fewer answers if one ended the session."""
 
     case: Case
-    answers: tuple[Answer, ...]
-    build: Build
+    answers: tuple[RecordedAnswer, ...]
+    build: RecordedBuild
     notes: tuple[str, ...] = ()
 
 
@@ -116,7 +116,7 @@ class _Conversion:
     events: Sequence[Event]
     given: Mapping[str, bytes]
     steps: list[Step] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[RecordedAnswer] = field(default_factory=list)
     models: dict[str, bytes] = field(default_factory=dict)
     rules: dict[str, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -255,13 +255,13 @@ def _next_loud(events: Sequence[Event], start: int) -> int | None:
     return None
 
 
-def _answer(event: Event) -> Answer:
+def _answer(event: Event) -> RecordedAnswer:
     if event.trap:
-        return Answer("trap", detail=event.trap)
+        return RecordedAnswer("trap", detail=event.trap)
     if event.unreadable:
-        return Answer("error", detail=event.unreadable)
+        return RecordedAnswer("error", detail=event.unreadable)
     if event.export.returns_status:
-        return Answer("status", event.returned, event.result, event.diagnostics)
+        return RecordedAnswer("status", event.returned, event.result, event.diagnostics)
     if event.returned is None:
-        return Answer("none")
-    return Answer("value", event.export.defined(event.returned))
+        return RecordedAnswer("none")
+    return RecordedAnswer("value", event.export.defined(event.returned))

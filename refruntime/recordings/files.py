@@ -9,8 +9,8 @@ from typing import Any, Final
 from refruntime.golden.case import bytes_value, step_document
 from refruntime.golden.reading import GoldenError, Node, parse_document
 from refruntime.golden.values import FORMAT_VERSION, json_hash
-from refruntime.recordings.convert import Answer, RecordedSession
-from refruntime.recordings.read import Build, read_build
+from refruntime.recordings.convert import RecordedAnswer, RecordedSession
+from refruntime.recordings.read import RecordedBuild, read_build
 
 ANSWERS_VERSION: Final = 1
 CASE_FILE: Final = "case.json"
@@ -40,7 +40,7 @@ def answers_document(session: RecordedSession, case: Any) -> dict[str, Any]:
     }
 
 
-def _answer_document(answer: Answer) -> dict[str, Any]:
+def _answer_document(answer: RecordedAnswer) -> dict[str, Any]:
     if answer.kind == "none":
         return {"none": True}
     if answer.kind in ("trap", "error"):
@@ -55,8 +55,8 @@ def _answer_document(answer: Answer) -> dict[str, Any]:
 class Answers:
     """What `answers.json` holds: a build's answer to each step, and notes on what the steps leave out."""
 
-    build: Build
-    answers: tuple[Answer, ...]
+    build: RecordedBuild
+    answers: tuple[RecordedAnswer, ...]
     notes: tuple[str, ...]
 
 
@@ -76,7 +76,7 @@ def read_answers(data: bytes, file: str, case_hash: str, steps: int) -> Answers:
     return Answers(read_build(fields["build"]), answers, tuple(note.string() for note in fields["notes"].items()))
 
 
-def _answer(node: Node) -> Answer:
+def _answer(node: Node) -> RecordedAnswer:
     kinds = ("status", "value", "none", "trap", "error")
     present = [kind for kind in kinds if kind in node.members()]
     if len(present) != 1:
@@ -85,9 +85,9 @@ def _answer(node: Node) -> Answer:
     fields = node.object((kind,), ("result", "diagnostics") if kind == "status" else ())
     if kind == "none":
         fields["none"].true()
-        return Answer("none")
+        return RecordedAnswer("none")
     if kind in ("trap", "error"):
-        return Answer(kind, detail=fields[kind].string())
+        return RecordedAnswer(kind, detail=fields[kind].string())
     value = fields[kind].count(2**32 - 1)
     texts = {key: fields[key].bytes() for key in ("result", "diagnostics") if key in fields}
-    return Answer(kind, value, texts.get("result"), texts.get("diagnostics"))
+    return RecordedAnswer(kind, value, texts.get("result"), texts.get("diagnostics"))

@@ -58,7 +58,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Build:
+class RecordedBuild:
     """What the page knew of its module: hash, declared contract choices, names of its function exports."""
 
     sha256: str | None
@@ -76,7 +76,7 @@ class Recording:
     """A session as it was: `unrecorded` counts calls of exports that the contract does not know."""
 
     name: str
-    build: Build
+    build: RecordedBuild
     events: tuple[Event, ...]
     unrecorded: dict[str, int] = field(default_factory=dict)
     truncated: str | None = None
@@ -106,11 +106,11 @@ def read_recording(data: bytes, file: str) -> Recording:
     )
 
 
-def read_build(node: Node) -> Build:
+def read_build(node: Node) -> RecordedBuild:
     """Read what is known of the module."""
     members = node.object(("sha256", "declaration", "exports"))
     sha256, declaration = members["sha256"], members["declaration"]
-    return Build(
+    return RecordedBuild(
         sha256=None if sha256.value is None else sha256.string(_SHA256, "a SHA-256 in lower-case hex, or null"),
         declaration=None if declaration.value is None else declaration.string(),
         exports=tuple(visible(item.string()) for item in members["exports"].items()),

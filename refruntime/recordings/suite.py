@@ -14,7 +14,7 @@ from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.suite import CaseResult, Suite
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine, EngineError
-from refruntime.recordings.convert import Answer
+from refruntime.recordings.convert import RecordedAnswer
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ def _refused_extension(case: Case, run: PairRun) -> str:
     return ""
 
 
-def recorded_suite(case: Case, answers: Sequence[Answer], oracle: Oracle) -> RecordedSuite:
+def recorded_suite(case: Case, answers: Sequence[RecordedAnswer], oracle: Oracle) -> RecordedSuite:
     """Return the suite of one recorded session."""
     return RecordedSuite(_no_build, oracle, recorded={case.name: observations(case, answers, oracle.profile)})
 
 
-def observations(case: Case, answers: Sequence[Answer], profile: Profile) -> list[Observation]:
+def observations(case: Case, answers: Sequence[RecordedAnswer], profile: Profile) -> list[Observation]:
     """Return recorded answers as the observations of a build."""
     return [answer.observation(step, profile) for step, answer in zip(case.steps, answers, strict=False)]
 

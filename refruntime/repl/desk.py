@@ -20,9 +20,9 @@ from refruntime.model.binding import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer
 from refruntime.numerics import CompiledSeq32, Numerics
-from refruntime.repl.place import Place
+from refruntime.repl.place import Node
 from refruntime.resources import golden_folder
-from refruntime.session.compared import Build
+from refruntime.session.compared import ComparedBuild
 from refruntime.session.from_case import Calls
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
@@ -39,7 +39,7 @@ def no_progress(_description: str, _total: int | None = None) -> AbstractContext
 
 
 @dataclass
-class Desk:
+class Tools:
     """Everything around a session. `specs` are models as a golden case writes them, by name, where they came from one.
 
     `own` gives a file that was sealed for the build the contract's own checksum: then the oracle loads it too (ID-2).
@@ -52,7 +52,7 @@ class Desk:
     numerics: Numerics = field(default_factory=CompiledSeq32)
     models: dict[str, Artifact] = field(default_factory=dict)
     specs: Mapping[str, Any] = field(default_factory=dict)
-    build: Build | None = None
+    build: ComparedBuild | None = None
     golden: Corpus = field(default_factory=lambda: Corpus(golden_folder()))
     show_progress: Progress = no_progress
     unknown_bytes: str = "refuse"
@@ -110,7 +110,7 @@ class Desk:
             self._contents[name] = bytes(data)
         return self._contents[name]
 
-    def opened(self, name: str) -> Place:
+    def opened(self, name: str) -> Node:
         """Return a fresh session with a model, as if a host had loaded it: statuses 4 to 10; OSError."""
         data = self._artifact(name)
         bind = self._bind if memoryview(data).nbytes <= MAX_TRANSFER_BYTES else bind_model
@@ -118,7 +118,7 @@ class Desk:
             bound = bind(data, self.profile, self.numerics)
         tokenizer = with_unknown_bytes(bound.tokenizer, self.unknown_bytes)
         subject = Subject(self._bench(bound.transformer), tokenizer, self.profile, name, self.models[name])
-        return Place.of(Session.of(subject, subject.loaded()), None)
+        return Node.of(Session.of(subject, subject.loaded()), None)
 
     def _bench(self, transformer: Transformer) -> Workbench:
         return self._benches.setdefault(id(transformer), Workbench(transformer))
@@ -130,7 +130,7 @@ class Desk:
         loaded = dict.fromkeys(step.model for step in script if isinstance(step, Load))
         return Case(name, script, {each: self.content(each) for each in loaded})
 
-    def call(self, place: Place, step: Step) -> tuple[Place, list[str]]:
+    def call(self, place: Node, step: Step) -> tuple[Node, list[str]]:
         """Let the oracle answer one more call; returns the place behind it, and which earlier calls failed on the way.
 
         SessionError where something led here that no export does. HostMisuse where the contract leaves undefined what
@@ -143,10 +143,10 @@ class Desk:
         observation = calls.run(step)
         self._calls = calls
         if not calls.new_sessions:
-            return Place(calls.steps, None, place, observation, calls.trapped), notes
+            return Node(calls.steps, None, place, observation, calls.trapped), notes
         for session in calls.new_sessions:
-            place = Place.of(session, place)
-        return Place(place.script, place.session, place.before, observation), notes
+            place = Node.of(session, place)
+        return Node(place.script, place.session, place.before, observation), notes
 
     def _standing_at(self, script: tuple[Step, ...], step: Step) -> tuple[Calls, list[str]]:
         """Return an oracle that answered `script`: the one of the last call if it stands there, else a fresh one."""

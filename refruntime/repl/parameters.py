@@ -23,7 +23,7 @@ MOST_TIMES: Final = 1_000_000
 
 
 @dataclass(frozen=True)
-class Parameter:
+class WordParameter:
     """Some of the arguments of a word: `usage` as help writes them, how many there may be, and what they become.
 
     `hint` says more in an error. A `flag` may stand anywhere, unquoted, and becomes whether it is there; `key=VALUE`
@@ -61,21 +61,21 @@ class Parameter:
         return argument.text.startswith(f"{self.key}=") and not argument.starts_quoted
 
 
-def required(name: str, label: str, read: Reader, completes: Completes = "nothing", hint: str = "") -> Parameter:
+def required(name: str, label: str, read: Reader, completes: Completes = "nothing", hint: str = "") -> WordParameter:
     """Return a parameter of exactly one argument."""
-    return Parameter(name, label, lambda taken: read(taken[0]), completes, hint=hint)
+    return WordParameter(name, label, lambda taken: read(taken[0]), completes, hint=hint)
 
 
 def optional(
     name: str, label: str, read: Reader, default: Any = None, completes: Completes = "nothing", hint: str = ""
-) -> Parameter:
+) -> WordParameter:
     """Return a parameter of one argument or none."""
-    return Parameter(
+    return WordParameter(
         name, f"[{label}]", lambda taken: read(taken[0]) if taken else default, completes, least=0, hint=hint
     )
 
 
-def count(default: int) -> Parameter:
+def count(default: int) -> WordParameter:
     """Return the parameter `times`: how often, or how many."""
     return optional("times", "COUNT", whole("COUNT", 1, MOST_TIMES), default)
 
@@ -87,12 +87,12 @@ def several(
     completes: Completes = "nothing",
     least: int = 0,
     hint: str = "",
-) -> Parameter:
+) -> WordParameter:
     """Return a parameter that takes all that is left."""
-    return Parameter(name, usage, read, completes, least, MANY, hint)
+    return WordParameter(name, usage, read, completes, least, MANY, hint)
 
 
-def keyed(name: str, key: str, label: str, read: Callable[[str], Any], default: Any = None) -> Parameter:
+def keyed(name: str, key: str, label: str, read: Callable[[str], Any], default: Any = None) -> WordParameter:
     """Return a parameter KEY=VALUE that may stand anywhere, at most once; `read` is given the value."""
 
     def value(taken: Sequence[Argument]) -> Any:
@@ -100,7 +100,7 @@ def keyed(name: str, key: str, label: str, read: Callable[[str], Any], default: 
             raise WrongWord(f"{key} is there twice")
         return read(taken[0].text.removeprefix(f"{key}=")) if taken else default
 
-    return Parameter(name, f"[{key}={label}]", value, least=0, most=0, key=key)
+    return WordParameter(name, f"[{key}={label}]", value, least=0, most=0, key=key)
 
 
 def yes_or_no(key: str) -> Callable[[str], bool]:
@@ -114,11 +114,11 @@ def yes_or_no(key: str) -> Callable[[str], bool]:
     return read
 
 
-HEX: Final = Parameter("hexes", "[--hex]", bool, least=0, most=0, flag="--hex")
+HEX: Final = WordParameter("hexes", "[--hex]", bool, least=0, most=0, flag="--hex")
 """Whether hex floats are wanted."""
 
 
-def take_all(parameters: Sequence[Parameter], arguments: Sequence[Argument], usage: str) -> dict[str, Any]:
+def take_all(parameters: Sequence[WordParameter], arguments: Sequence[Argument], usage: str) -> dict[str, Any]:
     """Return what the parameters make of the arguments, by their names. WrongWord, also for too many or too few."""
     left = list(arguments)
     flags = {each.name: each.take(left) for each in parameters if each.anywhere}

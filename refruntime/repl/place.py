@@ -12,7 +12,7 @@ from refruntime.session.state import SessionError, called
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """Where a person stands: the calls so far, the session behind them (None without a model), and the way here.
 
     `observation` is what the last call answered, if the word was a call. `trapped` says that it or an earlier one
@@ -21,12 +21,12 @@ class Place:
 
     script: tuple[Step, ...] = ()
     session: Session | None = None
-    before: Place | None = None
+    before: Node | None = None
     observation: Observation | None = None
     trapped: bool = False
 
     @classmethod
-    def of(cls, session: Session, before: Place | None) -> Place:
+    def of(cls, session: Session, before: Node | None) -> Node:
         """Return the place behind a session."""
         return cls(session.state.script, session, before)
 
@@ -57,11 +57,11 @@ class Place:
 class Track:
     """A branch: where one stands on it, and what lies ahead, the next first, because `back` came from there."""
 
-    place: Place
-    ahead: tuple[Place, ...] = ()
+    place: Node
+    ahead: tuple[Node, ...] = ()
 
     @property
-    def end(self) -> Place:
+    def end(self) -> Node:
         """Return the last place of the branch."""
         return self.ahead[-1] if self.ahead else self.place
 
@@ -74,10 +74,10 @@ class Track:
         """Return the track one place later, None at its end."""
         return Track(self.ahead[0], self.ahead[1:]) if self.ahead else None
 
-    def way(self) -> tuple[Place, ...]:
+    def way(self) -> tuple[Node, ...]:
         """Return every place from the beginning to the end."""
         places = [*self.ahead[::-1]]
-        place: Place | None = self.place
+        place: Node | None = self.place
         while place is not None:
             places.append(place)
             place = place.before
@@ -85,13 +85,13 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Position:
+class Branches:
     """Everything that words change, as a value: the place on each branch, and which branch one is on."""
 
-    place: Place
+    place: Node
     branch: str = "main"
     branches: Mapping[str, Track] = field(default_factory=dict)
-    ahead: tuple[Place, ...] = ()
+    ahead: tuple[Node, ...] = ()
 
     @property
     def track(self) -> Track:
@@ -103,10 +103,10 @@ class Position:
         """Return all branches by name, this one too."""
         return {**self.branches, self.branch: self.track}
 
-    def at(self, place: Place) -> Position:
+    def at(self, place: Node) -> Branches:
         """Return the position with another place on this branch, from which nothing lies ahead."""
         return replace(self, place=place, ahead=())
 
-    def on(self, track: Track) -> Position:
+    def on(self, track: Track) -> Branches:
         """Return the position elsewhere on the same branch."""
         return replace(self, place=track.place, ahead=track.ahead)

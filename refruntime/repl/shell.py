@@ -14,10 +14,10 @@ from refruntime.contract.profile import ProfileError
 from refruntime.engines.base import EngineError
 from refruntime.errors import ContractError
 from refruntime.memory import HostMisuse
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parsing import WrongWord, split_line
-from refruntime.repl.place import Position
-from refruntime.repl.words.word import Answer, Words
+from refruntime.repl.place import Branches
+from refruntime.repl.words.word import WordAnswer, Words
 from refruntime.session.state import SessionError
 from refruntime.show.text import as_string, count, row
 from refruntime.visible import visible
@@ -31,12 +31,12 @@ STOPPED: Final = 130
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LineResult:
     """What became of a line: `code` as the exit code of a script, the word, its answer, and what went wrong."""
 
     code: int
     word: str = ""
-    answer: Answer | None = None
+    answer: WordAnswer | None = None
     error: str = ""
     kind: str = ""
     traceback: str = ""
@@ -46,36 +46,36 @@ class Outcome:
 class Shell:
     """A person's side of a session. `position` is a value; only a word that was obeyed replaces it."""
 
-    desk: Desk
+    desk: Tools
     words: Words
-    position: Position
+    position: Branches
 
-    def obey(self, line: str) -> Outcome:
+    def obey(self, line: str) -> LineResult:
         """Run one line. Nothing that a word does wrong is raised."""
         name = ""
         try:
             arguments = split_line(line)
             if not arguments:
-                return Outcome(FINE)
+                return LineResult(FINE)
             name = visible(arguments[0].raw)
             word = self.words.find(arguments[0].text)
             answer = word.obey(self.desk, self.position, arguments[1:])
         except KeyboardInterrupt:
-            return Outcome(STOPPED, name, None, "stopped; everything is as it was before", "stopped")
+            return LineResult(STOPPED, name, None, "stopped; everything is as it was before", "stopped")
         except Exception as error:
             return _failure(name, error)
         answer = _with_note(answer, self.position)
         self.position = answer.position
         if answer.failed:
-            return Outcome(FAILED, name, answer, answer.failed, "difference")
-        return Outcome(FINE, name, answer)
+            return LineResult(FAILED, name, answer, answer.failed, "difference")
+        return LineResult(FINE, name, answer)
 
     def repeats(self, name: str) -> bool:
         """Say whether an empty line in a terminal does again what this word did."""
         return name in self.words and self.words.find(name).repeats
 
 
-def _with_note(answer: Answer, before: Position) -> Answer:
+def _with_note(answer: WordAnswer, before: Branches) -> WordAnswer:
     """Say so where a move leaves what was ahead of the place that it moved from."""
     after = answer.position
     if (
@@ -89,24 +89,24 @@ def _with_note(answer: Answer, before: Position) -> Answer:
     return replace(answer, shown=[*answer.shown, row("note", (f"{note}; `branch` before a move keeps them", "yellow"))])
 
 
-def _failure(name: str, error: Exception) -> Outcome:
+def _failure(name: str, error: Exception) -> LineResult:
     """Tell a wrong word from one that failed, from a missing file, from a bug."""
     kind = type(error).__name__
     if isinstance(error, WrongWord | ProfileError):
-        return Outcome(WRONG, name, None, str(error), kind)
+        return LineResult(WRONG, name, None, str(error), kind)
     if isinstance(error, HostMisuse):
-        return Outcome(FAILED, name, None, f"the contract leaves undefined what happens then (MEM-4): {error}", kind)
+        return LineResult(FAILED, name, None, f"the contract leaves undefined what happens then (MEM-4): {error}", kind)
     if isinstance(error, ContractError):
-        return Outcome(FAILED, name, None, str(error), error.status.name)
+        return LineResult(FAILED, name, None, str(error), error.status.name)
     if isinstance(error, SessionError | EngineError):
-        return Outcome(FAILED, name, None, str(error), kind)
+        return LineResult(FAILED, name, None, str(error), kind)
     if isinstance(error, OSError):
-        return Outcome(MISSING, name, None, str(error), kind)
+        return LineResult(MISSING, name, None, str(error), kind)
     text = f"this is a bug in the oracle: {kind}: {error}"
-    return Outcome(CRASHED, name, None, text, kind, "".join(traceback.format_exception(error)))
+    return LineResult(CRASHED, name, None, text, kind, "".join(traceback.format_exception(error)))
 
 
-def show(outcome: Outcome, console: Console, errors: Console) -> None:
+def show(outcome: LineResult, console: Console, errors: Console) -> None:
     """Print what a word gave."""
     if outcome.answer is not None:
         if console.is_terminal:
@@ -163,7 +163,7 @@ def run_script(shell: Shell, lines: Iterable[str], output: ScriptOutput, keep_go
     return code
 
 
-def _report(outcome: Outcome, number: int, output: ScriptOutput) -> None:
+def _report(outcome: LineResult, number: int, output: ScriptOutput) -> None:
     if output.write_json is None:
         show(outcome, output.console, output.errors)
         return

@@ -91,7 +91,7 @@ class Explained:
 
 
 @dataclass(frozen=True, repr=False)
-class Explanation(Displayed):
+class ChainExplanation(Displayed):
     """Every chain's word on a text, the best explanation first; `print` shows them."""
 
     settings: Settings
@@ -123,7 +123,7 @@ def explain(
     chains: Sequence[str] | None = None,
     profile: Profile | None = None,
     drawn_before: int = 0,
-) -> Explanation:
+) -> ChainExplanation:
     """Say which chain explains `tokens`, each drawn from its row of logits: [V] for one token or [T, V].
 
     Generators begin with the seed of `settings` and have made `drawn_before` draws. SamplerError for tokens that the
@@ -136,7 +136,7 @@ def explain(
         if not 0 <= token < rows.shape[1]:
             raise SamplerError(f"there is no token {token}; expected 0 .. {rows.shape[1] - 1}")
     said = [_explained(chain, rows, settings, tokens, drawn_before) for chain in chains_of(chains, profile)]
-    return Explanation(settings, tuple(sorted(said, key=_place)))
+    return ChainExplanation(settings, tuple(sorted(said, key=_place)))
 
 
 def _place(said: Explained) -> tuple[bool, bool, float]:

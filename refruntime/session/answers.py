@@ -135,7 +135,7 @@ class Trace(Displayed, Mapping[str, NDArray[Any]]):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Attention(Displayed):
+class HeadAttention(Displayed):
     """One head: `weights[i, j]` is how much position i looked at position j, float [T, T] (FW-6).
 
     `ids` and `texts` are the tokens of the positions. NumPy takes it for its weights.

@@ -9,7 +9,7 @@ import numpy as np
 from refruntime.contract.profile import Profile
 from refruntime.runtime import Taken
 from refruntime.samplers.chain import SamplerError, Settings
-from refruntime.samplers.explain import Explanation, explain
+from refruntime.samplers.explain import ChainExplanation, explain
 from refruntime.session.state import SessionError
 
 
@@ -19,7 +19,7 @@ def explain_taken(
     tokens: Sequence[int] | None = None,
     chains: Sequence[str] | None = None,
     min_p: float = 0.0,
-) -> Explanation:
+) -> ChainExplanation:
     """Say which chain explains sampled tokens, or others in their place: `tokens`, one for each.
 
     Logits are those that the session had at each step, so other tokens have to be forced there for a text to count.

@@ -24,7 +24,7 @@ LATER_BYTES: Final = 2**26
 
 
 @dataclass(frozen=True)
-class Build:
+class ComparedBuild:
     """A build to compare with: its name, its bytes and their SHA-256, and a function that makes a fresh instance."""
 
     name: str
@@ -46,7 +46,7 @@ class Build:
 class BuildComparison(Displayed):
     """What a build answered to the calls of a session, beside the oracle."""
 
-    build: Build
+    build: ComparedBuild
     profile: Profile
     result: CaseResult
 
@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def compare_calls(case: Case, build: Build, profile: Profile, numerics: Numerics) -> BuildComparison:
+def compare_calls(case: Case, build: ComparedBuild, profile: Profile, numerics: Numerics) -> BuildComparison:
     """Run calls on the oracle and a fresh instance, and search for the cause of the first difference.
 
     SessionError without calls, and for numbers that no build computes.

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import takewhile
 
 from refruntime.cases.observe import Observation
-from refruntime.cases.observe import Session as CaseRun
+from refruntime.cases.observe import StepRunner as CaseRun
 from refruntime.cases.steps import Case, Generate, Load, Step
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -20,7 +20,7 @@ from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime
 from refruntime.session.prefix_cache import Workbench
 from refruntime.session.session import Session
-from refruntime.session.state import State, Subject
+from refruntime.session.state import SessionState, Subject
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
 
 
@@ -110,14 +110,14 @@ class Calls:
         name = step.model if isinstance(step, Load) else "model"
         artifact = self._models.get(name)
         subject = Subject(self._bench(model.transformer), model.tokenizer, self._profile, name, artifact)
-        return Session.of(subject, State(runtime.machine))
+        return Session.of(subject, SessionState(runtime.machine))
 
     def _pass(self, machine: Machine, step: Step) -> None:
         """Write a state for the prompt of this step, or for a token that it sampled."""
         state = self._present.state
         taken = () if machine.taken is None else (*state.taken, machine.taken)
         before = state.machine if machine.taken is None else None
-        self._then(State(machine, taken, before, self._part(step, len(taken))))
+        self._then(SessionState(machine, taken, before, self._part(step, len(taken))))
 
     def _part(self, step: Step, tokens: int) -> tuple[Step, ...]:
         """Return the calls that lead to the first tokens of a generation."""
@@ -127,11 +127,11 @@ class Calls:
         """Make the last state that of the runtime after the step: a failure or a reset cleared the context."""
         present, state = self._present, self._present.state
         cleared = machine.kv_length == 0
-        closed = State(machine, () if cleared else state.taken, script=self.steps)
+        closed = SessionState(machine, () if cleared else state.taken, script=self.steps)
         replaces = not state.script or (bool(self._passed) and not (cleared and state.prompt_ids))
         self.session = Session.of(present.subject, closed, present.before if replaces else present)
 
-    def _then(self, state: State) -> None:
+    def _then(self, state: SessionState) -> None:
         self.session = Session.of(self._present.subject, state, self._present)
 
     @property

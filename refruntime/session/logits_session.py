@@ -25,7 +25,7 @@ from refruntime.contract.profile import Profile
 from refruntime.runtime import Machine, Owner
 from refruntime.session.prefix_cache import Float32, Workbench
 from refruntime.session.session import Session
-from refruntime.session.state import SessionError, State, Subject
+from refruntime.session.state import SessionError, SessionState, Subject
 from refruntime.tokenizers.base import Tokenizer
 
 MAX_VALUES: Final = 2**28
@@ -218,6 +218,6 @@ class ImportedSession(Session):
         return super()._sampled(forced, owner)
 
 
-def _at_first_row(machine: Machine) -> State:
+def _at_first_row(machine: Machine) -> SessionState:
     """Return the state before the first row: as behind a prompt, of which nothing is known."""
-    return State(machine.accept(1).begin(()), before_prompt=machine, unspeakable=NOT_FROM_A_MODEL)
+    return SessionState(machine.accept(1).begin(()), before_prompt=machine, unspeakable=NOT_FROM_A_MODEL)

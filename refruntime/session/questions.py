@@ -15,25 +15,25 @@ from refruntime.api import Artifact, artifact_bytes, raw_bytes
 from refruntime.display import Displayed
 from refruntime.runtime import Generator, Taken
 from refruntime.sampling import ranked
-from refruntime.session.answers import Attention, Generators, Seen, TokenLogits, Top, Trace
+from refruntime.session.answers import Generators, HeadAttention, Seen, TokenLogits, Top, Trace
 from refruntime.session.numbers import whole
 from refruntime.session.prefix_cache import Float32
 from refruntime.session.probabilities import softmax
-from refruntime.session.state import SessionError, State, Subject, called, tokens_of
+from refruntime.session.state import SessionError, SessionState, Subject, called, tokens_of
 from refruntime.session.what_if import WhatIf, what_if
 from refruntime.session.why import Why
 from refruntime.visible import shortened
 
 if TYPE_CHECKING:  # a session that compares with no build and saves nothing does without these
-    from refruntime.samplers.explain import Explanation
-    from refruntime.session.compared import Build, BuildComparison
+    from refruntime.samplers.explain import ChainExplanation
+    from refruntime.session.compared import BuildComparison, ComparedBuild
 
 
 class Questions(Displayed):
     """The state of a generation, and what it answers: see `Session`, whose words lead from one to the next."""
 
     subject: Subject
-    state: State
+    state: SessionState
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ class Questions(Displayed):
             raise SessionError(f"no tensor fits {wanted!r}; names of layer 0: {', '.join(names)}")
         return Trace(found)
 
-    def attention(self, layer: int, head: int) -> Attention:
+    def attention(self, layer: int, head: int) -> HeadAttention:
         """Return how much each position looked at each earlier one in one head: weights [T, T] and tokens (FW-6)."""
         name = f"blk.{layer}.attn.weights"
         found = self.tensors(name)
@@ -127,7 +127,7 @@ class Questions(Displayed):
             raise SessionError(f"there is no head {head}; expected 0 .. {weights.shape[0] - 1}")
         tokenizer = self.subject.tokenizer
         texts = tuple(tokenizer.decode([token]) for token in self.ids)
-        return Attention(layer, head, self.ids, texts, np.asarray(weights[head]), tokenizer)
+        return HeadAttention(layer, head, self.ids, texts, np.asarray(weights[head]), tokenizer)
 
     def top(self, count: int = 10) -> Top:
         """Return the greatest logits that the next token is sampled from, with probabilities (SA-2)."""
@@ -151,25 +151,25 @@ class Questions(Displayed):
 
     def samplers(
         self, ids: Sequence[int] | None = None, min_p: float = 0.0, chains: Sequence[str] | None = None
-    ) -> Explanation:
+    ) -> ChainExplanation:
         """Say which runtime's sampler explains the tokens since the prompt, or others in their place: `ids`."""
         from refruntime.session.chains import explain_taken
 
         return explain_taken(self.state.taken, self.subject.profile, ids, chains, min_p)
 
-    def diff(self, build: Artifact | Build) -> BuildComparison:
+    def diff(self, build: Artifact | ComparedBuild) -> BuildComparison:
         """Compare the calls that lead here with a build: a path, bytes, or one that is compiled already.
 
         SessionError where no calls lead here; EngineMissing without wasmtime; EngineError, InterfaceMismatch; OSError.
         """
         from refruntime.cases.steps import Case
-        from refruntime.session.compared import Build, compare_calls
+        from refruntime.session.compared import ComparedBuild, compare_calls
 
         self._check_speakable("only calls can be compared")
         case = Case("session/python", called(self.state), self._artifacts())
-        if not isinstance(build, Build):
+        if not isinstance(build, ComparedBuild):
             name = Path(build).name if isinstance(build, str | PathLike) else "build"
-            build = Build.compiled(name, bytes(artifact_bytes(build)))
+            build = ComparedBuild.compiled(name, bytes(artifact_bytes(build)))
         return compare_calls(case, build, self.subject.profile, self.subject.bench.transformer.numerics)
 
     def save(self, identifier: str, golden: str | PathLike[str], about: str = "", rules: str = "") -> Path:

@@ -30,7 +30,7 @@ from refruntime.session.questions import Questions
 from refruntime.session.said import Said, said
 from refruntime.session.state import (
     SessionError,
-    State,
+    SessionState,
     Subject,
     anew,
     called,
@@ -62,11 +62,11 @@ class Session(Questions):
         subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
         self._fill(subject, subject.loaded(), None)
 
-    def _fill(self, subject: Subject, state: State, before: Session | None) -> None:
+    def _fill(self, subject: Subject, state: SessionState, before: Session | None) -> None:
         self.subject, self.state, self.before = subject, state, before
 
     @classmethod
-    def of(cls, subject: Subject, state: State, before: Session | None = None) -> Self:
+    def of(cls, subject: Subject, state: SessionState, before: Session | None = None) -> Self:
         """Return a session in a given state; for tools that come from elsewhere than a prompt."""
         made = cls.__new__(cls)
         made._fill(subject, state, before)

@@ -23,7 +23,7 @@ class SessionError(ValueError):
 
 
 @dataclass(frozen=True)
-class State:
+class SessionState:
     """Everything that decides what comes next: the machine, and the way that led to it.
 
     `taken` are the tokens sampled since the prompt. `before_prompt` is the machine before a prompt from which no token
@@ -85,18 +85,18 @@ class Subject:
         """Return what a machine has to know of the model."""
         return Resident(self.tokenizer, self.bench.capacity)
 
-    def loaded(self) -> State:
+    def loaded(self) -> SessionState:
         """Return the state of a fresh runtime into which a host loaded the model."""
-        return State(Machine.fresh(self.profile).load(self.resident), script=(Load(self.name),))
+        return SessionState(Machine.fresh(self.profile).load(self.resident), script=(Load(self.name),))
 
 
-def waits(state: State) -> bool:
+def waits(state: SessionState) -> bool:
     """Say whether the last of the calls is a prompt from which no token was sampled yet, which no export can call."""
     last = state.script[-1] if state.script else None
     return state.before_prompt is not None and isinstance(last, Generate) and last.max_new_tokens == 0
 
 
-def called(state: State) -> tuple[Step, ...]:
+def called(state: SessionState) -> tuple[Step, ...]:
     """Return the calls without a prompt that waits for its first token."""
     return state.script[:-1] if waits(state) else state.script
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.samplers.explain import Explanation
+from refruntime.samplers.explain import ChainExplanation
 from refruntime.session.series import steps_of
 from refruntime.session.session import Session
 from refruntime.session.what_if import Alternative, WhatIf
@@ -226,7 +226,7 @@ def _entropy_line(entropy: Any) -> str:
 # Chains --------------------------------------------------------------------------------------------------------------
 
 
-def explanation_html(explanation: Explanation) -> str:
+def explanation_html(explanation: ChainExplanation) -> str:
     """Return every sampler's word on a text."""
     rows = [
         (

@@ -6,8 +6,8 @@ from functools import singledispatch
 from html import escape
 
 from refruntime.display import Displayed
-from refruntime.samplers.explain import Explanation
-from refruntime.session.answers import Attention, Generators, TokenLogits, Top, Trace
+from refruntime.samplers.explain import ChainExplanation
+from refruntime.session.answers import Generators, HeadAttention, TokenLogits, Top, Trace
 from refruntime.session.compared import BuildComparison
 from refruntime.session.session import Session
 from refruntime.session.what_if import WhatIf
@@ -39,14 +39,14 @@ def html(value: Displayed) -> str:
 
 text.register(Why, lambda why: as_string(why_shown(why)))
 text.register(WhatIf, lambda what_if: as_string(what_if_shown(what_if)))
-text.register(Explanation, lambda explanation: as_string(explanation_shown(explanation)))
+text.register(ChainExplanation, lambda explanation: as_string(explanation_shown(explanation)))
 text.register(Top, lambda top: as_string(top_shown(top)))
 text.register(TokenLogits, lambda logits: as_string(logits_shown(logits)))
 text.register(Generators, lambda generators: as_string(generators_shown(generators)))
 text.register(Trace, lambda trace: as_string(trace_shown(trace)))
-text.register(Attention, lambda attention: as_string(attention_shown(attention)))
+text.register(HeadAttention, lambda attention: as_string(attention_shown(attention)))
 text.register(BuildComparison, lambda compared: as_string(comparison_shown(compared)))
 html.register(Why, why_html)
 html.register(WhatIf, what_if_html)
-html.register(Explanation, explanation_html)
+html.register(ChainExplanation, explanation_html)
 html.register(Session, session_html)

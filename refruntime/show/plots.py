@@ -16,7 +16,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from refruntime.session.answers import Attention
+from refruntime.session.answers import HeadAttention
 from refruntime.session.series import LayerErrors, StepCandidates, Steps
 from refruntime.show.plot_frame import (
     LETTER,
@@ -155,7 +155,7 @@ def entropy_plot(steps: Steps, about: str = "", widest: int = WIDEST) -> Figure:
 
 
 @settled
-def attention_plot(attention: Attention, about: str = "", widest: int = WIDEST) -> Figure:
+def attention_plot(attention: HeadAttention, about: str = "", widest: int = WIDEST) -> Figure:
     """Show one head: a row for each position, brighter where it looked; brightness is the square root of the weight."""
     count = len(attention.texts)
     width = min(max(6.6, 3.0 + 0.16 * count), widest / 120)

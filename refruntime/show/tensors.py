@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.session.answers import Attention
+from refruntime.session.answers import HeadAttention
 from refruntime.show.text import percent, plain_table, row, token_cell
 
 FIRST_VALUES: Final = 3
@@ -49,7 +49,7 @@ def tensors_table(rows: Sequence[Mapping[str, Any]], width: int = WIDE) -> Table
     return table
 
 
-def attention_shown(attention: Attention) -> list[RenderableType]:
+def attention_shown(attention: HeadAttention) -> list[RenderableType]:
     """Return the strongest weights of the last position with their tokens, and the map of all positions."""
     last = attention.weights[-1]  # [T]
     strongest = sorted(np.argsort(-last, kind="stable")[:MOST_ROWS].tolist())

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.samplers.explain import Explanation
+from refruntime.samplers.explain import ChainExplanation
 from refruntime.session.what_if import Alternative, WhatIf
 from refruntime.session.why import Candidate, Why
 from refruntime.show.text import OWNERS, SHOWN, count, exact, named, percent, plain_table, row, token_cell
@@ -280,7 +280,7 @@ def _alternative(alternative: Alternative, mark: str, hexes: bool) -> Sequence[s
 # Chains --------------------------------------------------------------------------------------------------------------
 
 
-def explanation_shown(explanation: Explanation) -> list[RenderableType]:
+def explanation_shown(explanation: ChainExplanation) -> list[RenderableType]:
     """Return the chains for terminals: what each says, and below it the order of its stages."""
     said = plain_table(("sampler", False), ("probability", True), ("verdict", False))
     orders = plain_table(("sampler", False), ("order", False))

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from refruntime.engines.wasm.pauses import PausableInstance, PausableModule
 from refruntime.witness.expected import Expected
-from refruntime.witness.looking import Finding, Look, look
+from refruntime.witness.looking import Look, WrongArray, look
 from refruntime.witness.patterns import Pattern
 from refruntime.witness.recording import WatchedCall
 
-__all__ = ["Expected", "Finding", "Look", "Pattern", "PausableInstance", "PausableModule", "WatchedCall", "look"]
+__all__ = ["Expected", "Look", "Pattern", "PausableInstance", "PausableModule", "WatchedCall", "WrongArray", "look"]

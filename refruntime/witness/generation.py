@@ -10,7 +10,7 @@ from refruntime.witness.oracle import Sampling
 
 
 @dataclass(frozen=True)
-class Generation:
+class GenerationRequest:
     """One generation: model, configuration, prompt, how many tokens were asked for, how many continuations follow."""
 
     artifact: bytes
@@ -20,7 +20,7 @@ class Generation:
     continued: int
 
 
-def generation_of(steps: Sequence[Step], model: Callable[[str], bytes]) -> Generation | None:
+def generation_of(steps: Sequence[Step], model: Callable[[str], bytes]) -> GenerationRequest | None:
     """Return the generation that the last of some steps belongs to; None if there is none, or no model was loaded."""
     name, configured, prompt, tokens, continued = "", Configure(), b"", 0, 0
     for step in steps:
@@ -37,4 +37,4 @@ def generation_of(steps: Sequence[Step], model: Callable[[str], bytes]) -> Gener
     if not name or not prompt or tokens < 1:
         return None
     c = configured
-    return Generation(model(name), Sampling(c.temperature, c.top_k, c.top_p, c.seed), prompt, tokens, continued)
+    return GenerationRequest(model(name), Sampling(c.temperature, c.top_k, c.top_p, c.seed), prompt, tokens, continued)

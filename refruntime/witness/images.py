@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.witness.expected import Float32
-from refruntime.witness.locate import Place
+from refruntime.witness.locate import RowPlace
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import Int
 from refruntime.witness.writes import Runs, runs
@@ -93,7 +93,7 @@ def planned_image(presence: Presence, expected: Float32, word: int, after: int, 
     return Image(held.reshape(shape), words.reshape(shape), (pause,), float(distance[0]), float(cosine[0]))
 
 
-def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
+def closest_moment(presence: Presence, row: Float32, place: RowPlace) -> int:
     """Return the pause, while what matched is there, at which a place holds what is closest to a row [n] as a whole."""
     changes = presence.changes_of(place.words)
     written = _written(presence, place)
@@ -113,7 +113,7 @@ def closest_moment(presence: Presence, row: Float32, place: Place) -> int:
     return int(moments[best])
 
 
-def _written(presence: Presence, place: Place) -> int:
+def _written(presence: Presence, place: RowPlace) -> int:
     """Return the pause at which the last word of a place was written, together with those that matched."""
     right = presence.begins_at(place.words[place.matched], place.pause)
     right = right[right >= 0]

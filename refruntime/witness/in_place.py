@@ -10,7 +10,7 @@ import numpy as np
 
 from refruntime.witness.expected import Float32
 from refruntime.witness.images import Image, closest_moment
-from refruntime.witness.locate import Place, bits, find_row
+from refruntime.witness.locate import RowPlace, bits, find_row
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import Int
 from refruntime.witness.sightings import Sighting, find_rows
@@ -92,7 +92,7 @@ def _likest(presence: Presence, row: Float32, words: Int, begin: int, end: int) 
     return int(moments[np.flatnonzero(cosine >= cosine.max() - SAME_DIRECTION)[-1]])
 
 
-def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[Place]:
+def _completed(places: Sequence[RowPlace | None], pauses: int, size: int) -> list[RowPlace]:
     """Give rows of which nothing was found the place of the others, between their moments; empty if they have none."""
     homes = {(place.word, place.stride) for place in places if place is not None}
     if all(places):
@@ -100,17 +100,17 @@ def _completed(places: Sequence[Place | None], pauses: int, size: int) -> list[P
     if len(homes) != 1:
         return []
     word, stride = homes.pop()
-    result: list[Place] = []
+    result: list[RowPlace] = []
     for index, place in enumerate(places):
         if place is None:
             after = result[-1].pause + 1 if result else 0
             until = next((other.pause for other in places[index + 1 :] if other is not None), pauses)
-            place = Place(word, stride, after, max(until, after + 1), np.zeros(size, np.bool_), 0)
+            place = RowPlace(word, stride, after, max(until, after + 1), np.zeros(size, np.bool_), 0)
         result.append(place)
     return result
 
 
-def _on_grid(presence: Presence, places: list[Place]) -> tuple[list[Place], dict[int, int]]:
+def _on_grid(presence: Presence, places: list[RowPlace]) -> tuple[list[RowPlace], dict[int, int]]:
     """Move rows that were not found to where whole rows, at equal distances, say that they lie.
 
     Returns the places, and for each row that was moved the pause at which the whole array was written.
@@ -129,7 +129,7 @@ def _on_grid(presence: Presence, places: list[Place]) -> tuple[list[Place], dict
         inside = word >= 0 and word + size <= len(presence.log.first)
         if place.complete or place.word == word or not inside:
             continue
-        result[index] = Place(word, 1, moments[-1], presence.pauses, np.zeros(size, np.bool_), 0)
+        result[index] = RowPlace(word, 1, moments[-1], presence.pauses, np.zeros(size, np.bool_), 0)
         changes = presence.changes_of(result[index].words)
         late = changes[(changes > moments[-1]) & (changes <= moments[-1] + room)]
         fixed[index] = int(late[-1]) if len(late) else moments[-1]

@@ -37,7 +37,7 @@ LEAST_REPEATED: Final = 16
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """Where one row was: word of its first element, distance of its elements in words, pause at which it was looked at.
 
     `matched` [n] says which elements were there bit by bit, `evidence` how many different values beside zero they are.
@@ -69,7 +69,7 @@ def bits(values: Float32) -> Words:
     return np.ascontiguousarray(values, np.float32).view(np.uint32)
 
 
-def find_row(presence: Presence, row: Float32, at_end: bool = False) -> Place | None:
+def find_row(presence: Presence, row: Float32, at_end: bool = False) -> RowPlace | None:
     """Return where most elements of a row [n] were at one moment, None if no two of them agree on a place.
 
     With `at_end` only what is still there at the last pause counts.
@@ -97,7 +97,7 @@ def common_homes(presence: Presence, rows: Float32) -> list[tuple[int, int]]:
     return [(base, 1) for base in likely if len(votes[base]) > 2 and len({row for row, _ in votes[base]}) > 1]
 
 
-def enough(place: Place | None) -> bool:
+def enough(place: RowPlace | None) -> bool:
     """Say whether what matched is evidence: two different values of a short row or a whole long one, else three."""
     if place is None:
         return False
@@ -106,12 +106,12 @@ def enough(place: Place | None) -> bool:
     return place.fresh and place.evidence >= (2 if two else 3)
 
 
-def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = False) -> Place | None:
+def at(presence: Presence, row: Float32, word: int, stride: int, at_end: bool = False) -> RowPlace | None:
     """Return how much of a row was at a known place at one moment."""
     return _at(presence, bits(row), word, stride, at_end)
 
 
-def _best(places: list[Place | None]) -> Place | None:
+def _best(places: list[RowPlace | None]) -> RowPlace | None:
     found = [place for place in places if place is not None]
     return max(found, key=lambda place: (place.complete, place.evidence, place.fresh, -place.pause), default=None)
 
@@ -174,7 +174,7 @@ def _strided(presence: Presence, values: Words) -> list[tuple[int, int]]:
     return [place for place in likely if votes[place] > 1]
 
 
-def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool) -> Place | None:
+def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool) -> RowPlace | None:
     """Return the first moment at which most elements were where an address puts them."""
     words = base + stride * np.arange(len(values))
     first, last = presence.of_values_at(values, words)
@@ -198,10 +198,10 @@ def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool)
         # All were written here, though the first ones were gone when the last ones came.
         everything = np.ones(len(values), np.bool_)
         different = np.unique(values[(values << np.uint32(1)) != 0])
-        return Place(base, stride, pause, int(end.max()), everything, len(different))
+        return RowPlace(base, stride, pause, int(end.max()), everything, len(different))
     there = (begin <= pause) & (pause < end)
     matched = np.zeros(len(values), np.bool_)
     matched[element[there]] = True
     different = np.unique(values[matched & ((values << np.uint32(1)) != 0)])
     fresh = bool((begin[there] >= 0).any())
-    return Place(base, stride, pause, int(end[there].min()), matched, len(different), fresh)
+    return RowPlace(base, stride, pause, int(end[there].min()), matched, len(different), fresh)

@@ -35,7 +35,7 @@ UNLOCATED: Final = Pattern("not located", "it is nowhere, and nothing like it wa
 
 
 @dataclass(frozen=True)
-class Finding:
+class WrongArray:
     """The first wrong array: what was seen of it, and the pattern of its differences."""
 
     sighting: Sighting
@@ -55,7 +55,7 @@ class Look:
     """
 
     verdict: Verdict
-    first: Finding | None
+    first: WrongArray | None
     sightings: tuple[Sighting, ...]
     presence: Presence
     fine: tuple[Fine, ...] = ()
@@ -113,7 +113,7 @@ def judge(
     if lost is not None and (wrong is None or lost[0] <= wrong[0]):
         index, sighting, pattern = lost
         result[index] = sighting
-        finding = Finding(sighting, pattern)
+        finding = WrongArray(sighting, pattern)
         verdict: Verdict = "wrong"
     elif wrong is not None:
         index, sighting = wrong
@@ -123,7 +123,7 @@ def judge(
         else:
             pattern = _pattern(sighting, result, index, known())
         result[index] = sighting
-        finding = Finding(sighting, pattern)
+        finding = WrongArray(sighting, pattern)
         verdict = "wrong"
     else:
         ends = [sighting for sighting in result if sighting.expected.lasting or sighting.name == "logits"]
@@ -136,7 +136,7 @@ def with_finding(seen: Look, name: str, pattern: Pattern) -> Look:
     """Return a look in which one thing is wrong that its arrays do not tell, such as a choice."""
     nothing = Sighting(Expected(name, np.zeros((1, 0), np.float32)), "wrong", pattern.text)
     there = next((sighting for sighting in seen.sightings if sighting.name == name), None)
-    finding = Finding(nothing if there is None else replace(there, state="wrong", image=None), pattern)
+    finding = WrongArray(nothing if there is None else replace(there, state="wrong", image=None), pattern)
     sightings = [sighting for sighting in seen.sightings if sighting.name != name]
     at = len(sightings) if there is None else seen.sightings.index(there)
     return Look("wrong", finding, (*sightings[:at], finding.sighting, *sightings[at:]), seen.presence)

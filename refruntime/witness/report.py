@@ -11,7 +11,7 @@ from refruntime.witness.build import PositionLook, Witness
 from refruntime.witness.expected import Float32
 from refruntime.witness.kv_map import CacheMap
 from refruntime.witness.locate import bits
-from refruntime.witness.looking import Finding, Look
+from refruntime.witness.looking import Look, WrongArray
 from refruntime.witness.recording import Int
 from refruntime.witness.sightings import Sighting
 
@@ -45,7 +45,7 @@ def sentence(document: dict[str, Any]) -> str:
     return f"too little was seen: {equal} of {len(document['events'])} tensors of {where} are in memory"
 
 
-def _first(look: Look, finding: Finding, position: int) -> dict[str, Any]:
+def _first(look: Look, finding: WrongArray, position: int) -> dict[str, Any]:
     sighting, pattern = finding.sighting, finding.pattern
     expected = sighting.expected.values
     result: dict[str, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from refruntime.witness.expected import Expected, Float32
 from refruntime.witness.images import Image
-from refruntime.witness.locate import Place, at, common_homes, enough, find_row
+from refruntime.witness.locate import RowPlace, at, common_homes, enough, find_row
 from refruntime.witness.presence import Presence
 
 State = Literal["equal", "wrong", "not seen"]
@@ -34,7 +34,7 @@ class Sighting:
     expected: Expected
     state: State
     reason: str = ""
-    places: tuple[Place | None, ...] = ()
+    places: tuple[RowPlace | None, ...] = ()
     image: Image | None = None
 
     @property
@@ -114,14 +114,14 @@ def _look_for(presence: Presence, expected: Expected, by_rows: bool) -> Sighting
     return Sighting(expected, "not seen", places=rows if any(rows) else ())
 
 
-def find_rows(presence: Presence, values: Float32, at_end: bool) -> tuple[Place | None, ...]:
+def find_rows(presence: Presence, values: Float32, at_end: bool) -> tuple[RowPlace | None, ...]:
     """Look for each row; one that was not found whole is looked for where the others were, too."""
     rows = [find_row(presence, row, at_end) for row in values]
     homes = {(place.word, place.stride) for place in rows if place is not None and place.complete}
     if not homes:
         homes = {(place.word, place.stride) for place in rows if place is not None and enough(place)}
         homes |= set(common_homes(presence, values))
-    result: list[Place | None] = []
+    result: list[RowPlace | None] = []
     for row, place in zip(values, rows, strict=True):
         if place is None or not place.complete:
             others = [at(presence, row, word, stride, at_end) for word, stride in sorted(homes)]

@@ -22,7 +22,7 @@ from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer, explain, relevant
 from refruntime.hypotheses.faults import arithmetic, attention, dots, weights
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
-from refruntime.hypotheses.observed import Observed
+from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.numerics import F64, CompiledSeq32, Seq32
 from refruntime.numerics.base import Array
 from tests.differential.builds import changed_build
@@ -211,7 +211,7 @@ def test_cases_are_counted_together() -> None:
     assert (cause.hypothesis.name, cause.explained, cause.cases) == ("rope-halves", 3, 3)
 
 
-def _told(seen: Observed, _run: PairRun) -> Observed:
+def _told(seen: WitnessedTensor, _run: PairRun) -> WitnessedTensor:
     return seen
 
 
@@ -219,7 +219,7 @@ def test_what_was_seen_in_the_build_comes_first_and_excludes_nothing() -> None:
     """FW-5: hypotheses about a wrong tensor are tried first; where none of them fits, all others are tried, too."""
     run = run_on(build_of(BY_NAME["rope-halves"]), numbers_case())
     for tensor, kept in (("blk.0.attn_q.rope", True), ("sampler.weights", False)):
-        seen = Observed(tensor, 1, "differs", "all of them differ")
+        seen = WitnessedTensor(tensor, 1, "differs", "all of them differ")
         explanation = Explainer(ORACLE, witness=partial(_told, seen))(run)
         assert explanation is not None
         assert [each.hypothesis.name for each in explanation.fits] == ["rope-halves"]

@@ -12,7 +12,7 @@ import pytest
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.cli import main
 from refruntime.contract.profile import Profile
-from refruntime.witness.orders import Evidence, Fit, fit
+from refruntime.witness.orders import Fit, OrderEvidence, fit
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def _build(options: tuple[str, ...], folder: Path) -> Path:
 
 
 def _fit(module: Path) -> Fit:
-    return fit(Evidence(module.read_bytes(), orders_model(Profile()), PROMPT))
+    return fit(OrderEvidence(module.read_bytes(), orders_model(Profile()), PROMPT))
 
 
 @pytest.mark.parametrize("options", BUILDS, ids=lambda options: "-".join(options[1::2]))

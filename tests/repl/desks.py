@@ -12,11 +12,11 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
-from refruntime.repl.desk import Desk
-from refruntime.repl.place import Position
-from refruntime.repl.shell import Outcome, Shell
+from refruntime.repl.desk import Tools
+from refruntime.repl.place import Branches
+from refruntime.repl.shell import LineResult, Shell
 from refruntime.repl.words.table import all_words
-from refruntime.session.compared import Build
+from refruntime.session.compared import ComparedBuild
 from refruntime.session.session import Session
 from refruntime.show.text import as_string
 from tests.support.synthetic import SMALL, random_weights, slm1_file
@@ -41,9 +41,9 @@ def module(path: Path) -> WasmModule:
     return WasmModule(path.read_bytes())
 
 
-def build(path: Path = GUEST) -> Build:
+def build(path: Path = GUEST) -> ComparedBuild:
     data = path.read_bytes()
-    return Build(path.name, data, hashlib.sha256(data).hexdigest(), lambda: fresh(path))
+    return ComparedBuild(path.name, data, hashlib.sha256(data).hexdigest(), lambda: fresh(path))
 
 
 def fresh(path: Path = GUEST) -> Engine:
@@ -55,13 +55,13 @@ def shell(
 ) -> Shell:
     """Return a shell behind `load` of a model."""
     name = model.stem if isinstance(model, Path) else "tiny"
-    desk = Desk(profile if profile is not None else Profile(), models={name: model}, golden=Corpus(golden), **rest)
-    return Shell(desk, all_words(), Position(desk.opened(name)))
+    desk = Tools(profile if profile is not None else Profile(), models={name: model}, golden=Corpus(golden), **rest)
+    return Shell(desk, all_words(), Branches(desk.opened(name)))
 
 
-def say(talk: Shell, *lines: str) -> Outcome:
+def say(talk: Shell, *lines: str) -> LineResult:
     """Run lines that must all be obeyed; returns what became of the last one."""
-    outcome = Outcome(0)
+    outcome = LineResult(0)
     for line in lines:
         outcome = talk.obey(line)
         assert outcome.code == 0, (line, outcome.error, outcome.traceback)
@@ -85,7 +85,7 @@ def bits(session: Session | None) -> object:
 DRAWN = ("set temperature=1 top_k=260 seed=3", 'prompt "Once upon"')
 
 
-def shown(outcome: Outcome) -> str:
+def shown(outcome: LineResult) -> str:
     """Return what people see of an answer."""
     assert outcome.answer is not None
     return as_string(outcome.answer.shown, 160)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
-from refruntime.repl.place import Place
+from refruntime.repl.place import Node
 from refruntime.repl.shell import FAILED, Shell
 from refruntime.session.from_case import replay
 from tests.repl.desks import bits, shell, tiny_model
@@ -52,7 +52,7 @@ def talk(profile: Profile, lines: list[str]) -> Shell:
     return made
 
 
-def way(place: Place | None) -> list[Place]:
+def way(place: Node | None) -> list[Node]:
     """Return a place and all before it, the newest first."""
     places = []
     while place is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import refruntime
-from refruntime.cases.observe import Session as CaseRun
+from refruntime.cases.observe import StepRunner as CaseRun
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Configure, Generate, Load, Step
 from refruntime.client import Client
 from refruntime.contract.profile import Profile

@@ -20,7 +20,7 @@ from refruntime.errors import ContractError, GenerationFailed, InvalidHeader
 from refruntime.exports import ExportedABI
 from refruntime.memory_limit import VARIABLE, BadSetting, machine_memory, memory_limit, within_memory
 from refruntime.model.binding import bind_model
-from refruntime.model.layout.tree import Attention
+from refruntime.model.layout.tree import AttentionLayout
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from tests.differential.builds import changed_build
 from tests.support.slm1_by_hand import (
@@ -101,7 +101,7 @@ def test_same_bytes_are_one_array() -> None:
     """CL-slm1: queries, keys, values and outputs of all layers are one array where the file names one payload."""
     weights = bind_model(overlapping(Q8_0, 2)[0], PROFILE, CompiledSeq32(1)).transformer.weights
     mixers = [layer.mixer for layer in weights.model.layers]
-    arrays = [m for mixer in mixers if isinstance(mixer, Attention) for m in mixer.qkv.matrices]
+    arrays = [m for mixer in mixers if isinstance(mixer, AttentionLayout) for m in mixer.qkv.matrices]
     assert len(arrays) == 6
     assert {id(array) for array in arrays} == {id(arrays[0])}
     assert weights.model.embedding is weights.model.output.matrices[0]

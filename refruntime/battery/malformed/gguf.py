@@ -30,7 +30,7 @@ from refruntime.battery.models.gguf import (
     I32,
     STRING,
     U32,
-    GgufFile,
+    GgufParts,
     LlamaShape,
     array,
     llama_model,
@@ -65,7 +65,7 @@ def gguf_files() -> Iterator[Malformed]:
     yield from _places_and_shapes(plain)
 
 
-def _header(plain: GgufFile) -> Iterator[Malformed]:
+def _header(plain: GgufParts) -> Iterator[Malformed]:
     data = plain.data
     for place in range(4):
         for bit in range(8):
@@ -83,7 +83,7 @@ def _header(plain: GgufFile) -> Iterator[Malformed]:
             yield Malformed(f"gguf/{field}/{count}", check, Status.InvalidHeader, "GG-3", broken)
 
 
-def _ends(plain: GgufFile) -> Iterator[Malformed]:
+def _ends(plain: GgufParts) -> Iterator[Malformed]:
     data, directory = plain.data, plain.directory
     metadata = len(replace(plain, tensors=(), tensor_count=len(plain.tensors)).directory)
     yield from cuts("gguf/end", data, range(1, 4), "magic", Status.InvalidModelMagic, "GG-1")
@@ -97,7 +97,7 @@ def _ends(plain: GgufFile) -> Iterator[Malformed]:
     yield from cuts("gguf/end", data, payload, "tensor data bounds", Status.InvalidTensorDirectory, "GG-3")
 
 
-def _keys(plain: GgufFile) -> Iterator[Malformed]:
+def _keys(plain: GgufParts) -> Iterator[Malformed]:
     one = replace(plain, key_count=len(plain.keys) + 1)
 
     def bad(name: str, check: str, extra: bytes, rule: str = "GG-3") -> Malformed:
@@ -122,7 +122,7 @@ def _keys(plain: GgufFile) -> Iterator[Malformed]:
     yield bad("array-of-arrays", "value type", text(b"x") + struct.pack("<IIQIQ", ARRAY, ARRAY, 1, U32, 0))
 
 
-def _values(plain: GgufFile) -> Iterator[Malformed]:
+def _values(plain: GgufParts) -> Iterator[Malformed]:
     scalars = {key: item for key, item in plain.keys.items() if item[0] != ARRAY}
     for key, item in scalars.items():
         for kind in (*CODES, STRING):
@@ -154,7 +154,7 @@ def _values(plain: GgufFile) -> Iterator[Malformed]:
         yield Malformed(f"gguf/value/architecture-{label}", "architecture", Status.InvalidHeader, "GG-4", broken)
 
 
-def _tokenizer(plain: GgufFile) -> Iterator[Malformed]:
+def _tokenizer(plain: GgufParts) -> Iterator[Malformed]:
     def bad(name: str, check: str, rule: str = "GG-13", **keys: bytes) -> Malformed:
         return Malformed(f"gguf/tokenizer/{name}", check, Status.InvalidHeader, rule, plain.with_keys(**keys).data)
 
@@ -173,7 +173,7 @@ def _tokenizer(plain: GgufFile) -> Iterator[Malformed]:
         yield bad(f"model-{model.hex() or 'empty'}", "tokenizer model", "GG-4", **keys)
 
 
-def _entries(plain: GgufFile) -> Iterator[Malformed]:
+def _entries(plain: GgufParts) -> Iterator[Malformed]:
     wrong, dtype = Status.InvalidTensorDirectory, Status.UnsupportedDType
     names = [tensor.name for tensor in plain.tensors]
     for place, tensor in enumerate(plain.tensors):
@@ -209,7 +209,7 @@ def _entries(plain: GgufFile) -> Iterator[Malformed]:
         yield bad("name-twice-behind-nul", "tensor name twice", name=twice + b"\0other")
 
 
-def _sums(plain: GgufFile) -> Iterator[Malformed]:
+def _sums(plain: GgufParts) -> Iterator[Malformed]:
     """Yield files whose tensors follow one another where 64 bits wrap around: each size alone is one that may be."""
     for count in (1, 3, 4, 5):
         changed, position = [], 0
@@ -223,7 +223,7 @@ def _sums(plain: GgufFile) -> Iterator[Malformed]:
         yield Malformed(f"gguf/offsets/wrap-behind-{count}", check, Status.InvalidTensorDirectory, "GG-3", data)
 
 
-def _places_and_shapes(plain: GgufFile) -> Iterator[Malformed]:
+def _places_and_shapes(plain: GgufParts) -> Iterator[Malformed]:
     for tensor in plain.tensors:
         title = tensor.name.decode()
         if title != "output.weight":  # then the embeddings are used

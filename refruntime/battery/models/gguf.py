@@ -61,7 +61,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class GgufFile:
+class GgufParts:
     """The parts of a file; keys map to encoded values."""
 
     keys: Mapping[str, bytes]
@@ -72,18 +72,18 @@ class GgufFile:
     alignment: int = ALIGNMENT
     extra_keys: bytes = b""
 
-    def with_keys(self, **keys: bytes | None) -> GgufFile:
+    def with_keys(self, **keys: bytes | None) -> GgufParts:
         """Return a file with other keys; `__` stands for a dot, None removes a key."""
         named = {name.replace("__", "."): item for name, item in keys.items()}
         return replace(self, keys={key: item for key, item in {**self.keys, **named}.items() if item is not None})
 
-    def with_tensor(self, name: str, /, **changes: object) -> GgufFile:
+    def with_tensor(self, name: str, /, **changes: object) -> GgufParts:
         """Return a file with one tensor changed."""
         raw = name.encode()
         changed = tuple(replace(item, **changes) if item.name == raw else item for item in self.tensors)  # type: ignore[arg-type]
         return replace(self, tensors=changed)
 
-    def without_tensor(self, name: str) -> GgufFile:
+    def without_tensor(self, name: str) -> GgufParts:
         """Return a file without one tensor."""
         return replace(self, tensors=tuple(item for item in self.tensors if item.name != name.encode()))
 
@@ -126,7 +126,7 @@ PIECES: Final = (
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenTable:
     """Token texts, types and scores."""
 
     tokens: tuple[bytes, ...]
@@ -142,7 +142,7 @@ class Vocabulary:
         ]
 
 
-def spm_vocabulary(byte_tokens: int = 256) -> Vocabulary:
+def spm_vocabulary(byte_tokens: int = 256) -> TokenTable:
     """Return a SentencePiece vocabulary: specials, bytes, letters, pieces, a user-defined and an unused token."""
     tokens = [b"<unk>", b"<s>", b"</s>", *(b"<0x%02X>" % byte for byte in range(byte_tokens)), *PIECES]
     types = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * byte_tokens, *[NORMAL] * len(PIECES)]
@@ -152,7 +152,7 @@ def spm_vocabulary(byte_tokens: int = 256) -> Vocabulary:
         tokens.append(item)
         types.append(kind)
         scores.append(0.0)
-    return Vocabulary(tuple(tokens), tuple(types), tuple(scores))
+    return TokenTable(tuple(tokens), tuple(types), tuple(scores))
 
 
 # Models --------------------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class LlamaShape:
         return self.head_dim if self.head_dim is not None else self.hidden // self.heads
 
 
-def llama_model(seed: int, shape: LlamaShape, **keys: bytes | None) -> GgufFile:
+def llama_model(seed: int, shape: LlamaShape, **keys: bytes | None) -> GgufParts:
     """Return a random model; `keys` are further metadata as in `with_keys`."""
     vocabulary = spm_vocabulary(shape.byte_tokens)
     metadata = {
@@ -231,10 +231,10 @@ def llama_model(seed: int, shape: LlamaShape, **keys: bytes | None) -> GgufFile:
         "tokenizer.ggml.bos_token_id": value(U32, 1),
         "tokenizer.ggml.eos_token_id": value(U32, 2),
     }
-    return GgufFile(metadata, tuple(_tensors(seed, shape, vocabulary))).with_keys(**keys)
+    return GgufParts(metadata, tuple(_tensors(seed, shape, vocabulary))).with_keys(**keys)
 
 
-def _tensors(seed: int, shape: LlamaShape, vocabulary: Vocabulary) -> list[Tensor]:
+def _tensors(seed: int, shape: LlamaShape, vocabulary: TokenTable) -> list[Tensor]:
     """Return the tensors in the order of llama.cpp's converter; component 0 tells readable tokens from others."""
     numbers, hidden, ffn, size = Numbers(seed), shape.hidden, shape.ffn, len(vocabulary.tokens)
     queries, keys = shape.heads * shape.rotated, shape.kv_heads * shape.rotated

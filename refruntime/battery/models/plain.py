@@ -21,7 +21,7 @@ from refruntime.battery.models.gguf import (
     STRING,
     U32,
     UNKNOWN,
-    GgufFile,
+    GgufParts,
     Tensor,
     array,
     value,
@@ -97,7 +97,7 @@ NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
 """Hyper-parameters that an architecture's own converter always writes, without its name in front."""
 
 
-def plain_gguf(architecture: str = "llama", /, **keys: bytes) -> GgufFile:
+def plain_gguf(architecture: str = "llama", /, **keys: bytes) -> GgufParts:
     """Return a file of an architecture in F32 with an SPM tokenizer; `keys` are further metadata as in `with_keys`."""
     described = ARCHITECTURES[architecture]
     layers = 2 if described.other_mixer != "none" or described.window_period else 1  # so that there is one of each kind
@@ -118,10 +118,10 @@ def plain_gguf(architecture: str = "llama", /, **keys: bytes) -> GgufFile:
         **{f"{architecture}.{name}": number for name, number in numbers.items()},
         **_spm(),
     }
-    return with_tensors(GgufFile(metadata, ()).with_keys(**keys), described)
+    return with_tensors(GgufParts(metadata, ()).with_keys(**keys), described)
 
 
-def with_tensors(file: GgufFile, architecture: Architecture) -> GgufFile:
+def with_tensors(file: GgufParts, architecture: Architecture) -> GgufParts:
     """Return a file of nothing but metadata with the tensors that they ask for."""
     dimensions = read_hyperparameters(
         read_gguf(file.data).metadata, architecture, Profile(), ("blk.0.ffn_norm.weight",)
@@ -133,10 +133,10 @@ def with_tensors(file: GgufFile, architecture: Architecture) -> GgufFile:
             ones = len(shape) == 1 and name.endswith("weight")
             values = np.ones(shape, np.float32) if ones else numbers.uniform(*shape, scale=0.25)
             tensors.append(Tensor(name.encode(), shape[::-1], 0, values.astype("<f4").tobytes()))
-    return GgufFile(file.keys, tuple(tensors))
+    return GgufParts(file.keys, tuple(tensors))
 
 
-def stored_gguf(type_name: str) -> GgufFile:
+def stored_gguf(type_name: str) -> GgufParts:
     """Return a plain llama with one matrix in a storage type; its blocks are zeros, which are numbers in every type."""
     stored = next(item for item in GGML_TYPES.values() if item.name == type_name)
     ffn = max(FFN, stored.block_size)  # a row of this matrix is as long; the rest is as small as heads of 2 allow
@@ -149,11 +149,11 @@ def stored_gguf(type_name: str) -> GgufFile:
     return file.with_tensor("blk.0.ffn_down.weight", type=stored.number, payload=bytes(bytes_of_matrix))
 
 
-def with_factors(file: GgufFile, *names: str) -> GgufFile:
+def with_factors(file: GgufParts, *names: str) -> GgufParts:
     """Return a file with tensors of rotary factors, all 2."""
     factors = np.full(HIDDEN // 4, 2, "<f4")
     more = (Tensor(name.encode(), (factors.size,), 0, factors.tobytes()) for name in names)
-    return GgufFile(file.keys, (*file.tensors, *more))
+    return GgufParts(file.keys, (*file.tensors, *more))
 
 
 # Vocabularies --------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def _spm() -> dict[str, bytes]:
     }
 
 
-def byte_pair_gguf(name: str) -> GgufFile:
+def byte_pair_gguf(name: str) -> GgufParts:
     """Return a plain llama with a byte-pair vocabulary that is cut into words as `name` says (GG-5)."""
     if PRE_TOKENIZERS[name].raw_bytes:
         tokens = [*(b"<0x%02X>" % byte for byte in range(256)), SPACE, b"a", b"b", b"ab", b"<s>", b"</s>"]
@@ -193,4 +193,4 @@ def byte_pair_gguf(name: str) -> GgufFile:
     }
     plain = plain_gguf()
     others = {key: item for key, item in plain.keys.items() if not key.startswith("tokenizer.")}
-    return with_tensors(GgufFile(others | keys, ()), ARCHITECTURES["llama"])
+    return with_tensors(GgufParts(others | keys, ()), ARCHITECTURES["llama"])

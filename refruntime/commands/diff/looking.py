@@ -9,7 +9,7 @@ from typing import Any, Final
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.engines.base import EngineError, Limits
 from refruntime.errors import ContractError
-from refruntime.hypotheses.observed import Observed
+from refruntime.hypotheses.observed import WitnessedTensor
 
 MOST_LOOKS: Final = 3
 
@@ -29,7 +29,7 @@ class Looker:
     left: int = MOST_LOOKS
     seen: dict[str, Any] | None = field(default=None, init=False)
 
-    def __call__(self, run: PairRun) -> Observed | None:
+    def __call__(self, run: PairRun) -> WitnessedTensor | None:
         """Look at the generation in which the first difference of a run is."""
         first = run.comparison.first
         if first is None or not self.left:
@@ -54,4 +54,4 @@ class Looker:
             return None
         if self.seen is None:
             self.seen = document(witness, seen)
-        return Observed(found.name, seen.position, found.pattern.kind, found.pattern.text)
+        return WitnessedTensor(found.name, seen.position, found.pattern.kind, found.pattern.text)

@@ -14,7 +14,7 @@ from refruntime.commands.shared import Command, map_file
 from refruntime.contract.profile import Profile
 
 if TYPE_CHECKING:
-    from refruntime.repl.place import Place
+    from refruntime.repl.place import Node
 
 
 def logits_options(command: Command) -> Command:
@@ -44,15 +44,15 @@ def check_logits_options(logits: Path | None, tokenizer: Path | None, others: Ma
             raise click.UsageError(f"--logits goes without {name}.")
 
 
-def imported_place(logits: Path, tokenizer: Path | None, profile: Profile) -> Place:
+def imported_place(logits: Path, tokenizer: Path | None, profile: Profile) -> Node:
     """Return where a session over the logits of a file begins; exits with 3 for a missing file, 2 for a bad one."""
-    from refruntime.repl.place import Place
+    from refruntime.repl.place import Node
     from refruntime.session.logits_session import ImportedSession, read_logits
     from refruntime.session.state import SessionError
 
     known = None if tokenizer is None else open_tokenizer(map_file(tokenizer), profile)
     try:
-        return Place.of(ImportedSession(read_logits(logits), known, profile, logits.name), None)
+        return Node.of(ImportedSession(read_logits(logits), known, profile, logits.name), None)
     except SessionError as error:
         raise click.BadParameter(str(error), param_hint="--logits") from error
     except OSError as error:

@@ -34,9 +34,9 @@ from refruntime.resources import demo_model, trained_artifacts
 if TYPE_CHECKING:
     from refruntime.cases.steps import Case
     from refruntime.identify.sealed_engine import Fitting
-    from refruntime.repl.desk import Desk
-    from refruntime.repl.place import Place
-    from refruntime.session.compared import Build
+    from refruntime.repl.desk import Tools
+    from refruntime.repl.place import Node
+    from refruntime.session.compared import ComparedBuild
 
 EXIT_MISSING = 3
 
@@ -102,13 +102,13 @@ def repl_command(
     if in_terminal:
         _need_prompt_toolkit()
     from refruntime.golden.corpus import Corpus
-    from refruntime.repl.desk import Desk
+    from refruntime.repl.desk import Tools
 
     given = None if profile_path is None else read_profile(profile_path)
     data = b"" if model is None else map_file(model)
     build, met = _build(wasm, given, len(data))
     profile = met.profile if met is not None else given or Profile()
-    desk = Desk(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
+    desk = Tools(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
     desk.unknown_bytes = unknown_bytes
     desk.own = met.own if met is not None else desk.own
     with contract_failures(as_json):
@@ -135,19 +135,19 @@ def _refuse(code: int, message: str) -> NoReturn:
 # Where a session begins ----------------------------------------------------------------------------------------------
 
 
-def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[Build | None, Fitting | None]:
+def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[ComparedBuild | None, Fitting | None]:
     """Compile the build and say how it is met; exits with 3 without wasmtime, 1 for another surface, 2 for none."""
     if wasm is None:
         return None, None
     from refruntime.engines.base import EngineError, EngineMissing, InterfaceMismatch, Limits
     from refruntime.engines.declaration import ContractRefused, DeclarationError, read_declaration, resolve_contract
     from refruntime.identify.sealed_engine import fit_build
-    from refruntime.session.compared import LATER_BYTES, Build
+    from refruntime.session.compared import LATER_BYTES, ComparedBuild
 
     module, limits = bytes(map_file(wasm)), Limits.beside([model_bytes, LATER_BYTES], Limits().seconds)
     try:
         profile = resolve_contract(read_declaration(module), given).profile
-        build = Build.compiled(wasm.name, module, limits)
+        build = ComparedBuild.compiled(wasm.name, module, limits)
     except EngineMissing as error:
         _refuse(EXIT_MISSING, str(error))
     except InterfaceMismatch as error:
@@ -158,11 +158,11 @@ def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[
     return replace(build, fresh=met.fresh), met
 
 
-def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | None) -> Place:
-    from refruntime.repl.place import Place
+def _begin(desk: Tools, model: Path | None, case_name: str | None, until: int | None) -> Node:
+    from refruntime.repl.place import Node
 
     if case_name is None:
-        return desk.opened(desk.add_model(model)) if model is not None else Place()
+        return desk.opened(desk.add_model(model)) if model is not None else Node()
     case, specs = _case(desk, case_name)
     if model is not None:
         stand_in = bytes(map_file(model))
@@ -172,7 +172,7 @@ def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | N
         raise click.BadParameter(f"{case_name} has the steps 0 .. {len(case.steps) - 1}", param_hint="--until")
     desk.models.update(case.models)
     desk.specs = specs
-    place = Place()
+    place = Node()
     with desk.progress(f"running {case_name}", last + 1) as advance:
         for step in case.steps[: last + 1]:
             place, _ = desk.call(place, step)
@@ -180,7 +180,7 @@ def _begin(desk: Desk, model: Path | None, case_name: str | None, until: int | N
     return place
 
 
-def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
+def _case(desk: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:
     """Find a case by its id: a golden, or else one of the battery; a usage error for neither."""
     from refruntime.battery.catalogue import default_battery
     from refruntime.golden.reading import GoldenError
@@ -200,12 +200,12 @@ def _case(desk: Desk, name: str) -> tuple[Case, Mapping[str, Any]]:
 # Talking -------------------------------------------------------------------------------------------------------------
 
 
-def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
-    from refruntime.repl.place import Position
+def _talk(desk: Tools, place: Node, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
+    from refruntime.repl.place import Branches
     from refruntime.repl.shell import ScriptOutput, Shell, run_script
     from refruntime.repl.words.table import all_words
 
-    shell = Shell(desk, all_words(), Position(place))
+    shell = Shell(desk, all_words(), Branches(place))
     console, errors = Console(), Console(stderr=True)
     if in_terminal:
         from refruntime.repl.terminal import run_terminal
@@ -218,7 +218,7 @@ def _talk(desk: Desk, place: Place, keep_going: bool, as_json: bool, in_terminal
     return run_script(shell, sys.stdin, ScriptOutput(console, errors, write_json=write), keep_going)
 
 
-def _greeting(place: Place) -> str:
+def _greeting(place: Node) -> str:
     session = place.session
     if session is None:
         return f"{len(place.script)} calls, {place.absent}. `help` lists the words."

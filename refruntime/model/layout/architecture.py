@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from refruntime.model.architectures.base import ABSENT, OPTIONAL, REQUIRED, Architecture, Presence
 from refruntime.model.layout.tree import (
-    Attention,
+    AttentionLayout,
     Convolution,
     DeltaNet,
     Experts,
@@ -21,8 +21,8 @@ from refruntime.model.layout.tree import (
     LayerInput,
     LayerInputs,
     MatrixSlot,
-    Model,
     ModelLayout,
+    ModelTree,
     NormSlot,
     ProjectionSlot,
     StateSpace,
@@ -70,7 +70,7 @@ class _Layout:
         architecture, sizes = self.architecture, self.dimensions
         hidden, vocab = sizes.hidden_size, sizes.vocab_size
         positions = TableSlot("position_embd", (sizes.learned_positions, hidden))
-        return Model(
+        return ModelTree(
             embedding=TableSlot("token_embd", (vocab, hidden)),
             positions=positions if architecture.positions == "learned" else None,
             output_norm=self.norm(architecture.output_norm, hidden),
@@ -133,7 +133,7 @@ class _Layout:
             scale=VectorSlot(block + "layer_output_scale.weight", (1,), False) if architecture.layer_inputs else None,
         )
 
-    def attention(self, block: str, layer: int) -> Attention[ProjectionSlot, NormSlot, VectorSlot]:
+    def attention(self, block: str, layer: int) -> AttentionLayout[ProjectionSlot, NormSlot, VectorSlot]:
         architecture, sizes = self.architecture, self.dimensions
         hidden, head_dim, owner = sizes.hidden_size, sizes.head_dim_of(layer), sizes.keys_from(layer) == layer
         mixed, keys = sizes.head_count * head_dim, sizes.kv_heads_of(layer) * head_dim
@@ -154,7 +154,7 @@ class _Layout:
             qkv = ProjectionSlot(tuple(parts))
         kind = architecture.norm_of_queries_and_keys
         normed_queries, normed_keys = (head_dim,) * 2 if kind == "head" else (mixed, keys)
-        return Attention(
+        return AttentionLayout(
             qkv=qkv,
             query_norm=None if kind == "none" else self.norm(block + "attn_q_norm", normed_queries),
             key_norm=None if kind == "none" or not owner else self.norm(block + "attn_k_norm", normed_keys),

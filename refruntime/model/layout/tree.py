@@ -119,7 +119,7 @@ Slot = ProjectionSlot | NormSlot | TableSlot | VectorSlot
 
 
 @dataclass(frozen=True)
-class Attention(Generic[P, N, V]):
+class AttentionLayout(Generic[P, N, V]):
     """Attention: `qkv` [H] -> [A * D], [K * D], [K * D]; `output` [A * D] -> [H]; `sinks` [A] are scores of nothing."""
 
     qkv: P
@@ -228,7 +228,7 @@ class Layer(Generic[P, N, V]):
     """One layer; a norm that the architecture lacks is None."""
 
     attn_norm: N | None
-    mixer: Attention[P, N, V] | Convolution[P, V] | StateSpace[P, V] | DeltaNet[P, V]
+    mixer: AttentionLayout[P, N, V] | Convolution[P, V] | StateSpace[P, V] | DeltaNet[P, V]
     post_attention_norm: N | None
     ffn_norm: N | None
     feed_forward: FeedForward[P] | Experts[P, V] | ExpertsBeside[P, N, V]
@@ -238,7 +238,7 @@ class Layer(Generic[P, N, V]):
 
 
 @dataclass(frozen=True)
-class Model(Generic[P, N, V, T]):
+class ModelTree(Generic[P, N, V, T]):
     """A whole model: `embedding` [V, H], `positions` [P, H]; `output` [H] -> [V], by the embedding where it is tied.
 
     `rope_factors` divide the rotary angles; of a long and a short set one fits the capacity.
@@ -253,7 +253,7 @@ class Model(Generic[P, N, V, T]):
     layers: tuple[Layer[P, N, V], ...]
 
 
-ModelLayout = Model[ProjectionSlot, NormSlot, VectorSlot, TableSlot]
+ModelLayout = ModelTree[ProjectionSlot, NormSlot, VectorSlot, TableSlot]
 
 
 def slots(node: Any) -> Iterator[Slot]:

@@ -34,7 +34,7 @@ from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
 from refruntime.golden.case import BOUND_NAME, PLACE, step_document
 from refruntime.golden.values import parse_float
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import (
     as_text,
     count,
@@ -48,21 +48,21 @@ from refruntime.repl.parameters import (
     whole,
 )
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Place, Position
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.place import Branches, Node
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.show.text import row
 from refruntime.show.visible import quoted
 
 _EXPORTS: Final = ", ".join(EXPORTS_BY_NAME)
 
 
-def call(desk: Desk, position: Position, step: Step) -> Answer:
+def call(desk: Tools, position: Branches, step: Step) -> WordAnswer:
     """Let the oracle answer a call and show what a host sees."""
     place, notes = desk.call(position.place, step)
     observation = place.observation
     shown: list[RenderableType] = [Text(f"on the way, {note}", style="yellow") for note in notes]
     shown += [] if observation is None else observed(observation)
-    return Answer(position.at(place), _document(step, observation, notes), shown)
+    return WordAnswer(position.at(place), _document(step, observation, notes), shown)
 
 
 def observed(observation: Observation) -> list[RenderableType]:
@@ -94,7 +94,7 @@ def _document(step: Step, observation: Observation | None, notes: Sequence[str])
 # The words -----------------------------------------------------------------------------------------------------------
 
 
-def load(desk: Desk, position: Position, model: str | None) -> Answer:
+def load(desk: Tools, position: Branches, model: str | None) -> WordAnswer:
     """Load a model of the session by name, or a file; without arguments the one that was loaded last."""
     if model is None:
         loaded = [step.model for step in position.place.script if isinstance(step, Load)]
@@ -117,18 +117,18 @@ def _configuration(arguments: Sequence[Argument]) -> Configure:
     return Configure(*(read(each.text) for read, each in zip(readers.values(), arguments, strict=True)))
 
 
-def configure(desk: Desk, position: Position, values: Configure) -> Answer:
+def configure(desk: Tools, position: Branches, values: Configure) -> WordAnswer:
     """Call `set_sampling_config`, with any values, wrong ones too."""
     return call(desk, position, values)
 
 
-def generate(desk: Desk, position: Position, prompt: bytes, count: int) -> Answer:
+def generate(desk: Tools, position: Branches, prompt: bytes, count: int) -> WordAnswer:
     """Call `generate`; every token becomes a state that `back` finds."""
     with desk.progress("generating", None):
         return call(desk, position, Generate(prompt, count))
 
 
-def next_token(desk: Desk, position: Position, times: int) -> Answer:
+def next_token(desk: Tools, position: Branches, times: int) -> WordAnswer:
     """Call `generate_next_token`, several times if wanted; stops behind a call that fails."""
     place = position.place
     if place.unspeakable:  # no call leads here, but what the next one would do is known
@@ -136,11 +136,11 @@ def next_token(desk: Desk, position: Position, times: int) -> Answer:
         with desk.progress("generating", times) as advance:
             for _ in range(times):
                 session = session.next()
-                place = Place.of(session, place)
+                place = Node.of(session, place)
                 advance(1)
         token = session.last.token
         shown = [row("token", f"{token} {quoted(session.subject.tokenizer.decode([token]))}")]
-        return Answer(position.at(place), {"token": token, "notes": [place.unspeakable]}, shown)
+        return WordAnswer(position.at(place), {"token": token, "notes": [place.unspeakable]}, shown)
     with desk.progress("generating", times) as advance:
         answer = call(desk, position, NEXT_TOKEN)
         for _ in range(times - 1):
@@ -152,21 +152,21 @@ def next_token(desk: Desk, position: Position, times: int) -> Answer:
     return answer
 
 
-def init(desk: Desk, position: Position) -> Answer:
+def init(desk: Tools, position: Branches) -> WordAnswer:
     """Call `init_runtime`."""
     return call(desk, position, INIT)
 
 
-def reset(desk: Desk, position: Position) -> Answer:
+def reset(desk: Tools, position: Branches) -> WordAnswer:
     """Call `reset_context`; also where no call leads."""
     place = position.place
     if place.unspeakable:
-        cleared = Place.of(place.present.reset(), place)
-        return Answer(position.at(cleared), {"notes": [place.unspeakable]}, [row("answer", "the context is empty")])
+        cleared = Node.of(place.present.reset(), place)
+        return WordAnswer(position.at(cleared), {"notes": [place.unspeakable]}, [row("answer", "the context is empty")])
     return call(desk, position, RESET)
 
 
-def free(desk: Desk, position: Position) -> Answer:
+def free(desk: Tools, position: Branches) -> WordAnswer:
     """Call `free_model`."""
     return call(desk, position, FREE)
 
@@ -175,7 +175,7 @@ def _texts(arguments: Sequence[Argument]) -> list[str]:
     return [argument.text for argument in arguments]
 
 
-def raw_call(desk: Desk, position: Position, words: Sequence[str]) -> Answer:
+def raw_call(desk: Tools, position: Branches, words: Sequence[str]) -> WordAnswer:
     """Call any export with raw arguments; `-> NAME` keeps the result under a name."""
     bind = None
     if "->" in words:
@@ -204,7 +204,7 @@ def _check_bind(name: str, result: str) -> None:
         raise WrongWord("this export returns nothing that could have a name")
 
 
-def _bound(position: Position) -> set[str]:
+def _bound(position: Branches) -> set[str]:
     return {step.bind for step in position.place.script if isinstance(step, Call) and step.bind is not None}
 
 
@@ -235,12 +235,12 @@ def _bytes(argument: Argument) -> bytes:
         raise WrongWord(f"expected hex digits, two for each byte, found {text!r}") from None
 
 
-def write(desk: Desk, position: Position, place: str, data: bytes) -> Answer:
+def write(desk: Tools, position: Branches, place: str, data: bytes) -> WordAnswer:
     """Write bytes into memory at a bound name."""
     return call(desk, position, Write(_place(place, _bound(position)), data))
 
 
-CALLS: Final = Family(
+CALLS: Final = WordFamily(
     "Calls of a host, as in goldens",
     (
         Word(

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from refruntime.engines.base import EngineError
 from refruntime.errors import ContractError
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import as_text, optional, required, whole
-from refruntime.repl.place import Position
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.place import Branches
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.questions import pattern
 from refruntime.session.state import SessionError
 from refruntime.show.text import row
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from refruntime.witness.build import PositionLook, Witness
 
 
-def witness(desk: Desk, position: Position, at: int | None) -> Answer:
+def witness(desk: Tools, position: Branches, at: int | None) -> WordAnswer:
     """Look for the first wrong number of the last generation, at one position or at the earliest that has one."""
     from refruntime.witness.report import document
 
     looked, seen = _look(desk, position, at)
     report = document(looked, seen)
     failed = headline(report) if report["verdict"] == "wrong" else ""
-    return Answer(position, report, report_shown(report), failed=failed)
+    return WordAnswer(position, report, report_shown(report), failed=failed)
 
 
-def memory(desk: Desk, position: Position, tensor: str, at: int | None) -> Answer:
+def memory(desk: Tools, position: Branches, tensor: str, at: int | None) -> WordAnswer:
     """Show where tensors lie in the memory of the build, and what it holds there beside the oracle's numbers."""
     from refruntime.witness.report import events, numbers
 
@@ -50,14 +50,14 @@ def memory(desk: Desk, position: Position, tensor: str, at: int | None) -> Answe
         held = numbers(seen.look, chosen[0]["tensor"])
         report["numbers"] = held
         shown += _numbers_shown(held)
-    return Answer(position, report, shown)
+    return WordAnswer(position, report, shown)
 
 
 def _numbers_shown(held: Mapping[str, Any] | None) -> Sequence[RenderableType]:
     return [] if held is None else [Text(f"  {label:<9}{value}") for label, value in details(held)]
 
 
-def _look(desk: Desk, position: Position, at: int | None) -> tuple[Witness, PositionLook]:
+def _look(desk: Tools, position: Branches, at: int | None) -> tuple[Witness, PositionLook]:
     """Return a look at a position of the last generation, or at its earliest wrong one."""
     looked = _witness(desk, position)
     if at is not None and at >= len(looked.ids):
@@ -66,7 +66,7 @@ def _look(desk: Desk, position: Position, at: int | None) -> tuple[Witness, Posi
         return looked, looked.earliest() if at is None else looked.at(at)
 
 
-def _witness(desk: Desk, position: Position) -> Witness:
+def _witness(desk: Tools, position: Branches) -> Witness:
     """Return the witness of the generation that the calls end with; the one of the last look if it is the same."""
     if desk.build is None:
         raise SessionError("there is no build to look into; start with --wasm BUILD")
@@ -99,7 +99,7 @@ _POSITION: Final = optional(
     "at", "POSITION", whole("POSITION", 0), hint="counted from 0; without one the earliest with a wrong number"
 )
 
-MEMORY: Final = Family(
+MEMORY: Final = WordFamily(
     "The build's memory",
     (
         Word(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from refruntime.repl.desk import Desk, no_progress
+from refruntime.repl.desk import Tools, no_progress
 from refruntime.repl.parameters import (
     count,
     integer,
@@ -20,8 +20,8 @@ from refruntime.repl.parameters import (
     yes_or_no,
 )
 from refruntime.repl.parsing import Argument
-from refruntime.repl.place import Place, Position
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.place import Branches, Node
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.runtime import Taken
 from refruntime.session.probabilities import softmax
 from refruntime.session.session import Session
@@ -32,7 +32,7 @@ SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400
 
 
-def prompt(desk: Desk, position: Position, text: Sequence[Argument], special: bool) -> Answer:
+def prompt(desk: Tools, position: Branches, text: Sequence[Argument], special: bool) -> WordAnswer:
     """Begin a generation with text, or with ids."""
     session = position.place.present
     if len(text) == 1 and not text[0].quoted and text[0].text.startswith("ids="):
@@ -42,7 +42,7 @@ def prompt(desk: Desk, position: Position, text: Sequence[Argument], special: bo
     return _begun(desk, position, begun)
 
 
-def chat(desk: Desk, position: Position, text: Sequence[Argument], system: str | None) -> Answer:
+def chat(desk: Tools, position: Branches, text: Sequence[Argument], system: str | None) -> WordAnswer:
     """Say something: the prompt is what the model's chat template makes of it; behind a `chat` the talk goes on."""
     begun = position.place.present.chat(" ".join(argument.text for argument in text), system)
     answer = _begun(desk, position, begun)
@@ -50,7 +50,7 @@ def chat(desk: Desk, position: Position, text: Sequence[Argument], system: str |
     turn = sum(each["role"] == "user" for each in begun.state.said.messages)
     document = {**answer.document, "chat": rendered, "turn": turn}
     shown = [row("turn", f"{turn}; `step` samples the answer"), row("template", _cut(rendered)), *answer.shown]
-    return Answer(answer.position, document, shown)
+    return WordAnswer(answer.position, document, shown)
 
 
 def _cut(text: str) -> str:
@@ -58,12 +58,12 @@ def _cut(text: str) -> str:
     return quoted(raw, SHOWN_TEXT) if len(raw) <= SHOWN_TEXT else f"... {quoted(raw[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
-def _begun(desk: Desk, position: Position, begun: Session) -> Answer:
+def _begun(desk: Tools, position: Branches, begun: Session) -> WordAnswer:
     with desk.progress(f"reading {len(begun.ids)} ids", None):
         logits = begun.next_logits
     document = {"prompt_ids": list(begun.state.prompt_ids), "vocabulary": int(logits.size)}
     shown = [row("prompt", f"{len(begun.ids)} ids: {_shortened(begun.ids)}")]
-    return Answer(position.at(Place.of(begun, position.place)), document, shown)
+    return WordAnswer(position.at(Node.of(begun, position.place)), document, shown)
 
 
 def _ids(text: str, session: Session) -> list[int]:
@@ -76,7 +76,7 @@ def _shortened(ids: Sequence[int]) -> str:
     return shown + (f" .. {ids[-1]}" if len(ids) > SHOWN_TOKENS else "")
 
 
-def step(desk: Desk, position: Position, times: int) -> Answer:
+def step(desk: Tools, position: Branches, times: int) -> WordAnswer:
     """Sample tokens; fewer where a stop token or the end of the context comes first."""
     place = position.place
     begun = place.present
@@ -85,17 +85,17 @@ def step(desk: Desk, position: Position, times: int) -> Answer:
         for done in range(times):
             if done and place.present.finished:
                 break
-            place = Place.of(place.present.step(), place)
+            place = Node.of(place.present.step(), place)
             taken.append(place.present.last)
             advance(1)
     return _after_tokens(position.at(place), taken, begun)
 
 
-def force(desk: Desk, position: Position, token: Argument) -> Answer:
+def force(desk: Tools, position: Branches, token: Argument) -> WordAnswer:
     """Let the sampler choose, then take another token."""
     place = position.place
     forced = place.present.force(token_of(place.present, token))
-    return _after_tokens(position.at(Place.of(forced, place)), [forced.last], place.present)
+    return _after_tokens(position.at(Node.of(forced, place)), [forced.last], place.present)
 
 
 def token_of(session: Session, argument: Argument) -> int:
@@ -106,7 +106,7 @@ def token_of(session: Session, argument: Argument) -> int:
     return session.token_id(argument.raw)
 
 
-def _after_tokens(position: Position, taken: Sequence[Taken], before: Session) -> Answer:
+def _after_tokens(position: Branches, taken: Sequence[Taken], before: Session) -> WordAnswer:
     session = position.place.present
     shown: list[RenderableType] = []
     if len(taken) > SHOWN_TOKENS:
@@ -123,7 +123,7 @@ def _after_tokens(position: Position, taken: Sequence[Taken], before: Session) -
         "finished": session.finished,
         "unspeakable": session.state.unspeakable,
     }
-    return Answer(position, document, shown)
+    return WordAnswer(position, document, shown)
 
 
 def token_document(session: Session, taken: Taken) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def tail(session: Session) -> str:
     return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
-def set_sampling(desk: Desk, position: Position, values: Mapping[str, Any]) -> Answer:
+def set_sampling(desk: Tools, position: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Change sampling values and keep the others; without arguments show them."""
     session = position.place.present
     if values:
         session = session.set(**values)
-        position = position.at(Place.of(session, position.place))
+        position = position.at(Node.of(session, position.place))
     sampling = session.state.sampling
     document = {
         "temperature": float(sampling.temperature),
@@ -179,12 +179,12 @@ def set_sampling(desk: Desk, position: Position, values: Mapping[str, Any]) -> A
     shown = [row("sampling", text)]
     if values and session.state.taken:
         shown.append(row("note", "the next tokens are calls of generate_next_token, with its own generator (NT-4)"))
-    return Answer(position, {"sampling": document, "owner": session.state.owner}, shown)
+    return WordAnswer(position, {"sampling": document, "owner": session.state.owner}, shown)
 
 
 TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')
 
-MOVES: Final = Family(
+MOVES: Final = WordFamily(
     "Moving",
     (
         Word(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import (
     HEX,
     as_text,
@@ -23,9 +23,9 @@ from refruntime.repl.parameters import (
     whole,
 )
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Position
+from refruntime.repl.place import Branches
 from refruntime.repl.words.moves import TOKEN, token_of
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.what_if import WhatIf
 from refruntime.show.answers import generators_shown, logits_shown, top_shown
 from refruntime.show.tensors import attention_shown, describe, tensors_table
@@ -41,7 +41,7 @@ SHOWN_STEPS: Final = 16
 MOST_ALTERNATIVES: Final = 256
 
 
-def text(desk: Desk, position: Position) -> Answer:
+def text(desk: Tools, position: Branches) -> WordAnswer:
     """Show the text and the ids so far."""
     session = position.place.present
     tokenizer = session.subject.tokenizer
@@ -57,16 +57,16 @@ def text(desk: Desk, position: Position) -> Answer:
         row("ids", " ".join(map(str, session.generated_ids)) or "none"),
         row("positions", f"{session.position} of {session.subject.bench.capacity}"),
     ]
-    return Answer(position, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
+    return WordAnswer(position, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
 
 
-def why(desk: Desk, position: Position, times: int, at: int | None, hexes: bool) -> Answer:
+def why(desk: Tools, position: Branches, times: int, at: int | None, hexes: bool) -> WordAnswer:
     """Explain the last choice stage by stage, or an earlier one, without going there."""
     explained = position.place.present.why(at)
-    return Answer(position, dict(explained.to_dict()), why_shown(explained, times, hexes))
+    return WordAnswer(position, dict(explained.to_dict()), why_shown(explained, times, hexes))
 
 
-def what_if(desk: Desk, position: Position, changes: Mapping[str, Any], hexes: bool) -> Answer:
+def what_if(desk: Tools, position: Branches, changes: Mapping[str, Any], hexes: bool) -> WordAnswer:
     """Choose the last token again under other values or options, side by side."""
     session = position.place.present
     found = None
@@ -75,7 +75,7 @@ def what_if(desk: Desk, position: Position, changes: Mapping[str, Any], hexes: b
         found = one if found is None else WhatIf(one.taken, one.chosen, (*found.alternatives, *one.alternatives))
     if found is None:
         raise WrongWord("expected NAME=VALUE, or nothing for every option")
-    return Answer(position, found.to_dict(), what_if_shown(found, hexes))
+    return WordAnswer(position, found.to_dict(), what_if_shown(found, hexes))
 
 
 def _alternatives(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -87,10 +87,10 @@ def _alternatives(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield from (dict(each) for each in product(*choices))
 
 
-def top(desk: Desk, position: Position, times: int, hexes: bool) -> Answer:
+def top(desk: Tools, position: Branches, times: int, hexes: bool) -> WordAnswer:
     """Show the greatest logits that the next token is sampled from."""
     found = position.place.present.top(times)
-    return Answer(position, found.to_dict(), top_shown(found, hexes))
+    return WordAnswer(position, found.to_dict(), top_shown(found, hexes))
 
 
 AT: Final = keyed("at", "at", "POSITION", lambda text: integer(text, "at", 0))
@@ -104,35 +104,35 @@ CHANGES: Final = named_values({name: _each(read) for name, read in sampling_valu
 """Values and options to choose again under, each with all that it should be."""
 
 
-def logits(desk: Desk, position: Position, token: Argument, hexes: bool) -> Answer:
+def logits(desk: Tools, position: Branches, token: Argument, hexes: bool) -> WordAnswer:
     """Show the logit of one token at every step so far, and at the next one."""
     session = position.place.present
     found = session.logits(token_of(session, token))
-    return Answer(position, found.to_dict(), logits_shown(found, hexes))
+    return WordAnswer(position, found.to_dict(), logits_shown(found, hexes))
 
 
-def rng(desk: Desk, position: Position, hexes: bool) -> Answer:
+def rng(desk: Tools, position: Branches, hexes: bool) -> WordAnswer:
     """Show both generators, and what the next draws give."""
     found = position.place.present.rng()
-    return Answer(position, found.to_dict(), generators_shown(found, hexes))
+    return WordAnswer(position, found.to_dict(), generators_shown(found, hexes))
 
 
-def attention(desk: Desk, position: Position, layer: int, head: int) -> Answer:
+def attention(desk: Tools, position: Branches, layer: int, head: int) -> WordAnswer:
     """Show how much the last position looks at each earlier one in one head, and the map of all."""
     with desk.progress("computing", None):
         found = position.place.present.attention(layer, head)
-    return Answer(position, found.to_dict(), attention_shown(found))
+    return WordAnswer(position, found.to_dict(), attention_shown(found))
 
 
-def trace(desk: Desk, position: Position, tensor: str) -> Answer:
+def trace(desk: Tools, position: Branches, tensor: str) -> WordAnswer:
     """Show intermediates of a pass over all ids."""
     with desk.progress("computing", None):
         found = position.place.present.trace(tensor)
     rows = [describe(name, values) for name, values in found.items()]
-    return Answer(position, {"tensors": rows}, [tensors_table(rows)])
+    return WordAnswer(position, {"tensors": rows}, [tensors_table(rows)])
 
 
-QUESTIONS: Final = Family(
+QUESTIONS: Final = WordFamily(
     "Asking",
     (
         Word("text", "the text and the ids so far", "text", text),

@@ -8,12 +8,12 @@ from typing import Any, Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import integer, named_values, number, several
-from refruntime.repl.place import Position
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.place import Branches
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.samplers.catalogue import CHAINS
-from refruntime.samplers.explain import Explanation
+from refruntime.samplers.explain import ChainExplanation
 from refruntime.show.terminal import explanation_shown
 from refruntime.show.text import row
 
@@ -25,13 +25,13 @@ VALUES: Final = named_values(
 )
 
 
-def samplers(desk: Desk, position: Position, values: Mapping[str, Any]) -> Answer:
+def samplers(desk: Tools, position: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Say which runtime's sampler explains the sampled tokens, or others in their place."""
     explanation = position.place.present.samplers(values.get("ids"), values.get("min_p", 0.0))
-    return Answer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
+    return WordAnswer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
 
 
-def _notes(explanation: Explanation) -> list[RenderableType]:
+def _notes(explanation: ChainExplanation) -> list[RenderableType]:
     """Return what the first chain draws with, and what its runtime leaves open."""
     best = explanation.chains[0]
     lines: list[RenderableType] = [row("generator", f"{best.chain}: {best.generator}")]
@@ -41,7 +41,7 @@ def _notes(explanation: Explanation) -> list[RenderableType]:
     return [Text(""), *lines]
 
 
-SAMPLERS: Final = Family(
+SAMPLERS: Final = WordFamily(
     "Other samplers",
     (
         Word(

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from refruntime.cases.steps import describe
 from refruntime.golden.case import step_document
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import as_text, named_values, optional, required, several
 from refruntime.repl.parsing import WrongWord
-from refruntime.repl.place import Position
-from refruntime.repl.words.word import Answer, Family, Word, Words
+from refruntime.repl.place import Branches
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily, Words
 from refruntime.session.compared import compare_calls
 from refruntime.session.save import BadName, Shelf, save_case
 from refruntime.session.state import SessionError
@@ -23,7 +23,7 @@ from refruntime.show.answers import comparison_shown
 from refruntime.show.text import plain_table, row
 
 
-def script(desk: Desk, position: Position) -> Answer:
+def script(desk: Tools, position: Branches) -> WordAnswer:
     """Show the calls of a host that lead here."""
     place = position.place
     shown: list[RenderableType] = [Text(f"{index:>4}  {describe(step)}") for index, step in enumerate(place.calls)]
@@ -32,10 +32,10 @@ def script(desk: Desk, position: Position) -> Answer:
     if place.unspeakable:
         shown.append(row("note", (f"no calls lead further: {place.unspeakable}", "yellow")))
     document = {"calls": [step_document(step) for step in place.calls], "unspeakable": place.unspeakable}
-    return Answer(position, document, shown)
+    return WordAnswer(position, document, shown)
 
 
-def save(desk: Desk, position: Position, identifier: str, options: Mapping[str, str]) -> Answer:
+def save(desk: Tools, position: Branches, identifier: str, options: Mapping[str, str]) -> WordAnswer:
     """Write the calls as a golden case."""
     if position.place.unspeakable:
         raise SessionError(f"a golden case holds calls only, and {position.place.unspeakable}")
@@ -49,10 +49,10 @@ def save(desk: Desk, position: Position, identifier: str, options: Mapping[str, 
         row("saved", str(path)),
         row("next", f"refruntime fill {identifier} --golden {root}   (writes the answers)"),
     ]
-    return Answer(position, {"case": identifier, "path": str(path)}, shown)
+    return WordAnswer(position, {"case": identifier, "path": str(path)}, shown)
 
 
-def diff(desk: Desk, position: Position) -> Answer:
+def diff(desk: Tools, position: Branches) -> WordAnswer:
     """Compare the calls so far with the build: the first difference, explained."""
     if desk.build is None:
         raise SessionError("there is no build to compare with; start with --wasm BUILD")
@@ -61,23 +61,23 @@ def diff(desk: Desk, position: Position) -> Answer:
         raise SessionError(f"only calls can be compared, and {place.unspeakable}")
     with desk.progress("comparing", None):
         found = compare_calls(desk.case("session/repl", place.calls), desk.build, desk.profile, desk.numerics)
-    return Answer(position, found.to_dict(), comparison_shown(found), failed=found.failed)
+    return WordAnswer(position, found.to_dict(), comparison_shown(found), failed=found.failed)
 
 
-def leave(desk: Desk, position: Position) -> Answer:
+def leave(desk: Tools, position: Branches) -> WordAnswer:
     """Leave the REPL."""
-    return Answer(position, leaves=True)
+    return WordAnswer(position, leaves=True)
 
 
 def helper(words: list[Words]) -> Word:
     """Return the word `help` for the table that will be the only item of `words`."""
 
-    def show(desk: Desk, position: Position, name: str | None) -> Answer:
+    def show(desk: Tools, position: Branches, name: str | None) -> WordAnswer:
         if name is not None:
             word = words[0].find(name)
             shown: list[RenderableType] = [row("use", word.usage), row("does", word.help), row("example", word.example)]
             shown += [row("also", ", ".join(word.also))] if word.also else []
-            return Answer(position, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
+            return WordAnswer(position, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
         shown = []
         for family in words[0].families:
             table = plain_table(("", False), ("", False))
@@ -92,15 +92,15 @@ def helper(words: list[Words]) -> Word:
                 "In a terminal an empty line repeats the last move: step, force, next, back or forward."
             )
         )
-        return Answer(position, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
+        return WordAnswer(position, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
 
     word = optional("name", "WORD", as_text, completes="word")
     return Word("help", "list the words, or explain one", "help why", show, (word,), also=("?", "h"))
 
 
-def session_family(words: list[Words]) -> Family:
+def session_family(words: list[Words]) -> WordFamily:
     """Return the words about the session; `help` explains those of the table that `words` will hold."""
-    return Family(
+    return WordFamily(
         "The session",
         (
             Word("script", "the calls of a host that lead here", "script", script),

@@ -10,28 +10,28 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from refruntime.repl.desk import Desk
+from refruntime.repl.desk import Tools
 from refruntime.repl.parameters import as_text, count, optional, required, whole
 from refruntime.repl.parsing import WrongWord
-from refruntime.repl.place import Place, Position, Track
+from refruntime.repl.place import Branches, Node, Track
 from refruntime.repl.words.moves import tail
-from refruntime.repl.words.word import Answer, Family, Word
+from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.state import SessionError
 from refruntime.show.text import count as counted
 from refruntime.show.text import row
 
 
-def back(desk: Desk, position: Position, times: int) -> Answer:
+def back(desk: Tools, position: Branches, times: int) -> WordAnswer:
     """Go back by tokens, calls and words that changed something; what is left lies ahead."""
     return _along(position, times, Track.back, "go back")
 
 
-def forward(desk: Desk, position: Position, times: int) -> Answer:
+def forward(desk: Tools, position: Branches, times: int) -> WordAnswer:
     """Go to where `back` came from."""
     return _along(position, times, Track.forward, "go forward")
 
 
-def _along(position: Position, times: int, move: Callable[[Track], Track | None], verb: str) -> Answer:
+def _along(position: Branches, times: int, move: Callable[[Track], Track | None], verb: str) -> WordAnswer:
     track = position.track
     for done in range(times):
         further = move(track)
@@ -41,7 +41,7 @@ def _along(position: Position, times: int, move: Callable[[Track], Track | None]
     return _moved(position.on(track))
 
 
-def goto(desk: Desk, position: Position, at: int) -> Answer:
+def goto(desk: Tools, position: Branches, at: int) -> WordAnswer:
     """Go to where the next token is for a position, back or forward, to the nearest such place."""
     here = position.track
     for move in (Track.back, Track.forward):
@@ -55,7 +55,7 @@ def goto(desk: Desk, position: Position, at: int) -> Answer:
     raise SessionError(f"no place of this branch has position {at} next; {there}")
 
 
-def _position_of(place: Place) -> int | None:
+def _position_of(place: Node) -> int | None:
     return None if place.session is None else place.session.position
 
 
@@ -70,17 +70,17 @@ def _runs(numbers: Sequence[int]) -> str:
     return ", ".join(" .. ".join(map(str, run)) for run in runs)
 
 
-def _moved(position: Position) -> Answer:
+def _moved(position: Branches) -> WordAnswer:
     shown = [_here(position.place)]
     if position.ahead:
         shown.append(row("ahead", f"{counted(len(position.ahead), 'move')}: `forward` or `goto` leads there again"))
-    return Answer(position, _where(position), shown)
+    return WordAnswer(position, _where(position), shown)
 
 
 # Aside ---------------------------------------------------------------------------------------------------------------
 
 
-def branch(desk: Desk, position: Position, name: str | None) -> Answer:
+def branch(desk: Tools, position: Branches, name: str | None) -> WordAnswer:
     """Go on from here on a new branch; the one left stays as it is, with what lies ahead on it."""
     taken = position.tracks
     if name is None:
@@ -89,10 +89,10 @@ def branch(desk: Desk, position: Position, name: str | None) -> Answer:
         raise WrongWord("expected a name")
     if name in taken:
         raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
-    return _switched(Position(position.place, name, taken))
+    return _switched(Branches(position.place, name, taken))
 
 
-def switch(desk: Desk, position: Position, name: str) -> Answer:
+def switch(desk: Tools, position: Branches, name: str) -> WordAnswer:
     """Go to a branch, where it was left."""
     if name == position.branch:
         return _switched(position)
@@ -101,15 +101,15 @@ def switch(desk: Desk, position: Position, name: str) -> Answer:
         raise WrongWord(f"there is no branch {name!r}; expected one of {known}")
     parked = position.tracks
     track = parked.pop(name)
-    return _switched(Position(track.place, name, parked, track.ahead))
+    return _switched(Branches(track.place, name, parked, track.ahead))
 
 
-def _switched(position: Position) -> Answer:
+def _switched(position: Branches) -> WordAnswer:
     answer = _moved(position)
     return replace(answer, shown=[row("branch", position.branch), *answer.shown])
 
 
-def branches(desk: Desk, position: Position) -> Answer:
+def branches(desk: Tools, position: Branches) -> WordAnswer:
     """Show the branches as a tree: each below the one that it leaves, and where."""
     tracks = position.tracks
     parents = _parents(tracks)
@@ -133,17 +133,17 @@ def branches(desk: Desk, position: Position) -> Answer:
         name: {"from": parent or None, "position": fork and _position_of(fork)}
         for name, (parent, fork) in parents.items()
     }
-    return Answer(position, {"branch": position.branch, "branches": ids, "tree": tree}, roots)
+    return WordAnswer(position, {"branch": position.branch, "branches": ids, "tree": tree}, roots)
 
 
-def _places(tracks: dict[str, Track]) -> list[tuple[str, Place]]:
+def _places(tracks: dict[str, Track]) -> list[tuple[str, Node]]:
     return [(name, track.place) for name, track in tracks.items()]
 
 
-def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Place | None]]:
+def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Node | None]]:
     """Return for each branch the one that it leaves and the last place that both have; `main` leaves none."""
     ways = {name: track.way() for name, track in sorted(tracks.items(), key=lambda item: item[0] != "main")}
-    found: dict[str, tuple[str, Place | None]] = {}
+    found: dict[str, tuple[str, Node | None]] = {}
     for name, way in ways.items():
         best: tuple[int, str] = (0, "")
         for other in found:
@@ -157,14 +157,14 @@ def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Place | None]]:
     return found
 
 
-def _left_at(parent: str, fork: Place | None) -> str:
+def _left_at(parent: str, fork: Node | None) -> str:
     at = None if fork is None else _position_of(fork)
     if not parent:
         return ""
     return f"from {parent}: " if at is None else f"from {parent} at position {at}: "
 
 
-def _where(position: Position) -> dict[str, Any]:
+def _where(position: Branches) -> dict[str, Any]:
     session = position.place.session
     state = {} if session is None else {**session.to_dict(), "text": session.text.hex()}
     return {
@@ -175,7 +175,7 @@ def _where(position: Position) -> dict[str, Any]:
     }
 
 
-def _text_of(place: Place) -> str:
+def _text_of(place: Node) -> str:
     if place.session is None:
         return place.absent
     if not place.session.state.prompt_ids and not place.session.state.taken:
@@ -183,14 +183,14 @@ def _text_of(place: Place) -> str:
     return f"{counted(len(place.session.generated_ids), 'token')}: {tail(place.session)}"
 
 
-def _here(place: Place) -> RenderableType:
+def _here(place: Node) -> RenderableType:
     session = place.session
     if session is None:
         return Text(place.absent)
     return row("here", f"{_text_of(place)}; position {session.position} is next")
 
 
-WAYS: Final = Family(
+WAYS: Final = WordFamily(
     "Where one was",
     (
         Word(

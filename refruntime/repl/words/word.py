@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from refruntime.repl.desk import Desk
-from refruntime.repl.parameters import Parameter, take_all
+from refruntime.repl.desk import Tools
+from refruntime.repl.parameters import WordParameter, take_all
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Position
+from refruntime.repl.place import Branches
 from refruntime.show.visible import quoted
 
 LONGEST_GUESS: Final = 20
@@ -20,17 +20,17 @@ LONGEST_GUESS: Final = 20
 
 
 @dataclass(frozen=True)
-class Answer:
+class WordAnswer:
     """What a word gives: the position afterwards, a document for machines, what people see, and why it failed if so."""
 
-    position: Position
+    position: Branches
     document: Mapping[str, Any] = field(default_factory=dict)
     shown: Sequence[RenderableType] = ()
     failed: str = ""
     leaves: bool = False
 
 
-Function = Callable[..., Answer]
+Function = Callable[..., WordAnswer]
 """What a word does: it is given the desk, the position, and by their names what the parameters read."""
 
 
@@ -45,7 +45,7 @@ class Word:
     help: str
     example: str
     function: Function
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[WordParameter, ...] = ()
     also: tuple[str, ...] = ()
     repeats: bool = False
 
@@ -59,13 +59,13 @@ class Word:
         """Return how the arguments are written."""
         return " ".join(parameter.usage for parameter in self.parameters)
 
-    def obey(self, desk: Desk, position: Position, arguments: Sequence[Argument]) -> Answer:
+    def obey(self, desk: Tools, position: Branches, arguments: Sequence[Argument]) -> WordAnswer:
         """Do what the word does with arguments: WrongWord for others than it takes, and what the function raises."""
         return self.function(desk, position, **take_all(self.parameters, arguments, self.arguments))
 
 
 @dataclass(frozen=True)
-class Family:
+class WordFamily:
     """Words that belong together, under a heading."""
 
     title: str
@@ -75,7 +75,7 @@ class Family:
 class Words:
     """All words by name."""
 
-    def __init__(self, families: Iterable[Family]) -> None:
+    def __init__(self, families: Iterable[WordFamily]) -> None:
         self.families = tuple(families)
         self.by_name = {word.name: word for family in self.families for word in family.words}
         self.also = {short: word for word in self.by_name.values() for short in word.also}

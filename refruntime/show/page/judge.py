@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refruntime.judge.verdict import Judgement, Measured
+from refruntime.judge.verdict import EngineJudgement, Measured
 from refruntime.show.page.pieces import code, command, page, paragraph, section, table, text
 
 
-def judge_page(judgement: Judgement, about: Mapping[str, Any], words: str, version: str) -> bytes:
+def judge_page(judgement: EngineJudgement, about: Mapping[str, Any], words: str, version: str) -> bytes:
     """Return the page: the verdict of each stage, how far every arithmetic lies, the faults that were tried."""
     rows = [(text(one.stage), text(one.verdict), text(one.text)) for one in judgement.findings]
     facts = [("engine", code(judgement.source)), ("model", code(about["model"])), ("profile", text(about["profile"]))]

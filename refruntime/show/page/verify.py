@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from refruntime.golden.verify import Finding, Verification
+from refruntime.golden.verify import Verification, VerifyFinding
 from refruntime.show.page.pieces import bar, code, command, page, paragraph, section, sides, table, text
 
 SHOWN: Final = 200
@@ -30,7 +30,7 @@ def verify_page(result: Verification, folder: str, words: str, version: str) -> 
     return page(f"{title}: {verdict}", parts)
 
 
-def _family(finding: Finding) -> str:
+def _family(finding: VerifyFinding) -> str:
     words = finding.file.replace("$.cases.", "cases/").split("/")
     return words[words.index("cases") + 1].split(".")[0] if "cases" in words[:-1] else "index and files"
 

@@ -9,7 +9,7 @@ until the tensors that it gives are in memory bit by bit.
 
 from __future__ import annotations
 
-from refruntime.witness.orders.evidence import Evidence
-from refruntime.witness.orders.fit import Decision, Fit, fit
+from refruntime.witness.orders.evidence import OrderEvidence
+from refruntime.witness.orders.fit import Fit, StageDecision, fit
 
-__all__ = ["Decision", "Evidence", "Fit", "fit"]
+__all__ = ["Fit", "OrderEvidence", "StageDecision", "fit"]

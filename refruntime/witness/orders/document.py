@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refruntime.numerics.varied import Variation
-from refruntime.witness.orders.fit import Decision, Fit
+from refruntime.witness.orders.fit import Fit, StageDecision
 
 
 def document(found: Fit) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def comments(found: Fit) -> dict[str, str]:
     return notes
 
 
-def _decision(decision: Decision, found: Fit) -> dict[str, Any]:
+def _decision(decision: StageDecision, found: Fit) -> dict[str, Any]:
     chosen = found.variation
     return {
         "tensors": list(decision.tensors),
@@ -48,7 +48,7 @@ def _decision(decision: Decision, found: Fit) -> dict[str, Any]:
     }
 
 
-def _others(other: Variation, decision: Decision, chosen: Variation) -> dict[str, Any]:
+def _others(other: Variation, decision: StageDecision, chosen: Variation) -> dict[str, Any]:
     """Return the forms of a decision that differ from the chosen ones."""
     pairs = ((name, getattr(other, name)) for name in decision.fields)
     return {name: str(form) for name, form in pairs if form != getattr(chosen, name)}

@@ -42,7 +42,7 @@ SHORTEST: Final = 3
 """Rows with fewer numbers are no evidence."""
 
 
-class Evidence:
+class OrderEvidence:
     """What a build did while it generated one token after a prompt.
 
     ContractError when the oracle refuses the model; CannotLook when the build does; EngineError as `PausableInstance`.

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from refruntime.numerics.varied import PLAIN, SUMS, Variation
-from refruntime.witness.orders.evidence import Evidence
+from refruntime.witness.orders.evidence import OrderEvidence
 from refruntime.witness.orders.stages import STAGES, Stage, variations
 
 FEW: Final = 8
@@ -30,7 +30,7 @@ UNSEEN: Final = 0.4
 
 
 @dataclass(frozen=True)
-class Decision:
+class StageDecision:
     """What one stage told: `tensors`, the fields that it may decide, how many of the rows the best form gives.
 
     A row is given when all its numbers were in memory. `nearest` are other forms with the rows that they give. A stage
@@ -60,7 +60,7 @@ class Fit:
     """
 
     variation: Variation
-    decisions: tuple[Decision, ...]
+    decisions: tuple[StageDecision, ...]
     equal: tuple[Variation, ...] = ()
 
     @property
@@ -69,7 +69,7 @@ class Fit:
         return bool(self.decisions) and self.failed is None
 
     @property
-    def failed(self) -> Decision | None:
+    def failed(self) -> StageDecision | None:
         """Return the first stage behind which nothing is explained by any form."""
         explained = _explained(self.decisions)
         return self.decisions[explained] if explained < len(self.decisions) else None
@@ -81,7 +81,7 @@ class Fit:
         return tuple(forms)
 
 
-def _explained(decisions: Sequence[Decision]) -> int:
+def _explained(decisions: Sequence[StageDecision]) -> int:
     """Return the number of decisions up to the last one that is complete."""
     return max((index + 1 for index, decision in enumerate(decisions) if decision.complete), default=0)
 
@@ -99,12 +99,12 @@ class _Score:
         return self.rows > 0 and self.present == self.rows
 
 
-def fit(evidence: Evidence, stages: Sequence[Stage] = STAGES, advance: Callable[[], None] = lambda: None) -> Fit:
+def fit(evidence: OrderEvidence, stages: Sequence[Stage] = STAGES, advance: Callable[[], None] = lambda: None) -> Fit:
     """Read off how a build computes; ends behind the first stage that no form explains, since all else follows it."""
     layers = len(evidence.transformer.weights.model.layers)
     open_variations = [PLAIN]
     undecided: tuple[str, ...] = ()
-    decisions: list[Decision] = []
+    decisions: list[StageDecision] = []
     for stage in stages:
         names = tuple(f"blk.{layer}.{kind}" for layer in range(layers) for kind in stage.kinds)
         fields = (*undecided, *stage.fields)
@@ -120,12 +120,12 @@ def fit(evidence: Evidence, stages: Sequence[Stage] = STAGES, advance: Callable[
 
 
 def _decide(
-    evidence: Evidence,
+    evidence: OrderEvidence,
     agreeing: list[Variation],
     names: tuple[str, ...],
     fields: tuple[str, ...],
-    before: Sequence[Decision],
-) -> tuple[list[Variation], Decision | None]:
+    before: Sequence[StageDecision],
+) -> tuple[list[Variation], StageDecision | None]:
     """Keep those of the variations that give all rows; where none does, search for forms of the fields that do.
 
     Where none of those does either, an operation of a stage before may have another form that gave the same bits there.
@@ -150,16 +150,16 @@ def _decide(
     scores = list({score.variation: score for score in scores}.values())
     rows, best = scores[0].rows, max(scores, key=lambda score: (score.present, score.share))
     if best.share < UNSEEN:
-        return agreeing, Decision(names, fields, 0, rows, False, tried)
+        return agreeing, StageDecision(names, fields, 0, rows, False, tried)
     kept = sorted((score.variation for score in scores if score.complete), key=_kinds_of_sums)
     rest = sorted((score for score in scores if not score.complete), key=lambda score: -score.present)
     nearest = tuple((score.variation, score.present) for score in rest if score != best)[:3]
-    decision = Decision(names, fields, best.present, rows, True, tried, nearest)
+    decision = StageDecision(names, fields, best.present, rows, True, tried, nearest)
     return kept[:MOST_OPEN] or [best.variation], decision
 
 
 def _revised(
-    evidence: Evidence, agreeing: Sequence[Variation], names: tuple[str, ...], before: Sequence[Decision]
+    evidence: OrderEvidence, agreeing: Sequence[Variation], names: tuple[str, ...], before: Sequence[StageDecision]
 ) -> list[_Score]:
     """Return variations in one form of the stages before that give all rows of these tensors and of those."""
     done = [decision for decision in before if decision.complete]
@@ -175,7 +175,7 @@ def _revised(
 
 
 def _search(
-    evidence: Evidence, base: Variation, names: tuple[str, ...], fields: tuple[str, ...]
+    evidence: OrderEvidence, base: Variation, names: tuple[str, ...], fields: tuple[str, ...]
 ) -> tuple[list[_Score], int]:
     """Try other forms of one field, of one more beside the best of those, then of two: until some give all rows.
 
@@ -201,7 +201,7 @@ def _search(
 
 
 def _tried(
-    evidence: Evidence, candidates: list[Variation], names: tuple[str, ...], missing: tuple[int, ...]
+    evidence: OrderEvidence, candidates: list[Variation], names: tuple[str, ...], missing: tuple[int, ...]
 ) -> tuple[list[_Score], int]:
     """Return the scores of the best candidates, by looks at a few of the positions that are missing so far."""
     count = len(candidates)
@@ -213,7 +213,9 @@ def _tried(
     return [_score(evidence, variation, names) for variation in candidates[:MOST_AGAIN]], count
 
 
-def _score(evidence: Evidence, variation: Variation, names: Sequence[str], only: Sequence[int] | None = None) -> _Score:
+def _score(
+    evidence: OrderEvidence, variation: Variation, names: Sequence[str], only: Sequence[int] | None = None
+) -> _Score:
     rows = evidence.rows(variation, names, only)
     known = [evidence.known(row) for _, row in rows]
     share = float(np.concatenate(known).mean()) if known else 0.0

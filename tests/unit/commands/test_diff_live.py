@@ -21,7 +21,7 @@ from refruntime.differential.report.case import cause_lines, go_on, sentence
 from refruntime.differential.report.values import SHOWN_ROWS, difference_lines
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.suite import Suite
-from refruntime.hypotheses.explain import Explainer, Explanation
+from refruntime.hypotheses.explain import CauseExplanation, Explainer
 from tests.differential.builds import GUEST, MUTANTS, changed_build
 
 STORY = {"story": story_model(Profile())}
@@ -48,7 +48,7 @@ def test_divergence_is_written_before_its_causes_are_searched(capsys: pytest.Cap
     """ABI-5: what differs is on the screen when the search begins, and the causes come below it."""
     seen = []
 
-    def explain(run: PairRun) -> Explanation | None:
+    def explain(run: PairRun) -> CauseExplanation | None:
         seen.append(capsys.readouterr().out)
         return Explainer(Oracle())(run)
 
@@ -68,7 +68,7 @@ def test_divergence_is_written_before_its_causes_are_searched(capsys: pytest.Cap
 def test_interrupted_search_keeps_the_divergence(capsys: pytest.CaptureFixture[str]) -> None:
     """ABI-5: Ctrl-C while causes are searched counts the case, ends its block, and gives the summary."""
 
-    def explain(_: PairRun) -> Explanation | None:
+    def explain(_: PairRun) -> CauseExplanation | None:
         raise KeyboardInterrupt
 
     live = Live(ABOUT)

@@ -18,7 +18,7 @@ from refruntime.contract.status import Status
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
-from refruntime.fuzz.batch import Subject, run_batch, shrink_finding
+from refruntime.fuzz.batch import FuzzSubject, run_batch, shrink_finding
 from refruntime.fuzz.finding import finding_document, finding_of
 from refruntime.fuzz.pool import BROKEN, LIVELY, STORY, SURPRISES, make_pool
 from refruntime.fuzz.reached import LOCKED, SITUATIONS, TRANSITIONS, Reach, Reached, required
@@ -36,11 +36,11 @@ pytestmark = pytest.mark.xdist_group("fuzz")  # one worker makes the pool of art
 
 
 @cache
-def subject(profile: Profile | None = None) -> Subject:
+def subject(profile: Profile | None = None) -> FuzzSubject:
     """The oracle beside itself, changed by a profile."""
     fresh = changed_build(profile)
     oracle = Oracle(numerics=CompiledSeq32(1))
-    return Subject(fresh, oracle, Suite(fresh, oracle).offered())
+    return FuzzSubject(fresh, oracle, Suite(fresh, oracle).offered())
 
 
 def test_transitions_are_those_of_the_state_table() -> None:
@@ -133,7 +133,7 @@ def test_sessions_do_not_depend_on_the_modules_that_are_loaded(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def kept_context() -> tuple[Subject, dict[str, object]]:
+def kept_context() -> tuple[FuzzSubject, dict[str, object]]:
     """A build whose reset leaves the result as it was, and the shrunk session that shows it."""
     changed = subject(Profile(reset_result="unchanged"))
     found = run_batch(changed, 1, 1, sessions=10, rules=8).findings["reset_context: result"]
@@ -141,7 +141,7 @@ def kept_context() -> tuple[Subject, dict[str, object]]:
     return changed, finding_document(shrunk, "1-0-test", changed.pool)
 
 
-def test_a_difference_is_found_and_shrunk(kept_context: tuple[Subject, dict[str, object]]) -> None:
+def test_a_difference_is_found_and_shrunk(kept_context: tuple[FuzzSubject, dict[str, object]]) -> None:
     """ST-5: a call that leaves a text behind, and the reset; nothing else is left."""
     changed, document = kept_context
     assert document["group"] == "reset_context: result"
@@ -151,7 +151,9 @@ def test_a_difference_is_found_and_shrunk(kept_context: tuple[Subject, dict[str,
     assert changed.judge("again", case.steps).verdict not in FINE
 
 
-def test_a_finding_is_kept_as_a_golden_case(kept_context: tuple[Subject, dict[str, object]], tmp_path: Path) -> None:
+def test_a_finding_is_kept_as_a_golden_case(
+    kept_context: tuple[FuzzSubject, dict[str, object]], tmp_path: Path
+) -> None:
     """ST-5: what is kept is replayed with its own models; a file that was changed by hand is refused by name."""
     changed, document = kept_context
     story = finding_of(changed.judge("x", (Load(STORY), Generate(b"a", 2), Call("reset_context"))))

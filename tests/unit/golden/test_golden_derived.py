@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from refruntime.battery.models.slm1 import Shape, random_model
-from refruntime.cases.observe import Session
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import INIT, NEXT_TOKEN, Case, Configure, Generate, Load
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -19,7 +19,7 @@ from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.derived import NO_OPINION
 from refruntime.golden.suite import Consumer
-from refruntime.recordings.convert import Answer
+from refruntime.recordings.convert import RecordedAnswer
 from refruntime.recordings.suite import recorded_suite
 from tests.differential.builds import changed_build
 from tests.support.command_line import command
@@ -148,10 +148,10 @@ def test_recorded_answers_are_read_by_the_profile() -> None:
     case = Case("recorded/chat", steps, {"model": model})
     client = Client(changed_build(PROFILE)())
     answers = []
-    session = Session(client, PROFILE, case.models)
+    session = StepRunner(client, PROFILE, case.models)
     for step in steps:
         status = session.run(step).value
-        answers.append(Answer("status", status, client.result(), client.diagnostics()))
+        answers.append(RecordedAnswer("status", status, client.result(), client.diagnostics()))
     assert b'"context"' in (answers[0].diagnostics or b"")
     for profile, fine in ((PROFILE, True), (Profile(), False)):
         result = recorded_suite(case, answers, Oracle(profile)).run([case])

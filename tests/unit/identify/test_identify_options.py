@@ -13,7 +13,7 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
-from refruntime.identify.asking import Build
+from refruntime.identify.asking import AskedBuild
 from refruntime.identify.backwards import seeds_for
 from refruntime.identify.capacity import UNLIMITED, find_capacity
 from refruntime.identify.elimination import Survivors
@@ -41,7 +41,7 @@ def settled(profile: Profile, predictions: Predictions) -> Settlement:
     """Return what the experiments leave of the options of an oracle under a profile that nobody was told."""
     oracle = Oracle(profile)
     settlement = Settlement(predictions, Translation(Dialect(DIAGNOSTIC_NAMES)), frozenset(DIAGNOSTIC_NAMES))
-    build = Build(oracle.engine)
+    build = AskedBuild(oracle.engine)
     for case in switch_experiments(BASE):
         answers = [answer.observation for answer in build.answers(case)]
         settlement.take(Experiment(case, answers))
@@ -75,7 +75,7 @@ def test_a_mixture_of_options_is_found_without_an_order(number: int, predictions
 def test_the_largest_context_is_found(limit: int) -> None:
     """GG-7: the limit of a build, by a prompt that just fits and one that just does not."""
     for names in ((), (("peak_scratch_bytes", ""),)):
-        build = Build(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
+        build = AskedBuild(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
         dialect = Dialect(tuple(name for name in DIAGNOSTIC_NAMES if name not in dict(names)))
         learnt = find_capacity(build, dialect, 64)
         assert (learnt.value, learnt.status) == (limit, "observed")
@@ -86,7 +86,7 @@ def test_the_largest_context_is_found(limit: int) -> None:
 def test_a_build_without_a_limit_is_told() -> None:
     """GG-7, DG-5: beyond the longest prompt the scratch formula tells the limit, or that there is none."""
     for limit, found in ((UNLIMITED, UNLIMITED), (5000, 5000)):
-        build = Build(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
+        build = AskedBuild(Oracle(replace(BASE, gguf_context_limit=limit)).engine)
         learnt = find_capacity(build, Dialect(DIAGNOSTIC_NAMES), 64)
         assert (learnt.value, learnt.status) == (found, "observed")
 
@@ -141,7 +141,7 @@ def test_an_oracle_that_reads_lazily_answers_as_the_plain_one(predictions: Predi
     """SA-2 to SA-6, PR-1, PR-3: the lazy sampler is the contract's sampler under every profile."""
     profile = mixed(1)
     for case in list(switch_experiments(BASE))[::9]:
-        build = Build(lambda: ReferenceEngine(ExportedABI(profile)))
+        build = AskedBuild(lambda: ReferenceEngine(ExportedABI(profile)))
         answers = [answer.observation for answer in build.answers(case)]
         row = {name: getattr(profile, name) for name in SWITCHES}
         found = predictions.agreeing(

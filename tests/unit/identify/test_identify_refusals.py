@@ -12,7 +12,7 @@ from refruntime.engines.reference import ReferenceEngine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.exports import ExportedABI
 from refruntime.identify.ask import identify, unsteady, wandering
-from refruntime.identify.asking import Build
+from refruntime.identify.asking import AskedBuild
 from refruntime.identify.bugs import checksum_bugs
 from refruntime.identify.checksum import find_checksum
 from refruntime.identify.document import json_document
@@ -99,9 +99,9 @@ class Counting(Fickle):
 
 def test_answers_that_drift_within_an_instance_are_told() -> None:
     """ST-3: the same load and generation three times on one instance, three answers; a stale state is another thing."""
-    assert "answers differently each time" in wandering(Build(partial(Drifting)), Profile())
-    assert not wandering(Build(changed_build()), Profile())
-    assert not wandering(Build(partial(Counting)), Profile())
+    assert "answers differently each time" in wandering(AskedBuild(partial(Drifting)), Profile())
+    assert not wandering(AskedBuild(changed_build()), Profile())
+    assert not wandering(AskedBuild(partial(Counting)), Profile())
 
 
 class Forgetful(Fickle):
@@ -117,7 +117,7 @@ class Forgetful(Fickle):
 
 def test_a_file_that_is_loaded_once_alone_is_told() -> None:
     """SL-5, ST-3: one load of a file succeeds and the next of the same is refused: no formula explains that."""
-    assert "load_model gave [0, 6, 6]" in wandering(Build(partial(Forgetful)), Profile())
+    assert "load_model gave [0, 6, 6]" in wandering(AskedBuild(partial(Forgetful)), Profile())
 
 
 def test_a_sum_of_the_contract_is_known_without_asking() -> None:

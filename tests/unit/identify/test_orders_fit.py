@@ -12,14 +12,14 @@ from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.contract.profile import Profile
 from refruntime.model.binding import bind_model
 from refruntime.numerics.varied import PLAIN, Variation, Varied
-from refruntime.witness.orders import Evidence, fit
+from refruntime.witness.orders import OrderEvidence, fit
 from refruntime.witness.orders.document import document
 from refruntime.witness.orders.stages import STAGES
 
 NAMES = tuple(f"blk.0.{kind}" for stage in STAGES for kind in stage.kinds)
 
 
-class Computed(Evidence):
+class Computed(OrderEvidence):
     """The evidence of a build that computes like `hidden`, keeps all tensors but `without`."""
 
     def __init__(self, hidden: Variation, without: Sequence[str] = ()) -> None:

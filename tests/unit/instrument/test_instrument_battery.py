@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from refruntime.battery.catalogue import default_battery
-from refruntime.cases.observe import Session
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -22,7 +22,7 @@ FEW = ("state", "generator")
 def answers(module: WasmModule, case: Case) -> list[object]:
     """What each step showed, and at the end the whole of linear memory."""
     engine = WasmEngine(module)
-    session = Session(Client(engine), Profile(), case.models)
+    session = StepRunner(Client(engine), Profile(), case.models)
     seen: list[object] = []
     for step in case.steps:
         shown = session.run(step)

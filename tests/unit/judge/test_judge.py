@@ -15,11 +15,11 @@ from refruntime.judge.ask import SETTINGS
 from refruntime.judge.faults import faults_of
 from refruntime.judge.judge import Judge
 from refruntime.judge.junit import judgement_junit
-from refruntime.judge.observed import Observed, Sampled, grid_of, log_probabilities
+from refruntime.judge.observed import ObservedRows, Sampled, grid_of, log_probabilities
 from refruntime.judge.policies import policies
 from refruntime.judge.sampler import judge_sampler
 from refruntime.judge.tokens import bos_of, tokens_say
-from refruntime.judge.verdict import Finding, Judgement, Verdict
+from refruntime.judge.verdict import EngineJudgement, StageFinding, StageVerdict
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import Fast, Numerics
@@ -42,13 +42,13 @@ def prompt(model: ValidatedModel) -> tuple[int, ...]:
     return tuple(model.tokenizer.encode(TEXT.encode())[: len(PLACES)])
 
 
-def seen(model: ValidatedModel, make: Callable[[], Numerics], changed: ValidatedModel | None = None) -> Observed:
+def seen(model: ValidatedModel, make: Callable[[], Numerics], changed: ValidatedModel | None = None) -> ObservedRows:
     """Return what an engine with this arithmetic would show, of a changed model if there is one."""
     ids = prompt(model)
-    return Observed("engine", ids, PLACES, Judge(changed or model, Profile()).rows(make, ids, PLACES))
+    return ObservedRows("engine", ids, PLACES, Judge(changed or model, Profile()).rows(make, ids, PLACES))
 
 
-def logits_of(judgement: Judgement) -> Finding:
+def logits_of(judgement: EngineJudgement) -> StageFinding:
     """Return the last finding on logits."""
     return [finding for finding in judgement.findings if finding.stage == "logits"][-1]
 
@@ -65,7 +65,7 @@ def stories() -> ValidatedModel:
 def test_an_engine_in_float32(stories: ValidatedModel) -> None:
     """Another order of float32 is rounding, and no fault."""
     judgement = Judge(stories, Profile()).judge(seen(stories, Fast))
-    assert logits_of(judgement).verdict is Verdict.ROUNDING
+    assert logits_of(judgement).verdict is StageVerdict.ROUNDING
     assert judgement.fine
 
 
@@ -80,7 +80,7 @@ def test_an_engine_like_llama_cpp(switches: Switches, traits: str) -> None:
     """Quantised inputs and half-precision keys are told apart, although sums run in an order of the engine's own."""
     model = opened("stories.q8_0.gguf")
     judgement = Judge(model, Profile()).judge(seen(model, lambda: Reordered(switches, "backwards", 7)))
-    assert logits_of(judgement).verdict is Verdict.POLICY
+    assert logits_of(judgement).verdict is StageVerdict.POLICY
     assert traits in logits_of(judgement).text
     nearest, *others = judgement.measured
     assert nearest.name.startswith(str(switches))
@@ -91,12 +91,12 @@ def test_an_engine_like_llama_cpp(switches: Switches, traits: str) -> None:
 def test_equal_numbers_are_equal(stories: ValidatedModel) -> None:
     """Every bit of a profile is recognised, also where numbers were written with few digits."""
     exact = seen(stories, lambda: next(iter(policies(stories))).make())
-    assert logits_of(Judge(stories, Profile()).judge(exact)).verdict is Verdict.EQUAL
+    assert logits_of(Judge(stories, Profile()).judge(exact)).verdict is StageVerdict.EQUAL
     rounded = replace(exact, values=np.round(exact.values, 3))
     assert grid_of(rounded.values).name == "3 decimals"
-    assert logits_of(Judge(stories, Profile()).judge(rounded)).verdict is Verdict.EQUAL
+    assert logits_of(Judge(stories, Profile()).judge(rounded)).verdict is StageVerdict.EQUAL
     halves = replace(exact, values=exact.values.astype(np.float16))
-    assert logits_of(Judge(stories, Profile()).judge(halves)).verdict is Verdict.EQUAL
+    assert logits_of(Judge(stories, Profile()).judge(halves)).verdict is StageVerdict.EQUAL
 
 
 def test_a_few_log_probabilities_are_enough(stories: ValidatedModel) -> None:
@@ -106,7 +106,7 @@ def test_a_few_log_probabilities_are_enough(stories: ValidatedModel) -> None:
     best = np.sort(logs, axis=1)[:, -5:-4]
     few = replace(whole, values=np.where(logs >= best, logs, np.nan), kind="log probabilities")
     assert few.told() == 5 * len(PLACES)
-    assert logits_of(Judge(stories, Profile()).judge(few)).verdict is Verdict.ROUNDING
+    assert logits_of(Judge(stories, Profile()).judge(few)).verdict is StageVerdict.ROUNDING
 
 
 # Planted faults ------------------------------------------------------------------------------------------------------
@@ -118,11 +118,11 @@ def test_bos_too_much(stories: ValidatedModel) -> None:
     bos = bos_of(stories.tokenizer)
     assert bos is not None
     rows = Judge(stories, Profile()).rows(Fast, (bos, *ids), range(1, len(ids) + 1))
-    hidden = Observed("engine", ids, PLACES, rows)
+    hidden = ObservedRows("engine", ids, PLACES, rows)
     assert "a BOS too much" in logits_of(Judge(stories, Profile()).judge(hidden)).text
     whole = stories.tokenizer.encode(TEXT.encode())
     told = Judge(stories, Profile()).judge(replace(hidden, text=TEXT, tokens=(bos, *whole)))
-    assert told.worst.verdict is Verdict.TOKENISATION
+    assert told.worst.verdict is StageVerdict.TOKENISATION
     assert "BOS too much" in told.worst.text
 
 
@@ -138,7 +138,7 @@ def test_a_fault_of_the_model(stories: ValidatedModel, name: str, words: str) ->
     """Pairing, epsilon and permuted heads are named, although the engine rounds in its own way."""
     planted = next(fault for fault in faults_of(stories) if fault.name == name and words in fault.text)
     judgement = Judge(stories, Profile()).judge(seen(stories, Fast, planted.change(stories)))
-    assert (judgement.worst.verdict, judgement.fine) == (Verdict.FAULT, False)
+    assert (judgement.worst.verdict, judgement.fine) == (StageVerdict.FAULT, False)
     assert words in judgement.worst.text
 
 
@@ -149,7 +149,7 @@ def test_keys_and_values_in_q8_0(stories: ValidatedModel) -> None:
         stories, hyperparameters=replace(stories.hyperparameters, head_count=2, kv_head_count=2, head_dim=32)
     )
     judgement = Judge(wide, Profile()).judge(seen(wide, lambda: Reordered(Switches(kv="q8_0"), "backwards", 3)))
-    assert logits_of(judgement).verdict is Verdict.POLICY
+    assert logits_of(judgement).verdict is StageVerdict.POLICY
     assert logits_of(judgement).text.startswith("keys and values in q8_0")
 
 
@@ -157,9 +157,9 @@ def test_a_truncated_vocabulary(stories: ValidatedModel) -> None:
     """Rows that are too short are named, and what is there is compared."""
     whole = seen(stories, Fast)
     judgement = Judge(stories, Profile()).judge(replace(whole, values=whole.values[:, :-7]))
-    assert judgement.worst.verdict is Verdict.VOCABULARY
+    assert judgement.worst.verdict is StageVerdict.VOCABULARY
     assert "rows have 253 numbers, the vocabulary has 260 tokens" in judgement.worst.text
-    assert logits_of(judgement).verdict is Verdict.ROUNDING
+    assert logits_of(judgement).verdict is StageVerdict.ROUNDING
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_what_nothing_explains(stories: ValidatedModel) -> None:
     noise = np.random.default_rng(1).standard_normal(whole.values.shape).astype(np.float32) * np.float32(0.1)
     noise[3, 17] = 5
     judgement = Judge(stories, Profile()).judge(replace(whole, values=whole.values + noise))
-    assert judgement.worst.verdict is Verdict.UNEXPLAINED
+    assert judgement.worst.verdict is StageVerdict.UNEXPLAINED
     assert "at position 3, token 17" in judgement.worst.text
     assert judgement.tried
 
@@ -204,15 +204,15 @@ def test_greedy_path(stories: ValidatedModel) -> None:
         ids = (*whole.ids, *path)
         path.append(int(np.argmax(judge.rows(Fast, ids, [len(ids) - 1])[0])))
     found = judge.judge(replace(whole, greedy=tuple(path))).findings[-2]
-    assert (found.stage, found.verdict) == ("greedy path", Verdict.EQUAL)
+    assert (found.stage, found.verdict) == ("greedy path", StageVerdict.EQUAL)
     path[2] = (path[2] + 1) % 256
     wrong = judge.judge(replace(whole, values=whole.values[:0], positions=(), greedy=tuple(path))).findings[-2]
-    assert (wrong.verdict, wrong.facts["step"]) == (Verdict.MISMATCH, 2)
+    assert (wrong.verdict, wrong.facts["step"]) == (StageVerdict.MISMATCH, 2)
 
 
 def test_nothing_compared_is_not_fine(stories: ValidatedModel) -> None:
     """A judgement of nothing blames somebody, as a run that compared zero steps does."""
-    empty = Observed("engine", prompt(stories), (), np.empty((0, 260)))
+    empty = ObservedRows("engine", prompt(stories), (), np.empty((0, 260)))
     judgement = Judge(stories, Profile()).judge(empty)
     assert (judgement.compared, judgement.fine) == (False, False)
 
@@ -220,11 +220,11 @@ def test_nothing_compared_is_not_fine(stories: ValidatedModel) -> None:
 def test_junit() -> None:
     """Blame is a failure, what was not asked is skipped."""
     findings = (
-        Finding("tokens", Verdict.NOT_ASKED, "not asked"),
-        Finding("logits", Verdict.FAULT, "rotary \x01 pairs"),
-        Finding("greedy path", Verdict.EQUAL, "all"),
+        StageFinding("tokens", StageVerdict.NOT_ASKED, "not asked"),
+        StageFinding("logits", StageVerdict.FAULT, "rotary \x01 pairs"),
+        StageFinding("greedy path", StageVerdict.EQUAL, "all"),
     )
-    suite = ElementTree.fromstring(judgement_junit(Judgement("engine", findings)))
+    suite = ElementTree.fromstring(judgement_junit(EngineJudgement("engine", findings)))
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     assert [len(case) for case in suite] == [1, 1, 1]
 
@@ -232,12 +232,12 @@ def test_junit() -> None:
 @pytest.mark.parametrize(
     ("chain", "words", "verdict"),
     [
-        ("llama.cpp", "3 distributions are those of llama.cpp's chain", Verdict.EQUAL),
-        ("transformers", "it draws as transformers does, not as llama.cpp: token", Verdict.FAULT),
-        ("", "no known chain explains it", Verdict.UNEXPLAINED),
+        ("llama.cpp", "3 distributions are those of llama.cpp's chain", StageVerdict.EQUAL),
+        ("transformers", "it draws as transformers does, not as llama.cpp: token", StageVerdict.FAULT),
+        ("", "no known chain explains it", StageVerdict.UNEXPLAINED),
     ],
 )
-def test_a_sampler(chain: str, words: str, verdict: Verdict) -> None:
+def test_a_sampler(chain: str, words: str, verdict: StageVerdict) -> None:
     """Probabilities are held against chains by the engine's own logits, whatever constant those have."""
     rows = np.random.default_rng(11).standard_normal((1, 50)).astype(np.float32) * 2
     sampled = []
@@ -248,6 +248,6 @@ def test_a_sampler(chain: str, words: str, verdict: Verdict) -> None:
             shares[next(iter(shares))] += 1e-4
         sampled.append(Sampled(4, settings, shares))
     logs = log_probabilities(rows)
-    finding = judge_sampler(Observed("engine", (1,) * 5, (4,), logs, "log probabilities", sampled=tuple(sampled)))
+    finding = judge_sampler(ObservedRows("engine", (1,) * 5, (4,), logs, "log probabilities", sampled=tuple(sampled)))
     assert finding.verdict is verdict
     assert words in finding.text

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refruntime.engines.asked import Kind, Way
 from refruntime.judge.laws import check_laws, finding_of
-from refruntime.judge.verdict import Verdict
+from refruntime.judge.verdict import StageVerdict
 
 IDS = (3, 1, 4, 1, 5, 9, 2, 6)
 VOCABULARY = 12
@@ -89,29 +89,29 @@ LAWS: dict[str, int] = {
 """Law -> the length from which the engine breaks it."""
 
 
-def verdicts(engine: Engine, rounding: float) -> dict[str, tuple[Verdict, int | None]]:
+def verdicts(engine: Engine, rounding: float) -> dict[str, tuple[StageVerdict, int | None]]:
     """Return what was found of each law."""
     return {one.law: (one.verdict, one.length) for one in check_laws(engine, IDS, rounding)}
 
 
 def test_an_engine_that_keeps_them() -> None:
     """Every law is told, in its order."""
-    assert verdicts(Engine(), 0.0) == dict.fromkeys(LAWS, (Verdict.EQUAL, None))
+    assert verdicts(Engine(), 0.0) == dict.fromkeys(LAWS, (StageVerdict.EQUAL, None))
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_a_law_that_is_broken(law: str) -> None:
     """Exactly this one is named, with the length from which it does not hold."""
     found = verdicts(Engine(law), 1e-6)
-    assert found.pop(law) == (Verdict.MISMATCH, LAWS[law])
-    assert set(found.values()) == {(Verdict.EQUAL, None)}
+    assert found.pop(law) == (StageVerdict.MISMATCH, LAWS[law])
+    assert set(found.values()) == {(StageVerdict.EQUAL, None)}
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if not law.startswith("generated")])
 def test_rounding_breaks_nothing(law: str) -> None:
     """A difference that rounding explains is told and no fault."""
     findings = {one.law: one for one in check_laws(Engine(law, 1e-5), IDS, 1e-4)}
-    assert findings[law].verdict is Verdict.ROUNDING
+    assert findings[law].verdict is StageVerdict.ROUNDING
     shown = finding_of(findings[law])
     assert shown.fine
     assert f"differs from {LAWS[law]} tokens on" in shown.text
@@ -130,5 +130,5 @@ def test_numbers_that_are_not_told() -> None:
             return None
 
     Sparse.kind = "log probabilities"
-    assert set(verdicts(Sparse(), 0.0).values()) == {(Verdict.EQUAL, None)}
+    assert set(verdicts(Sparse(), 0.0).values()) == {(StageVerdict.EQUAL, None)}
     assert len(verdicts(Sparse(), 0.0)) == 4

@@ -17,7 +17,7 @@ from refruntime.differential.choice import first_choice
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
-from refruntime.golden.verify import Finding, Verification
+from refruntime.golden.verify import Verification, VerifyFinding
 from refruntime.show.page.diff import Extra, diff_page
 from refruntime.show.page.forward_map import forward_map
 from refruntime.show.page.verify import verify_page
@@ -117,7 +117,10 @@ def test_page_of_goldens() -> None:
     """ABI-5: each finding with what was expected and found, counted by family."""
     result = Verification()
     result.cases = 2
-    result.findings = [Finding("cases/sampling/a/expect.json: $.x", "1", HOSTILE), Finding("INDEX.json", "2", "3")]
+    result.findings = [
+        VerifyFinding("cases/sampling/a/expect.json: $.x", "1", HOSTILE),
+        VerifyFinding("INDEX.json", "2", "3"),
+    ]
     reader = read(verify_page(result, HOSTILE, "refruntime verify", "1.0"))
     for said in ("not fine", "2 findings in 2 cases", "sampling", "index and files", "refruntime verify"):
         assert said in reader.text
