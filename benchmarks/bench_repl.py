@@ -35,8 +35,8 @@ from rich.console import Console
 
 from refruntime.battery.models.slm1 import TINYLM_16M, model_of, random_weights
 from refruntime.contract.profile import Profile
-from refruntime.repl.desk import Tools
 from refruntime.repl.shell import Shell, show
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.table import all_words
 from refruntime.repl.words.word import Branches
 
@@ -56,10 +56,10 @@ def model_file(folder: str) -> Path:
 
 def measure_inside(path: Path, steps: int) -> dict[str, float]:
     """Time words in this process, the forward pass apart."""
-    desk = Tools(models={"tinylm": path})
-    shell = Shell(desk, all_words(), Branches(desk.opened("tinylm")))
+    tools = Tools(models={"tinylm": path})
+    shell = Shell(tools, all_words(), Branches(tools.opened("tinylm")))
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    transformer = shell.position.place.present.subject.bench.transformer
+    transformer = shell.branches.node.present.subject.prefix_cache.transformer
     forward, spent = transformer.forward, [0.0]
 
     def timed(*arguments: Any, **options: Any) -> Any:

@@ -26,7 +26,7 @@ from refruntime.commands.shared import (
     write_json,
 )
 from refruntime.contract.profile import Profile
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import pattern
 from refruntime.show.tensors import describe, tensors_table
 
@@ -84,11 +84,15 @@ def trace_command(
             raise click.BadParameter(
                 f"{len(tokens)} ids; expected 1 .. {opened.hyperparameters.max_context}", param_hint="--ids"
             )
-        bench = Workbench(opened.transformer)
+        prefix_cache = PrefixCache(opened.transformer)
         with progress("computing"):
-            tensors = bench.tensors(tokens, pattern(wanted))
+            tensors = prefix_cache.tensors(tokens, pattern(wanted))
     if not tensors:
-        names = [name for name in bench.tensors(tokens[:1]) if not name.startswith("blk.") or name.startswith("blk.0.")]
+        names = [
+            name
+            for name in prefix_cache.tensors(tokens[:1])
+            if not name.startswith("blk.") or name.startswith("blk.0.")
+        ]
         raise click.BadParameter(f"no tensor fits {wanted!r}; names of layer 0: {', '.join(names)}", param_hint="--at")
     if save is not None:
         write_file(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from refruntime.cases.steps import Argument, Call, Case, Configure, Generate, Load, Step, Write
 from refruntime.contract.exports import EXPORTS_BY_NAME
-from refruntime.golden.reading import Node, check_disk_form, parse_document
+from refruntime.golden.reading import JsonNode, check_disk_form, parse_document
 from refruntime.golden.values import FORMAT_VERSION, hex_float, json_hash, json_integer, parse_float
 
 IDENTIFIER: Final = re.compile(r"[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*")
@@ -31,7 +31,7 @@ class ModelSpec:
     patch: tuple[tuple[int, bytes], ...] = ()
     append: bytes = b""
 
-    def artifact(self, data: bytes, place: Node) -> bytes:
+    def artifact(self, data: bytes, place: JsonNode) -> bytes:
         """Return the artifact made of the file's bytes. GoldenError when it does not reach as far as the spec says."""
         if self.length is not None and self.length > len(data):
             place.fail(f"a length of at most {len(data)} bytes, which {self.file} has", str(self.length))
@@ -66,9 +66,9 @@ class GoldenCase:
 
     def case(self, files: Callable[[str], bytes]) -> Case:
         """Return the case with its artifacts; `files` gives the bytes of a path below `golden/`. GoldenError."""
-        place = Node(self.document, f"cases/{self.id}/case.json")
+        place = JsonNode(self.document, f"cases/{self.id}/case.json")
         models = {
-            name: spec.artifact(files(spec.file), Node(None, place.file, f"$.models.{name}"))
+            name: spec.artifact(files(spec.file), JsonNode(None, place.file, f"$.models.{name}"))
             for name, spec in self.models.items()
         }
         return Case(self.id, self.steps, models, self.rules)
@@ -78,7 +78,7 @@ def parse_case(identifier: str, data: bytes, *, form: bool = True) -> GoldenCase
     """Read a `case.json`; with `form` it must be in the on-disk form. GoldenError names place, expected and found."""
     file = f"cases/{identifier}/case.json"
     document = parse_document(data, file)
-    root = Node(document, file)
+    root = JsonNode(document, file)
     fields = root.object(("about", "format", "rules", "steps"), ("models", "exact", "opinion"))
     if fields["format"].value != FORMAT_VERSION or isinstance(fields["format"].value, bool):
         fields["format"].fail(str(FORMAT_VERSION))
@@ -110,11 +110,11 @@ def parse_case(identifier: str, data: bytes, *, form: bool = True) -> GoldenCase
     )
 
 
-def _sentence(node: Node) -> str:
+def _sentence(node: JsonNode) -> str:
     return node.string(r"\S(?:.*\S)?", "a sentence without line breaks")
 
 
-def _model(name: str, node: Node) -> ModelSpec:
+def _model(name: str, node: JsonNode) -> ModelSpec:
     if not re.fullmatch(MODEL_NAME, name):
         node.fail("a name made of a-z, 0-9, `-`, `_` and `.`", repr(name))
     fields = node.object(("file",), ("length", "patch", "append"))
@@ -133,7 +133,7 @@ def _model(name: str, node: Node) -> ModelSpec:
 # Steps ---------------------------------------------------------------------------------------------------------------
 
 
-def _step(node: Node, models: Mapping[str, ModelSpec], bound: set[str]) -> Step:
+def _step(node: JsonNode, models: Mapping[str, ModelSpec], bound: set[str]) -> Step:
     kinds = {"call": ("bind",), "write": ("bytes",), "load": (), "configure": (), "generate": ()}
     present = [kind for kind in kinds if kind in node.members()]
     if len(present) != 1:
@@ -159,7 +159,7 @@ def _step(node: Node, models: Mapping[str, ModelSpec], bound: set[str]) -> Step:
     return Generate(members["prompt"].bytes(), members["max_new_tokens"].integer())
 
 
-def _call(node: Node, bind: Node | None, bound: set[str]) -> Call:
+def _call(node: JsonNode, bind: JsonNode | None, bound: set[str]) -> Call:
     export_node, *arguments = node.items(1)
     export = EXPORTS_BY_NAME[export_node.one_of(tuple(EXPORTS_BY_NAME))]
     types = export.wasm_parameters
@@ -177,7 +177,7 @@ def _call(node: Node, bind: Node | None, bound: set[str]) -> Call:
     return Call(export.name, values, name)
 
 
-def _argument(node: Node, type_: str, bound: set[str]) -> Argument:
+def _argument(node: JsonNode, type_: str, bound: set[str]) -> Argument:
     if isinstance(node.value, str) and node.value[:1].isalpha() and node.value not in ("inf", "nan"):
         if type_ == "f32":
             node.fail("a float")
@@ -187,7 +187,7 @@ def _argument(node: Node, type_: str, bound: set[str]) -> Argument:
     return node.integer()
 
 
-def _place(node: Node, bound: set[str]) -> str:
+def _place(node: JsonNode, bound: set[str]) -> str:
     match = PLACE.fullmatch(node.value) if isinstance(node.value, str) else None
     if match is None or match[1] not in bound:
         node.fail("a name that an earlier call bound, with an optional offset such as `+4`")

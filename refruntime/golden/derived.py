@@ -29,7 +29,7 @@ from refruntime.golden.expect import expectation_document
 from refruntime.golden.features import plain_path, write_plain_files
 from refruntime.golden.fill import Computed, Problem, answer_case, write_computed
 from refruntime.golden.index import INDEX, build_index
-from refruntime.golden.reading import GoldenError, Node, parse_document
+from refruntime.golden.reading import GoldenError, JsonNode, parse_document
 from refruntime.golden.samples import SampleTrace
 from refruntime.golden.values import disk_json
 
@@ -90,7 +90,7 @@ class Derivation:
     def _recipe(self, document: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
         """Return how an artifact is made of the fitted file, so that what was right stays right."""
         ours, theirs = self.source.artifact(spec.file), self.artifact(spec.file)
-        place = Node(None, spec.file)
+        place = JsonNode(None, spec.file)
         made = spec.artifact(ours, place)
         wanted, found = self.fit(made), spec.artifact(theirs, place)
         first, last = CHECKSUM_FIELD
@@ -106,7 +106,7 @@ class Derivation:
     def _step(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
         if "write" not in document:
             return document
-        data = Node(document["bytes"], "case.json").bytes()
+        data = JsonNode(document["bytes"], "case.json").bytes()
         fitted = self.fit(data)
         return document if fitted == data else {**document, "bytes": bytes_value(fitted)}
 

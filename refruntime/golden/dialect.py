@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refruntime.contract.dialect import KINDS, MISSING, SUMMARY_PARTS, Dialect, Form
-from refruntime.golden.reading import Node
+from refruntime.golden.reading import JsonNode
 from refruntime.golden.values import DIALECT_FORMAT, FORMAT_VERSION
 
 _TEXTS: Final = ("id", "logit", "separator")
@@ -60,7 +60,7 @@ def format_of(table: Mapping[str, Any]) -> int:
     return FORMAT_VERSION if all(isinstance(entry, str) for entry in table.values()) else DIALECT_FORMAT
 
 
-def parse_diagnostics_entry(node: Node, version: int) -> None:
+def parse_diagnostics_entry(node: JsonNode, version: int) -> None:
     """Check keys and types of one entry. GoldenError."""
     if version == FORMAT_VERSION or isinstance(node.value, str):
         node.string()

@@ -15,7 +15,7 @@ from refruntime.contract.fields import DIAGNOSTIC_NAMES, FIELDS_BY_NAME, SUMMARY
 from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
 from refruntime.golden.case import GoldenCase
-from refruntime.golden.reading import Node, check_disk_form, parse_document
+from refruntime.golden.reading import JsonNode, check_disk_form, parse_document
 from refruntime.golden.samples import read_sample
 from refruntime.golden.values import FORMAT_VERSION, bytes_hash, hex_float, json_hash
 
@@ -151,7 +151,7 @@ def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> 
     """Read the `expect.json` of a case; with `form` it must be in the on-disk form. GoldenError."""
     file = f"cases/{golden.id}/expect.json"
     document = parse_document(data, file)
-    fields = Node(document, file).object(("case", "contract", "format", "inputs", "profile", "samples", "steps"))
+    fields = JsonNode(document, file).object(("case", "contract", "format", "inputs", "profile", "samples", "steps"))
     if fields["format"].value != FORMAT_VERSION or isinstance(fields["format"].value, bool):
         fields["format"].fail(str(FORMAT_VERSION))
     if fields["case"].string() != golden.id:
@@ -181,7 +181,7 @@ def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> 
     )
 
 
-def _check_texts(entry: Node) -> None:
+def _check_texts(entry: JsonNode) -> None:
     """Refuse a `_text` that is not the text of the result beside it."""
     members = entry.members()
     for answer in members["either"].items() if "either" in members else [entry]:
@@ -189,11 +189,11 @@ def _check_texts(entry: Node) -> None:
         text = _printable(fields["result"].hex_bytes()) if "result" in fields else ""
         found = answer.value.get("_text")
         if found != (text or None):
-            Node(found, answer.file, f"{answer.path}._text").fail(repr(text) if text else "none")
+            JsonNode(found, answer.file, f"{answer.path}._text").fail(repr(text) if text else "none")
 
 
 def _alternatives(
-    entry: Node, step: Step, carried: dict[str, Any]
+    entry: JsonNode, step: Step, carried: dict[str, Any]
 ) -> tuple[tuple[ExpectedAnswer, ...], dict[str, Any]]:
     """Return the answers of one entry, and the diagnostics that the next entry carries over.
 
@@ -208,7 +208,7 @@ def _alternatives(
     return (answer,), carried if answer.diagnostics is None else dict(answer.diagnostics)
 
 
-def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> ExpectedAnswer:
+def _answer(node: JsonNode, step: Step, carried: Mapping[str, Any]) -> ExpectedAnswer:
     kind = step_kind(step)
     members = node.members()
     if "trap" in members:
@@ -233,7 +233,7 @@ def _answer(node: Node, step: Step, carried: Mapping[str, Any]) -> ExpectedAnswe
     return ExpectedAnswer("status", int(status), result, diagnostics)
 
 
-def _value(node: Node, step: Step) -> int:
+def _value(node: JsonNode, step: Step) -> int:
     if not known_as_zero_or_not(step):
         return node.count(2**32 - 1)
     if node.value != NON_ZERO and (node.value != 0 or isinstance(node.value, bool)):
@@ -241,27 +241,27 @@ def _value(node: Node, step: Step) -> int:
     return int(node.value == NON_ZERO)
 
 
-def _field(name: str, node: Node) -> Any:
+def _field(name: str, node: JsonNode) -> Any:
     field = FIELDS_BY_NAME[name]
     return None if field.nullable and node.value is None else _READERS[field.kind](node)
 
 
-def _pair(node: Node) -> list[Any]:
+def _pair(node: JsonNode) -> list[Any]:
     items = node.items()
     if len(items) not in (1, 2):
         node.fail("a pair of an id and a logit, or an id alone where the build shows no logits")
     return [items[0].count(), *map(_null_or_float, items[1:])]
 
 
-def _null_or_float(node: Node) -> float | None:
+def _null_or_float(node: JsonNode) -> float | None:
     return None if node.value is None else node.float32()
 
 
-_READERS: Final[Mapping[Kind, Callable[[Node], Any]]] = {
-    "count": Node.count,
+_READERS: Final[Mapping[Kind, Callable[[JsonNode], Any]]] = {
+    "count": JsonNode.count,
     "float": _null_or_float,
-    "boolean": Node.boolean,
-    "string": Node.string,
+    "boolean": JsonNode.boolean,
+    "string": JsonNode.string,
     "decimal": lambda node: node.string(r"[0-9]+", "a decimal string"),
     "pairs": lambda node: [_pair(item) for item in node.items()],
     "summary": lambda node: {key: _null_or_float(item) for key, item in node.object(optional=SUMMARY_KEYS).items()},

@@ -10,7 +10,7 @@ from refruntime.contract.features import ABSENCE, REFUSAL, REFUSALS, feature, re
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
-from refruntime.golden.reading import GoldenError, Node
+from refruntime.golden.reading import GoldenError, JsonNode
 from refruntime.golden.values import bytes_hash
 
 PLAIN: Final = "models/plain-"
@@ -36,7 +36,7 @@ def feature_table(needed: Iterable[str], profile: Profile) -> dict[str, Any]:
     }
 
 
-def parse_feature_table(node: Node) -> None:
+def parse_feature_table(node: JsonNode) -> None:
     """Check keys and types of the table. GoldenError."""
     fields = node.object(("absence", "refusal", "refusals", "required", "plain"))
     names = tuple(fields["plain"].members())

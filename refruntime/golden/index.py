@@ -15,7 +15,7 @@ from refruntime.contract.values import MAPS
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.dialect import diagnostics_table, format_of, parse_diagnostics_entry
 from refruntime.golden.features import feature_table, parse_feature_table
-from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document
+from refruntime.golden.reading import GoldenError, JsonNode, check_disk_form, parse_document
 from refruntime.golden.values import ARRAY_TYPES, DIALECT_FORMAT, FORMAT_VERSION, bytes_hash, json_hash, json_integer
 
 INDEX: Final = "INDEX.json"
@@ -132,7 +132,7 @@ def build_index(corpus: Corpus, profile: Profile) -> dict[str, Any]:
 def parse_index(data: bytes, *, form: bool = True) -> dict[str, Any]:
     """Read an index: keys and types are checked, contents are not trusted. GoldenError."""
     document = parse_document(data, INDEX)
-    root = Node(document, INDEX)
+    root = JsonNode(document, INDEX)
     fields = root.object(KEYS)
     version = fields["format"].value
     if version not in (FORMAT_VERSION, DIALECT_FORMAT) or isinstance(version, bool):

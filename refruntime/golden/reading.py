@@ -118,7 +118,7 @@ def shown(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Node:
+class JsonNode:
     """A value inside a JSON file. Every method reads one kind of value and raises GoldenError for any other."""
 
     value: Any
@@ -129,7 +129,7 @@ class Node:
         """Raise GoldenError for this place."""
         raise GoldenError(self.file, self.path, expected, shown(self.value) if found is None else found)
 
-    def object(self, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> dict[str, Node]:
+    def object(self, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> dict[str, JsonNode]:
         """Return the members of an object with all of `required`, beside them `optional` ones; no comments."""
         members = self.members()
         allowed = (*required, *optional)
@@ -141,22 +141,22 @@ class Node:
                 self.fail(f"the key {key!r}", "none")
         return members
 
-    def members(self) -> dict[str, Node]:
+    def members(self) -> dict[str, JsonNode]:
         """Return the members of an object with any keys; comments are dropped."""
         if not isinstance(self.value, dict):
             self.fail("an object")
         items = self.value.items()
-        return {key: Node(item, self.file, f"{self.path}.{key}") for key, item in items if not key.startswith("_")}
+        return {key: JsonNode(item, self.file, f"{self.path}.{key}") for key, item in items if not key.startswith("_")}
 
-    def items(self, least: int = 0) -> list[Node]:
+    def items(self, least: int = 0) -> list[JsonNode]:
         """Return the items of a list."""
         if not isinstance(self.value, list) or len(self.value) < least:
             self.fail("a list" if least == 0 else f"a list of at least {least}")
         return list(self._items())
 
-    def _items(self) -> Iterator[Node]:
+    def _items(self) -> Iterator[JsonNode]:
         for index, item in enumerate(self.value):
-            yield Node(item, self.file, f"{self.path}[{index}]")
+            yield JsonNode(item, self.file, f"{self.path}[{index}]")
 
     def string(self, pattern: str = "", meaning: str = "a string") -> str:
         """Return a string that fits the whole pattern."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.golden.reading import GoldenError, Node
+from refruntime.golden.reading import GoldenError, JsonNode
 from refruntime.golden.values import ARRAY_TYPES, hex_float, npy_bytes, parse_hex_float
 from refruntime.sampling import Choice
 from refruntime.sampling.stages import select
@@ -61,7 +61,7 @@ class SampleTrace:
         return {name: npy_bytes(values[name], type_) for name, type_ in ARRAY_TYPES.items()}
 
 
-def read_sample(node: Node, steps: int) -> Mapping[str, Any]:
+def read_sample(node: JsonNode, steps: int) -> Mapping[str, Any]:
     """Read one entry of the sampler trace; the entry itself is returned, with its comments. GoldenError."""
     kept = ("greedy",) if "greedy" in node.members() else (*FLOATS, *WORDS, *COUNTS)
     fields = node.object(("step", "token", "top", *kept))

@@ -18,7 +18,7 @@ from refruntime.golden.corpus import CASE_FILES, Corpus
 from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expectation
 from refruntime.golden.features import feature_table
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
-from refruntime.golden.reading import GoldenError, Node, check_disk_form, parse_document, shown
+from refruntime.golden.reading import GoldenError, JsonNode, check_disk_form, parse_document, shown
 from refruntime.golden.samples import check_samples
 from refruntime.golden.values import ARRAY_TYPES, bytes_hash, parse_npy
 
@@ -249,7 +249,7 @@ def _model_index(corpus: Corpus, result: Verification) -> dict[str, dict[str, An
         data = corpus.read_if_there(MODEL_INDEX)
         if data is None:
             return {}
-        models = Node(_any_json(data), MODEL_INDEX).members()["models"].members()
+        models = JsonNode(_any_json(data), MODEL_INDEX).members()["models"].members()
         keys = ("bytes", "sha256")
         return {f"models/{name}": {key: node.members()[key].value for key in keys} for name, node in models.items()}
     except (GoldenError, OSError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from refruntime.golden.case import bytes_value, step_document
-from refruntime.golden.reading import GoldenError, Node, parse_document
+from refruntime.golden.reading import GoldenError, JsonNode, parse_document
 from refruntime.golden.values import FORMAT_VERSION, json_hash
 from refruntime.recordings.convert import RecordedAnswer, RecordedSession
 from refruntime.recordings.read import RecordedBuild, read_build
@@ -62,7 +62,7 @@ class Answers:
 
 def read_answers(data: bytes, file: str, case_hash: str, steps: int) -> Answers:
     """Read `answers.json` of the case with this hash and so many steps. GoldenError."""
-    root = Node(parse_document(data, file), file)
+    root = JsonNode(parse_document(data, file), file)
     fields = root.object(("build", "case", "format", "notes", "steps"))
     if fields["format"].value != ANSWERS_VERSION:
         fields["format"].fail(str(ANSWERS_VERSION))
@@ -76,7 +76,7 @@ def read_answers(data: bytes, file: str, case_hash: str, steps: int) -> Answers:
     return Answers(read_build(fields["build"]), answers, tuple(note.string() for note in fields["notes"].items()))
 
 
-def _answer(node: Node) -> RecordedAnswer:
+def _answer(node: JsonNode) -> RecordedAnswer:
     kinds = ("status", "value", "none", "trap", "error")
     present = [kind for kind in kinds if kind in node.members()]
     if len(present) != 1:

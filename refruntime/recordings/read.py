@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from refruntime.contract.exports import EXPORTS_BY_NAME, Export, WasmType
 from refruntime.engines.interface import visible
-from refruntime.golden.reading import GoldenError, Node
+from refruntime.golden.reading import GoldenError, JsonNode
 from refruntime.golden.values import bytes_hash, parse_integer
 
 RECORDING_FORMAT: Final = "refruntime recording"
@@ -86,7 +86,7 @@ def read_recording(data: bytes, file: str) -> Recording:
     """Read a recording: GoldenError says where it is malformed, what was expected and what was found."""
     if len(data) > MAX_RECORDING_BYTES:
         raise GoldenError(file, "", f"at most {MAX_RECORDING_BYTES} bytes", str(len(data)))
-    root = Node(_parse(data, file), file)
+    root = JsonNode(_parse(data, file), file)
     if not isinstance(root.value, dict) or root.value.get("format") != RECORDING_FORMAT:
         raise GoldenError(file, "", f'a recording ("format": "{RECORDING_FORMAT}")', "something else")
     top = root.object(("format", "version", "name", "build", "events", "blobs", "unrecorded", "truncated"))
@@ -106,7 +106,7 @@ def read_recording(data: bytes, file: str) -> Recording:
     )
 
 
-def read_build(node: Node) -> RecordedBuild:
+def read_build(node: JsonNode) -> RecordedBuild:
     """Read what is known of the module."""
     members = node.object(("sha256", "declaration", "exports"))
     sha256, declaration = members["sha256"], members["declaration"]
@@ -128,7 +128,7 @@ def _parse(data: bytes, file: str) -> Any:
         raise GoldenError(file, "", "JSON of a recording", "a number or a nesting beyond all use") from None
 
 
-def _blob(sha256: str, node: Node) -> Blob:
+def _blob(sha256: str, node: JsonNode) -> Blob:
     members = node.object(("length",), ("base64",))
     length = members["length"].count()
     if "base64" not in members:
@@ -147,7 +147,7 @@ def _blob(sha256: str, node: Node) -> Blob:
 # Events --------------------------------------------------------------------------------------------------------------
 
 
-def _event(index: int, node: Node, blobs: dict[str, Blob]) -> Event:
+def _event(index: int, node: JsonNode, blobs: dict[str, Blob]) -> Event:
     optional = ("returned", "trap", "refused", "data", "result", "diagnostics")
     members = node.object(("call", "arguments"), optional)
     export = EXPORTS_BY_NAME[members["call"].one_of(tuple(EXPORTS_BY_NAME))]
@@ -168,7 +168,7 @@ def _event(index: int, node: Node, blobs: dict[str, Blob]) -> Event:
     return Event(index, export, arguments, returned, slice=slice_)
 
 
-def _with_texts(event: Event, members: dict[str, Node]) -> Event:
+def _with_texts(event: Event, members: dict[str, JsonNode]) -> Event:
     texts: dict[str, bytes] = {}
     unreadable = []
     for key in ("result", "diagnostics"):
@@ -189,11 +189,11 @@ def _with_texts(event: Event, members: dict[str, Node]) -> Event:
     )
 
 
-def _message(node: Node) -> str:
+def _message(node: JsonNode) -> str:
     return visible(node.string()) or "no message"
 
 
-def _returned(node: Node, export: Export) -> int | None:
+def _returned(node: JsonNode, export: Export) -> int | None:
     if not export.result:
         if node.value is not None:
             node.fail(f"null: {export.name} returns nothing")
@@ -201,14 +201,14 @@ def _returned(node: Node, export: Export) -> int | None:
     return node.count(2**32 - 1)
 
 
-def _arguments(node: Node, export: Export) -> tuple[int | float, ...]:
+def _arguments(node: JsonNode, export: Export) -> tuple[int | float, ...]:
     items = node.items()
     if len(items) != len(export.parameters):
         node.fail(f"{len(export.parameters)} arguments of {export.signature}", str(len(items)))
     return tuple(_argument(item, kind) for item, kind in zip(items, export.wasm_parameters, strict=True))
 
 
-def _argument(node: Node, kind: WasmType) -> int | float:
+def _argument(node: JsonNode, kind: WasmType) -> int | float:
     if kind == "i32":
         return node.count(2**32 - 1)
     if kind == "i64":
@@ -228,7 +228,7 @@ def _argument(node: Node, kind: WasmType) -> int | float:
     return value
 
 
-def _slice(node: Node, arguments: tuple[int | float, ...], blobs: dict[str, Blob]) -> bytes | Blob | str:
+def _slice(node: JsonNode, arguments: tuple[int | float, ...], blobs: dict[str, Blob]) -> bytes | Blob | str:
     length = arguments[1]
     if isinstance(node.value, dict) and "outside" in node.value:
         node.object(("outside",))["outside"].true()

@@ -45,19 +45,19 @@ class Suggestions:
         return {
             "nothing": lambda _begun: (),
             "token": lambda begun: self._tokens(begun),
-            "case": lambda _begun: self._shell.desk.golden.ids(),
+            "case": lambda _begun: self._shell.tools.golden.ids(),
             "tensor": lambda _begun: self._tensor_names(),
             "word": lambda _begun: self._shell.words.by_name,
             "export": lambda _begun: (*EXPORTS_BY_NAME, *self._bound()),
-            "branch": lambda _begun: self._shell.position.branches,
+            "branch": lambda _begun: self._shell.branches.parked,
             "sampling": lambda _begun: [f"{name}=" for name in SAMPLING],
             "change": lambda begun: _changes(begun),
-            "file": lambda begun: (*self._shell.desk.models, *_files(begun)),
+            "file": lambda begun: (*self._shell.tools.models, *_files(begun)),
         }
 
     def _tokens(self, begun: str) -> Iterator[str]:
         """Yield the texts of tokens in quotes; those of a vocabulary are written down once."""
-        session = self._shell.position.place.session
+        session = self._shell.branches.node.session
         if session is None:
             return
         tokenizer = session.subject.tokenizer
@@ -71,15 +71,15 @@ class Suggestions:
         yield from (text for text, _ in zip(found, range(MOST), strict=False))
 
     def _tensor_names(self) -> list[str]:
-        session = self._shell.position.place.session
+        session = self._shell.branches.node.session
         if session is None or not session.ids:
             return []
         if self._tensors is None:
-            self._tensors = list(session.subject.bench.tensors(session.ids[:1]))
+            self._tensors = list(session.subject.prefix_cache.tensors(session.ids[:1]))
         return self._tensors
 
     def _bound(self) -> list[str]:
-        script = self._shell.position.place.script
+        script = self._shell.branches.node.script
         return sorted({step.bind for step in script if isinstance(step, Call) and step.bind is not None})
 
 

@@ -14,9 +14,9 @@ from refruntime.contract.profile import ProfileError
 from refruntime.engines.base import EngineError
 from refruntime.errors import ContractError
 from refruntime.memory import HostMisuse
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parsing import WrongWord, split_line
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.word import WordAnswer, Words
 from refruntime.session.state import SessionError
 from refruntime.show.text import as_string, count, row
@@ -46,9 +46,9 @@ class LineResult:
 class Shell:
     """A person's side of a session. `position` is a value; only a word that was obeyed replaces it."""
 
-    desk: Tools
+    tools: Tools
     words: Words
-    position: Branches
+    branches: Branches
 
     def obey(self, line: str) -> LineResult:
         """Run one line. Nothing that a word does wrong is raised."""
@@ -59,13 +59,13 @@ class Shell:
                 return LineResult(FINE)
             name = visible(arguments[0].raw)
             word = self.words.find(arguments[0].text)
-            answer = word.obey(self.desk, self.position, arguments[1:])
+            answer = word.obey(self.tools, self.branches, arguments[1:])
         except KeyboardInterrupt:
             return LineResult(STOPPED, name, None, "stopped; everything is as it was before", "stopped")
         except Exception as error:
             return _failure(name, error)
-        answer = _with_note(answer, self.position)
-        self.position = answer.position
+        answer = _with_note(answer, self.branches)
+        self.branches = answer.branches
         if answer.failed:
             return LineResult(FAILED, name, answer, answer.failed, "difference")
         return LineResult(FINE, name, answer)
@@ -77,12 +77,12 @@ class Shell:
 
 def _with_note(answer: WordAnswer, before: Branches) -> WordAnswer:
     """Say so where a move leaves what was ahead of the place that it moved from."""
-    after = answer.position
+    after = answer.branches
     if (
         not before.ahead
         or after.branch != before.branch
         or after.ahead
-        or any(after.place is each for each in (before.place, before.track.end))
+        or any(after.node is each for each in (before.node, before.track.end))
     ):
         return answer
     note = f"{count(len(before.ahead), 'move')} ahead {'is' if len(before.ahead) == 1 else 'are'} gone"

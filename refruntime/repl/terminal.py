@@ -91,7 +91,7 @@ def _keys_wait() -> Iterator[None]:
 
 
 def _prompt(shell: Shell) -> str:
-    return "> " if shell.position.branch == "main" else f"{shell.position.branch}> "
+    return "> " if shell.branches.branch == "main" else f"{shell.branches.branch}> "
 
 
 def _keys() -> KeyBindings:
@@ -122,13 +122,15 @@ class _Completer(Completer):
 
 def _toolbar(shell: Shell) -> str:
     """Return where one stands, as much of it as fits, and the keys."""
-    session = shell.position.place.session
-    parts = [shell.position.branch]
+    session = shell.branches.node.session
+    parts = [shell.branches.branch]
     if session is None:
         parts.append("no model")
     else:
         sampling = session.state.sampling
-        parts.append(f"{visible(session.subject.name.encode())} {session.position}/{session.subject.bench.capacity}")
+        parts.append(
+            f"{visible(session.subject.name.encode())} {session.position}/{session.subject.prefix_cache.capacity}"
+        )
         temperature, top_p = decimal(sampling.temperature), decimal(sampling.top_p)
         parts.append(f"t {temperature} k {sampling.top_k} p {top_p} seed {sampling.seed}")
         if session.finished:

@@ -16,7 +16,7 @@ from refruntime.chat.prompt import ChatPrompt, ChatTemplate, messages_of
 from refruntime.chat.template import Message
 from refruntime.runtime import Machine, Resident
 from refruntime.sampling import SamplingConfig
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 
 LIMIT: Final = "limit"
 FULL: Final = "context full"
@@ -52,9 +52,9 @@ class Conversation:
         self, model: Model, template: ChatTemplate, sampling: SamplingConfig, system: str | None = None
     ) -> None:
         self.model, self.template, self.sampling, self.system = model, template, sampling, system
-        self.bench = Workbench(model.transformer)
+        self.prefix_cache = PrefixCache(model.transformer)
         self.turns: tuple[Turn, ...] = ()
-        resident = Resident(model.tokenizer, self.bench.capacity)
+        resident = Resident(model.tokenizer, self.prefix_cache.capacity)
         self._machine = Machine.fresh(model.profile).load(resident).configure(sampling)
 
     @property
@@ -77,7 +77,7 @@ class Conversation:
         """
         prompt = self._prompt((*self.messages, *self._beginning(user, not self.turns)))
         begun = self._machine.begin(self._machine.checked(prompt.ids))
-        reused = self.bench.shared(prompt.ids)
+        reused = self.prefix_cache.shared(prompt.ids)
         ids: list[int] = []
         try:
             stopped, stop = self._generate(begun, most, ids, take)
@@ -102,7 +102,7 @@ class Conversation:
         while len(ids) < most:
             if machine.ended:
                 return FULL, None
-            machine = machine.take(self.bench.logits((*machine.prompt_ids, *ids)))
+            machine = machine.take(self.prefix_cache.logits((*machine.prompt_ids, *ids)))
             token = machine.last.token
             if token in machine.stop_ids:
                 return STOP_TOKEN, token

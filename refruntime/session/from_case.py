@@ -18,7 +18,7 @@ from refruntime.model.binding import Binder, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.session import Session
 from refruntime.session.state import SessionState, Subject
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
@@ -52,7 +52,7 @@ class Calls:
 
     `steps` are the calls so far, `session` is the state behind the last one, None without a model or behind a trap
     (`trapped`), after which no runtime answers (MEM-6). `new_sessions` are the states that the last call went through,
-    in order. `bind` may remember models between oracles, and `bench` the workbench of a model.
+    in order. `bind` may remember models between oracles, and `prefix_cache` the prefix cache of a model.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Calls:
         numerics: Numerics | None = None,
         *,
         bind: Binder = bind_model,
-        bench: Callable[[Transformer], Workbench] = Workbench,
+        prefix_cache: Callable[[Transformer], PrefixCache] = PrefixCache,
     ) -> None:
         self.steps: tuple[Step, ...] = ()
         self.session: Session | None = None
         self.trapped = False
         self.new_sessions: tuple[Session, ...] = ()
-        self._models, self._bench = models, bench
+        self._models, self._prefix_cache = models, prefix_cache
         self._profile = profile if profile is not None else Profile()
         self._passed: list[Machine] = []
         runtime = partial(Runtime, bind=bind)
@@ -103,13 +103,13 @@ class Calls:
 
     @staticmethod
     def _is_other(session: Session, runtime: Runtime) -> bool:
-        return session.subject.bench.transformer is not runtime.resident().transformer
+        return session.subject.prefix_cache.transformer is not runtime.resident().transformer
 
     def _loaded(self, step: Step, runtime: Runtime) -> Session:
         model = runtime.resident()
         name = step.model if isinstance(step, Load) else "model"
         artifact = self._models.get(name)
-        subject = Subject(self._bench(model.transformer), model.tokenizer, self._profile, name, artifact)
+        subject = Subject(self._prefix_cache(model.transformer), model.tokenizer, self._profile, name, artifact)
         return Session.of(subject, SessionState(runtime.machine))
 
     def _pass(self, machine: Machine, step: Step) -> None:

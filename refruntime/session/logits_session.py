@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from refruntime.api import Prompt
 from refruntime.contract.profile import Profile
 from refruntime.runtime import Machine, Owner
-from refruntime.session.prefix_cache import Float32, Workbench
+from refruntime.session.prefix_cache import Float32, PrefixCache
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, SessionState, Subject
 from refruntime.tokenizers.base import Tokenizer
@@ -126,7 +126,7 @@ class TokensWithoutText:
         return b""
 
 
-class ImportedBench(Workbench):
+class ImportedPrefixCache(PrefixCache):
     """Rows of logits where a session expects a model."""
 
     def __init__(self, rows: Float32) -> None:
@@ -177,16 +177,16 @@ class ImportedSession(Session):
                 f"the tokenizer has {tokenizer.vocab_size} tokens, a row of {name} {rows.shape[1]} logits"
             )
         known = tokenizer if tokenizer is not None else TokensWithoutText(int(rows.shape[1]))
-        subject = Subject(ImportedBench(rows), known, profile if profile is not None else Profile(), name)
+        subject = Subject(ImportedPrefixCache(rows), known, profile if profile is not None else Profile(), name)
         self._fill(subject, _at_first_row(Rows.fresh(subject.profile).load(subject.resident)), None)
 
     @property
     def rows(self) -> Float32:
         """Return all logits: [T, V]."""
-        bench = self.subject.bench
-        if not isinstance(bench, ImportedBench):
+        prefix_cache = self.subject.prefix_cache
+        if not isinstance(prefix_cache, ImportedPrefixCache):
             raise TypeError("this session is not about rows of logits")
-        return bench.rows
+        return prefix_cache.rows
 
     def reset(self) -> Self:
         """Go to the first row again; the sampling configuration stays."""

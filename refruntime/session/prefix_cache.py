@@ -19,7 +19,7 @@ from refruntime.trace import Event, TensorEvent
 Float32 = NDArray[np.float32]
 
 
-class Workbench:
+class PrefixCache:
     """Answer for one model in memory. An interrupted call leaves nothing behind that a later one would notice.
 
     `forwarded` counts the positions that `logits` computed.

@@ -72,7 +72,7 @@ class Questions(Displayed):
         """Return the logits that the next token will be sampled from: [V]. SessionError without a prompt."""
         if not self.state.prompt_ids:
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        return self.subject.bench.logits(self.ids)
+        return self.subject.prefix_cache.logits(self.ids)
 
     def why(self, at: int | None = None) -> Why:
         """Explain the last choice stage by stage, with the very numbers that the sampler used, or that for a position.
@@ -103,7 +103,7 @@ class Questions(Displayed):
         """Return intermediates of a pass over all ids by name; `wanted` is a shell pattern such as `blk.0.*`."""
         if not self.ids:
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        return self.subject.bench.tensors(self.ids, wanted)
+        return self.subject.prefix_cache.tensors(self.ids, wanted)
 
     def trace(self, wanted: str = "*") -> Trace:
         """Return intermediates as `tensors` does, shown with shape and range; `0/attn_q` is `blk.0.attn_q`.
@@ -170,7 +170,7 @@ class Questions(Displayed):
         if not isinstance(build, ComparedBuild):
             name = Path(build).name if isinstance(build, str | PathLike) else "build"
             build = ComparedBuild.compiled(name, bytes(artifact_bytes(build)))
-        return compare_calls(case, build, self.subject.profile, self.subject.bench.transformer.numerics)
+        return compare_calls(case, build, self.subject.profile, self.subject.prefix_cache.transformer.numerics)
 
     def save(self, identifier: str, golden: str | PathLike[str], about: str = "", rules: str = "") -> Path:
         """Write the calls that lead here as a golden case FAMILY/NAME below the goldens in `golden`; returns its path.

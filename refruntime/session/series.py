@@ -200,7 +200,7 @@ def error_by_layer(session: Session) -> LayerErrors:
     if session.subject.artifact is None:
         raise SessionError("this session does not know its model's file, which float64 needs")
     truth = open_model(session.subject.artifact, session.subject.profile, "f64").transformer
-    fidelity = compare_models(truth, session.subject.bench.transformer, session.ids)
+    fidelity = compare_models(truth, session.subject.prefix_cache.transformer, session.ids)
     by_name = {error.name: error for error in fidelity.tensors}
     layers = sorted(fidelity.layers)
     worst = [fidelity.layers[layer] for layer in layers]

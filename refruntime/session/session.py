@@ -25,7 +25,7 @@ from refruntime.numerics import Numerics
 from refruntime.runtime import Owner
 from refruntime.sampling import SamplingConfig
 from refruntime.session.numbers import real, whole
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import Questions
 from refruntime.session.said import Said, said
 from refruntime.session.state import (
@@ -58,8 +58,8 @@ class Session(Questions):
         unknown_bytes: str = "refuse",
     ) -> None:
         opened = open_model(model, profile, numerics, unknown_bytes)
-        bench = Workbench(opened.transformer)
-        subject = Subject(bench, opened.tokenizer, opened.profile, name, model)
+        prefix_cache = PrefixCache(opened.transformer)
+        subject = Subject(prefix_cache, opened.tokenizer, opened.profile, name, model)
         self._fill(subject, subject.loaded(), None)
 
     def _fill(self, subject: Subject, state: SessionState, before: Session | None) -> None:

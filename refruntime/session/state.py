@@ -11,7 +11,7 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidLength
 from refruntime.runtime import Generator, Machine, Owner, Resident, Taken
 from refruntime.sampling import SamplingConfig
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
@@ -74,7 +74,7 @@ class SessionState:
 class Subject:
     """What a session is about: the model, ready to be forwarded, and the contract profile of the sampler."""
 
-    bench: Workbench
+    prefix_cache: PrefixCache
     tokenizer: Tokenizer
     profile: Profile
     name: str = "model"
@@ -83,7 +83,7 @@ class Subject:
     @property
     def resident(self) -> Resident:
         """Return what a machine has to know of the model."""
-        return Resident(self.tokenizer, self.bench.capacity)
+        return Resident(self.tokenizer, self.prefix_cache.capacity)
 
     def loaded(self) -> SessionState:
         """Return the state of a fresh runtime into which a host loaded the model."""

@@ -99,7 +99,7 @@ def about_session(session: Session) -> str:
     prompt = subject.tokenizer.decode(list(state.prompt_ids))
     asked = f'prompt "{label_of(prompt, LONGEST_PROMPT)}"' if prompt else f"prompt of {len(state.prompt_ids)} ids"
     drawn = f"temperature {sampling.temperature:g}, top_k {sampling.top_k}, top_p {sampling.top_p:g}"
-    numerics = getattr(getattr(subject.bench, "transformer", None), "numerics", None)
+    numerics = getattr(getattr(subject.prefix_cache, "transformer", None), "numerics", None)
     file = Path(subject.artifact).name if isinstance(subject.artifact, str | Path) else ""
     told = [file or subject.name, asked, f"{drawn}, seed {sampling.seed}" if sampling.temperature else "greedy"]
     told += [] if numerics is None else [f"numerics {numerics.name}"]

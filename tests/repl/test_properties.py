@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
-from refruntime.repl.place import Node
+from refruntime.repl.node import Node
 from refruntime.repl.shell import FAILED, Shell
 from refruntime.session.from_case import replay
-from tests.repl.desks import bits, shell, tiny_model
+from tests.repl.talks import bits, shell, tiny_model
 
 WORDS = st.one_of(
     st.sampled_from(
@@ -44,21 +44,21 @@ def talk(profile: Profile, lines: list[str]) -> Shell:
     """Say the words; those that cannot be obeyed leave everything as it was."""
     made = shell(tiny_model(), profile)
     for line in lines:
-        before = made.position
+        before = made.branches
         outcome = made.obey(line)
         assert outcome.code <= 2, (line, outcome.traceback)
         if outcome.code >= FAILED:
-            assert made.position is before
+            assert made.branches is before
     return made
 
 
-def way(place: Node | None) -> list[Node]:
+def way(node: Node | None) -> list[Node]:
     """Return a place and all before it, the newest first."""
-    places = []
-    while place is not None:
-        places.append(place)
-        place = place.before
-    return places
+    nodes = []
+    while node is not None:
+        nodes.append(node)
+        node = node.before
+    return nodes
 
 
 @FEW
@@ -66,43 +66,43 @@ def way(place: Node | None) -> list[Node]:
 def test_back_is_a_fresh_replay(profile: Profile, lines: list[str], more: list[str]) -> None:
     """GEN-4, PR-1: what later words do, and going back over them, changes no bit of an earlier state."""
     alone = talk(profile, lines)
-    expected = [(each.script, bits(each.session)) for each in way(alone.position.place)]
-    assert expected[0] == (alone.position.place.script, bits(talk(profile, lines).position.place.session))
+    expected = [(each.script, bits(each.session)) for each in way(alone.branches.node)]
+    assert expected[0] == (alone.branches.node.script, bits(talk(profile, lines).branches.node.session))
     longer = talk(
         profile, [*lines, "branch beyond", *[line for line in more if not line.startswith(("switch", "branch"))]]
     )
-    longer.obey(f"switch {alone.position.branch}")
-    assert [(each.script, bits(each.session)) for each in way(longer.position.place)] == expected
+    longer.obey(f"switch {alone.branches.branch}")
+    assert [(each.script, bits(each.session)) for each in way(longer.branches.node)] == expected
     for steps, (script, state) in enumerate(expected[1:], start=1):
         gone_back = longer.obey(f"back {steps}")
         assert gone_back.code == 0
-        assert (longer.position.place.script, bits(longer.position.place.session)) == (script, state)
-        longer.position = longer.position.at(way(alone.position.place)[0])
+        assert (longer.branches.node.script, bits(longer.branches.node.session)) == (script, state)
+        longer.branches = longer.branches.at(way(alone.branches.node)[0])
 
 
 @FEW
 @given(PROFILES, st.lists(WORDS, min_size=2, max_size=10))
 def test_calls_lead_where_one_stands(profile: Profile, lines: list[str]) -> None:
     """GEN-5, NT-4, PR-4: wherever calls can lead, the oracle that answers them stands there too, bit for bit."""
-    place = talk(profile, lines).position.place
-    assume(place.session is not None and place.calls and not place.unspeakable)
-    assert place.session is not None
-    again = replay(Case("again", place.calls, {"tiny": tiny_model()}), profile=profile).session
+    node = talk(profile, lines).branches.node
+    assume(node.session is not None and node.calls and not node.unspeakable)
+    assert node.session is not None
+    again = replay(Case("again", node.calls, {"tiny": tiny_model()}), profile=profile).session
     assert again is not None
-    mine, theirs = place.session.state, again.state
+    mine, theirs = node.session.state, again.state
     assert theirs.runtime_generator == mine.runtime_generator
     assert theirs.sampling == mine.sampling
-    if place.calls != place.script:  # a prompt that waits for its first token: no call was made for it yet
+    if node.calls != node.script:  # a prompt that waits for its first token: no call was made for it yet
         return
-    text = place.session.text
+    text = node.session.text
     if mine.owner == "generate" and mine.taken and not is_text(text) and profile.invalid_output_utf8 != "lossy":
         assert again.ids == ()  # `generate` fails here and clears the context (GEN-9)
         return
-    assert again.ids == place.session.ids
+    assert again.ids == node.session.ids
     assert [taken.token for taken in theirs.taken] == [taken.token for taken in mine.taken]
     assert theirs.generate_generator == mine.generate_generator
     if again.ids:
-        assert again.next_logits.tobytes() == place.session.next_logits.tobytes()
+        assert again.next_logits.tobytes() == node.session.next_logits.tobytes()
 
 
 def is_text(raw: bytes) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from refruntime.contract.profile import Profile
 from refruntime.session.session import Session
-from tests.repl.desks import (
+from tests.repl.talks import (
     DRAWN,
     say,
     shell,
@@ -31,7 +31,7 @@ def test_what_if_is_what_would_have_been() -> None:
         say(other, settings, "prompt ab", "step")
         assert outcome.answer is not None
         [alternative] = outcome.answer.document["alternatives"]
-        assert alternative["token"] == other.position.place.present.last.token, changes
+        assert alternative["token"] == other.branches.node.present.last.token, changes
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_options_of_the_profile_are_tried(key: str, option: str, profile: Profil
     lines = (DRAWN[0], "prompt ab", "step 3")
     talk, other = shell(tiny_model()), shell(tiny_model(), profile)
     say(talk, *lines)
-    ids = talk.position.place.present.ids
+    ids = talk.branches.node.present.ids
     say(other, *lines[:2])
     for token in ids[3:-1]:
         say(other, f"force {token}")
     say(other, "step")
     outcome = say(talk, f'what-if {key}="{option}"')
     assert outcome.answer is not None
-    assert outcome.answer.document["alternatives"][0]["token"] == other.position.place.present.last.token
+    assert outcome.answer.document["alternatives"][0]["token"] == other.branches.node.present.last.token
     assert f"with {key} = {option} the token would" in shown(outcome)
 
 
@@ -81,13 +81,13 @@ def test_questions_answer_with_the_numbers_of_the_session() -> None:
     """SA-2, FW-6, PR-1: top, logits, rng, attention and trace give the session's own arrays, and change nothing."""
     talk = shell(tiny_model())
     say(talk, DRAWN[0], "prompt ab", "step 3")
-    session = talk.position.place.present
+    session = talk.branches.node.present
     documents = {}
     for line in ("top 7", "logits 65", "rng", "attention 0 1", "trace 0/attn_q", "text", "why"):
         outcome = say(talk, line)
         assert outcome.answer is not None
         documents[line.split()[0]] = outcome.answer.document
-        assert talk.position.place.session is session
+        assert talk.branches.node.session is session
     logits = session.next_logits
     best = [entry["id"] for entry in documents["top"]["top"]]
     assert best == sorted(range(260), key=lambda token: (-logits[token], token))[:7]

@@ -15,7 +15,7 @@ from refruntime.api import open_model
 from refruntime.battery.state import generator_cases
 from refruntime.contract.profile import Profile
 from refruntime.golden.case import step_document
-from tests.repl.desks import (
+from tests.repl.talks import (
     DRAWN,
     GUEST,
     PROJECT,
@@ -90,7 +90,7 @@ def test_sessions_begin_behind_a_golden(tmp_path: Path) -> None:
     golden = golden_folder(tmp_path / "golden")
     talk = shell(STORIES, golden=golden)
     say(talk, *DRAWN, "step 4", "next 2", "save sampling/mine")
-    session = talk.position.place.present
+    session = talk.branches.node.present
     case = ["--case", "sampling/mine", "--golden", golden, "--json"]
     run = command("repl", *case, stdin=b"text\nback\nwhy\n")
     text, _, why = (json.loads(line)["answer"] for line in run.stdout.splitlines())

@@ -16,7 +16,7 @@ from refruntime.golden.corpus import Corpus
 from refruntime.repl.words.table import all_words
 from refruntime.resources import golden_folder as own_goldens
 from refruntime.session.state import SessionError
-from tests.repl.desks import DRAWN, STORIES, golden_folder, say, shell, shown
+from tests.repl.talks import DRAWN, STORIES, golden_folder, say, shell, shown
 from tests.support.chat_models import BOS, CHATML, END, START, model_file
 from tests.support.gguf_by_hand import BOOL, scalar
 
@@ -155,9 +155,9 @@ def test_control_tokens_in_a_prompt(tmp_path: Path) -> None:
     assert session.prompt("<|im_start|>a", special=True).ids == (BOS, START, ord("a"))
     talk = shell(path)
     say(talk, 'prompt special=yes "<|im_start|>a"')
-    assert talk.position.place.present.ids == (BOS, START, ord("a"))
+    assert talk.branches.node.present.ids == (BOS, START, ord("a"))
     say(talk, 'prompt "special=yes"')
-    assert talk.position.place.present.ids == (BOS, *b"special=yes")
+    assert talk.branches.node.present.ids == (BOS, *b"special=yes")
     assert "expected yes or no" in talk.obey("prompt special=1 x").error
     with pytest.raises(SessionError, match="no control tokens"):
         Session(STORIES).prompt("a", special=True)

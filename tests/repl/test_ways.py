@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refruntime.repl.shell import FAILED, WRONG, Shell
-from tests.repl.desks import DRAWN, STORIES, say, shell, shown
+from tests.repl.talks import DRAWN, STORIES, say, shell, shown
 
 
 @pytest.fixture
@@ -18,44 +18,44 @@ def talk() -> Shell:
 
 def test_back_keeps_the_future(talk: Shell) -> None:
     """GEN-4: what `back` leaves lies ahead, the very same states, until a move goes another way."""
-    end = talk.position.place
+    end = talk.branches.node
     outcome = say(talk, "back 5")
     assert "5 moves: `forward`" in shown(outcome)
-    assert talk.position.place.present.position == 13
+    assert talk.branches.node.present.position == 13
     say(talk, "why", "top", "text")
-    assert len(talk.position.ahead) == 5
+    assert len(talk.branches.ahead) == 5
     say(talk, "forward 2")
-    assert talk.position.place.present.position == 15
+    assert talk.branches.node.present.position == 15
     assert "ahead" not in shown(say(talk, "f 3"))
-    assert talk.position.place is end
+    assert talk.branches.node is end
     assert talk.obey("forward").error == "there are only 0 to go forward; expected at most that"
     say(talk, "back 5")
     assert "5 moves ahead are gone" in shown(say(talk, "step"))
-    assert talk.position.ahead == ()
-    assert talk.position.place.present.ids == end.present.ids[:14]
+    assert talk.branches.ahead == ()
+    assert talk.branches.node.present.ids == end.present.ids[:14]
     assert talk.obey("forward").code == FAILED
 
 
 def test_goto_goes_both_ways(talk: Shell) -> None:
     """GEN-4: to the nearest place whose next token is for a position; an error says which there are."""
-    end = talk.position.place
+    end = talk.branches.node
     say(talk, "goto 12")
-    assert talk.position.place.present.position == 12
-    assert len(talk.position.ahead) == 6
+    assert talk.branches.node.present.position == 12
+    assert len(talk.branches.ahead) == 6
     say(talk, "goto 18")
-    assert talk.position.place is end
+    assert talk.branches.node is end
     outcome = talk.obey("g 40")
     assert outcome.error == "no place of this branch has position 40 next; those of this branch are 0, 10 .. 18"
     assert talk.obey("goto x").code == WRONG
     say(talk, "goto 10", "goto 0", "goto 11")
-    assert talk.position.place.present.ids == end.present.ids[:11]
+    assert talk.branches.node.present.ids == end.present.ids[:11]
 
 
 def test_why_of_an_earlier_position(talk: Shell) -> None:
     """SA-6: `why at=N` is what `goto` and `why` show, and stays where one is."""
-    before = talk.position
+    before = talk.branches
     there = say(talk, "why 4 at=12")
-    assert talk.position is before
+    assert talk.branches is before
     assert "for position 12" in shown(there)
     say(talk, "goto 13")
     assert shown(say(talk, "why 4")) == shown(there)
@@ -86,7 +86,7 @@ def test_branches_are_a_tree(talk: Shell) -> None:
     assert lines[0].endswith("(7 moves ahead)")
     assert lines[3].endswith("(here)")
     say(talk, "switch main", "forward 7")
-    assert talk.position.place.present.position == 18
+    assert talk.branches.node.present.position == 18
 
 
 def test_short_words(talk: Shell) -> None:

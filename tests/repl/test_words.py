@@ -14,7 +14,7 @@ from refruntime.exports import ExportedABI
 from refruntime.repl.shell import CRASHED, FAILED, MISSING, WRONG
 from refruntime.repl.words.table import all_words
 from refruntime.repl.words.word import Word
-from tests.repl.desks import (
+from tests.repl.talks import (
     DRAWN,
     STORIES,
     golden_folder,
@@ -57,7 +57,7 @@ def test_every_example_is_obeyed(word: Word, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", all_words().by_name.values(), ids=lambda word: word.name)
 def test_every_function_takes_what_its_word_declares(word: Word) -> None:
-    """A function is given the desk, the position, and what the declared parameters read, by these names."""
+    """A function is given the tools, the branches, and what the declared parameters read, by these names."""
     names = list(inspect.signature(word.function).parameters)
     assert sorted(names[2:]) == sorted(parameter.name for parameter in word.parameters)
 
@@ -79,7 +79,7 @@ def test_words_fail_without_a_trace() -> None:
     """A word that is wrong, fails, or names a missing file changes nothing, and says which of these it was."""
     talk = shell(tiny_model())
     say(talk, "prompt ab", "step")
-    before = talk.position
+    before = talk.branches
     wrong = [
         *(
             "stepp",
@@ -114,7 +114,7 @@ def test_words_fail_without_a_trace() -> None:
             outcome = talk.obey(line)
             assert outcome.code == code, (line, outcome.error)
             assert outcome.error, line
-            assert talk.position is before, line
+            assert talk.branches is before, line
 
 
 def test_a_bug_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_a_bug_is_told_from_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     talk = shell(tiny_model())
     monkeypatch.setattr("refruntime.runtime.machine.Machine.take", lambda *_: 1 // 0)
     say(talk, "prompt a")
-    before = talk.position
+    before = talk.branches
     outcome = talk.obey("step")
-    assert (outcome.code, talk.position is before) == (CRASHED, True)
+    assert (outcome.code, talk.branches is before) == (CRASHED, True)
     assert "bug in the oracle: ZeroDivisionError" in outcome.error
     assert "1 // 0" in outcome.traceback
 
@@ -139,8 +139,8 @@ def test_raw_calls_are_answered_by_the_exports() -> None:
     client.check(client.generate(b"Once", 6))
     assert outcome.answer is not None
     assert bytes.fromhex(outcome.answer.document["result"]) == client.result()
-    assert talk.position.place.present.text == client.result()
-    assert talk.position.place.script == (
+    assert talk.branches.node.present.text == client.result()
+    assert talk.branches.node.script == (
         Load("stories.q8_0"),
         Call("alloc", (4,), "buffer"),
         Write("buffer", b"On"),
@@ -148,7 +148,7 @@ def test_raw_calls_are_answered_by_the_exports() -> None:
         Call("generate", ("buffer", 4, 6)),
     )
     say(talk, "back 2")
-    assert len(talk.position.place.present.generated_ids) in (4, 5)
+    assert len(talk.branches.node.present.generated_ids) in (4, 5)
     say(talk, "why")
 
 
@@ -188,19 +188,19 @@ def test_replayed_calls_that_fail_are_told() -> None:
     for _ in range(8):
         say(talk, "step")
         try:
-            talk.position.place.present.text.decode()
+            talk.branches.node.present.text.decode()
         except UnicodeDecodeError:
             break
     outcome = say(talk, "call last_result_len")
     assert "InvalidUtf8 (3)" in shown(outcome)
-    assert talk.position.place.present.ids == ()
+    assert talk.branches.node.present.ids == ()
 
 
 def test_no_word_goes_on_behind_a_trap() -> None:
     """MEM-6: behind a trap every status is 13, so no word samples or shows a state; `back` leads to the one before."""
     talk = shell(tiny_model())
     say(talk, "prompt a", "step 2")
-    before = talk.position.place
+    before = talk.branches.node
     assert say(talk, "call generate 4294967290 30 2").answer.document["kind"] == "trap"
     for word in ("step", "why", "text", "prompt b", "set seed=3", "rng"):
         outcome = talk.obey(word)
@@ -209,4 +209,4 @@ def test_no_word_goes_on_behind_a_trap() -> None:
         assert say(talk, word).answer.document["status"]["code"] == 13
     assert "MEM-6" in shown(say(talk, "branches"))
     say(talk, "back 4")
-    assert talk.position.place is before
+    assert talk.branches.node is before

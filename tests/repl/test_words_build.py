@@ -8,7 +8,7 @@ from pathlib import Path
 from refruntime.cases.steps import Generate
 from refruntime.golden.case import parse_case
 from refruntime.repl.shell import FAILED, WRONG
-from tests.repl.desks import (
+from tests.repl.talks import (
     DRAWN,
     MUTANTS,
     PROJECT,
@@ -47,14 +47,14 @@ def test_saved_cases_are_read_back(tmp_path: Path) -> None:
     talk = shell(STORIES, golden=golden)
     say(talk, *DRAWN, "step 4", "next", 'save sampling/mine about="A coin falls." rules=SA-6,PR-3')
     case = parse_case("sampling/mine", (golden / "cases/sampling/mine/case.json").read_bytes())
-    assert case.steps == talk.position.place.calls
+    assert case.steps == talk.branches.node.calls
     assert case.steps[2] == Generate(b"Once upon", 4)
     assert (case.about, case.rules) == ("A coin falls.", ("SA-6", "PR-3"))
     assert case.case(lambda name: (golden / name).read_bytes()).models["stories.q8_0"] == STORIES.read_bytes()
     assert talk.obey("save sampling/mine").code == FAILED
     say(talk, "save sampling/other")
     again = command("repl", "--case", "sampling/mine", "--golden", golden, "--json", stdin=b"text\n")
-    assert json.loads(again.stdout)["answer"]["ids"] == list(talk.position.place.present.generated_ids)
+    assert json.loads(again.stdout)["answer"]["ids"] == list(talk.branches.node.present.generated_ids)
 
 
 def test_save_refuses_what_no_case_can_hold(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Talk:
 
     def with_person(self, lines: Iterable[str]) -> int:
         """Answer until the person leaves; what goes wrong is told, and the talk goes on."""
-        capacity = self.conversation.bench.capacity
+        capacity = self.conversation.prefix_cache.capacity
         name = Path(str(self._about["model"])).name
         self._tell(f"{name}, {capacity} positions, numerics {self._about['numerics']}.")
         self._tell("/help lists the commands, Ctrl-C ends an answer, Ctrl-D leaves.")
@@ -168,7 +168,7 @@ class Talk:
         used = prompt + len(turn.ids)
         return (
             f"[{prompt} prompt tokens, {turn.reused} of them cached; {len(turn.ids)} generated{speed}; "
-            f"stopped: {reason}; {used} of {self.conversation.bench.capacity} positions]"
+            f"stopped: {reason}; {used} of {self.conversation.prefix_cache.capacity} positions]"
         )
 
     def _tell(self, text: str, style: str = "") -> None:

@@ -14,7 +14,7 @@ from refruntime.commands.shared import Command, map_file
 from refruntime.contract.profile import Profile
 
 if TYPE_CHECKING:
-    from refruntime.repl.place import Node
+    from refruntime.repl.node import Node
 
 
 def logits_options(command: Command) -> Command:
@@ -46,7 +46,7 @@ def check_logits_options(logits: Path | None, tokenizer: Path | None, others: Ma
 
 def imported_place(logits: Path, tokenizer: Path | None, profile: Profile) -> Node:
     """Return where a session over the logits of a file begins; exits with 3 for a missing file, 2 for a bad one."""
-    from refruntime.repl.place import Node
+    from refruntime.repl.node import Node
     from refruntime.session.logits_session import ImportedSession, read_logits
     from refruntime.session.state import SessionError
 

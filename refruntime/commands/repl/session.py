@@ -34,8 +34,8 @@ from refruntime.resources import demo_model, trained_artifacts
 if TYPE_CHECKING:
     from refruntime.cases.steps import Case
     from refruntime.identify.sealed_engine import Fitting
-    from refruntime.repl.desk import Tools
-    from refruntime.repl.place import Node
+    from refruntime.repl.node import Node
+    from refruntime.repl.tools import Tools
     from refruntime.session.compared import ComparedBuild
 
 EXIT_MISSING = 3
@@ -102,21 +102,21 @@ def repl_command(
     if in_terminal:
         _need_prompt_toolkit()
     from refruntime.golden.corpus import Corpus
-    from refruntime.repl.desk import Tools
+    from refruntime.repl.tools import Tools
 
     given = None if profile_path is None else read_profile(profile_path)
     data = b"" if model is None else map_file(model)
     build, met = _build(wasm, given, len(data))
     profile = met.profile if met is not None else given or Profile()
-    desk = Tools(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
-    desk.unknown_bytes = unknown_bytes
-    desk.own = met.own if met is not None else desk.own
+    tools = Tools(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
+    tools.unknown_bytes = unknown_bytes
+    tools.own = met.own if met is not None else tools.own
     with contract_failures(as_json):
         imported = None if logits is None else imported_place(logits, tokenizer, profile)
-        place = imported if imported is not None else _begin(desk, model, case_name, until)
+        node = imported if imported is not None else _begin(tools, model, case_name, until)
     if in_terminal:  # a person reads and types before the first word; loading costs none of their time then
-        threading.Thread(target=desk.numerics.prepare, daemon=True).start()
-    code = _talk(desk, place, keep_going, as_json, in_terminal)
+        threading.Thread(target=tools.numerics.prepare, daemon=True).start()
+    code = _talk(tools, node, keep_going, as_json, in_terminal)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -158,40 +158,40 @@ def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[
     return replace(build, fresh=met.fresh), met
 
 
-def _begin(desk: Tools, model: Path | None, case_name: str | None, until: int | None) -> Node:
-    from refruntime.repl.place import Node
+def _begin(tools: Tools, model: Path | None, case_name: str | None, until: int | None) -> Node:
+    from refruntime.repl.node import Node
 
     if case_name is None:
-        return desk.opened(desk.add_model(model)) if model is not None else Node()
-    case, specs = _case(desk, case_name)
+        return tools.opened(tools.add_model(model)) if model is not None else Node()
+    case, specs = _case(tools, case_name)
     if model is not None:
         stand_in = bytes(map_file(model))
         case, specs = replace(case, models=dict.fromkeys(case.models, stand_in)), {}
     last = len(case.steps) - 1 if until is None else until
     if last >= len(case.steps):
         raise click.BadParameter(f"{case_name} has the steps 0 .. {len(case.steps) - 1}", param_hint="--until")
-    desk.models.update(case.models)
-    desk.specs = specs
-    place = Node()
-    with desk.progress(f"running {case_name}", last + 1) as advance:
+    tools.models.update(case.models)
+    tools.specs = specs
+    node = Node()
+    with tools.progress(f"running {case_name}", last + 1) as advance:
         for step in case.steps[: last + 1]:
-            place, _ = desk.call(place, step)
+            node, _ = tools.call(node, step)
             advance(1)
-    return place
+    return node
 
 
-def _case(desk: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:
+def _case(tools: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:
     """Find a case by its id: a golden, or else one of the battery; a usage error for neither."""
     from refruntime.battery.catalogue import default_battery
     from refruntime.golden.reading import GoldenError
 
     try:
-        if name in desk.golden.ids():
-            golden = desk.golden.case(name)
-            return golden.case(desk.golden.artifact), golden.document.get("models", {})
+        if name in tools.golden.ids():
+            golden = tools.golden.case(name)
+            return golden.case(tools.golden.artifact), golden.document.get("models", {})
     except (OSError, GoldenError) as error:
         raise UnreadableFile(str(error)) from error
-    found = [case for case in default_battery(desk.profile, trained_artifacts(), [name]) if case.name == name]
+    found = [case for case in default_battery(tools.profile, trained_artifacts(), [name]) if case.name == name]
     if not found:
         raise click.BadParameter(f"no golden and no battery case has the id {name!r}", param_hint="--case")
     return found[0], {}
@@ -200,17 +200,17 @@ def _case(desk: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:
 # Talking -------------------------------------------------------------------------------------------------------------
 
 
-def _talk(desk: Tools, place: Node, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
-    from refruntime.repl.place import Branches
+def _talk(tools: Tools, node: Node, keep_going: bool, as_json: bool, in_terminal: bool) -> int:
+    from refruntime.repl.node import Branches
     from refruntime.repl.shell import ScriptOutput, Shell, run_script
     from refruntime.repl.words.table import all_words
 
-    shell = Shell(desk, all_words(), Branches(place))
+    shell = Shell(tools, all_words(), Branches(node))
     console, errors = Console(), Console(stderr=True)
     if in_terminal:
         from refruntime.repl.terminal import run_terminal
 
-        console.print(Text(_greeting(place)))
+        console.print(Text(_greeting(node)))
         return run_terminal(shell, console, errors)
     write = _json_line if as_json else None
     if isinstance(sys.stdin, TextIOWrapper):  # bytes that are no text are a word's to refuse
@@ -218,12 +218,12 @@ def _talk(desk: Tools, place: Node, keep_going: bool, as_json: bool, in_terminal
     return run_script(shell, sys.stdin, ScriptOutput(console, errors, write_json=write), keep_going)
 
 
-def _greeting(place: Node) -> str:
-    session = place.session
+def _greeting(node: Node) -> str:
+    session = node.session
     if session is None:
-        return f"{len(place.script)} calls, {place.absent}. `help` lists the words."
+        return f"{len(node.script)} calls, {node.absent}. `help` lists the words."
     about = f"{session.subject.name}: {session.subject.tokenizer.vocab_size} tokens, "
-    return f"{about}{session.subject.bench.capacity} positions. `help` lists the words."
+    return f"{about}{session.subject.prefix_cache.capacity} positions. `help` lists the words."
 
 
 def _json_line(document: Mapping[str, Any]) -> None:

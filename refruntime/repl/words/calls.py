@@ -34,7 +34,7 @@ from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
 from refruntime.golden.case import BOUND_NAME, PLACE, step_document
 from refruntime.golden.values import parse_float
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches, Node
 from refruntime.repl.parameters import (
     as_text,
     count,
@@ -48,7 +48,7 @@ from refruntime.repl.parameters import (
     whole,
 )
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Branches, Node
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.show.text import row
 from refruntime.show.visible import quoted
@@ -56,13 +56,13 @@ from refruntime.show.visible import quoted
 _EXPORTS: Final = ", ".join(EXPORTS_BY_NAME)
 
 
-def call(desk: Tools, position: Branches, step: Step) -> WordAnswer:
+def call(tools: Tools, branches: Branches, step: Step) -> WordAnswer:
     """Let the oracle answer a call and show what a host sees."""
-    place, notes = desk.call(position.place, step)
-    observation = place.observation
+    node, notes = tools.call(branches.node, step)
+    observation = node.observation
     shown: list[RenderableType] = [Text(f"on the way, {note}", style="yellow") for note in notes]
     shown += [] if observation is None else observed(observation)
-    return WordAnswer(position.at(place), _document(step, observation, notes), shown)
+    return WordAnswer(branches.at(node), _document(step, observation, notes), shown)
 
 
 def observed(observation: Observation) -> list[RenderableType]:
@@ -94,17 +94,17 @@ def _document(step: Step, observation: Observation | None, notes: Sequence[str])
 # The words -----------------------------------------------------------------------------------------------------------
 
 
-def load(desk: Tools, position: Branches, model: str | None) -> WordAnswer:
+def load(tools: Tools, branches: Branches, model: str | None) -> WordAnswer:
     """Load a model of the session by name, or a file; without arguments the one that was loaded last."""
     if model is None:
-        loaded = [step.model for step in position.place.script if isinstance(step, Load)]
+        loaded = [step.model for step in branches.node.script if isinstance(step, Load)]
         if not loaded:
             raise WrongWord("no model was loaded yet; expected a name or a file")
         model = loaded[-1]
-    elif model not in desk.models:
-        model = desk.add_model(Path(model))
-    with desk.progress("loading", None):
-        return call(desk, position, Load(model))
+    elif model not in tools.models:
+        model = tools.add_model(Path(model))
+    with tools.progress("loading", None):
+        return call(tools, branches, Load(model))
 
 
 def _configuration(arguments: Sequence[Argument]) -> Configure:
@@ -117,65 +117,65 @@ def _configuration(arguments: Sequence[Argument]) -> Configure:
     return Configure(*(read(each.text) for read, each in zip(readers.values(), arguments, strict=True)))
 
 
-def configure(desk: Tools, position: Branches, values: Configure) -> WordAnswer:
+def configure(tools: Tools, branches: Branches, values: Configure) -> WordAnswer:
     """Call `set_sampling_config`, with any values, wrong ones too."""
-    return call(desk, position, values)
+    return call(tools, branches, values)
 
 
-def generate(desk: Tools, position: Branches, prompt: bytes, count: int) -> WordAnswer:
+def generate(tools: Tools, branches: Branches, prompt: bytes, count: int) -> WordAnswer:
     """Call `generate`; every token becomes a state that `back` finds."""
-    with desk.progress("generating", None):
-        return call(desk, position, Generate(prompt, count))
+    with tools.progress("generating", None):
+        return call(tools, branches, Generate(prompt, count))
 
 
-def next_token(desk: Tools, position: Branches, times: int) -> WordAnswer:
+def next_token(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Call `generate_next_token`, several times if wanted; stops behind a call that fails."""
-    place = position.place
-    if place.unspeakable:  # no call leads here, but what the next one would do is known
-        session = place.present
-        with desk.progress("generating", times) as advance:
+    node = branches.node
+    if node.unspeakable:  # no call leads here, but what the next one would do is known
+        session = node.present
+        with tools.progress("generating", times) as advance:
             for _ in range(times):
                 session = session.next()
-                place = Node.of(session, place)
+                node = Node.of(session, node)
                 advance(1)
         token = session.last.token
         shown = [row("token", f"{token} {quoted(session.subject.tokenizer.decode([token]))}")]
-        return WordAnswer(position.at(place), {"token": token, "notes": [place.unspeakable]}, shown)
-    with desk.progress("generating", times) as advance:
-        answer = call(desk, position, NEXT_TOKEN)
+        return WordAnswer(branches.at(node), {"token": token, "notes": [node.unspeakable]}, shown)
+    with tools.progress("generating", times) as advance:
+        answer = call(tools, branches, NEXT_TOKEN)
         for _ in range(times - 1):
-            observation = answer.position.place.observation
+            observation = answer.branches.node.observation
             if observation is not None and is_failure(observation):
                 break
-            answer = call(desk, answer.position, NEXT_TOKEN)
+            answer = call(tools, answer.branches, NEXT_TOKEN)
             advance(1)
     return answer
 
 
-def init(desk: Tools, position: Branches) -> WordAnswer:
+def init(tools: Tools, branches: Branches) -> WordAnswer:
     """Call `init_runtime`."""
-    return call(desk, position, INIT)
+    return call(tools, branches, INIT)
 
 
-def reset(desk: Tools, position: Branches) -> WordAnswer:
+def reset(tools: Tools, branches: Branches) -> WordAnswer:
     """Call `reset_context`; also where no call leads."""
-    place = position.place
-    if place.unspeakable:
-        cleared = Node.of(place.present.reset(), place)
-        return WordAnswer(position.at(cleared), {"notes": [place.unspeakable]}, [row("answer", "the context is empty")])
-    return call(desk, position, RESET)
+    node = branches.node
+    if node.unspeakable:
+        cleared = Node.of(node.present.reset(), node)
+        return WordAnswer(branches.at(cleared), {"notes": [node.unspeakable]}, [row("answer", "the context is empty")])
+    return call(tools, branches, RESET)
 
 
-def free(desk: Tools, position: Branches) -> WordAnswer:
+def free(tools: Tools, branches: Branches) -> WordAnswer:
     """Call `free_model`."""
-    return call(desk, position, FREE)
+    return call(tools, branches, FREE)
 
 
 def _texts(arguments: Sequence[Argument]) -> list[str]:
     return [argument.text for argument in arguments]
 
 
-def raw_call(desk: Tools, position: Branches, words: Sequence[str]) -> WordAnswer:
+def raw_call(tools: Tools, branches: Branches, words: Sequence[str]) -> WordAnswer:
     """Call any export with raw arguments; `-> NAME` keeps the result under a name."""
     bind = None
     if "->" in words:
@@ -190,11 +190,11 @@ def raw_call(desk: Tools, position: Branches, words: Sequence[str]) -> WordAnswe
     types = export.wasm_parameters
     if len(words) - 1 != len(types):
         raise WrongWord(f"expected {len(types)} arguments for {export.signature}, found {len(words) - 1}")
-    bound = _bound(position)
+    bound = _bound(branches)
     values = tuple(_value(word, type_, bound) for word, type_ in zip(words[1:], types, strict=True))
     if bind is not None:
         _check_bind(bind, export.result)
-    return call(desk, position, Call(export.name, values, bind))
+    return call(tools, branches, Call(export.name, values, bind))
 
 
 def _check_bind(name: str, result: str) -> None:
@@ -204,8 +204,8 @@ def _check_bind(name: str, result: str) -> None:
         raise WrongWord("this export returns nothing that could have a name")
 
 
-def _bound(position: Branches) -> set[str]:
-    return {step.bind for step in position.place.script if isinstance(step, Call) and step.bind is not None}
+def _bound(branches: Branches) -> set[str]:
+    return {step.bind for step in branches.node.script if isinstance(step, Call) and step.bind is not None}
 
 
 def _value(word: str, type_: str, bound: set[str]) -> StepArgument:
@@ -235,9 +235,9 @@ def _bytes(argument: Argument) -> bytes:
         raise WrongWord(f"expected hex digits, two for each byte, found {text!r}") from None
 
 
-def write(desk: Tools, position: Branches, place: str, data: bytes) -> WordAnswer:
+def write(tools: Tools, branches: Branches, place: str, data: bytes) -> WordAnswer:
     """Write bytes into memory at a bound name."""
-    return call(desk, position, Write(_place(place, _bound(position)), data))
+    return call(tools, branches, Write(_place(place, _bound(branches)), data))
 
 
 CALLS: Final = WordFamily(

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from refruntime.engines.base import EngineError
 from refruntime.errors import ContractError
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parameters import as_text, optional, required, whole
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.questions import pattern
 from refruntime.session.state import SessionError
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from refruntime.witness.build import PositionLook, Witness
 
 
-def witness(desk: Tools, position: Branches, at: int | None) -> WordAnswer:
+def witness(tools: Tools, branches: Branches, at: int | None) -> WordAnswer:
     """Look for the first wrong number of the last generation, at one position or at the earliest that has one."""
     from refruntime.witness.report import document
 
-    looked, seen = _look(desk, position, at)
+    looked, seen = _look(tools, branches, at)
     report = document(looked, seen)
     failed = headline(report) if report["verdict"] == "wrong" else ""
-    return WordAnswer(position, report, report_shown(report), failed=failed)
+    return WordAnswer(branches, report, report_shown(report), failed=failed)
 
 
-def memory(desk: Tools, position: Branches, tensor: str, at: int | None) -> WordAnswer:
+def memory(tools: Tools, branches: Branches, tensor: str, at: int | None) -> WordAnswer:
     """Show where tensors lie in the memory of the build, and what it holds there beside the oracle's numbers."""
     from refruntime.witness.report import events, numbers
 
-    looked, seen = _look(desk, position, at)
+    looked, seen = _look(tools, branches, at)
     wanted = pattern(tensor)
     chosen = [event for event in events(seen) if fnmatchcase(event["tensor"], wanted)]
     if not chosen:
@@ -50,48 +50,48 @@ def memory(desk: Tools, position: Branches, tensor: str, at: int | None) -> Word
         held = numbers(seen.look, chosen[0]["tensor"])
         report["numbers"] = held
         shown += _numbers_shown(held)
-    return WordAnswer(position, report, shown)
+    return WordAnswer(branches, report, shown)
 
 
 def _numbers_shown(held: Mapping[str, Any] | None) -> Sequence[RenderableType]:
     return [] if held is None else [Text(f"  {label:<9}{value}") for label, value in details(held)]
 
 
-def _look(desk: Tools, position: Branches, at: int | None) -> tuple[Witness, PositionLook]:
+def _look(tools: Tools, branches: Branches, at: int | None) -> tuple[Witness, PositionLook]:
     """Return a look at a position of the last generation, or at its earliest wrong one."""
-    looked = _witness(desk, position)
+    looked = _witness(tools, branches)
     if at is not None and at >= len(looked.ids):
         raise SessionError(f"position {at}: the generation has the positions 0 .. {len(looked.ids) - 1}")
-    with desk.progress("looking into the build's memory", None):
+    with tools.progress("looking into the build's memory", None):
         return looked, looked.earliest() if at is None else looked.at(at)
 
 
-def _witness(desk: Tools, position: Branches) -> Witness:
+def _witness(tools: Tools, branches: Branches) -> Witness:
     """Return the witness of the generation that the calls end with; the one of the last look if it is the same."""
-    if desk.build is None:
+    if tools.build is None:
         raise SessionError("there is no build to look into; start with --wasm BUILD")
-    if not desk.numerics.of_the_contract:
+    if not tools.numerics.of_the_contract:
         raise SessionError("a build is compared in float32; start without --numerics")
-    place = position.place
-    if place.unspeakable:
-        raise SessionError(f"a build does only what calls do, and {place.unspeakable}")
+    node = branches.node
+    if node.unspeakable:
+        raise SessionError(f"a build does only what calls do, and {node.unspeakable}")
     from refruntime.witness.build import CannotLook, Witness
     from refruntime.witness.generation import generation_of
 
-    generation = generation_of(place.calls, desk.content)
+    generation = generation_of(node.calls, tools.content)
     if generation is None:
         raise SessionError("the calls end with no generation; `prompt` and `step` or `generate` make one")
-    key = desk.build.sha256, generation
-    if desk.looked is None or desk.looked[0] != key:
+    key = tools.build.sha256, generation
+    if tools.looked is None or tools.looked[0] != key:
         g = generation
         try:
-            with desk.progress("running the build", None):
-                arguments = g.artifact, g.prompt, g.tokens, g.sampling, desk.profile
-                made = Witness(desk.build.module, *arguments, continued=g.continued)
+            with tools.progress("running the build", None):
+                arguments = g.artifact, g.prompt, g.tokens, g.sampling, tools.profile
+                made = Witness(tools.build.module, *arguments, continued=g.continued)
         except (CannotLook, EngineError, ContractError) as error:
             raise SessionError(f"the generation cannot be looked at: {error}") from error
-        desk.looked = key, made
-    looked: Witness = desk.looked[1]
+        tools.looked = key, made
+    looked: Witness = tools.looked[1]
     return looked
 
 

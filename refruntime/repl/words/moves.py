@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from refruntime.repl.desk import Tools, no_progress
+from refruntime.repl.node import Branches, Node
 from refruntime.repl.parameters import (
     count,
     integer,
@@ -20,7 +20,7 @@ from refruntime.repl.parameters import (
     yes_or_no,
 )
 from refruntime.repl.parsing import Argument
-from refruntime.repl.place import Branches, Node
+from refruntime.repl.tools import Tools, no_progress
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.runtime import Taken
 from refruntime.session.probabilities import softmax
@@ -32,25 +32,25 @@ SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400
 
 
-def prompt(desk: Tools, position: Branches, text: Sequence[Argument], special: bool) -> WordAnswer:
+def prompt(tools: Tools, branches: Branches, text: Sequence[Argument], special: bool) -> WordAnswer:
     """Begin a generation with text, or with ids."""
-    session = position.place.present
+    session = branches.node.present
     if len(text) == 1 and not text[0].quoted and text[0].text.startswith("ids="):
         begun = session.prompt(_ids(text[0].text.removeprefix("ids="), session))
     else:
         begun = session.prompt(b" ".join(argument.raw for argument in text), special)
-    return _begun(desk, position, begun)
+    return _begun(tools, branches, begun)
 
 
-def chat(desk: Tools, position: Branches, text: Sequence[Argument], system: str | None) -> WordAnswer:
+def chat(tools: Tools, branches: Branches, text: Sequence[Argument], system: str | None) -> WordAnswer:
     """Say something: the prompt is what the model's chat template makes of it; behind a `chat` the talk goes on."""
-    begun = position.place.present.chat(" ".join(argument.text for argument in text), system)
-    answer = _begun(desk, position, begun)
+    begun = branches.node.present.chat(" ".join(argument.text for argument in text), system)
+    answer = _begun(tools, branches, begun)
     rendered = begun.state.said.prompt.text
     turn = sum(each["role"] == "user" for each in begun.state.said.messages)
     document = {**answer.document, "chat": rendered, "turn": turn}
     shown = [row("turn", f"{turn}; `step` samples the answer"), row("template", _cut(rendered)), *answer.shown]
-    return WordAnswer(answer.position, document, shown)
+    return WordAnswer(answer.branches, document, shown)
 
 
 def _cut(text: str) -> str:
@@ -58,12 +58,12 @@ def _cut(text: str) -> str:
     return quoted(raw, SHOWN_TEXT) if len(raw) <= SHOWN_TEXT else f"... {quoted(raw[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
-def _begun(desk: Tools, position: Branches, begun: Session) -> WordAnswer:
-    with desk.progress(f"reading {len(begun.ids)} ids", None):
+def _begun(tools: Tools, branches: Branches, begun: Session) -> WordAnswer:
+    with tools.progress(f"reading {len(begun.ids)} ids", None):
         logits = begun.next_logits
     document = {"prompt_ids": list(begun.state.prompt_ids), "vocabulary": int(logits.size)}
     shown = [row("prompt", f"{len(begun.ids)} ids: {_shortened(begun.ids)}")]
-    return WordAnswer(position.at(Node.of(begun, position.place)), document, shown)
+    return WordAnswer(branches.at(Node.of(begun, branches.node)), document, shown)
 
 
 def _ids(text: str, session: Session) -> list[int]:
@@ -76,26 +76,26 @@ def _shortened(ids: Sequence[int]) -> str:
     return shown + (f" .. {ids[-1]}" if len(ids) > SHOWN_TOKENS else "")
 
 
-def step(desk: Tools, position: Branches, times: int) -> WordAnswer:
+def step(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Sample tokens; fewer where a stop token or the end of the context comes first."""
-    place = position.place
-    begun = place.present
+    node = branches.node
+    begun = node.present
     taken = []
-    with desk.progress("sampling", times) if times > 1 else no_progress("sampling") as advance:
+    with tools.progress("sampling", times) if times > 1 else no_progress("sampling") as advance:
         for done in range(times):
-            if done and place.present.finished:
+            if done and node.present.finished:
                 break
-            place = Node.of(place.present.step(), place)
-            taken.append(place.present.last)
+            node = Node.of(node.present.step(), node)
+            taken.append(node.present.last)
             advance(1)
-    return _after_tokens(position.at(place), taken, begun)
+    return _after_tokens(branches.at(node), taken, begun)
 
 
-def force(desk: Tools, position: Branches, token: Argument) -> WordAnswer:
+def force(tools: Tools, branches: Branches, token: Argument) -> WordAnswer:
     """Let the sampler choose, then take another token."""
-    place = position.place
-    forced = place.present.force(token_of(place.present, token))
-    return _after_tokens(position.at(Node.of(forced, place)), [forced.last], place.present)
+    node = branches.node
+    forced = node.present.force(token_of(node.present, token))
+    return _after_tokens(branches.at(Node.of(forced, node)), [forced.last], node.present)
 
 
 def token_of(session: Session, argument: Argument) -> int:
@@ -106,8 +106,8 @@ def token_of(session: Session, argument: Argument) -> int:
     return session.token_id(argument.raw)
 
 
-def _after_tokens(position: Branches, taken: Sequence[Taken], before: Session) -> WordAnswer:
-    session = position.place.present
+def _after_tokens(branches: Branches, taken: Sequence[Taken], before: Session) -> WordAnswer:
+    session = branches.node.present
     shown: list[RenderableType] = []
     if len(taken) > SHOWN_TOKENS:
         shown.append(row("tokens", f"{len(taken)}, of which the last {SHOWN_TOKENS} follow"))
@@ -123,7 +123,7 @@ def _after_tokens(position: Branches, taken: Sequence[Taken], before: Session) -
         "finished": session.finished,
         "unspeakable": session.state.unspeakable,
     }
-    return WordAnswer(position, document, shown)
+    return WordAnswer(branches, document, shown)
 
 
 def token_document(session: Session, taken: Taken) -> dict[str, Any]:
@@ -161,12 +161,12 @@ def tail(session: Session) -> str:
     return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
-def set_sampling(desk: Tools, position: Branches, values: Mapping[str, Any]) -> WordAnswer:
+def set_sampling(tools: Tools, branches: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Change sampling values and keep the others; without arguments show them."""
-    session = position.place.present
+    session = branches.node.present
     if values:
         session = session.set(**values)
-        position = position.at(Node.of(session, position.place))
+        branches = branches.at(Node.of(session, branches.node))
     sampling = session.state.sampling
     document = {
         "temperature": float(sampling.temperature),
@@ -179,7 +179,7 @@ def set_sampling(desk: Tools, position: Branches, values: Mapping[str, Any]) -> 
     shown = [row("sampling", text)]
     if values and session.state.taken:
         shown.append(row("note", "the next tokens are calls of generate_next_token, with its own generator (NT-4)"))
-    return WordAnswer(position, {"sampling": document, "owner": session.state.owner}, shown)
+    return WordAnswer(branches, {"sampling": document, "owner": session.state.owner}, shown)
 
 
 TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parameters import (
     HEX,
     as_text,
@@ -23,7 +23,7 @@ from refruntime.repl.parameters import (
     whole,
 )
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.moves import TOKEN, token_of
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.what_if import WhatIf
@@ -41,9 +41,9 @@ SHOWN_STEPS: Final = 16
 MOST_ALTERNATIVES: Final = 256
 
 
-def text(desk: Tools, position: Branches) -> WordAnswer:
+def text(tools: Tools, branches: Branches) -> WordAnswer:
     """Show the text and the ids so far."""
-    session = position.place.present
+    session = branches.node.present
     tokenizer = session.subject.tokenizer
     document = {
         "prompt_ids": list(session.state.prompt_ids),
@@ -55,27 +55,27 @@ def text(desk: Tools, position: Branches) -> WordAnswer:
         row("prompt", quoted(tokenizer.decode(session.state.prompt_ids), 100_000)),
         row("text", quoted(session.text, 100_000)),
         row("ids", " ".join(map(str, session.generated_ids)) or "none"),
-        row("positions", f"{session.position} of {session.subject.bench.capacity}"),
+        row("positions", f"{session.position} of {session.subject.prefix_cache.capacity}"),
     ]
-    return WordAnswer(position, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
+    return WordAnswer(branches, document, [*shown, *([row("finished", session.finished)] if session.finished else [])])
 
 
-def why(desk: Tools, position: Branches, times: int, at: int | None, hexes: bool) -> WordAnswer:
+def why(tools: Tools, branches: Branches, times: int, at: int | None, hexes: bool) -> WordAnswer:
     """Explain the last choice stage by stage, or an earlier one, without going there."""
-    explained = position.place.present.why(at)
-    return WordAnswer(position, dict(explained.to_dict()), why_shown(explained, times, hexes))
+    explained = branches.node.present.why(at)
+    return WordAnswer(branches, dict(explained.to_dict()), why_shown(explained, times, hexes))
 
 
-def what_if(desk: Tools, position: Branches, changes: Mapping[str, Any], hexes: bool) -> WordAnswer:
+def what_if(tools: Tools, branches: Branches, changes: Mapping[str, Any], hexes: bool) -> WordAnswer:
     """Choose the last token again under other values or options, side by side."""
-    session = position.place.present
+    session = branches.node.present
     found = None
     for each in _alternatives(changes):
         one = session.what_if(**each)
         found = one if found is None else WhatIf(one.taken, one.chosen, (*found.alternatives, *one.alternatives))
     if found is None:
         raise WrongWord("expected NAME=VALUE, or nothing for every option")
-    return WordAnswer(position, found.to_dict(), what_if_shown(found, hexes))
+    return WordAnswer(branches, found.to_dict(), what_if_shown(found, hexes))
 
 
 def _alternatives(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -87,10 +87,10 @@ def _alternatives(changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield from (dict(each) for each in product(*choices))
 
 
-def top(desk: Tools, position: Branches, times: int, hexes: bool) -> WordAnswer:
+def top(tools: Tools, branches: Branches, times: int, hexes: bool) -> WordAnswer:
     """Show the greatest logits that the next token is sampled from."""
-    found = position.place.present.top(times)
-    return WordAnswer(position, found.to_dict(), top_shown(found, hexes))
+    found = branches.node.present.top(times)
+    return WordAnswer(branches, found.to_dict(), top_shown(found, hexes))
 
 
 AT: Final = keyed("at", "at", "POSITION", lambda text: integer(text, "at", 0))
@@ -104,32 +104,32 @@ CHANGES: Final = named_values({name: _each(read) for name, read in sampling_valu
 """Values and options to choose again under, each with all that it should be."""
 
 
-def logits(desk: Tools, position: Branches, token: Argument, hexes: bool) -> WordAnswer:
+def logits(tools: Tools, branches: Branches, token: Argument, hexes: bool) -> WordAnswer:
     """Show the logit of one token at every step so far, and at the next one."""
-    session = position.place.present
+    session = branches.node.present
     found = session.logits(token_of(session, token))
-    return WordAnswer(position, found.to_dict(), logits_shown(found, hexes))
+    return WordAnswer(branches, found.to_dict(), logits_shown(found, hexes))
 
 
-def rng(desk: Tools, position: Branches, hexes: bool) -> WordAnswer:
+def rng(tools: Tools, branches: Branches, hexes: bool) -> WordAnswer:
     """Show both generators, and what the next draws give."""
-    found = position.place.present.rng()
-    return WordAnswer(position, found.to_dict(), generators_shown(found, hexes))
+    found = branches.node.present.rng()
+    return WordAnswer(branches, found.to_dict(), generators_shown(found, hexes))
 
 
-def attention(desk: Tools, position: Branches, layer: int, head: int) -> WordAnswer:
+def attention(tools: Tools, branches: Branches, layer: int, head: int) -> WordAnswer:
     """Show how much the last position looks at each earlier one in one head, and the map of all."""
-    with desk.progress("computing", None):
-        found = position.place.present.attention(layer, head)
-    return WordAnswer(position, found.to_dict(), attention_shown(found))
+    with tools.progress("computing", None):
+        found = branches.node.present.attention(layer, head)
+    return WordAnswer(branches, found.to_dict(), attention_shown(found))
 
 
-def trace(desk: Tools, position: Branches, tensor: str) -> WordAnswer:
+def trace(tools: Tools, branches: Branches, tensor: str) -> WordAnswer:
     """Show intermediates of a pass over all ids."""
-    with desk.progress("computing", None):
-        found = position.place.present.trace(tensor)
+    with tools.progress("computing", None):
+        found = branches.node.present.trace(tensor)
     rows = [describe(name, values) for name, values in found.items()]
-    return WordAnswer(position, {"tensors": rows}, [tensors_table(rows)])
+    return WordAnswer(branches, {"tensors": rows}, [tensors_table(rows)])
 
 
 QUESTIONS: Final = WordFamily(

@@ -8,9 +8,9 @@ from typing import Any, Final
 from rich.console import RenderableType
 from rich.text import Text
 
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parameters import integer, named_values, number, several
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.samplers.catalogue import CHAINS
 from refruntime.samplers.explain import ChainExplanation
@@ -25,10 +25,10 @@ VALUES: Final = named_values(
 )
 
 
-def samplers(desk: Tools, position: Branches, values: Mapping[str, Any]) -> WordAnswer:
+def samplers(tools: Tools, branches: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Say which runtime's sampler explains the sampled tokens, or others in their place."""
-    explanation = position.place.present.samplers(values.get("ids"), values.get("min_p", 0.0))
-    return WordAnswer(position, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
+    explanation = branches.node.present.samplers(values.get("ids"), values.get("min_p", 0.0))
+    return WordAnswer(branches, dict(explanation.to_dict()), [*explanation_shown(explanation), *_notes(explanation)])
 
 
 def _notes(explanation: ChainExplanation) -> list[RenderableType]:

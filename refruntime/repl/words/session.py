@@ -11,10 +11,10 @@ from rich.text import Text
 
 from refruntime.cases.steps import describe
 from refruntime.golden.case import step_document
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parameters import as_text, named_values, optional, required, several
 from refruntime.repl.parsing import WrongWord
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily, Words
 from refruntime.session.compared import compare_calls
 from refruntime.session.save import BadName, Shelf, save_case
@@ -23,61 +23,61 @@ from refruntime.show.answers import comparison_shown
 from refruntime.show.text import plain_table, row
 
 
-def script(desk: Tools, position: Branches) -> WordAnswer:
+def script(tools: Tools, branches: Branches) -> WordAnswer:
     """Show the calls of a host that lead here."""
-    place = position.place
-    shown: list[RenderableType] = [Text(f"{index:>4}  {describe(step)}") for index, step in enumerate(place.calls)]
+    node = branches.node
+    shown: list[RenderableType] = [Text(f"{index:>4}  {describe(step)}") for index, step in enumerate(node.calls)]
     if not shown:
         shown.append(Text("no calls yet"))
-    if place.unspeakable:
-        shown.append(row("note", (f"no calls lead further: {place.unspeakable}", "yellow")))
-    document = {"calls": [step_document(step) for step in place.calls], "unspeakable": place.unspeakable}
-    return WordAnswer(position, document, shown)
+    if node.unspeakable:
+        shown.append(row("note", (f"no calls lead further: {node.unspeakable}", "yellow")))
+    document = {"calls": [step_document(step) for step in node.calls], "unspeakable": node.unspeakable}
+    return WordAnswer(branches, document, shown)
 
 
-def save(desk: Tools, position: Branches, identifier: str, options: Mapping[str, str]) -> WordAnswer:
+def save(tools: Tools, branches: Branches, identifier: str, options: Mapping[str, str]) -> WordAnswer:
     """Write the calls as a golden case."""
-    if position.place.unspeakable:
-        raise SessionError(f"a golden case holds calls only, and {position.place.unspeakable}")
-    shelf = Shelf(desk.golden, desk.content, desk.specs)
+    if branches.node.unspeakable:
+        raise SessionError(f"a golden case holds calls only, and {branches.node.unspeakable}")
+    shelf = Shelf(tools.golden, tools.content, tools.specs)
     try:
-        path = save_case(shelf, position.place.calls, identifier, options.get("about", ""), options.get("rules", ""))
+        path = save_case(shelf, branches.node.calls, identifier, options.get("about", ""), options.get("rules", ""))
     except BadName as error:
         raise WrongWord(str(error)) from error
-    root = shlex.quote(str(desk.golden.root))
+    root = shlex.quote(str(tools.golden.root))
     shown = [
         row("saved", str(path)),
         row("next", f"refruntime fill {identifier} --golden {root}   (writes the answers)"),
     ]
-    return WordAnswer(position, {"case": identifier, "path": str(path)}, shown)
+    return WordAnswer(branches, {"case": identifier, "path": str(path)}, shown)
 
 
-def diff(desk: Tools, position: Branches) -> WordAnswer:
+def diff(tools: Tools, branches: Branches) -> WordAnswer:
     """Compare the calls so far with the build: the first difference, explained."""
-    if desk.build is None:
+    if tools.build is None:
         raise SessionError("there is no build to compare with; start with --wasm BUILD")
-    place = position.place
-    if place.unspeakable:
-        raise SessionError(f"only calls can be compared, and {place.unspeakable}")
-    with desk.progress("comparing", None):
-        found = compare_calls(desk.case("session/repl", place.calls), desk.build, desk.profile, desk.numerics)
-    return WordAnswer(position, found.to_dict(), comparison_shown(found), failed=found.failed)
+    node = branches.node
+    if node.unspeakable:
+        raise SessionError(f"only calls can be compared, and {node.unspeakable}")
+    with tools.progress("comparing", None):
+        found = compare_calls(tools.case("session/repl", node.calls), tools.build, tools.profile, tools.numerics)
+    return WordAnswer(branches, found.to_dict(), comparison_shown(found), failed=found.failed)
 
 
-def leave(desk: Tools, position: Branches) -> WordAnswer:
+def leave(tools: Tools, branches: Branches) -> WordAnswer:
     """Leave the REPL."""
-    return WordAnswer(position, leaves=True)
+    return WordAnswer(branches, leaves=True)
 
 
 def helper(words: list[Words]) -> Word:
     """Return the word `help` for the table that will be the only item of `words`."""
 
-    def show(desk: Tools, position: Branches, name: str | None) -> WordAnswer:
+    def show(tools: Tools, branches: Branches, name: str | None) -> WordAnswer:
         if name is not None:
             word = words[0].find(name)
             shown: list[RenderableType] = [row("use", word.usage), row("does", word.help), row("example", word.example)]
             shown += [row("also", ", ".join(word.also))] if word.also else []
-            return WordAnswer(position, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
+            return WordAnswer(branches, {"word": word.name, "usage": word.usage, "help": word.help}, shown)
         shown = []
         for family in words[0].families:
             table = plain_table(("", False), ("", False))
@@ -92,7 +92,7 @@ def helper(words: list[Words]) -> Word:
                 "In a terminal an empty line repeats the last move: step, force, next, back or forward."
             )
         )
-        return WordAnswer(position, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
+        return WordAnswer(branches, {"words": {word.name: word.usage for word in words[0].by_name.values()}}, shown)
 
     word = optional("name", "WORD", as_text, completes="word")
     return Word("help", "list the words, or explain one", "help why", show, (word,), also=("?", "h"))

@@ -10,10 +10,10 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches, Node, Track
 from refruntime.repl.parameters import as_text, count, optional, required, whole
 from refruntime.repl.parsing import WrongWord
-from refruntime.repl.place import Branches, Node, Track
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.moves import tail
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.session.state import SessionError
@@ -21,42 +21,42 @@ from refruntime.show.text import count as counted
 from refruntime.show.text import row
 
 
-def back(desk: Tools, position: Branches, times: int) -> WordAnswer:
+def back(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Go back by tokens, calls and words that changed something; what is left lies ahead."""
-    return _along(position, times, Track.back, "go back")
+    return _along(branches, times, Track.back, "go back")
 
 
-def forward(desk: Tools, position: Branches, times: int) -> WordAnswer:
+def forward(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Go to where `back` came from."""
-    return _along(position, times, Track.forward, "go forward")
+    return _along(branches, times, Track.forward, "go forward")
 
 
-def _along(position: Branches, times: int, move: Callable[[Track], Track | None], verb: str) -> WordAnswer:
-    track = position.track
+def _along(branches: Branches, times: int, move: Callable[[Track], Track | None], verb: str) -> WordAnswer:
+    track = branches.track
     for done in range(times):
         further = move(track)
         if further is None:
             raise SessionError(f"there {'is' if done == 1 else 'are'} only {done} to {verb}; expected at most that")
         track = further
-    return _moved(position.on(track))
+    return _moved(branches.on(track))
 
 
-def goto(desk: Tools, position: Branches, at: int) -> WordAnswer:
+def goto(tools: Tools, branches: Branches, at: int) -> WordAnswer:
     """Go to where the next token is for a position, back or forward, to the nearest such place."""
-    here = position.track
+    here = branches.track
     for move in (Track.back, Track.forward):
         track: Track | None = here
         while track is not None:
-            if _position_of(track.place) == at:
-                return _moved(position.on(track))
+            if _position_of(track.node) == at:
+                return _moved(branches.on(track))
             track = move(track)
     known = sorted({each for each in map(_position_of, here.way()) if each is not None})
     there = f"those of this branch are {_runs(known)}" if known else "this branch has none"
     raise SessionError(f"no place of this branch has position {at} next; {there}")
 
 
-def _position_of(place: Node) -> int | None:
-    return None if place.session is None else place.session.position
+def _position_of(node: Node) -> int | None:
+    return None if node.session is None else node.session.position
 
 
 def _runs(numbers: Sequence[int]) -> str:
@@ -70,74 +70,74 @@ def _runs(numbers: Sequence[int]) -> str:
     return ", ".join(" .. ".join(map(str, run)) for run in runs)
 
 
-def _moved(position: Branches) -> WordAnswer:
-    shown = [_here(position.place)]
-    if position.ahead:
-        shown.append(row("ahead", f"{counted(len(position.ahead), 'move')}: `forward` or `goto` leads there again"))
-    return WordAnswer(position, _where(position), shown)
+def _moved(branches: Branches) -> WordAnswer:
+    shown = [_here(branches.node)]
+    if branches.ahead:
+        shown.append(row("ahead", f"{counted(len(branches.ahead), 'move')}: `forward` or `goto` leads there again"))
+    return WordAnswer(branches, _where(branches), shown)
 
 
 # Aside ---------------------------------------------------------------------------------------------------------------
 
 
-def branch(desk: Tools, position: Branches, name: str | None) -> WordAnswer:
+def branch(tools: Tools, branches: Branches, name: str | None) -> WordAnswer:
     """Go on from here on a new branch; the one left stays as it is, with what lies ahead on it."""
-    taken = position.tracks
+    taken = branches.tracks
     if name is None:
         name = next(f"branch-{n}" for n in range(1, len(taken) + 2) if f"branch-{n}" not in taken)
     if not name:
         raise WrongWord("expected a name")
     if name in taken:
         raise WrongWord(f"there is a branch {name!r} already; `switch` goes there")
-    return _switched(Branches(position.place, name, taken))
+    return _switched(Branches(branches.node, name, taken))
 
 
-def switch(desk: Tools, position: Branches, name: str) -> WordAnswer:
+def switch(tools: Tools, branches: Branches, name: str) -> WordAnswer:
     """Go to a branch, where it was left."""
-    if name == position.branch:
-        return _switched(position)
-    if name not in position.branches:
-        known = ", ".join([position.branch, *position.branches])
+    if name == branches.branch:
+        return _switched(branches)
+    if name not in branches.parked:
+        known = ", ".join([branches.branch, *branches.parked])
         raise WrongWord(f"there is no branch {name!r}; expected one of {known}")
-    parked = position.tracks
+    parked = branches.tracks
     track = parked.pop(name)
-    return _switched(Branches(track.place, name, parked, track.ahead))
+    return _switched(Branches(track.node, name, parked, track.ahead))
 
 
-def _switched(position: Branches) -> WordAnswer:
-    answer = _moved(position)
-    return replace(answer, shown=[row("branch", position.branch), *answer.shown])
+def _switched(branches: Branches) -> WordAnswer:
+    answer = _moved(branches)
+    return replace(answer, shown=[row("branch", branches.branch), *answer.shown])
 
 
-def branches(desk: Tools, position: Branches) -> WordAnswer:
+def branches(tools: Tools, branches: Branches) -> WordAnswer:
     """Show the branches as a tree: each below the one that it leaves, and where."""
-    tracks = position.tracks
+    tracks = branches.tracks
     parents = _parents(tracks)
     nodes: dict[str, Tree] = {}
     roots = []
     for name, (parent, fork) in parents.items():
         track = tracks[name]
         label = Text.assemble(
-            (name, "bold" if name == position.branch else ""),
-            f"  {_left_at(parent, fork)}{_text_of(track.place)}",
+            (name, "bold" if name == branches.branch else ""),
+            f"  {_left_at(parent, fork)}{_text_of(track.node)}",
             f"  ({counted(len(track.ahead), 'move')} ahead)" if track.ahead else "",
-            ("  (here)", "bold green") if name == position.branch else "",
+            ("  (here)", "bold green") if name == branches.branch else "",
         )
         if parent in nodes:
             nodes[name] = nodes[parent].add(label)
         else:
             nodes[name] = Tree(label, guide_style="dim")
             roots.append(nodes[name])
-    ids = {name: [] if place.session is None else list(place.session.ids) for name, place in _places(tracks)}
+    ids = {name: [] if node.session is None else list(node.session.ids) for name, node in _nodes(tracks)}
     tree = {
         name: {"from": parent or None, "position": fork and _position_of(fork)}
         for name, (parent, fork) in parents.items()
     }
-    return WordAnswer(position, {"branch": position.branch, "branches": ids, "tree": tree}, roots)
+    return WordAnswer(branches, {"branch": branches.branch, "branches": ids, "tree": tree}, roots)
 
 
-def _places(tracks: dict[str, Track]) -> list[tuple[str, Node]]:
-    return [(name, track.place) for name, track in tracks.items()]
+def _nodes(tracks: dict[str, Track]) -> list[tuple[str, Node]]:
+    return [(name, track.node) for name, track in tracks.items()]
 
 
 def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Node | None]]:
@@ -164,30 +164,30 @@ def _left_at(parent: str, fork: Node | None) -> str:
     return f"from {parent}: " if at is None else f"from {parent} at position {at}: "
 
 
-def _where(position: Branches) -> dict[str, Any]:
-    session = position.place.session
+def _where(branches: Branches) -> dict[str, Any]:
+    session = branches.node.session
     state = {} if session is None else {**session.to_dict(), "text": session.text.hex()}
     return {
-        "branch": position.branch,
-        "calls": len(position.place.script),
-        "ahead": len(position.ahead),
+        "branch": branches.branch,
+        "calls": len(branches.node.script),
+        "ahead": len(branches.ahead),
         **state,
     }
 
 
-def _text_of(place: Node) -> str:
-    if place.session is None:
-        return place.absent
-    if not place.session.state.prompt_ids and not place.session.state.taken:
+def _text_of(node: Node) -> str:
+    if node.session is None:
+        return node.absent
+    if not node.session.state.prompt_ids and not node.session.state.taken:
         return "an empty context"
-    return f"{counted(len(place.session.generated_ids), 'token')}: {tail(place.session)}"
+    return f"{counted(len(node.session.generated_ids), 'token')}: {tail(node.session)}"
 
 
-def _here(place: Node) -> RenderableType:
-    session = place.session
+def _here(node: Node) -> RenderableType:
+    session = node.session
     if session is None:
-        return Text(place.absent)
-    return row("here", f"{_text_of(place)}; position {session.position} is next")
+        return Text(node.absent)
+    return row("here", f"{_text_of(node)}; position {session.position} is next")
 
 
 WAYS: Final = WordFamily(

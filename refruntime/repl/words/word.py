@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from refruntime.repl.desk import Tools
+from refruntime.repl.node import Branches
 from refruntime.repl.parameters import WordParameter, take_all
 from refruntime.repl.parsing import Argument, WrongWord
-from refruntime.repl.place import Branches
+from refruntime.repl.tools import Tools
 from refruntime.show.visible import quoted
 
 LONGEST_GUESS: Final = 20
@@ -23,7 +23,7 @@ LONGEST_GUESS: Final = 20
 class WordAnswer:
     """What a word gives: the position afterwards, a document for machines, what people see, and why it failed if so."""
 
-    position: Branches
+    branches: Branches
     document: Mapping[str, Any] = field(default_factory=dict)
     shown: Sequence[RenderableType] = ()
     failed: str = ""
@@ -31,7 +31,7 @@ class WordAnswer:
 
 
 Function = Callable[..., WordAnswer]
-"""What a word does: it is given the desk, the position, and by their names what the parameters read."""
+"""What a word does: it is given the tools, the branches, and by their names what the parameters read."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Word:
         """Return how the arguments are written."""
         return " ".join(parameter.usage for parameter in self.parameters)
 
-    def obey(self, desk: Tools, position: Branches, arguments: Sequence[Argument]) -> WordAnswer:
+    def obey(self, tools: Tools, branches: Branches, arguments: Sequence[Argument]) -> WordAnswer:
         """Do what the word does with arguments: WrongWord for others than it takes, and what the function raises."""
-        return self.function(desk, position, **take_all(self.parameters, arguments, self.arguments))
+        return self.function(tools, branches, **take_all(self.parameters, arguments, self.arguments))
 
 
 @dataclass(frozen=True)

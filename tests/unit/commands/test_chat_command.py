@@ -63,7 +63,7 @@ def test_only_new_positions_are_computed(model: Path) -> None:
     """GEN-4: over three turns every position is forwarded once, and the answers are those of a fresh model."""
     chat = conversation(model)
     turns = [chat.say(each, 12) for each in ("one", "two", "three")]
-    assert chat.bench.forwarded == len(turns[-1].prompt.ids) + len(turns[-1].ids) - 1
+    assert chat.prefix_cache.forwarded == len(turns[-1].prompt.ids) + len(turns[-1].ids) - 1
     for turn in turns:
         fresh = open_model(model).generate(turn.prompt.ids, 12, temperature=1.0, top_k=40, seed=7)
         assert fresh.generated_ids == turn.ids

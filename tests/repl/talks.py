@@ -12,9 +12,9 @@ from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
-from refruntime.repl.desk import Tools
-from refruntime.repl.place import Branches
+from refruntime.repl.node import Branches
 from refruntime.repl.shell import LineResult, Shell
+from refruntime.repl.tools import Tools
 from refruntime.repl.words.table import all_words
 from refruntime.session.compared import ComparedBuild
 from refruntime.session.session import Session
@@ -55,8 +55,8 @@ def shell(
 ) -> Shell:
     """Return a shell behind `load` of a model."""
     name = model.stem if isinstance(model, Path) else "tiny"
-    desk = Tools(profile if profile is not None else Profile(), models={name: model}, golden=Corpus(golden), **rest)
-    return Shell(desk, all_words(), Branches(desk.opened(name)))
+    tools = Tools(profile if profile is not None else Profile(), models={name: model}, golden=Corpus(golden), **rest)
+    return Shell(tools, all_words(), Branches(tools.opened(name)))
 
 
 def say(talk: Shell, *lines: str) -> LineResult:

@@ -20,11 +20,11 @@ from refruntime.model.binding import BoundModels, bind_model
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer
 from refruntime.numerics import CompiledSeq32, Numerics
-from refruntime.repl.place import Node
+from refruntime.repl.node import Node
 from refruntime.resources import golden_folder
 from refruntime.session.compared import ComparedBuild
 from refruntime.session.from_case import Calls
-from refruntime.session.prefix_cache import Workbench
+from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, Subject
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
@@ -44,8 +44,8 @@ class Tools:
 
     `own` gives a file that was sealed for the build the contract's own checksum: then the oracle loads it too (ID-2).
 
-    What is kept here saves time and changes no answer: bound models, workbenches, the oracle that stands where the last
-    call left it, the last look into the build (`looked`: what was looked at, and what looks).
+    What is kept here saves time and changes no answer: bound models, prefix caches, the oracle that stands where the
+    last call left it, the last look into the build (`looked`: what was looked at, and what looks).
     """
 
     profile: Profile = field(default_factory=Profile)
@@ -60,7 +60,7 @@ class Tools:
     own: Callable[[bytes], bytes] = lambda data: data
     _busy: bool = False
     _bind: BoundModels = field(default_factory=BoundModels)
-    _benches: dict[int, Workbench] = field(default_factory=dict)
+    _prefix_caches: dict[int, PrefixCache] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
     _calls: Calls | None = None
 
@@ -117,11 +117,11 @@ class Tools:
         with self.progress("loading", None):
             bound = bind(data, self.profile, self.numerics)
         tokenizer = with_unknown_bytes(bound.tokenizer, self.unknown_bytes)
-        subject = Subject(self._bench(bound.transformer), tokenizer, self.profile, name, self.models[name])
+        subject = Subject(self._prefix_cache(bound.transformer), tokenizer, self.profile, name, self.models[name])
         return Node.of(Session.of(subject, subject.loaded()), None)
 
-    def _bench(self, transformer: Transformer) -> Workbench:
-        return self._benches.setdefault(id(transformer), Workbench(transformer))
+    def _prefix_cache(self, transformer: Transformer) -> PrefixCache:
+        return self._prefix_caches.setdefault(id(transformer), PrefixCache(transformer))
 
     # Calls ---------------------------------------------------------------------------------------------------------
 
@@ -130,23 +130,23 @@ class Tools:
         loaded = dict.fromkeys(step.model for step in script if isinstance(step, Load))
         return Case(name, script, {each: self.content(each) for each in loaded})
 
-    def call(self, place: Node, step: Step) -> tuple[Node, list[str]]:
+    def call(self, node: Node, step: Step) -> tuple[Node, list[str]]:
         """Let the oracle answer one more call; returns the place behind it, and which earlier calls failed on the way.
 
         SessionError where something led here that no export does. HostMisuse where the contract leaves undefined what
         happens.
         """
-        if place.unspeakable:
-            raise SessionError(f"no call leads on from here, because {place.unspeakable}; `back` and `prompt` help")
-        script = place.calls
+        if node.unspeakable:
+            raise SessionError(f"no call leads on from here, because {node.unspeakable}; `back` and `prompt` help")
+        script = node.calls
         calls, notes = self._standing_at(script, step)
         observation = calls.run(step)
         self._calls = calls
         if not calls.new_sessions:
-            return Node(calls.steps, None, place, observation, calls.trapped), notes
+            return Node(calls.steps, None, node, observation, calls.trapped), notes
         for session in calls.new_sessions:
-            place = Node.of(session, place)
-        return Node(place.script, place.session, place.before, observation), notes
+            node = Node.of(session, node)
+        return Node(node.script, node.session, node.before, observation), notes
 
     def _standing_at(self, script: tuple[Step, ...], step: Step) -> tuple[Calls, list[str]]:
         """Return an oracle that answered `script`: the one of the last call if it stands there, else a fresh one."""
@@ -154,7 +154,7 @@ class Tools:
         self.case("models", (*script, step))  # brings the models into memory that the calls load
         if calls is not None and calls.steps == script:
             return calls, []
-        calls = Calls(self._contents, self.profile, self.numerics, bind=self._bind, bench=self._bench)
+        calls = Calls(self._contents, self.profile, self.numerics, bind=self._bind, prefix_cache=self._prefix_cache)
         notes = []
         with self.progress("replaying the calls so far", len(script)) as advance:
             for index, each in enumerate(script):

@@ -27,7 +27,7 @@ class Node:
 
     @classmethod
     def of(cls, session: Session, before: Node | None) -> Node:
-        """Return the place behind a session."""
+        """Return the node behind a session."""
         return cls(session.state.script, session, before)
 
     @property
@@ -57,56 +57,56 @@ class Node:
 class Track:
     """A branch: where one stands on it, and what lies ahead, the next first, because `back` came from there."""
 
-    place: Node
+    node: Node
     ahead: tuple[Node, ...] = ()
 
     @property
     def end(self) -> Node:
-        """Return the last place of the branch."""
-        return self.ahead[-1] if self.ahead else self.place
+        """Return the last node of the branch."""
+        return self.ahead[-1] if self.ahead else self.node
 
     def back(self) -> Track | None:
-        """Return the track one place earlier, None at its beginning; what was here lies ahead then."""
-        before = self.place.before
-        return None if before is None else Track(before, (self.place, *self.ahead))
+        """Return the track one node earlier, None at its beginning; what was here lies ahead then."""
+        before = self.node.before
+        return None if before is None else Track(before, (self.node, *self.ahead))
 
     def forward(self) -> Track | None:
-        """Return the track one place later, None at its end."""
+        """Return the track one node later, None at its end."""
         return Track(self.ahead[0], self.ahead[1:]) if self.ahead else None
 
     def way(self) -> tuple[Node, ...]:
-        """Return every place from the beginning to the end."""
-        places = [*self.ahead[::-1]]
-        place: Node | None = self.place
-        while place is not None:
-            places.append(place)
-            place = place.before
-        return tuple(reversed(places))
+        """Return every node from the beginning to the end."""
+        nodes = [*self.ahead[::-1]]
+        node: Node | None = self.node
+        while node is not None:
+            nodes.append(node)
+            node = node.before
+        return tuple(reversed(nodes))
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Everything that words change, as a value: the place on each branch, and which branch one is on."""
+    """Everything that words change, as a value: the node on each branch, and which branch one is on."""
 
-    place: Node
+    node: Node
     branch: str = "main"
-    branches: Mapping[str, Track] = field(default_factory=dict)
+    parked: Mapping[str, Track] = field(default_factory=dict)
     ahead: tuple[Node, ...] = ()
 
     @property
     def track(self) -> Track:
         """Return the branch that one is on."""
-        return Track(self.place, self.ahead)
+        return Track(self.node, self.ahead)
 
     @property
     def tracks(self) -> dict[str, Track]:
         """Return all branches by name, this one too."""
-        return {**self.branches, self.branch: self.track}
+        return {**self.parked, self.branch: self.track}
 
-    def at(self, place: Node) -> Branches:
-        """Return the position with another place on this branch, from which nothing lies ahead."""
-        return replace(self, place=place, ahead=())
+    def at(self, node: Node) -> Branches:
+        """Return the branches with another node on this branch, from which nothing lies ahead."""
+        return replace(self, node=node, ahead=())
 
     def on(self, track: Track) -> Branches:
-        """Return the position elsewhere on the same branch."""
-        return replace(self, place=track.place, ahead=track.ahead)
+        """Return the branches, elsewhere on the same branch."""
+        return replace(self, node=track.node, ahead=track.ahead)
