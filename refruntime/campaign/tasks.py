@@ -13,8 +13,9 @@ from refruntime.battery.random_sessions import random_sessions
 from refruntime.campaign.packed import PackedBuild, content_hash, unpacked
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import outcome
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import Suite
 from refruntime.fuzz.batch import RULES, SESSIONS, BatchResult, run_batch, shrink_finding
 from refruntime.fuzz.finding import finding_document, group_of
 from refruntime.resources import trained_artifacts

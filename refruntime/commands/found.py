@@ -14,7 +14,8 @@ from refruntime.cases.features import Found
 from refruntime.commands.diff.looking import Looker
 from refruntime.commands.packing import Packing
 from refruntime.commands.shared import progress
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.case_result import CaseResult
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.fuzz.batch import FuzzSubject
 from refruntime.fuzz.saved import case_from_document, save_finding, saved_cases

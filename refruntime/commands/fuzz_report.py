@@ -12,9 +12,9 @@ from refruntime.cases.steps import describe
 from refruntime.commands.found import Judged, Told, finding_entry
 from refruntime.commands.packing import trouble_code, trouble_lines
 from refruntime.commands.shared import printable
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.report.about import header_lines, row
 from refruntime.differential.report.case import found_lines
-from refruntime.differential.suite import CaseResult
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_FINE, EXIT_INTERRUPTED, EXIT_MISMATCH, FINE, Verdict
 
 SHOWN_MISSING: Final = 12

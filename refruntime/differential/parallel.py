@@ -20,8 +20,9 @@ from typing import Final
 
 from refruntime.cases.features import Found
 from refruntime.cases.steps import Case
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
 

@@ -11,8 +11,9 @@ from typing import Final
 from refruntime.cases.features import Found
 from refruntime.cases.steps import Call, Load, Step, Write
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
 from refruntime.fuzz.finding import FuzzFinding, case_of, finding_of

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Step, Write
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import outcome
-from refruntime.differential.suite import CaseResult
 from refruntime.fuzz.pool import Pool
 from refruntime.golden.case import step_document
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,16 +13,17 @@ import pytest
 
 from refruntime.battery.features import Found, find_features
 from refruntime.contract.profile import CONTRACT_VERSION
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.patience import Patience
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
 from refruntime.differential.run import Oracle
+from refruntime.differential.runner import CaseRunner
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.engines.base import Engine, EngineError, EngineMissing, InterfaceMismatch
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.report import SampleLines
-from refruntime.golden.suite import GoldenResult
+from refruntime.golden.suite import GoldenSuite
 from refruntime.golden.verify import verify
 from refruntime.pytest_plugin.settings import PREFIX, VERIFY, PluginSettings
 
@@ -58,7 +60,7 @@ class GoldenPlugin:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Register the markers, as `--strict-markers` asks."""
-        entries = self.settings.consumer.index["cases"]
+        entries = self.settings.goldens.index["cases"]
         config.addinivalue_line("markers", "golden: a golden of the TinyRustLM contract")
         for family in sorted({identifier.partition("/")[0] for identifier in entries}):
             config.addinivalue_line("markers", f"golden_{family}: goldens of the family {family}")
@@ -67,13 +69,13 @@ class GoldenPlugin:
 
     def pytest_report_header(self) -> list[str]:
         """Say what is tested, with what."""
-        settings, index = self.settings, self.settings.consumer.index
+        settings, index = self.settings, self.settings.goldens.index
         answers = "of the goldens, frozen answers"
         if settings.live:
             answers = f"{settings.live}; the oracle computes the answers"
         return [
             f"refruntime: contract {CONTRACT_VERSION}, profile {settings.profile.fingerprint} ({answers})",
-            f"refruntime: goldens {settings.consumer.corpus.root}, root {index['root']}",
+            f"refruntime: goldens {settings.goldens.corpus.root}, root {index['root']}",
             f"refruntime: build {settings.build}, sha256 {settings.sha256}",
         ]
 
@@ -116,9 +118,14 @@ class GoldenPlugin:
     # What items need -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def suite(self) -> Suite:
-        """Return the build against the oracle, for answers that are computed."""
-        return Suite(self._fresh, Oracle(self.settings.profile))
+    def goldens(self) -> GoldenSuite:
+        """Return the build against the frozen answers."""
+        return replace(self.settings.goldens, build=self._fresh)
+
+    @cached_property
+    def suite(self) -> CaseRunner:
+        """Return the build against what is right: the frozen answers, or the oracle where they are computed."""
+        return Suite(self._fresh, Oracle(self.settings.profile)) if self.settings.live else self.goldens
 
     @cached_property
     def _compiled(self) -> WasmModule | GoldenFailure:
@@ -142,19 +149,18 @@ class GoldenPlugin:
             raise self._compiled
         return WasmEngine(self._compiled, self.settings.limits)
 
-    def judge(self, identifier: str) -> GoldenResult:
+    def judge(self, identifier: str) -> CaseResult:
         """Run one golden on a fresh instance: GoldenFailure when it cannot be run at all."""
         if isinstance(self._compiled, GoldenFailure):
             raise self._compiled
-        consumer = self.settings.consumer
-        consumer.fresh = self._fresh
         if reason := self.patience.exhausted():
             raise BuildFailure(f"POISONED {identifier}: {reason}")
         try:
             if self.settings.live:
-                golden = GoldenResult(self.suite.judge(consumer.open(identifier).case, self._offered, self.found))
+                case = self.goldens.open(identifier).case
             else:
-                golden = consumer.judge(identifier, self.found)
+                (case,) = self.goldens.cases([identifier])
+            golden = self.suite.judge(case, self._offered, self.found)
         except (GoldenError, OSError) as error:
             raise GoldenFailure(f"STALE {identifier}: {error}") from error
         if self.found.refusal and golden.verdict is Verdict.UNSUPPORTED and not self.refused:
@@ -166,36 +172,36 @@ class GoldenPlugin:
     @cached_property
     def found(self) -> Found:
         """Return what the build was asked for and does not have: GoldenFailure where it lacks what all stands on."""
-        settings, consumer = self.settings, self.settings.consumer
+        settings = self.settings
         if not settings.live:
-            return consumer.find(settings.ids)
-        cases = consumer.index["cases"]
+            return self.goldens.find(self.goldens.cases(settings.ids))
+        cases = self.goldens.index["cases"]
         needed = {name for identifier in settings.ids for name in cases[identifier]["features"]}
         return find_features(self._fresh, settings.profile, needed)
 
-    def absent_for(self, golden: GoldenResult) -> str:
+    def absent_for(self, golden: CaseResult) -> str:
         """Return `NAME=STATUS` of the feature for want of which a golden was not judged; empty if it was."""
         if golden.verdict is not Verdict.UNSUPPORTED:
             return ""
-        name = self.found.missing(self.settings.consumer.index["cases"][golden.id]["features"])
+        name = self.found.missing(self.settings.goldens.index["cases"][golden.case.name]["features"])
         return f"{name}={self.found.absent[name].name}" if name else ""
 
     @cached_property
     def _offered(self) -> frozenset[str]:
         return self.suite.offered()
 
-    def report(self, golden: GoldenResult) -> str:
+    def report(self, golden: CaseResult) -> str:
         """Return what happened, as `refruntime diff` says it."""
         settings = self.settings
-        root = settings.consumer.corpus.root
+        root = settings.goldens.corpus.root
         words = shlex.join(["refruntime", "diff", str(settings.build), "--golden", str(root)])
         about = About(settings.build.name, settings.sha256, settings.profile, command=words)
-        lines = case_lines(golden.result, about)
+        lines = case_lines(golden, about)
         last = lines.pop()
-        if golden.sample is not None:
-            lines += [f"  {label:<9} {text}" for label, text in SampleLines(golden.sample).lines]
         if settings.live:  # the frozen answers are those of another profile
-            last = last.replace(f"{words} --filter {golden.id}", f"the same options and {PREFIX}{golden.id}")
+            last = last.replace(
+                f"{words} --filter {golden.case.name}", f"the same options and {PREFIX}{golden.case.name}"
+            )
         return "\n".join([*lines, last])
 
 
@@ -222,7 +228,7 @@ class GoldenItem(_Item):
     def __init__(self, *, plugin: GoldenPlugin, **named: object) -> None:
         super().__init__(plugin=plugin, **named)
         family = self.name.partition("/")[0]
-        rules = plugin.settings.consumer.index["cases"][self.name]["rules"]
+        rules = plugin.settings.goldens.index["cases"][self.name]["rules"]
         for marker in (f"golden_{family}", *rules):
             self.add_marker(marker)
         excuse = plugin.settings.excuses.get(self.name)
@@ -233,12 +239,12 @@ class GoldenItem(_Item):
     def runtest(self) -> None:
         """Run the golden on a fresh instance of the build."""
         golden = self.plugin.judge(self.name)
-        comparison = golden.result.comparison
+        comparison = golden.comparison
         fields, lost = sum(comparison.compared.values()), " ".join(sorted(comparison.lost))
         values = (golden.verdict, comparison.steps, fields, lost, self.plugin.absent_for(golden))
         self.user_properties += [(name, str(value)) for name, value in zip(PROPERTIES, values, strict=True)]
         if golden.verdict is Verdict.UNSUPPORTED:
-            pytest.skip(golden.result.reason)
+            pytest.skip(golden.reason)
         if golden.verdict in (Verdict.STALE, Verdict.ORACLE_CRASH):
             raise GoldenFailure(self.plugin.report(golden))
         if golden.verdict not in FINE:
@@ -250,7 +256,7 @@ class VerifyItem(_Item):
 
     def runtest(self) -> None:
         """Verify the corpus."""
-        found = verify(self.plugin.settings.consumer.corpus, partial=True)
+        found = verify(self.plugin.settings.goldens.corpus, partial=True)
         if found.findings:
             rows = [f"  {finding}" for finding in found.findings]
             raise GoldenFailure("\n".join(["the goldens are not what INDEX.json says:", *rows]))

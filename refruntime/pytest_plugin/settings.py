@@ -22,7 +22,7 @@ from refruntime.engines.interface import read_surface
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.index import INDEX
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.suite import Consumer
+from refruntime.golden.suite import GoldenSuite, golden_suite
 
 PREFIX: Final = "golden/"
 VERIFY: Final = "golden::verify"
@@ -35,7 +35,7 @@ class PluginSettings:
 
     build: Path
     module: bytes
-    consumer: Consumer
+    goldens: GoldenSuite
     profile: Profile
     live: str
     ids: tuple[str, ...]
@@ -61,30 +61,30 @@ def read_settings(config: pytest.Config) -> PluginSettings:
         read_surface(module)
     except InvalidModule as error:
         raise pytest.UsageError(f"--refruntime-wasm: {build} is no WebAssembly module: {error}") from error
-    consumer = _consumer(config)
-    profile, live = _profile(config, module, consumer)
-    known = list(consumer.index["cases"])
+    goldens = _goldens(config)
+    profile, live = _profile(config, module, goldens)
+    known = list(goldens.index["cases"])
     patterns = tuple(config.getoption("refruntime_filter"))
     for pattern in patterns:
-        if not consumer.ids([pattern]):
+        if not goldens.ids([pattern]):
             families = ", ".join(sorted({identifier.partition("/")[0] for identifier in known}))
             raise pytest.UsageError(f"--refruntime-filter: {pattern!r} fits no golden; families are {families}")
     nodes = _take_nodes(config, known)
-    chosen = consumer.ids(patterns)
+    chosen = goldens.ids(patterns)
     if nodes:
         chosen = [identifier for identifier in chosen if PREFIX + identifier in nodes]
     excuses_path = config.getoption("refruntime_xfail")
     return PluginSettings(
         build=build,
         module=module,
-        consumer=consumer,
+        goldens=goldens,
         profile=profile,
         live=live,
         ids=tuple(chosen),
         verifies=not nodes or VERIFY in nodes,
         excuses={} if excuses_path is None else _excuses(folder / str(excuses_path), known),
         excuses_file="" if excuses_path is None else Path(str(excuses_path)).name,
-        limits=_limits(config, consumer),
+        limits=_limits(config, goldens),
     )
 
 
@@ -95,18 +95,18 @@ def _read(path: Path, option: str) -> bytes:
         raise pytest.UsageError(f"{option}: {path}: {error.strerror or error}") from error
 
 
-def _limits(config: pytest.Config, consumer: Consumer) -> Limits:
+def _limits(config: pytest.Config, goldens: GoldenSuite) -> Limits:
     seconds = config.getoption("refruntime_timeout")
     if not (math.isfinite(seconds) and seconds > 0):
         raise pytest.UsageError(f"--refruntime-timeout: expected seconds above 0, found {seconds}")
-    return Limits.beside((entry["bytes"] for entry in consumer.index["models"].values()), seconds)
+    return Limits.beside((entry["bytes"] for entry in goldens.index["models"].values()), seconds)
 
 
 def _no_engine() -> Engine:
     raise EngineError("the build was not compiled yet")
 
 
-def _consumer(config: pytest.Config) -> Consumer:
+def _goldens(config: pytest.Config) -> GoldenSuite:
     given = config.getoption("refruntime_golden")
     try:
         root = resources.golden_folder() if given is None else config.invocation_params.dir / str(given)
@@ -118,12 +118,12 @@ def _consumer(config: pytest.Config) -> Consumer:
         advice = "name the folder of goldens that holds INDEX.json with --refruntime-golden DIR"
         raise pytest.UsageError(f"no goldens in {root}; {advice}")
     try:
-        return Consumer(Corpus(root), _no_engine)
+        return golden_suite(Corpus(root), _no_engine)
     except (GoldenError, OSError) as error:
         raise pytest.UsageError(f"--refruntime-golden: {root}: {error}") from error
 
 
-def _profile(config: pytest.Config, module: bytes, consumer: Consumer) -> tuple[Profile, str]:
+def _profile(config: pytest.Config, module: bytes, goldens: GoldenSuite) -> tuple[Profile, str]:
     """Return the profile, and why its answers are computed live; nothing where the frozen ones hold."""
     path, given = config.getoption("refruntime_profile"), None
     if path is not None:
@@ -138,9 +138,9 @@ def _profile(config: pytest.Config, module: bytes, consumer: Consumer) -> tuple[
     except (DeclarationError, ContractRefused, InvalidModule) as error:
         raise pytest.UsageError(f"--refruntime-wasm: {error}") from error
     if given is None and declared is None:
-        return consumer.profile, ""
-    if resolved.profile.fingerprint == consumer.profile.fingerprint:
-        return consumer.profile, ""
+        return goldens.profile, ""
+    if resolved.profile.fingerprint == goldens.profile.fingerprint:
+        return goldens.profile, ""
     return resolved.profile, f"of {path}" if given is not None else "that the build declares"
 
 

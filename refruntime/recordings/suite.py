@@ -9,9 +9,10 @@ from refruntime.cases.observe import Observation
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import offered_fields
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine, EngineError
 from refruntime.recordings.convert import RecordedAnswer

@@ -10,8 +10,9 @@ from typing import Any, Final, Self
 from refruntime.battery.features import feature_finder
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import CaseResult, Suite
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 from refruntime.display import Displayed
 from refruntime.engines.base import Engine, Limits

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from refruntime.differential.case_result import CaseResult, Family, SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
 from refruntime.differential.report.text import counts
-from refruntime.differential.suite import CaseResult, Family, SuiteResult
 from refruntime.differential.verdict import EXIT_FINE, FINE, Verdict
 from refruntime.visible import printable
 

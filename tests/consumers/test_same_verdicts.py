@@ -12,7 +12,7 @@ import pytest
 from refruntime.differential.verdict import FINE
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.report import golden_document
-from refruntime.golden.suite import Consumer
+from refruntime.golden.suite import golden_suite
 from tests.consumers.node import run_node
 from tests.differential.builds import GUEST, MUTANTS, wasm_build
 
@@ -20,10 +20,10 @@ BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
 
 
 def python_report(build: Path, goldens: Path) -> dict[str, Any]:
-    """Return the report of the Python consumer."""
-    consumer = Consumer(Corpus(goldens), wasm_build(build))
-    run = consumer.run(consumer.ids())
-    return golden_document(run, build.name, hashlib.sha256(build.read_bytes()).hexdigest())
+    """Return the report of the Python goldens."""
+    suite = golden_suite(Corpus(goldens), wasm_build(build))
+    run = suite.run(suite.cases(suite.ids()))
+    return golden_document(run, suite.index, build.name, hashlib.sha256(build.read_bytes()).hexdigest())
 
 
 def comparable(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from refruntime.battery.random_sessions import random_sessions
 from refruntime.battery.slm1 import SMALL
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import json_document
 from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.report.text import text_report
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import Suite, SuiteResult
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.hypotheses.explain import Explainer
 from tests.differential.builds import changed_build, without

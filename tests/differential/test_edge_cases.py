@@ -30,8 +30,9 @@ from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.golden.case import ModelSpec
+from refruntime.golden.compare import compare_with_golden
 from refruntime.golden.corpus import Corpus
-from refruntime.golden.suite import Consumer, OpenedGolden, compare_with_golden
+from refruntime.golden.suite import OpenedGolden, golden_suite
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Changes, varied_engine
 from refruntime.model.forward import Transformer
@@ -63,9 +64,9 @@ def corpus() -> Corpus:
 
 def caught_by_goldens(fresh: Callable[[], Engine], corpus: Corpus, ids: Iterable[str]) -> list[str]:
     """Return which of these goldens tell a build from a right one."""
-    consumer = Consumer(corpus, fresh)
+    goldens = golden_suite(corpus, fresh)
     chosen = list(ids)
-    return [golden.id for golden in consumer.run(chosen).results if golden.verdict not in FINE]
+    return [golden.case.name for golden in goldens.run(goldens.cases(chosen)).cases if golden.verdict not in FINE]
 
 
 def missed(fresh: Callable[[], Engine], cases: Mapping[str, Case], caught: Iterable[str]) -> list[str]:
@@ -166,8 +167,8 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
 @pytest.fixture(scope="module")
 def opened(corpus: Corpus, cases: Mapping[str, Case]) -> Mapping[str, OpenedGolden]:
     """Every golden with its frozen answers, read once."""
-    consumer = Consumer(corpus, lambda: ReferenceEngine())
-    return {identifier: consumer.open(identifier) for identifier in cases}
+    goldens = golden_suite(corpus, lambda: ReferenceEngine())
+    return {identifier: goldens.open(identifier) for identifier in cases}
 
 
 @pytest.mark.slow
@@ -190,7 +191,7 @@ def test_a_golden_that_catches_a_bug_does_so_in_diff(
     except BuildError as error:
         pytest.skip(str(error))
     fresh = wasm_build(build(tmp_path, bugs=[name], toolchain=toolchain).path)
-    consumer = Consumer(corpus, fresh)
+    offered = golden_suite(corpus, fresh).offered()
     found = find_for_cases(fresh, PROFILE, cases.values())
     caught, uncaught = [], []
     for identifier, case in cases.items():
@@ -199,10 +200,10 @@ def test_a_golden_that_catches_a_bug_does_so_in_diff(
         seen = observe(case, fresh(), PROFILE)
         expected = opened[identifier].expectation.steps
         frozen = replace(case, steps=case.steps[: len(expected)])
-        if compare_with_golden(frozen, expected, seen[: len(expected)], consumer.offered)[0].first is None:
+        if compare_with_golden(frozen, expected, seen[: len(expected)], offered)[0].first is None:
             continue
         caught.append(identifier)
-        if evaluate(case, seen, oracle, consumer.offered).verdict in FINE:
+        if evaluate(case, seen, oracle, offered).verdict in FINE:
             uncaught.append(identifier)
     assert caught or name in UNKNOWN
     assert uncaught == []

@@ -16,9 +16,10 @@ from refruntime.cases.observe import MAX_KEPT_BYTES, read_diagnostics
 from refruntime.cases.steps import FREE, INIT, RESET, Call, Case
 from refruntime.client import MAX_RESULT_READ
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.patience import MOST_DEAD, MOST_LIMITS
 from refruntime.differential.run import Oracle, observe
-from refruntime.differential.suite import Suite, SuiteResult
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import EngineTrap, Limits
 from refruntime.engines.wasm import WasmEngine, WasmModule

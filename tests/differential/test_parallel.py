@@ -15,10 +15,12 @@ from refruntime.cases.features import Found
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Case, Generate, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential import parallel
+from refruntime.differential.case_result import CaseResult, SuiteResult
 from refruntime.differential.parallel import Processes, Recipe, processors
 from refruntime.differential.report.json_document import json_document
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.differential.suite import MOST_EXPLAINED, CaseResult, Suite, SuiteResult
+from refruntime.differential.runner import MOST_EXPLAINED
+from refruntime.differential.suite import Suite
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.numerics import Seq32

@@ -15,9 +15,11 @@ from refruntime.battery.models.slm1 import BTOK, Shape, follow, random_weights, 
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Write
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.patience import MOST_DEAD
 from refruntime.differential.run import Oracle, PairRun
-from refruntime.differential.suite import MOST_EXPLAINED, CaseResult, Suite
+from refruntime.differential.runner import MOST_EXPLAINED
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine

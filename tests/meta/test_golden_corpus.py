@@ -19,7 +19,7 @@ from refruntime.engines.base import Engine, Limits
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.features import plain_path
-from refruntime.golden.suite import Consumer
+from refruntime.golden.suite import golden_suite
 from refruntime.golden.verify import unpinned_rules, verify
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -105,9 +105,10 @@ def test_the_recipe_makes_the_models() -> None:
 
 def test_the_second_build_passes_every_case(corpus: Corpus) -> None:
     """ABI-1: a build that shares no code with the oracle gives every answer that the goldens expect of it."""
-    run = (consumer := Consumer(corpus, instances(GUEST / "guest.wasm"))).run(consumer.ids())
-    assert not [golden.id for golden in run.results if golden.verdict not in FINE]
-    unsupported = {golden.id for golden in run.results if golden.verdict.name == "UNSUPPORTED"}
+    goldens = golden_suite(corpus, instances(GUEST / "guest.wasm"))
+    run = goldens.run(goldens.cases(goldens.ids()))
+    assert not [golden.case.name for golden in run.cases if golden.verdict not in FINE]
+    unsupported = {golden.case.name for golden in run.cases if golden.verdict.name == "UNSUPPORTED"}
     assert unsupported == {i for i in corpus.ids() if corpus.case(i).opinion}
 
 
@@ -123,9 +124,10 @@ def test_cases_ask_for_an_independent_check_only_where_the_build_cannot_answer(c
 @pytest.mark.parametrize("module", MUTANTS, ids=bug_of)
 def test_a_seeded_bug_fails_a_case_of_the_rule_that_it_breaks(corpus: Corpus, module: Path) -> None:
     """FW-4, FW-5, FW-6: of the cases that cite the broken rule, at least one tells the mutant from a right build."""
-    consumer = Consumer(corpus, instances(module))
+    goldens = golden_suite(corpus, instances(module))
     rule = BUGS[bug_of(module)]["rule"]
-    verdicts = [consumer.judge(identifier).verdict for identifier in consumer.ids((rule,))]
+    offered = goldens.offered()
+    verdicts = [goldens.judge(case, offered).verdict for case in goldens.cases(goldens.ids((rule,)))]
     assert any(verdict not in FINE for verdict in verdicts), f"{len(verdicts)} cases cite {rule}, none caught it"
 
 

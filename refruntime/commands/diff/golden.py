@@ -22,14 +22,15 @@ from refruntime.commands.diff.request import GoldenRequest
 from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.shared import progress, write_json
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import EngineError, InterfaceMismatch, Limits
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.report import golden_document, suite_with_samples, with_sample
-from refruntime.golden.suite import Consumer, GoldenRun
+from refruntime.golden.report import golden_document
+from refruntime.golden.suite import GoldenSuite, golden_suite
 from refruntime.visible import printable
 
 EXIT_USAGE = 2
@@ -47,10 +48,10 @@ def diff_goldens(request: GoldenRequest) -> None:
     sizes = (path.stat().st_size for path in request.folder.glob("models/*") if path.is_file())
     limits = Limits.beside(sizes, request.run.seconds, until)
     engines: dict[str, Any] = {}
-    consumer = _open(request.folder, lambda: WasmEngine(engines["module"], limits))
-    ids = consumer.ids(request.patterns)
-    fitting = {pattern: bool(consumer.ids([pattern])) for pattern in request.patterns}
-    check_filters(request.patterns, fitting, {id_: entry["rules"] for id_, entry in consumer.index["cases"].items()})
+    goldens = _open(request.folder, lambda: WasmEngine(engines["module"], limits))
+    ids = goldens.ids(request.patterns)
+    fitting = {pattern: bool(goldens.ids([pattern])) for pattern in request.patterns}
+    check_filters(request.patterns, fitting, {id_: entry["rules"] for id_, entry in goldens.index["cases"].items()})
     if not ids:
         click.echo("no case fits the goldens: there are none", err=True)
         raise click.exceptions.Exit(EXIT_MISMATCH)
@@ -58,35 +59,35 @@ def diff_goldens(request: GoldenRequest) -> None:
     if request.run.last_failed:
         ids = last_run.chosen(ids)
     if request.run.only_list:
-        _list(consumer, ids, request.as_json)
+        _list(goldens, ids, request.as_json)
         return
     sha256 = hashlib.sha256(module).hexdigest()
     try:
         engines["module"] = WasmModule(module, limits)
     except InterfaceMismatch as error:
-        _refuse_surface(request, consumer, sha256, error)
+        _refuse_surface(request, goldens, sha256, error)
     except EngineError as error:
         click.echo(printable(f"refruntime diff: {error}"), err=True)
         raise click.exceptions.Exit(EXIT_USAGE) from error
-    live = request.output.live(_about(request, consumer.index, sha256, str(engines["module"].info["wasmtime"])))
-    run = _run(consumer, ids, request.run.max_fail, live)
-    failed = [golden.id for golden in run.results if golden.verdict not in FINE]
-    last_run.remember([golden.id for golden in run.results], failed)
-    _report(request, run, sha256, live)
+    live = request.output.live(_about(request, goldens.index, sha256, str(engines["module"].info["wasmtime"])))
+    run = _run(goldens, ids, request.run.max_fail, live)
+    failed = [result.case.name for result in run.cases if result.verdict not in FINE]
+    last_run.remember([result.case.name for result in run.cases], failed)
+    _report(request, run, goldens.index, sha256, live)
 
 
-def _open(folder: Path, fresh: Any) -> Consumer:
+def _open(folder: Path, fresh: Any) -> GoldenSuite:
     try:
-        return Consumer(Corpus(folder), fresh)
+        return golden_suite(Corpus(folder), fresh)
     except GoldenError as error:
         _refuse(error)
 
 
-def _run(consumer: Consumer, ids: Sequence[str], max_fail: int | None, live: Live) -> GoldenRun:
+def _run(goldens: GoldenSuite, ids: Sequence[str], max_fail: int | None, live: Live) -> SuiteResult:
     with progress("comparing with the goldens", len(ids)) as bar:
         live.over(bar)
         try:
-            return consumer.run(ids, lambda golden: live.after_case(with_sample(golden)), max_fail=max_fail)
+            return goldens.run(goldens.cases(ids), after_case=live.after_case, max_fail=max_fail)
         except GoldenError as error:
             _refuse(error)
 
@@ -96,11 +97,10 @@ def _refuse(error: GoldenError) -> NoReturn:
     raise click.exceptions.Exit(EXIT_MISMATCH) from error
 
 
-def _report(request: GoldenRequest, run: GoldenRun, sha256: str, live: Live) -> None:
-    suite = suite_with_samples(run)
+def _report(request: GoldenRequest, suite: SuiteResult, index: Mapping[str, Any], sha256: str, live: Live) -> None:
     live.end(suite)
     if request.as_json:
-        write_json(golden_document(run, request.build.name, sha256))
+        write_json(golden_document(suite, index, request.build.name, sha256))
     output = replace(request.output, extra=page_extra(Oracle(live.about.profile), {}))
     output.write_files(suite, replace(live.about, path=str(request.build)))
     raise click.exceptions.Exit(suite.exit_code)
@@ -129,10 +129,10 @@ def _folder_words(folder: Path) -> list[str]:
     return [] if folder == resources.golden_folder() else [str(folder)]
 
 
-def _refuse_surface(request: GoldenRequest, consumer: Consumer, sha256: str, error: InterfaceMismatch) -> None:
+def _refuse_surface(request: GoldenRequest, goldens: GoldenSuite, sha256: str, error: InterfaceMismatch) -> None:
     if request.as_json:
-        run = GoldenRun(consumer.index, frozenset(), ())
-        write_json(golden_document(run, request.build.name, sha256, error.problems))
+        nothing = SuiteResult((), frozenset())
+        write_json(golden_document(nothing, goldens.index, request.build.name, sha256, error.problems))
     else:
         click.echo("the surface differs (ABI-1, ABI-2):", err=True)
         for problem in error.problems:
@@ -140,8 +140,8 @@ def _refuse_surface(request: GoldenRequest, consumer: Consumer, sha256: str, err
     raise click.exceptions.Exit(EXIT_MISMATCH)
 
 
-def _list(consumer: Consumer, ids: Sequence[str], as_json: bool) -> None:
-    rules = {identifier: consumer.index["cases"][identifier]["rules"] for identifier in ids}
+def _list(goldens: GoldenSuite, ids: Sequence[str], as_json: bool) -> None:
+    rules = {identifier: goldens.index["cases"][identifier]["rules"] for identifier in ids}
     if as_json:
         write_json({"cases": [{"id": identifier, "rules": cited} for identifier, cited in rules.items()]})
         return

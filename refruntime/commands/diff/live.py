@@ -12,10 +12,10 @@ from typing import Final
 import click
 
 from refruntime.commands.shared import Bar
+from refruntime.differential.case_result import CaseResult, SuiteResult
 from refruntime.differential.report.about import About, header_lines, row
 from refruntime.differential.report.case import cause_lines, found_lines
 from refruntime.differential.report.text import SHOWN_CASES, summary_lines
-from refruntime.differential.suite import CaseResult, SuiteResult
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.visible import printable
 

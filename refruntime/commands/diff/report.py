@@ -18,13 +18,13 @@ from refruntime.commands.diff.live import Live
 from refruntime.commands.files import write_file
 from refruntime.commands.shared import printable, progress, write_json
 from refruntime.contract.profile import Profile
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.choice import first_choice
 from refruntime.differential.report.about import About
 from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
 from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import SuiteResult
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract

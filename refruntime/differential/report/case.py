@@ -9,10 +9,11 @@ from typing import Final
 
 from refruntime.cases.steps import Generate, Step, describe
 from refruntime.contract.rules import load_rules
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.margins import Flip
 from refruntime.differential.report.about import About, row
 from refruntime.differential.report.values import SHOWN_ROWS, difference_lines, visible
-from refruntime.differential.suite import EXPLAINABLE, CaseResult
+from refruntime.differential.suite import EXPLAINABLE
 
 ALL_ROWS: Final = 1000
 SHOWN_RULES: Final = 3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
 from refruntime.differential.report.text import counts
-from refruntime.differential.suite import SuiteResult
 from refruntime.differential.verdict import FINE
 
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from refruntime.cases.steps import describe
 from refruntime.contract.profile import CONTRACT_VERSION
+from refruntime.differential.case_result import CaseResult, Family, SuiteResult
 from refruntime.differential.compare import Difference
 from refruntime.differential.margins import Flip
 from refruntime.differential.report.about import About
-from refruntime.differential.suite import CaseResult, Family, SuiteResult
 
 JSON_VERSION: Final = 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
-from refruntime.differential.suite import SuiteResult
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from refruntime.differential.case_result import Family, SuiteResult
 from refruntime.differential.report.about import About, header_lines
 from refruntime.differential.report.case import case_lines
-from refruntime.differential.suite import Family, SuiteResult
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict
 
 SHOWN_CASES: Final = 20

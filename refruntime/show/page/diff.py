@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from refruntime.contract.profile import CONTRACT_VERSION
+from refruntime.differential.case_result import CaseResult, Family, SuiteResult
 from refruntime.differential.choice import SeenChoice
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import call_text, cause_lines, found_lines, go_on, repro
 from refruntime.differential.report.text import counts
 from refruntime.differential.report.values import side_by_side
-from refruntime.differential.suite import CaseResult, Family, SuiteResult
 from refruntime.differential.verdict import EXIT_FINE, FINE, MEANINGS, Verdict
 from refruntime.show.page.choice import choice_bars
 from refruntime.show.page.forward_map import forward_map

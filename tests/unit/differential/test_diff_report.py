@@ -11,6 +11,7 @@ from refruntime import Profile
 from refruntime.battery.features import feature_finder
 from refruntime.battery.models.slm1 import story_model, table_model
 from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
+from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import JSON_VERSION, json_document
@@ -18,7 +19,7 @@ from refruntime.differential.report.junit import junit_xml
 from refruntime.differential.report.text import SHOWN_CASES, text_report
 from refruntime.differential.report.values import visible
 from refruntime.differential.run import Oracle
-from refruntime.differential.suite import Suite, SuiteResult
+from refruntime.differential.suite import Suite
 from tests.differential.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
 
 PROFILE = Profile()

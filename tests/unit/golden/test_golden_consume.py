@@ -14,13 +14,15 @@ import pytest
 from refruntime.cases.observe import Observation, read_diagnostics
 from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.case_result import CaseResult
 from refruntime.differential.verdict import Verdict, judge
 from refruntime.engines.base import Engine
+from refruntime.golden.compare import compare_with_golden, same_as_golden
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.expect import ExpectedAnswer
 from refruntime.golden.index import build_index, with_root
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.suite import Consumer, GoldenResult, compare_with_golden, same_as_golden
+from refruntime.golden.suite import golden_suite
 from refruntime.golden.values import disk_json, json_hash
 from refruntime.runtime import Machine, Runtime
 from tests.differential.builds import GUEST, TROUBLES, Misbehaving, changed_build
@@ -35,12 +37,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(root: Path, fresh: Callable[[], Engine]) -> dict[str, GoldenResult]:
-    consumer = Consumer(Corpus(root), fresh)
-    return {golden.id: golden for golden in consumer.run(consumer.ids()).results}
+def run(root: Path, fresh: Callable[[], Engine]) -> dict[str, CaseResult]:
+    goldens = golden_suite(Corpus(root), fresh)
+    return {golden.case.name: golden for golden in goldens.run(goldens.cases(goldens.ids())).cases}
 
 
-def verdicts(results: dict[str, GoldenResult]) -> dict[str, str]:
+def verdicts(results: dict[str, CaseResult]) -> dict[str, str]:
     return {identifier: str(golden.verdict) for identifier, golden in results.items()}
 
 
@@ -54,8 +56,8 @@ def test_a_right_build_matches(corpus: Path) -> None:
     """DG-3: the oracle itself as a build agrees in every step; a case that ends in a failure is BOTH_FAILED."""
     results = run(corpus, changed_build())
     assert verdicts(results) == RIGHT
-    assert results["generate/story"].result.comparison.steps == 2
-    assert sum(results["generate/story"].result.comparison.compared.values()) == 2 * (1 + 17 + 1)
+    assert results["generate/story"].comparison.steps == 2
+    assert sum(results["generate/story"].comparison.compared.values()) == 2 * (1 + 17 + 1)
 
 
 class _OneTokenLess(Machine):
@@ -68,10 +70,10 @@ def test_a_wrong_token_is_shown_with_its_sample(corpus: Path) -> None:
     """GEN-6: a build that stops early differs; the first differing step and the sampler's entry are shown."""
     golden = run(corpus, changed_build(runtime=partial(Runtime, machine=_OneTokenLess.fresh)))["generate/story"]
     assert golden.verdict is Verdict.MISMATCH
-    assert golden.result.comparison.first is not None
-    assert golden.result.comparison.first.index == 1
-    assert golden.sample is not None
-    assert golden.sample["token"] == ord("c")
+    assert golden.comparison.first is not None
+    assert golden.comparison.first.index == 1
+    assert golden.explanation is not None
+    assert golden.explanation.document()["token"] == ord("c")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_answers_of_another_contract_or_profile_are_stale(tmp_path: Path, corpus
     _launder(root, lambda document: document.update({key: value}), "cases/generate/story/expect.json")
     golden = run(root, changed_build())["generate/story"]
     assert golden.verdict is Verdict.STALE
-    assert f"$.{key}" in golden.result.reason
+    assert f"$.{key}" in golden.reason
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_another_table_of_the_contract_is_refused(
     root = Path(shutil.copytree(corpus, tmp_path / "golden"))
     _launder(root, lambda index: index[key].update({entry: value}))
     with pytest.raises(GoldenError, match=key):
-        Consumer(Corpus(root), changed_build())
+        golden_suite(Corpus(root), changed_build())
 
 
 def test_another_format_or_contract_is_refused(tmp_path: Path, corpus: Path) -> None:
@@ -171,7 +173,7 @@ def test_another_format_or_contract_is_refused(tmp_path: Path, corpus: Path) -> 
         index = {**json.loads((corpus / "INDEX.json").read_bytes()), key: value}
         (tmp_path / "INDEX.json").write_bytes(disk_json(index))
         with pytest.raises(GoldenError, match=key):
-            Consumer(Corpus(tmp_path), changed_build())
+            golden_suite(Corpus(tmp_path), changed_build())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from refruntime.differential.run import Oracle
 from refruntime.engines.base import Engine
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.derived import NO_OPINION
-from refruntime.golden.suite import Consumer
+from refruntime.golden.suite import golden_suite
 from refruntime.recordings.convert import RecordedAnswer
 from refruntime.recordings.suite import recorded_suite
 from tests.differential.builds import changed_build
@@ -80,8 +80,8 @@ def _patch(source: Path) -> None:
 
 
 def verdicts(root: Path, fresh: Callable[[], Engine]) -> dict[str, str]:
-    consumer = Consumer(Corpus(root), fresh)
-    return {golden.id: str(golden.verdict) for golden in consumer.run(consumer.ids()).results}
+    goldens = golden_suite(Corpus(root), fresh)
+    return {golden.case.name: str(golden.verdict) for golden in goldens.run(goldens.cases(goldens.ids())).cases}
 
 
 def test_the_build_of_the_profile_agrees_and_the_default_does_not(folder: Path) -> None:
