@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
 from refruntime.client import Client
@@ -32,6 +32,10 @@ MAX_KEPT_BYTES: Final = 8 * 2**20
 """Results and documents that are kept of one session: what a build says never exhausts its host."""
 
 
+ObservationKind = Literal["status", "value", "none", "trap", "limit", "fault", "error"]
+"""What a step may show; nothing else is a kind of observation."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What one step showed.
@@ -42,7 +46,7 @@ class Observation:
     """
 
     step: Step
-    kind: str
+    kind: ObservationKind
     value: int | None = None
     result: bytes | None = None
     diagnostics: Diagnostics | None = None

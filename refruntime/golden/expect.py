@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observe import Observation, ObservationKind
 from refruntime.cases.steps import Call, Case, Step, Write
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.fields import DIAGNOSTIC_NAMES, FIELDS_BY_NAME, SUMMARY_KEYS, Kind
@@ -28,7 +28,7 @@ NON_ZERO: Final = "non-zero"
 class ExpectedAnswer:
     """One right answer to a step, in the terms of `Observation`; `diagnostics` are complete, floats are floats."""
 
-    kind: str
+    kind: ObservationKind
     value: int | None = None
     result: bytes | None = None
     diagnostics: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from refruntime.cases.observe import Observation, read_diagnostics
+from refruntime.cases.observe import Observation, ObservationKind, read_diagnostics
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Step
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
@@ -59,7 +59,7 @@ class MissingModels(Exception):
 class RecordedAnswer:
     """What a build answered to one step; `kind`, `value` and `detail` as in an Observation, the texts as raw bytes."""
 
-    kind: str
+    kind: ObservationKind
     value: int | None = None
     result: bytes | None = None
     diagnostics: bytes | None = None

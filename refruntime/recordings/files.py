@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from refruntime.cases.observe import ObservationKind
 from refruntime.golden.case import bytes_value, step_document
 from refruntime.golden.reading import GoldenError, JsonNode, parse_document
 from refruntime.golden.values import FORMAT_VERSION, json_hash
@@ -77,7 +78,7 @@ def read_answers(data: bytes, file: str, case_hash: str, steps: int) -> Answers:
 
 
 def _answer(node: JsonNode) -> RecordedAnswer:
-    kinds = ("status", "value", "none", "trap", "error")
+    kinds: tuple[ObservationKind, ...] = ("status", "value", "none", "trap", "error")
     present = [kind for kind in kinds if kind in node.members()]
     if len(present) != 1:
         node.fail(f"exactly one of the keys {', '.join(kinds)}", ", ".join(present) or "none")
