@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import pkgutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +26,14 @@ sys.path.insert(0, str(ROOT))
 
 import atheris  # noqa: E402
 
+ROOMS = ("containers", "tokenizers", "model", "instrument")
+"""What reads foreign bytes. Loaders import most of it when they need it, when nothing is instrumented any more."""
+
 with atheris.instrument_imports(include=["refruntime"]):
+    for room in ROOMS:
+        for found in pkgutil.walk_packages([str(ROOT / "refruntime" / room)], f"refruntime.{room}."):
+            if not found.name.endswith("_compiled"):
+                import_module(found.name)
     from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
     from refruntime.contract.profile import Profile
     from refruntime.engines.base import InvalidModule
@@ -128,6 +137,16 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterator[bytes]],
 """Name -> what is fuzzed, where it begins, and what it may raise."""
 
 
+def check_guidance(target: Callable[[bytes], None], data: bytes) -> None:
+    """Exit if reading well-formed bytes imports a module that coverage does not see."""
+    before = set(sys.modules)
+    target(data)
+    rooms = tuple(f"refruntime.{room}." for room in ROOMS)
+    late = sorted(name for name in set(sys.modules) - before if name.startswith(rooms))
+    if late:
+        sys.exit(f"not instrumented, so nothing would guide: {', '.join(late)}")
+
+
 class Watch:
     """Run a target and write down, once for each kind, what it may not do."""
 
@@ -169,6 +188,7 @@ def main() -> None:
     folder = arguments.folder / arguments.target
     for name in ("corpus", "seeds", "findings"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    check_guidance(target, next(iter(seeds())))
     for data in seeds():
         if len(data) <= MOST_BYTES:
             (folder / "seeds" / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)

@@ -105,7 +105,7 @@ def _artifacts(profile: Profile) -> Iterator[tuple[str, bytes, Sequence[str]]]:
                 seen.add(data)
                 yield known, data, ()
     for file in malformed_files(profile):
-        if file.settled and len(file.data) <= MOST_BYTES and file.data not in seen:
+        if len(file.data) <= MOST_BYTES and file.data not in seen:
             yield _name(f"malformed/{file.name}"), file.data, file.needs
 
 

@@ -181,6 +181,8 @@ class _Writer(gguf.GGUFWriter):
 def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(name, value)
+    elif isinstance(value, np.uint16):
+        writer.add_uint16(name, int(value))
     elif isinstance(value, int):
         writer.add_uint32(name, value)
     elif isinstance(value, float):

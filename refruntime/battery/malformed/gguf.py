@@ -29,6 +29,7 @@ from refruntime.battery.models.gguf import (
     F32,
     I32,
     STRING,
+    U16,
     U32,
     GgufParts,
     LlamaShape,
@@ -144,10 +145,10 @@ def _values(plain: GgufParts) -> Iterator[Malformed]:
     for alignment in (0, 3, 5, 6, 7, 9, 12, 24, 33, 48, 63, 65, 96, 1000, 2**31 - 1, 2**32 - 1):
         broken = plain.with_keys(general__alignment=value(U32, alignment)).data
         yield Malformed(f"gguf/value/alignment-{alignment}", "alignment", Status.InvalidHeader, "GG-3", broken)
-    for count in (0, 2, 3, 100, 65535, 2**32 - 1):
-        if count > 1:
-            broken = plain.with_keys(split__count=value(U32, count)).data
-            yield Malformed(f"gguf/value/split-count-{count}", "split.count", Status.InvalidHeader, "GG-4", broken)
+    for kind, count in ((U16, 2), (U16, 3), (U16, 100), (U16, 65535), *((kind, 1) for kind in CODES if kind != U16)):
+        broken = plain.with_keys(split__count=value(kind, count)).data
+        title = f"gguf/value/split-count-{count}-type-{kind}"
+        yield Malformed(title, "split.count", Status.InvalidHeader, "GG-4", broken)
     for name in (b"", b"Llama", b"llama\0", b"x" * 1000, b"\xff\xfe"):
         broken = plain.with_keys(general__architecture=value(STRING, name)).data
         label = name[:8].hex() or "empty"
@@ -207,6 +208,9 @@ def _entries(plain: GgufParts) -> Iterator[Malformed]:
         twice = names[place - 1]
         yield bad("name-twice", "tensor name twice", name=twice)
         yield bad("name-twice-behind-nul", "tensor name twice", name=twice + b"\0other")
+        yield bad("name-of-64-behind-nul", "tensor name length", name=tensor.name.ljust(64, b"\0"))
+        if title != "output.weight":  # then the embeddings are used
+            yield bad("name-behind-nul", "presence", Status.MissingTensor, name=b"\0" + tensor.name)
 
 
 def _sums(plain: GgufParts) -> Iterator[Malformed]:

@@ -23,11 +23,6 @@ class Malformed:
     data: bytes
     needs: tuple[str, ...] = ()
 
-    @property
-    def settled(self) -> bool:
-        """Say whether a sentence of the contract decides the status; else llama.cpp does, and builds may differ."""
-        return self.check != "split.count" and not self.name.endswith("-name-twice-behind-nul")
-
 
 def cuts(prefix: str, data: bytes, sizes: Sequence[int], check: str, status: Status, rule: str) -> Iterator[Malformed]:
     """Yield the file cut to each of the sizes."""

@@ -125,12 +125,12 @@ def _without_trailing_ones(dimensions: tuple[int, ...]) -> tuple[int, ...]:
 
 def _refuse_splits(file: GgufFile) -> None:
     field = file.metadata.fields.get("split.count")
-    if field is not None and (field.element_type is not None or field.value not in (0, 1)):
+    if field is not None and (field.type is not ValueType.UINT16 or field.value not in (0, 1)):
         raise InvalidHeader(
             "the model is split into several files",
             rule="GG-4",
             field="split.count",
             offset=field.offset,
-            expected=1,
-            found=field.value if field.type not in (ValueType.ARRAY, ValueType.STRING) else field.type_name,
+            expected="0 or 1, as u16",
+            found=field.value if field.type is ValueType.UINT16 else field.type_name,
         )

@@ -25,6 +25,10 @@ pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
     if metadata.text("general.architecture")? != Some(b"llama") {
         return Err(Status::InvalidHeader);
     }
+    // A part of a model is no model.
+    if metadata.u16("split.count")?.unwrap_or(1) > 1 {
+        return Err(Status::InvalidHeader);
+    }
     let mut dimensions = read_dimensions(metadata)?;
     let mut rope = read_rope(metadata, dimensions.head_dim)?;
     let tokenizer = gguf_tokenizer::load(metadata)?;

@@ -13,6 +13,7 @@ const MAX_LENGTH: u64 = 1 << 30;
 const MAX_TENSOR_NAME: usize = 64;
 
 const TYPE_BOOL: u32 = 7;
+const TYPE_U16: u32 = 2;
 const TYPE_U32: u32 = 4;
 const TYPE_F32: u32 = 6;
 pub const TYPE_I32: u32 = 5;
@@ -22,6 +23,7 @@ pub const ARRAY_OF_F32: u32 = TYPE_F32;
 
 /// A metadata value; numbers that no rule asks for are only skipped.
 enum Value<'a> {
+    U16(u16),
     U32(u32),
     F32(f32),
     Bool(bool),
@@ -72,7 +74,7 @@ impl<'a> GgufFile<'a> {
     }
 }
 
-/// An entry before its offset is resolved.
+/// An entry before its offset is resolved; its name ends before the first NUL.
 struct RawEntry<'a> {
     name: &'a [u8],
     dimensions: Vec<u64>,
@@ -113,7 +115,8 @@ impl<'a> RawEntry<'a> {
         while dimensions.len() > 1 && dimensions.last() == Some(&1) {
             dimensions.pop();
         }
-        Ok(RawEntry { name, dimensions, kind, bytes, offset })
+        let kept = name.split(|&byte| byte == 0).next().unwrap_or(name);
+        Ok(RawEntry { name: kept, dimensions, kind, bytes, offset })
     }
 }
 
@@ -183,6 +186,15 @@ impl<'a> Metadata<'a> {
         Some((tensor_count, Metadata { pairs }))
     }
 
+    /// An optional u16; another type is 6.
+    pub fn u16(&self, key: &str) -> Result<Option<u16>, Status> {
+        match self.pairs.get(key.as_bytes()) {
+            None => Ok(None),
+            Some(Value::U16(value)) => Ok(Some(*value)),
+            Some(_) => Err(Status::InvalidHeader),
+        }
+    }
+
     /// An optional u32; another type is 6.
     pub fn u32(&self, key: &str) -> Result<Option<u32>, Status> {
         match self.pairs.get(key.as_bytes()) {
@@ -238,6 +250,7 @@ impl<'a> Metadata<'a> {
 
 fn read_value<'a>(cursor: &mut Cursor<'a>, kind: u32) -> Option<Value<'a>> {
     match kind {
+        TYPE_U16 => cursor.take(2).map(|bytes| Value::U16(u16::from_le_bytes([bytes[0], bytes[1]]))),
         TYPE_U32 => cursor.u32().map(Value::U32),
         TYPE_F32 => cursor.f32().map(Value::F32),
         TYPE_BOOL => cursor.take(1).map(|byte| Value::Bool(byte[0] != 0)),
@@ -270,7 +283,7 @@ fn read_array<'a>(cursor: &mut Cursor<'a>) -> Option<Value<'a>> {
 fn scalar_bytes(kind: u32) -> Option<usize> {
     match kind {
         0 | 1 | TYPE_BOOL => Some(1),
-        2 | 3 => Some(2),
+        TYPE_U16 | 3 => Some(2),
         TYPE_U32 | TYPE_I32 | TYPE_F32 => Some(4),
         10 | 11 | 12 => Some(8),
         _ => None,

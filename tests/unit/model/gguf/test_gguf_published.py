@@ -56,7 +56,7 @@ AROUND: dict[str, Any] = {
     "tokenizer.ggml.token_type_count": 1,
     "tokenizer.huggingface.json": "{}",
     "split.no": 0,
-    "split.count": 0,
+    "split.count": np.uint16(0),
     "split.tensors.count": 0,
 }
 """Keys around the model: none of them says anything about the arithmetic."""
