@@ -35,7 +35,7 @@ from refruntime.identify.identification import Identification
 from refruntime.identify.sealed_engine import fit_build
 from refruntime.numerics import CompiledSeq32
 
-UNSEEN = ("GG-6", "GG-7", "GG-12.phi3-window", "GG-12.gptneox-gelu")
+UNSEEN = ("GG-6", "GG-7", *(switch.key for switch in Profile.switches() if switch.rule == "GG-12"))
 """What shows in GGUF alone, which a build need not have."""
 
 

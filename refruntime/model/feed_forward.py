@@ -19,6 +19,9 @@ Array = NDArray[Any]
 SMALLEST_SHARE_SUM: Final = 2.0**-14
 """Shares of experts are divided by at least this (llama.cpp: the smallest normal float16)."""
 
+ADDED_TO_SHARE_SUM: Final = 1e-6
+"""What transformers adds to the sum of shares instead."""
+
 CLAMP: Final = 7.0
 SLOPE: Final = 1.702
 """Constants of the clamped SwiGLU of gpt-oss."""
@@ -110,7 +113,10 @@ def experts(run: Pass, index: int, weights: Experts[Projection, Array], h: Array
     if weights.shared is not None:
         run.emit(block + "ffn_routed", mixed)
         parts = weights.shared.up.apply(numerics, h)  # [n, F] each
-        (shared,) = weights.shared.down.apply(numerics, _activated(run, parts))
+        (shared,) = weights.shared.down.apply(numerics, _activated(run, parts))  # [n, H]
+        if weights.shared_gate is not None:
+            (score,) = weights.shared_gate.apply(numerics, h)  # [n, 1]
+            shared = shared * numerics.sigmoid(score)
         mixed = mixed + shared
     run.emit(block + "ffn_down", mixed)
     return mixed
@@ -135,5 +141,9 @@ def _choose(run: Pass, scores: Array, choice_bias: Array | None) -> tuple[Array,
         shares = numerics.softmax(shares[None], np.ones(shares.shape, np.bool_))[0]
     if run.architecture.experts_renormalised:
         total = numerics.sum_rows(shares.T)  # [n]
-        shares = shares / np.maximum(total, numerics.dtype(SMALLEST_SHARE_SUM))[:, None]
+        if run.architecture.share_sum == "plus 1e-6":
+            total = total + numerics.dtype(ADDED_TO_SHARE_SUM)
+        else:
+            total = np.maximum(total, numerics.dtype(SMALLEST_SHARE_SUM))
+        shares = shares / total[:, None]
     return chosen, shares

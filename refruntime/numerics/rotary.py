@@ -21,6 +21,7 @@ class RopeScaling:
 
     `kind` is `linear` or `yarn`; `original_context` is the trained length in positions (YaRN). With a
     `log_multiplier` m the magnitude of YaRN is (1 + 0.1 ln factor) / (1 + 0.1 m ln factor), as in DeepSeek's models.
+    The range of pairs that YaRN blends is rounded outwards unless `whole_pairs` is False.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class RopeScaling:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     log_multiplier: float = 0.0
+    whole_pairs: bool = True
 
     @property
     def magnitude(self) -> float:
@@ -42,8 +44,10 @@ class RopeScaling:
         """Return for each pair [D / 2] how far it keeps its own angle: 0 is stretched, 1 is kept."""
         if self.kind != "yarn":
             return [0.0] * (head_dim // 2)
-        low = max(0.0, math.floor(self._pair(self.beta_fast, theta, head_dim)))
-        high = min(head_dim - 1.0, math.ceil(self._pair(self.beta_slow, theta, head_dim)))
+        low, high = (self._pair(turns, theta, head_dim) for turns in (self.beta_fast, self.beta_slow))
+        if self.whole_pairs:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(0.0, low), min(head_dim - 1.0, high)
         width = max(0.001, high - low)
         return [1 - min(1.0, max(0.0, (pair - low) / width)) for pair in range(head_dim // 2)]
 

@@ -10,7 +10,13 @@ import pytest
 
 from refruntime import Profile
 from refruntime.contract.profile import WHERE_GIVEN
-from tests.contract.architecture_models import gptneox_at_two, llama_that_says_end_for_ever, phi3_with_window
+from tests.contract.architecture_models import (
+    gpt_oss_within_yarn,
+    gptneox_at_two,
+    lfm2moe_with_a_tiny_share,
+    llama_that_says_end_for_ever,
+    phi3_with_window,
+)
 from tests.contract.host import Host
 from tests.contract.models import follow, quantized_model, story_model, table_model
 from tests.second_opinion.sampler_reference import f32, outputs, unit
@@ -318,6 +324,10 @@ SWITCHES: dict[str, Scenario] = {
     "SL-5.verify": Scenario(loads(bytes(build(checksum=1))), {"verified": (6,), "not verified": (0,)}),
     "GG-12.phi3-window": Scenario(answer_of(phi3_with_window()), {"ignored": b"h", "applied": b"i"}),
     "GG-12.gptneox-gelu": Scenario(answer_of(gptneox_at_two()), {"tanh": b"h", "erf": b"i"}),
+    "GG-12.gpt-oss-yarn-range": Scenario(answer_of(gpt_oss_within_yarn()), {"whole pairs": b"h", "exact": b"i"}),
+    "GG-12.lfm2moe-share-sum": Scenario(
+        answer_of(lfm2moe_with_a_tiny_share()), {"at least 2^-14": b"h", "plus 1e-6": b"i"}
+    ),
 }
 
 VALUES: dict[str, Scenario] = {

@@ -106,7 +106,10 @@ def state_space(model: Weights, layer: Weights, h: Array) -> Array:  # [T, H] ->
 
 
 def qwen35(model: Weights, tokens: Sequence[int]) -> Opinion:
-    """Qwen 3.5: gated delta nets, and in every so many layers attention with a gate on what it mixed."""
+    """Qwen 3.5: gated delta nets, and in every so many layers attention with a gate on what it mixed.
+
+    With experts every position also takes a shared one, as far as the sigmoid of a score lets it.
+    """
     epsilon = model.key("attention.layer_norm_rms_epsilon")
     interval = model.key("full_attention_interval", 4)
     by_interval = [(number + 1) % interval != 0 for number in range(len(model.layers))]
@@ -116,7 +119,12 @@ def qwen35(model: Weights, tokens: Sequence[int]) -> Opinion:
     for layer, carries in zip(model.layers, recurrent, strict=True):
         h = rms_norm(x, layer["attn_norm.weight"], epsilon)
         x = x + (delta_net(model, layer, h) if carries else gated_attention(model, layer, h))
-        x = x + swiglu(layer, rms_norm(x, layer["post_attention_norm.weight"], epsilon))
+        h = rms_norm(x, layer["post_attention_norm.weight"], epsilon)
+        if "ffn_gate_inp.weight" in layer:
+            shared = shared_expert(layer, h) * sigmoid(h @ layer["ffn_gate_inp_shexp.weight"].reshape(-1, 1))
+            x = x + experts(layer, h, model.key("expert_used_count"), renormalise=True) + shared
+        else:
+            x = x + swiglu(layer, h)
         residuals.append(x)
     final = rms_norm(x, model["output_norm.weight"], epsilon)
     return Opinion(model.logits(final), residuals, final)

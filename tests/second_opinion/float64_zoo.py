@@ -62,6 +62,7 @@ FORWARD: dict[str, Callable[[Weights, Sequence[int]], Opinion]] = {
     "qwen2": qwen2,
     "qwen3": qwen3,
     "qwen35": qwen35,
+    "qwen35moe": qwen35,
     "qwen3moe": qwen3moe,
     "smollm3": smollm3,
     "stablelm": stablelm,

@@ -40,19 +40,20 @@ def granitehybrid(seed: int, experts: bool = True) -> Recipe:
         model.norm(f"{block}.ffn_norm")
         if experts:
             model.experts(block, 5, 72)
-            model.linear(f"{block}.ffn_gate_shexp", 40, gain=1.5)
-            model.linear(f"{block}.ffn_up_shexp", 40, gain=1.5)
-            model.linear(f"{block}.ffn_down_shexp", HIDDEN, 40)
+            _shared_expert(model, block, 40)
         else:
             model.gated(block)
     model.output_norm()
     return model
 
 
-def qwen35(seed: int, listed: bool = False) -> Recipe:
-    """Qwen 3.5: layers that attend come in an interval, or the file lists those that do not."""
+def qwen35(seed: int, listed: bool = False, experts: bool = False) -> Recipe:
+    """Qwen 3.5: layers that attend come in an interval, or the file lists those that do not; dense, or with experts."""
     attends = [True, False, True] if listed else [False, True, False]
-    model = Recipe("qwen35", seed, layers=len(attends))
+    model = Recipe("qwen35moe" if experts else "qwen35", seed, layers=len(attends))
+    if experts:
+        model.keys(expert_count=5, expert_used_count=2)
+        model.keys(expert_feed_forward_length=40, expert_shared_feed_forward_length=32)
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, key_length=12, value_length=12)
     model.rope_keys(freq_base=50000.0, dimension_count=6)
     if listed:
@@ -80,9 +81,27 @@ def qwen35(seed: int, listed: bool = False) -> Recipe:
             model.norm(f"{block}.ssm_norm", STATE_SIZE)
             model.linear(f"{block}.ssm_out", HIDDEN, inner, gain=1.5)
         model.norm(f"{block}.post_attention_norm")
-        model.gated(block)
+        if experts:
+            model.experts(block, 5, 40)
+            model.tensor(f"{block}.ffn_gate_inp_shexp.weight", HIDDEN, size=2 / math.sqrt(HIDDEN))
+            _shared_expert(model, block, 32)
+        else:
+            model.gated(block)
     model.output_norm()
     return model
+
+
+def fuse_gates(model: Recipe) -> None:
+    """Put gate and up of the experts of every layer into one stack, gates first."""
+    for block in model.blocks:
+        parts = [model.tensors.pop(f"{block}.ffn_{part}_exps.weight") for part in ("gate", "up")]
+        model.tensors[f"{block}.ffn_gate_up_exps.weight"] = np.concatenate(parts, axis=1)
+
+
+def _shared_expert(model: Recipe, block: str, size: int) -> None:
+    model.linear(f"{block}.ffn_gate_shexp", size, gain=1.5)
+    model.linear(f"{block}.ffn_up_shexp", size, gain=1.5)
+    model.linear(f"{block}.ffn_down_shexp", HIDDEN, size)
 
 
 def _sizes(model: Recipe, groups: int, inner: int) -> None:

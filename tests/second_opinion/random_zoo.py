@@ -79,6 +79,7 @@ RECIPES: dict[str, Callable[[int], Recipe]] = {
     "qwen3-tied": partial(qwen3, tied=True),
     "qwen35": qwen35,
     "qwen35-listed": partial(qwen35, listed=True),
+    "qwen35moe": partial(qwen35, experts=True),
     "qwen3moe": partial(qwen3, experts=True),
     "smollm3": smollm3,
     "stablelm": stablelm,

@@ -24,7 +24,7 @@ SIDE_BY_SIDE = {"llama", "smollm3", "granite", "olmo", "command-r", "cohere2", "
                 "mistral3"}  # fmt: skip
 WINDOW_PERIOD = {"gemma2": 2, "gemma3": 6, "olmo2": 4, "cohere2": 4, "gpt-oss": 2}
 GELU = {"gemma", "gemma2", "gemma3", "gpt2", "gptneox", "phi2", "starcoder2"}
-BEFORE_FEED_FORWARD = {"gpt-oss", "qwen35"}
+BEFORE_FEED_FORWARD = {"gpt-oss", "qwen35", "qwen35moe"}
 """Their norm with the name of one behind attention reads the residual stream."""
 ALWAYS_PARALLEL = {"command-r", "cohere2", "phi2"}
 DIVIDED_LOGITS = {"granite", "granitehybrid", "minicpm"}
@@ -174,7 +174,7 @@ class Model:
         if limit := f(self.key("attention.clamp_kqv", 0.0)):
             q, k, v = (np.minimum(np.maximum(row, -limit), limit) for row in (q, k, v))
         gates = None
-        if self.name == "qwen35":  # each head: its query, then its gate
+        if self.name.startswith("qwen35"):  # each head: its query, then its gate
             q, gates = np.moveaxis(q.reshape(self.heads, 2, self.head_dim), 1, 0)
         queries = self.heads_of(f"{block}attn_q", q.reshape(-1), position, layer)
         if growth := float(f(self.key("attention.temperature_scale", 0.0))):
@@ -209,7 +209,7 @@ class Model:
         epsilon, step_bias = f(self.key("attention.layer_norm_rms_epsilon")), tensors[f"{block}ssm_dt.bias"]
         kernel, bias = tensors[f"{block}ssm_conv1d.weight"], tensors.get(f"{block}ssm_conv1d.bias")
         decay = tensors[f"{block}ssm_a"].reshape(-1)
-        if self.name == "qwen35":
+        if self.name.startswith("qwen35"):
             taken = state.convolved(self.linear(f"{block}attn_qkv", h), kernel, bias)
             decays = softplus(self.linear(f"{block}ssm_alpha", h) + step_bias) * decay
             beta = sigmoid(self.linear(f"{block}ssm_beta", h), self.functions.exp)
@@ -269,7 +269,11 @@ class Model:
         mixed = np.array([added(column) for column in np.array(terms, f).T], f)
         if f"{block}ffn_up_shexp.weight" in self.tensors:
             hidden = self.activation(self.linear(f"{block}ffn_gate_shexp", h)) * self.linear(f"{block}ffn_up_shexp", h)
-            mixed = mixed + self.linear(f"{block}ffn_down_shexp", hidden)
+            shared = self.linear(f"{block}ffn_down_shexp", hidden)
+            if f"{block}ffn_gate_inp_shexp.weight" in self.tensors:
+                score = np.array([added(self.tensors[f"{block}ffn_gate_inp_shexp.weight"] * h)], f)
+                shared = shared * sigmoid(score, self.functions.exp)
+            mixed = mixed + shared
         return mixed
 
     def of_expert(self, name: str, expert: int, x: Vector) -> Vector:

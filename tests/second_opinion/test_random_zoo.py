@@ -20,6 +20,7 @@ from tests.second_opinion.float64_layer_norm_models import gptneox
 from tests.second_opinion.float64_rms_models import phi3
 from tests.second_opinion.float64_zoo import FORWARD, forward
 from tests.second_opinion.random_gemma4 import split_gates
+from tests.second_opinion.random_recurrent_models import fuse_gates
 from tests.second_opinion.random_zoo import DEEP, NAMES, UNSUPPORTED, make, recipe
 from tests.second_opinion.zoo_controls import CONTROLS, Control
 
@@ -163,6 +164,15 @@ def test_gates_in_stacks_of_their_own_equal_fused_ones(case_of: Callable[[str, i
     made = recipe("gemma4-experts", SEEDS[0])
     split_gates(made)
     case = case_of("gemma4-experts", SEEDS[0])
+    found = open_model(made.file(), numerics="f64").logits(case.tokens)
+    assert np.abs(found - case.opinion.logits).max() < NOISE["f64"]
+
+
+def test_gates_in_one_stack_equal_those_in_two(case_of: Callable[[str, int], Case]) -> None:
+    """GG-15: gate and up of qwen35moe's experts in two stacks or one give the same logits."""
+    made = recipe("qwen35moe", SEEDS[0])
+    fuse_gates(made)
+    case = case_of("qwen35moe", SEEDS[0])
     found = open_model(made.file(), numerics="f64").logits(case.tokens)
     assert np.abs(found - case.opinion.logits).max() < NOISE["f64"]
 

@@ -33,13 +33,15 @@ FLOAT64_NOISE = {
     "granitehybrid": 1e-7,  # decays are float32 in the file, and exp(A_log) in float64 in the other software; see the
     "granitehybrid-dense": 1e-7,  # test of decays, which takes this rounding back
     "qwen35": 1e-6,
-    "lfm2moe": 1e-5,  # shares are divided by their sum + 1e-6 there; see the test of this
 }
 """What the package's float64 pass may differ by from transformers' one; others: 1e-9."""
 
+TRANSFORMERS = Profile(gguf_lfm2moe_share_sum="plus 1e-6")
+PUBLISHED = Profile(gguf_gpt_oss_yarn_range="exact")
 
-def load(folder: Path, name: str) -> ValidatedModel:
-    return validate_model((folder / FOLDER / f"{name}.gguf").read_bytes(), Profile())
+
+def load(folder: Path, name: str, profile: Profile = Profile()) -> ValidatedModel:  # noqa: B008, it is frozen
+    return validate_model((folder / FOLDER / f"{name}.gguf").read_bytes(), profile)
 
 
 def expected_of(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -64,8 +66,8 @@ def test_logits_equal_llama_cpp(name: str, numerics: Numerics, shared_data: Path
 
 @pytest.mark.parametrize("name", ZOO)
 def test_float64_equals_transformers(name: str, shared_data: Path) -> None:
-    """FW-2, GG-14: logits and the residual stream after every layer, both in float64."""
-    expected, model = expected_of(shared_data, name), load(shared_data, name)
+    """FW-2, GG-12, GG-14: logits and the residual stream after every layer, both in float64."""
+    expected, model = expected_of(shared_data, name), load(shared_data, name, TRANSFORMERS)
     noise, stream = FLOAT64_NOISE.get(name, 1e-9), Stream(model.architecture.output_norm)
     first = logits_of(model, expected["tokens_0"], F64(), stream)
     second = logits_of(model, expected["tokens_1"], F64())
@@ -91,7 +93,7 @@ def residuals_of(opinion: Opinion) -> np.ndarray:
 
 
 def test_what_transformers_add_to_the_sum_of_shares(shared_data: Path) -> None:
-    """GG-14: lfm2moe with + 1e-6 in the divisor of the shares is transformers' to 1e-12, so nothing else differs."""
+    """GG-12: lfm2moe with + 1e-6 in the divisor of the shares is transformers' to 1e-12, so nothing else differs."""
     expected = expected_of(shared_data, "lfm2moe")
     as_transformers = partial(lfm2moe, weights_of(shared_data, "lfm2moe"), added=1e-6)
     first, second = as_transformers(expected["tokens_0"]), as_transformers(expected["tokens_1"])
@@ -130,12 +132,20 @@ def test_only_the_rounding_of_decays_differs_from_transformers(name: str, shared
     assert np.abs(off(1, found)).max() < 1e-12
 
 
-def test_the_range_of_yarn_is_rounded_as_llama_cpp_does(shared_data: Path) -> None:
-    """GG-14: the published gpt-oss does not round it outwards, which is another model; llama.cpp decides."""
-    expected = expected_of(shared_data, "gpt-oss-yarn")
-    found = logits_of(load(shared_data, "gpt-oss-yarn"), expected["tokens_1"], F64())
-    assert np.abs(found - expected["hf64_1"]).max() < 1e-9
-    assert np.abs(found - expected["hf64_published_1"]).max() > 1e-2
+@pytest.mark.parametrize(
+    ("name", "key", "profile"), [("gpt-oss-yarn", "hf64_published", PUBLISHED), ("lfm2moe", "hf64", TRANSFORMERS)]
+)
+def test_llama_cpp_decides_unless_the_profile_says_otherwise(
+    name: str, key: str, profile: Profile, shared_data: Path
+) -> None:
+    """GG-12: the range of YaRN in gpt-oss and the sum of shares in lfm2moe have settings, both held to transformers."""
+    expected = expected_of(shared_data, name)
+    usual, chosen = (load(shared_data, name, each) for each in (Profile(), profile))
+    for index in (0, 1):
+        wanted, tokens = expected[f"{key}_{index}"], expected[f"tokens_{index}"]
+        assert np.abs(logits_of(chosen, tokens, F64()) - wanted).max() < 1e-9
+        assert np.abs(logits_of(chosen, tokens, CompiledSeq32()) - wanted).max() < 1e-4
+        assert np.abs(logits_of(usual, tokens, F64()) - wanted).max() > 1e-7
 
 
 @pytest.mark.parametrize("name", ZOO)

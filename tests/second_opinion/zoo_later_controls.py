@@ -10,6 +10,7 @@ import numpy as np
 from tests.second_opinion import float64_blocks as blocks
 from tests.second_opinion.float64_blocks import Array, Complex, Weights
 from tests.second_opinion.float64_expert_models import biased_experts
+from tests.second_opinion.float64_recurrent_models import shared_expert
 from tests.second_opinion.zoo_control import (
     ADJACENT,
     EPSILON,
@@ -89,6 +90,13 @@ def identity(x: Array) -> Array:
 
 def not_shared(layer: Weights, h: Array) -> Array:
     return np.zeros_like(h)
+
+
+def ungated_shared(layer: Weights, h: Array) -> Array:
+    """Take back the gate that comes behind the shared expert."""
+    gate = 1 / (1 + np.exp(-(h @ layer["ffn_gate_inp_shexp.weight"].reshape(-1, 1))))
+    shared: Array = shared_expert(layer, h) / gate
+    return shared
 
 
 def half(array: Array) -> Array:
@@ -191,5 +199,14 @@ LATER_CONTROLS = [
     Control("qwen35", "gate of the state exchanged", tensors={"blk.0.attn_gate.weight": swapped_halves}),
     Control("qwen35", "norm behind the state left out", tensors={"blk.0.ssm_norm.weight": ones}),
     Control("qwen35", "epsilon a tenth too large", keys=RMS_EPSILON),
+    Control("qwen35moe", "no shared expert", blocks={"shared_expert": not_shared}),
+    Control("qwen35moe", "shared expert not gated", blocks={"shared_expert": ungated_shared}),
+    Control("qwen35moe", "gate of other numbers", tensors={"blk.0.ffn_gate_inp_shexp.weight": one_further}),
+    Control("qwen35moe", "shares not renormalised", blocks={"experts": other_renormalisation}),
+    Control("qwen35moe", "one expert more", keys={"expert_used_count": 3}),
+    Control("qwen35moe", "kernel backwards", tensors={"blk.0.ssm_conv1d.weight": flipped_kernel}),
+    Control("qwen35moe", "states decay half as fast", tensors={"blk.0.ssm_a": half}),
+    Control("qwen35moe", "rates of other heads", tensors={"blk.0.ssm_beta.weight": one_further}),
+    Control("qwen35moe", "gates before queries", tensors={"blk.1.attn_q.weight": swapped_query_and_gate}),
     Control("qwen35-listed", "pairs side by side", blocks=ADJACENT),
 ]

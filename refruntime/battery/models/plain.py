@@ -76,6 +76,11 @@ NUMBERS: Final[Mapping[str, Mapping[str, bytes]]] = {
         "rope.scaling.finetuned": value(BOOL, False),
     },
     "qwen35": {**_STATES, "full_attention_interval": value(U32, 2)},
+    "qwen35moe": {
+        **_STATES,
+        **{name: value(U32, 2) for name in ("full_attention_interval", "expert_count", "expert_used_count")},
+        **{f"expert_{name}feed_forward_length": value(U32, FFN) for name in ("", "shared_")},
+    },
     "command-r": {"logit_scale": value(F32, 0.5)},
     "cohere2": {"logit_scale": value(F32, 0.5), "attention.sliding_window": value(U32, 8)},
     "gptneox": {"use_parallel_residual": value(BOOL, True)},

@@ -3,7 +3,7 @@
 A new architecture is one file with one `Architecture` and its line below. Where a block is missing, it becomes a choice
 of `base.Architecture`, a formula of `refruntime.numerics`, a step in `refruntime.model.blocks` or `forward`, and its
 tensors a node of `refruntime.model.layout`. It is done when a random model, a second opinion and a negative control
-exist (CONTRIBUTING says where), and rule GG-11 or GG-14 names it.
+exist (CONTRIBUTING says where), and rule GG-11, GG-14 or GG-15 names it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from refruntime.model.architectures.phi3 import PHI3
 from refruntime.model.architectures.qwen2 import QWEN2
 from refruntime.model.architectures.qwen3 import QWEN3, QWEN3MOE
 from refruntime.model.architectures.qwen35 import QWEN35
+from refruntime.model.architectures.qwen35moe import QWEN35MOE
 from refruntime.model.architectures.smollm3 import SMOLLM3
 from refruntime.model.architectures.stablelm import STABLELM
 from refruntime.model.architectures.starcoder2 import STARCODER2
@@ -48,7 +49,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     architecture.name: architecture
     for architecture in (
         LLAMA,
-        *(QWEN2, QWEN3, QWEN3MOE, QWEN35),
+        *(QWEN2, QWEN3, QWEN3MOE, QWEN35, QWEN35MOE),
         *(GEMMA, GEMMA2, GEMMA3, GEMMA4),
         *(PHI2, PHI3),
         SMOLLM3,

@@ -41,6 +41,7 @@ class Architecture:
     rope_switched: bool = False  # the key rope.scaling.finetuned switches the rotary embedding off
     rope_factors: Literal["none", "one set", "long and short"] = "none"
     rope_skipped_every: int = 0
+    yarn_range: Literal["whole pairs", "exact"] = "whole pairs"
     rope_of_windows_only: bool = False  # where some layers have a window, the others rotate nothing
 
     # Norms: RMSNorm, or LayerNorm with or without its vectors; before each block, behind each block, and of queries
@@ -79,7 +80,9 @@ class Architecture:
     expert_bias: Presence = ABSENT
     expert_choice_biased: bool = False
     experts_renormalised: bool = False
-    shared_expert: bool = False
+    share_sum: Literal["at least 2^-14", "plus 1e-6"] = "at least 2^-14"  # by which shares are divided then
+    experts_fused: Literal["never", "possible"] = "never"  # gate and up of all experts in one stack
+    shared_expert: Literal["none", "plain", "gated"] = "none"
     experts_beside: bool = False  # where there are experts, they work beside the dense block, each behind own norms
     parallel: Literal["never", "always", "key", "without ffn_norm"] = "never"
     parallel_norm: Literal["shared", "own"] = "shared"

@@ -25,6 +25,7 @@ GEMMA4: Final = replace(
     window_rope_scaled=True,
     queries_scaled=False,
     experts_beside=True,
+    experts_fused="possible",
     experts_renormalised=True,
     layer_inputs=True,
     keys=GEMMA3.keys

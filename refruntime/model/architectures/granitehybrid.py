@@ -19,7 +19,7 @@ GRANITEHYBRID: Final = replace(
     other_mixer="state space",
     feed_forward="experts",
     experts_renormalised=True,
-    shared_expert=True,
+    shared_expert="plain",
     logit_scale="divide",
     keys=GRANITE.keys
     | STATE_SPACE_KEYS

@@ -12,7 +12,6 @@ from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
-from refruntime.model.architectures.gptneox import GPTNEOX
 from refruntime.model.gguf.layer_sizes import (
     differing_layers,
     read_experts,
@@ -80,9 +79,16 @@ def read_architecture(metadata: GgufMetadata, profile: Profile) -> Architecture:
     if architecture is None:
         known = ", ".join(sorted(ARCHITECTURES))
         raise invalid("the architecture is not supported", "general.architecture", f"one of {known}", printable(name))
-    if architecture is GPTNEOX and profile.gguf_gptneox_gelu == "erf":
-        return replace(architecture, activation="gelu erf")
-    return architecture
+    return replace(architecture, **chosen[name]) if name in (chosen := _chosen(profile)) else architecture
+
+
+def _chosen(profile: Profile) -> dict[str, dict[str, Any]]:
+    """Return what the profile says of architectures that llama.cpp and transformers compute differently (GG-12)."""
+    return {
+        "gptneox": {"activation": f"gelu {profile.gguf_gptneox_gelu}"},
+        "gpt-oss": {"yarn_range": profile.gguf_gpt_oss_yarn_range},
+        "lfm2moe": {"share_sum": profile.gguf_lfm2moe_share_sum},
+    }
 
 
 def read_hyperparameters(

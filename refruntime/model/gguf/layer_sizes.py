@@ -134,7 +134,7 @@ def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: i
     prefix = architecture.name + "."
     if architecture.experts_beside and not metadata.u32(prefix + "expert_count", 0):
         return {}
-    if architecture.shared_expert and not metadata.u32(prefix + "expert_count", 0):
+    if architecture.shared_expert == "plain" and not metadata.u32(prefix + "expert_count", 0):
         return {"dense_layers": layer_count}  # the shared expert is the plain feed-forward
     count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")
     if used > count:
@@ -148,11 +148,17 @@ def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: i
         "expert_used_count": used,
         "expert_ffn_size": expert_ffn,
         "expert_gating": _expert_gating(metadata, architecture),
-        "shared_ffn_size": (
-            metadata.u32(prefix + "expert_shared_feed_forward_length", 0) if architecture.shared_expert else 0
-        ),
+        "shared_ffn_size": _shared_ffn_size(metadata, architecture, ffn_size),
         "dense_layers": metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
     }
+
+
+def _shared_ffn_size(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> int:
+    """Return the size of the expert that every position takes; llama.cpp gives a gated one the dense size."""
+    if architecture.shared_expert == "none":
+        return 0
+    own = metadata.u32(architecture.name + ".expert_shared_feed_forward_length", 0)
+    return own or (ffn_size if architecture.shared_expert == "gated" else 0)
 
 
 def _expert_gating(metadata: GgufMetadata, architecture: Architecture) -> str:

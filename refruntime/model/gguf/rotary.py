@@ -61,6 +61,7 @@ def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> Rop
         positive(metadata, scaling + "yarn_beta_fast", 32.0),
         positive(metadata, scaling + "yarn_beta_slow", 1.0),
         _log_multiplier(metadata, architecture),
+        architecture.yarn_range == "whole pairs",
     )
     magnitude = metadata.f32(scaling + "yarn_attn_factor", yarn.magnitude)
     if not isclose(magnitude, yarn.magnitude, rel_tol=ROUNDED_TO_FLOAT32):

@@ -254,6 +254,9 @@ class _Layout:
             if architecture.experts_beside
             else None,
             shared=self.shared_expert(block) if self.dimensions.shared_ffn_size else None,
+            shared_gate=_matrices(block + "ffn_gate_inp_shexp", shape=(1, self.dimensions.hidden_size))
+            if architecture.shared_expert == "gated"
+            else None,
         )
 
     def shared_expert(self, block: str) -> FeedForward[ProjectionSlot]:
@@ -269,7 +272,7 @@ class _Layout:
             bias = self.architecture.expert_bias
             return MatrixSlot(f"{block}ffn_{name}_exps", shape, bias, count=sizes.expert_count, index=index)
 
-        if self.architecture.experts_beside and f"{block}ffn_gate_up_exps.weight" in self.present:
+        if self.architecture.experts_fused == "possible" and f"{block}ffn_gate_up_exps.weight" in self.present:
             both = one("gate_up", (2 * sizes.expert_ffn_size, sizes.hidden_size))
             return FeedForward(
                 ProjectionSlot((both,), (sizes.expert_ffn_size,)), ProjectionSlot((one("down", narrow),))

@@ -184,13 +184,17 @@ class FeedForward(Generic[P]):
 
 @dataclass(frozen=True)
 class Experts(Generic[P, V]):
-    """A router [H] -> [E], a bias [E] of its choice, and the experts that it chooses from, with scales [E]."""
+    """A router [H] -> [E], a bias [E] of its choice, and the experts that it chooses from, with scales [E].
+
+    Every position takes the shared one, by the sigmoid of its `shared_gate` [H] -> [1] where there is one.
+    """
 
     router: P
     choice_bias: V | None
     experts: tuple[FeedForward[P], ...]
     output_scales: V | None
     shared: FeedForward[P] | None
+    shared_gate: P | None
 
 
 @dataclass(frozen=True)
