@@ -1,4 +1,4 @@
-"""Experiments on what shows in GGUF files alone: stop tokens, and where llama.cpp and transformers differ (GG-6, GG-12)."""
+"""Experiments on what shows in GGUF files alone: stop tokens, and formulas that two libraries dispute (GG-6, GG-12)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def stretched() -> GgufFile:
 
 
 def with_small_shares() -> GgufFile:
-    """Return a lfm2moe whose router gives many tokens shares near 0, and whose experts show what they are divided by."""
+    """Return a lfm2moe whose router gives many tokens shares near 0; its experts show what they are divided by."""
     router = np.full((2, 8), -4, "<f4").tobytes()
     return _grown(plain_gguf("lfm2moe").with_tensor("blk.1.ffn_gate_inp.weight", payload=router), "_exps", 4)
 

@@ -54,9 +54,9 @@ def model_file(
     all_keys = {"general.architecture": scalar(STRING, architecture)} | shared | (tokenizer or {})
     all_keys |= {f"{architecture}.{name}": value for name, value in own.items()}
     entries, data = [], b""
-    for name, array in tensors.items():
-        entries.append(tensor(name, array.shape[::-1], 0, len(data)))
-        data += array.astype("<f4").tobytes()
+    for name, values in tensors.items():
+        entries.append(tensor(name, values.shape[::-1], 0, len(data)))
+        data += values.astype("<f4").tobytes()
         data += bytes(-len(data) % 32)
     return gguf_file([key(name, value) for name, value in all_keys.items()], entries, data)
 
