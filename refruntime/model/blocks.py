@@ -25,24 +25,30 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One pass over n positions from `start` on: what every block needs besides its weights and its input.
-
-    `angles` and `window_angles` are cosines and sines, each [n, rotated / 2], of plain and of windowed layers.
-    """
+class Run:
+    """What every block needs besides its weights and its input, which begins at position `start`."""
 
     numerics: Numerics
     architecture: Architecture
     dimensions: Hyperparameters
-    cache: KVCache
     start: int
-    angles: tuple[Array, Array]
-    window_angles: tuple[Array, Array]
     tracer: Tracer | None
 
     def emit(self, name: str, values: Array) -> None:
         """Tell the tracer, if there is one, about a tensor whose first row belongs to `start`."""
         emit(self.tracer, name, self.start, values)
+
+
+@dataclass(frozen=True)
+class Pass(Run):
+    """One pass over n positions from `start` on.
+
+    `angles` and `window_angles` are cosines and sines, each [n, rotated / 2], of plain and of windowed layers.
+    """
+
+    cache: KVCache
+    angles: tuple[Array, Array]
+    window_angles: tuple[Array, Array]
 
 
 def emit(tracer: Tracer | None, name: str, position: int, values: Array) -> None:
@@ -76,7 +82,7 @@ def attention(run: Pass, index: int, weights: AttentionLayout[Projection, Norm, 
     if not run.architecture.heads_normalised_behind_rope:
         q, k = _normalised_heads(run, block, q, k, weights)
     if _rotates(run, index):
-        q, k = _rotate(run, q, k, run.window_angles if dimensions.window(index) else run.angles)
+        q, k = rotate(run, q, k, run.window_angles if dimensions.window(index) else run.angles)
         run.emit(block + "attn_q.rope", q)
         if k.size:
             run.emit(block + "attn_k.rope", k)
@@ -152,7 +158,7 @@ def _rotates(run: Pass, index: int) -> bool:
     return architecture.positions == "rotary" and dimensions.rotates and not (every and index % every == every - 1)
 
 
-def _rotate(run: Pass, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
+def rotate(run: Run, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
     """Rotate queries [n, A, D] and keys [n, K, D]: all of a head or its first numbers, in pairs as they lie (FW-5)."""
     size = 2 * angles[0].shape[1]
     halves = run.architecture.rope_pairs == "halves"

@@ -79,7 +79,7 @@ class Transformer:
         if weights.window_rotary is not weights.rotary:
             window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
         dimensions, architecture = self.hyperparameters, self.architecture
-        run = Pass(numerics, architecture, dimensions, cache, start, angles, window_angles, tracer)
+        run = Pass(numerics, architecture, dimensions, start, tracer, cache, angles, window_angles)
         given = self._layer_inputs(tokens, x, start, tracer)  # [n, layers, E]
         for index, layer in enumerate(weights.model.layers):
             x = self._layer(run, index, layer, x, given[:, index] if given is not None else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidModelMagic
+from refruntime.errors import InvalidHeader, InvalidModelMagic
 from refruntime.model.kv_cache import check_buffers
 from refruntime.model.validated import ValidatedModel
 from refruntime.tokenizers.base import Tokenizer
@@ -31,6 +31,20 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
     return model
 
 
+def validate_encoder(data: Buffer, profile: Profile) -> ValidatedModel:
+    """Parse and validate a GGUF file that holds an encoder (GG-15); statuses 4 to 10 as `validate_model`.
+
+    The result refers to `data`, which must stay unchanged until the weights are bound.
+    """
+    from refruntime.containers.gguf import read_gguf
+    from refruntime.model.gguf.model import validate_gguf
+
+    view = memoryview(data).cast("B")
+    if container_of(view, profile) != "gguf":
+        raise InvalidHeader("an SLM1 file holds no encoder", rule="GG-15", field="magic", expected="GGUF", found="SLM1")
+    return validate_gguf(read_gguf(view), profile, encoder=True)
+
+
 def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
     """Return the tokenizer alone; statuses as `validate_model`.
 
@@ -45,7 +59,7 @@ def read_tokenizer(data: Buffer, profile: Profile) -> Tokenizer:
 
     metadata = read_gguf(view).metadata
     with metadata.located():
-        return tokenizer_from_metadata(metadata, profile)
+        return tokenizer_from_metadata(metadata, profile, word_pieces=True)
 
 
 def container_of(view: memoryview, profile: Profile) -> str:

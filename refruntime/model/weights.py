@@ -16,6 +16,7 @@ from refruntime.errors import InvalidHeader
 from refruntime.memory_limit import within_memory
 from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
+from refruntime.model.layout.encoder import Encoder, encoder_layout
 from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, StoredSource
@@ -73,6 +74,20 @@ def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) ->
     """
     with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
         return _Binder(model, profile, numerics).weights()
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """All weights of an encoder in the form of a numeric profile."""
+
+    model: Encoder[Projection, Norm, Array, Any]
+    rotary: Rotary | None
+
+
+def bind_encoder(model: ValidatedModel, profile: Profile, numerics: Numerics) -> EncoderWeights:
+    """Decode every tensor of an encoder once, as `bind_weights`."""
+    with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
+        return _Binder(model, profile, numerics).encoder()
 
 
 def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -> int:
@@ -146,6 +161,15 @@ class _Binder:
             rotated, factors = dimensions.window_head_dim, None
         window_rotary = rotary if window_theta is None else self.rotary(window_theta, rotated, factors, scaled)
         return Weights(model, rotary, window_rotary)
+
+    def encoder(self) -> EncoderWeights:
+        dimensions = self.dimensions
+        rotary = None
+        if self.architecture.positions == "rotary":
+            rotary = self.rotary(
+                dimensions.rope_theta, dimensions.rotated_dim or dimensions.head_dim, None, scaled=True
+            )
+        return EncoderWeights(bound(encoder_layout(self.architecture, dimensions, self.tensors), self.leaf), rotary)
 
     def leaf(self, slot: Slot) -> Any:
         """Bind one slot; an optional tensor that is not there gives None."""

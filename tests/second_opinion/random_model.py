@@ -134,6 +134,19 @@ class Recipe:
     def blocks(self) -> list[str]:
         return [f"blk.{index}" for index in range(self.layers)]
 
+    def write_vocabulary(self, writer: gguf.GGUFWriter) -> None:
+        """Write the vocabulary, of VOCABULARY tokens."""
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(TOKENS)
+        writer.add_token_scores(SCORES)
+        writer.add_token_types(TYPES)
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_unk_token_id(0)
+        writer.add_add_bos_token(True)
+        writer.add_add_eos_token(False)
+
     def file(self) -> bytes:
         """Write the GGUF file and return its bytes."""
         with tempfile.TemporaryDirectory() as folder:
@@ -145,16 +158,7 @@ class Recipe:
                 _add(writer, name, value)
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-            writer.add_tokenizer_model("llama")
-            writer.add_tokenizer_pre("default")
-            writer.add_token_list(TOKENS)
-            writer.add_token_scores(SCORES)
-            writer.add_token_types(TYPES)
-            writer.add_bos_token_id(1)
-            writer.add_eos_token_id(2)
-            writer.add_unk_token_id(0)
-            writer.add_add_bos_token(True)
-            writer.add_add_eos_token(False)
+            self.write_vocabulary(writer)
             for name, array in self.tensors.items():
                 writer.add_tensor(name, array)
             writer.write_header_to_file()

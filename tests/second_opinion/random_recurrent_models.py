@@ -54,6 +54,7 @@ def qwen35(seed: int, listed: bool = False, experts: bool = False) -> Recipe:
     if experts:
         model.keys(expert_count=5, expert_used_count=2)
         model.keys(expert_feed_forward_length=40, expert_shared_feed_forward_length=32)
+        model.rope_keys(dimension_sections=[1, 1, 1, 0])  # llama.cpp asks for it
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, key_length=12, value_length=12)
     model.rope_keys(freq_base=50000.0, dimension_count=6)
     if listed:

@@ -54,6 +54,7 @@ class Architecture:
     norm_of_queries_and_keys: Literal["none", "head", "row"] = "none"
     heads_normalised_behind_rope: bool = False
     ffn_norm: str = "ffn_norm"
+    norms_behind: tuple[str, str] = ("post_attention_norm", "post_ffw_norm")
     output_norm: str = "output_norm"
 
     # Attention: three matrices or a fused one; in windowed layers a position sees the last `sliding_window` ones. Of

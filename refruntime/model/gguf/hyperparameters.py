@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
+from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.gguf.layer_sizes import (
     differing_layers,
     read_experts,
@@ -52,6 +53,9 @@ _WINDOW_KEYS: Final = frozenset({"attention.sliding_window", "attention.sliding_
 
 _EPSILON_KEYS: Final = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
 
+POOLINGS: Final = {0: "none", 1: "mean", 2: "cls", 3: "last"}
+"""Number in the key pooling_type -> what an encoder makes of its rows; 4 ranks, by another head."""
+
 _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
     "expert_count": (ValueType.UINT32, 0),
     "expert_used_count": (ValueType.UINT32, 0),
@@ -72,20 +76,26 @@ _NEUTRAL: Final[dict[str, tuple[ValueType, object]]] = {
 """Accepted with the value that changes nothing, where the architecture does not understand the key."""
 
 
-def read_architecture(metadata: GgufMetadata, profile: Profile) -> Architecture:
+def read_architecture(
+    metadata: GgufMetadata, profile: Profile, known: Mapping[str, Architecture] = ARCHITECTURES
+) -> Architecture:
     """Return the description of the architecture, with the options of the profile; InvalidHeader for an unknown one."""
     name = metadata.text("general.architecture")
-    architecture = ARCHITECTURES.get(name)
+    architecture = known.get(name)
     if architecture is None:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise invalid("the architecture is not supported", "general.architecture", f"one of {known}", printable(name))
+        problem = "the architecture is not supported"
+        if name in ENCODERS:
+            problem = "an encoder gives embeddings and generates nothing; `refruntime embed` reads it"
+        elif name in ARCHITECTURES:
+            problem = "this is no encoder; `refruntime run` and `refruntime logits` read it"
+        raise invalid(problem, "general.architecture", f"one of {', '.join(sorted(known))}", printable(name))
     return replace(architecture, **chosen[name]) if name in (chosen := _chosen(profile)) else architecture
 
 
 def _chosen(profile: Profile) -> dict[str, dict[str, Any]]:
     """Return what the profile says of architectures that llama.cpp and transformers compute differently (GG-12)."""
     return {
-        "gptneox": {"activation": f"gelu {profile.gguf_gptneox_gelu}"},
+        **{name: {"activation": f"gelu {profile.gguf_gptneox_gelu}"} for name in ("gptneox", "bert")},
         "gpt-oss": {"yarn_range": profile.gguf_gpt_oss_yarn_range},
         "lfm2moe": {"share_sum": profile.gguf_lfm2moe_share_sum},
     }
@@ -142,6 +152,7 @@ def read_hyperparameters(
         ffn_sizes=ffn_sizes,
         **read_experts(metadata, architecture, ffn_size, layer_count),
         **_state_space(metadata, architecture),
+        **_encoder(metadata, architecture),
     )
 
 
@@ -194,6 +205,20 @@ def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str
         expected = f"{heads} heads of {sizes['state_size']}"
         raise invalid("value heads are as long as key heads", prefix + "inner_size", expected, inner)
     return sizes
+
+
+def _encoder(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
+    """Read how an encoder pools its rows and how many kinds of text it tells apart; it has to see all positions."""
+    if architecture.name not in ENCODERS:
+        return {}
+    causal, pooling = (f"{architecture.name}.{key}" for key in ("attention.causal", "pooling_type"))
+    if metadata.boolean(causal, True):
+        raise invalid("an encoder that sees earlier positions alone is not implemented", causal, False, True)
+    number = metadata.u32(pooling, 0)
+    if number not in POOLINGS:
+        expected = ", ".join(f"{code} ({name})" for code, name in POOLINGS.items())
+        raise invalid("the pooling is not implemented", pooling, expected, number)
+    return {"pooling": POOLINGS[number], "text_kinds": size(metadata, "tokenizer.ggml.token_type_count")}
 
 
 def _head_dim(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, head_count: int) -> int:

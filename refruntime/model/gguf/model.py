@@ -12,9 +12,12 @@ from refruntime.containers.gguf import GgufFile, GgufTensor, ValueType
 from refruntime.containers.gguf_metadata import printable
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, MissingTensor, ShapeMismatch
+from refruntime.model.architectures import ARCHITECTURES
+from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.gguf.hyperparameters import read_architecture, read_hyperparameters
 from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.model.layout.architecture import layout_within
+from refruntime.model.layout.encoder import encoder_layout_within
 from refruntime.model.layout.tree import expected_tensors
 from refruntime.model.validated import QuantizedRows, ValidatedModel
 from refruntime.quants.ggml import GGML_TYPES, GgmlType, StoredRows, dequantize
@@ -59,19 +62,22 @@ class GgufWeight:
         return None
 
 
-def validate_gguf(file: GgufFile, profile: Profile) -> ValidatedModel:
+def validate_gguf(file: GgufFile, profile: Profile, *, encoder: bool = False) -> ValidatedModel:
     """Check everything behind the tensor directory in the order of section 13; no weight is decoded.
+
+    With `encoder` the file has to hold one (GG-15), else anything but one.
 
     Errors: InvalidHeader (architecture, hyper-parameters, tokenizer), MissingTensor, ShapeMismatch (wrong shapes, and
     tensors that the architecture does not use, whose number llama.cpp checks too).
     """
     with file.metadata.located():
-        architecture = read_architecture(file.metadata, profile)
+        architecture = read_architecture(file.metadata, profile, ENCODERS if encoder else ARCHITECTURES)
         hyperparameters = read_hyperparameters(file.metadata, architecture, profile, file.tensors)
         _refuse_splits(file)
-        tokenizer = read_tokenizer(file.metadata, profile)
+        tokenizer = read_tokenizer(file.metadata, profile, word_pieces=encoder)
     used: list[tuple[GgufTensor, tuple[int, ...]]] = []
-    expected = expected_tensors(layout_within(architecture, hyperparameters, file.tensors))
+    within = encoder_layout_within if encoder else layout_within
+    expected = expected_tensors(within(architecture, hyperparameters, file.tensors))
     for name, shape, required in expected:  # stops at the first absent one
         tensor = file.tensors.get(name)
         if tensor is not None:

@@ -17,6 +17,7 @@ from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS, nearest_name
 from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.token_attributes import marks_by_text
 from refruntime.tokenizers.vocabulary import Vocabulary
+from refruntime.tokenizers.word_pieces import WordPieceTokenizer
 
 PREFIX: Final = "tokenizer.ggml."
 
@@ -30,21 +31,23 @@ _ROLE_KEYS: Final = {
 }
 
 
-def read_tokenizer(metadata: GgufMetadata, profile: Profile) -> Tokenizer:
+def read_tokenizer(metadata: GgufMetadata, profile: Profile, *, word_pieces: bool = False) -> Tokenizer:
     """Return the tokenizer; InvalidHeader for an unknown model, missing keys, wrong types and inconsistent values.
 
-    The profile decides which tokens end a generation (GG-6).
+    The profile decides which tokens end a generation (GG-6). Only with `word_pieces` may it be that of an encoder.
     """
     model = metadata.text(PREFIX + "model")
     if model == "llama":
         return _read_spm(metadata, profile)
     if model in ("gpt2", "gemma4"):
         return _read_bpe(metadata, pre_tokenizer_name(metadata) or "default", profile)
+    if model == "bert" and word_pieces:
+        return _read_word_pieces(metadata, profile)
     raise InvalidHeader(
         "the tokenizer model is not supported",
         rule="GG-4",
         field=PREFIX + "model",
-        expected="llama, gpt2 or gemma4",
+        expected="llama, gpt2 or gemma4" + (" or bert" if word_pieces else ""),
         found=printable(model),
     )
 
@@ -65,6 +68,27 @@ def _read_spm(metadata: GgufMetadata, profile: Profile) -> SpmTokenizer:
         add_space_prefix=metadata.boolean(PREFIX + "add_space_prefix", True),
         **roles,
     )
+
+
+def _read_word_pieces(metadata: GgufMetadata, profile: Profile) -> WordPieceTokenizer:
+    """Read a vocabulary of word pieces; the ids that a file does not name are those of the published BERT."""
+    vocabulary = read_vocabulary(metadata, profile)
+    named = {"first": ("bos_token_id", 101), "last": ("seperator_token_id", 102), "unknown": ("unknown_token_id", 100)}
+    found = {role: token_id(metadata, key, len(vocabulary.texts), usual) for role, (key, usual) in named.items()}
+    marks = {}
+    for role, (key, _) in named.items():
+        token = found[role]
+        if token is None:
+            raise InvalidHeader(
+                "a token of every text is missing",
+                rule="GG-5",
+                field=PREFIX + key,
+                expected=f"an id below {len(vocabulary.texts)}",
+            )
+        marks[role] = token
+    lowercase = metadata.boolean(PREFIX + "normalizer.lowercase", True)
+    strips = metadata.boolean(PREFIX + "normalizer.strip_accents", lowercase)
+    return WordPieceTokenizer(vocabulary, **marks, lowercase=lowercase, strip_accents=strips)
 
 
 def _read_bpe(metadata: GgufMetadata, name: str, profile: Profile) -> BpeTokenizer:

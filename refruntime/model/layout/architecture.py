@@ -60,6 +60,14 @@ def layout_within(architecture: Architecture, dimensions: Hyperparameters, prese
     return _Layout(architecture, replace(dimensions, layer_count=layers), present, experts=1).model()
 
 
+def layer_layouts(
+    architecture: Architecture, dimensions: Hyperparameters, present: Container[str]
+) -> tuple[Layer[ProjectionSlot, NormSlot, VectorSlot], ...]:
+    """Return the layouts of the layers alone."""
+    layout = _Layout(architecture, dimensions, present, dimensions.expert_count)
+    return tuple(layout.layer(index) for index in range(dimensions.layer_count))
+
+
 class _Layout:
     def __init__(
         self, architecture: Architecture, dimensions: Hyperparameters, present: Container[str], experts: int
@@ -125,10 +133,10 @@ class _Layout:
         return Layer(
             attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
             mixer=self.attention(block, index) if sizes.attends(index) else self.other_mixer(block),
-            post_attention_norm=self.norm(block + "post_attention_norm", hidden) if behind else None,
+            post_attention_norm=self.norm(block + architecture.norms_behind[0], hidden) if behind else None,
             ffn_norm=self.norm(block + architecture.ffn_norm, hidden) if own_norm else None,
             feed_forward=self.feed_forward(block, index),
-            post_ffw_norm=self.norm(block + "post_ffw_norm", hidden) if behind else None,
+            post_ffw_norm=self.norm(block + architecture.norms_behind[1], hidden) if behind else None,
             input=self.layer_input(block),
             scale=VectorSlot(block + "layer_output_scale.weight", (1,), False) if architecture.layer_inputs else None,
         )

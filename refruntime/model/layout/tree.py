@@ -283,6 +283,6 @@ def bound(node: Any, bind: Callable[[Slot], Any]) -> Any:
     return replace(node, **{field.name: bound(getattr(node, field.name), bind) for field in fields(node)})
 
 
-def expected_tensors(layout: ModelLayout) -> list[ExpectedTensor]:
+def expected_tensors(layout: Any) -> list[ExpectedTensor]:
     """Return every tensor that a layout uses, each once."""
     return list({tensor.name: tensor for slot in slots(layout) for tensor in slot.tensors()}.values())

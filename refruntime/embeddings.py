@@ -1,0 +1,96 @@
+"""Embed texts with an encoder: bert, nomic-bert (GG-15).
+
+encoder = open_encoder("nomic-embed-text.gguf")
+encoder.embed(["search_query: a word"], normalize=True)[0].values
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from refruntime.api import Artifact, artifact_bytes, raw_bytes
+from refruntime.contract.profile import Profile
+from refruntime.errors import ContextExceeded, InvalidLength
+from refruntime.model.encoder import TextEncoder, normalised, pooled
+from refruntime.model.load import Buffer, validate_encoder
+from refruntime.model.validated import Hyperparameters
+from refruntime.numerics import Numerics, numerics_named
+from refruntime.tokenizers.base import Tokenizer
+from refruntime.trace import Tracer
+from refruntime.utf8 import checked_prompt
+
+POOLINGS: Final = ("none", "mean", "cls", "last")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What an encoder gives for one text: `ids` [n], and `values` [H], or [n, H] without pooling."""
+
+    ids: tuple[int, ...]
+    values: NDArray[Any]
+
+
+class EncoderModel:
+    """An open encoder; made by `open_encoder`. Texts do not influence each other."""
+
+    def __init__(self, data: Buffer, profile: Profile, numerics: Numerics) -> None:
+        validated = validate_encoder(data, profile)
+        self.tokenizer: Tokenizer = validated.tokenizer
+        self.quantization = validated.quantization
+        self.encoder = TextEncoder(validated, profile, numerics)
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Return the dimensions of the model."""
+        return self.encoder.hyperparameters
+
+    def tokenize(self, text: str | bytes, add_special: bool = True) -> list[int]:
+        """Encode text; `add_special` adds the tokens around it. Status: InvalidUtf8."""
+        return self.tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
+
+    def rows(self, ids: Sequence[int], tracer: Tracer | None = None) -> NDArray[Any]:
+        """Return the row of each id [n, H]. InvalidLength for none, ContextExceeded for too many, ValueError beyond V."""
+        sizes = self.hyperparameters
+        if not ids:
+            raise InvalidLength("there are no tokens", rule="GG-15", field="ids", expected="at least 1", found=0)
+        if len(ids) > sizes.max_context:
+            raise ContextExceeded(
+                "there are more tokens than positions",
+                rule="GG-15",
+                field="ids",
+                expected=f"at most {sizes.max_context}",
+                found=len(ids),
+            )
+        wrong = next((token for token in ids if not 0 <= token < sizes.vocab_size), None)
+        if wrong is not None:
+            raise ValueError(f"token {wrong} is not in the vocabulary; expected 0 .. {sizes.vocab_size - 1}")
+        return self.encoder.forward(ids, tracer)
+
+    def embed(
+        self, texts: Sequence[str | bytes | Sequence[int]], *, pooling: str | None = None, normalize: bool = False
+    ) -> list[Embedding]:
+        """Embed each text, or its ids, on its own; without `pooling` as the file says.
+
+        Statuses as `tokenize` and `rows`; ValueError for a pooling that there is not.
+        """
+        pooling = self.hyperparameters.pooling if pooling is None else pooling
+        if pooling not in POOLINGS:
+            raise ValueError(f"no pooling {pooling!r}; expected one of {', '.join(POOLINGS)}")
+        found, numerics = [], self.encoder.numerics
+        for text in texts:
+            ids = self.tokenize(text) if isinstance(text, str | bytes) else [int(token) for token in text]
+            values = pooled(numerics, self.rows(ids), pooling)
+            found.append(Embedding(tuple(ids), normalised(numerics, values) if normalize else values))
+        return found
+
+
+def open_encoder(
+    artifact: Artifact, profile: Profile | None = None, numerics: str | Numerics = "seq32"
+) -> EncoderModel:
+    """Open an encoder from a path or its bytes. Statuses 4 to 10 as for `open_model`; OSError for a path."""
+    made = numerics_named(numerics) if isinstance(numerics, str) else numerics
+    return EncoderModel(artifact_bytes(artifact), profile or Profile(), made)
