@@ -53,7 +53,7 @@ class EncoderModel:
         return self.tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
 
     def rows(self, ids: Sequence[int], tracer: Tracer | None = None) -> NDArray[Any]:
-        """Return the row of each id [n, H]. InvalidLength for none, ContextExceeded for too many, ValueError beyond V."""
+        """Return the row of each id: [n, H]. InvalidLength for none, ContextExceeded for too many; ValueError."""
         sizes = self.hyperparameters
         if not ids:
             raise InvalidLength("there are no tokens", rule="GG-15", field="ids", expected="at least 1", found=0)

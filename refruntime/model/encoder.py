@@ -1,4 +1,4 @@
-"""Run an encoder: tokens of a whole text in, a row of numbers for each of them out, and what pooling makes of these (GG-15).
+"""Run an encoder: tokens of a text in, a row of numbers for each out, and what pooling makes of these (GG-15).
 
 Dimension letters: n tokens of a text, H hidden, D head_dim, A heads, K key/value heads.
 """
