@@ -92,6 +92,12 @@ def qwen35(seed: int, listed: bool = False, experts: bool = False) -> Recipe:
     return model
 
 
+def with_published_epsilon(model: Recipe) -> Recipe:
+    """Give the model 1e-6, which transformers has in the norm of keys and queries whatever the file says."""
+    model.attention_keys(layer_norm_rms_epsilon=1e-6)
+    return model
+
+
 def fuse_gates(model: Recipe) -> None:
     """Put gate and up of the experts of every layer into one stack, gates first."""
     for block in model.blocks:

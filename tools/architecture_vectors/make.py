@@ -30,6 +30,7 @@ sys.path.insert(0, str(PROJECT))
 
 from tests.second_opinion.random_encoders import ENCODERS, TEXTS  # noqa: E402
 from tests.second_opinion.random_model import VOCABULARY, Recipe  # noqa: E402
+from tests.second_opinion.random_recurrent_models import with_published_epsilon  # noqa: E402
 from tests.second_opinion.random_zoo import recipe  # noqa: E402
 
 LENGTH, GREEDY = 24, 64
@@ -180,7 +181,9 @@ def bert(made: Recipe, activation: str) -> torch.nn.Module:
             own + "output.dense": block + "ffn_down",
             own + "output.LayerNorm": block + "layer_output_norm",
         }
-    state |= {f"{theirs}.{kind}": tensor(f"{name}.{kind}") for theirs, name in names.items() for kind in ("weight", "bias")}
+    state |= {
+        f"{theirs}.{kind}": tensor(f"{name}.{kind}") for theirs, name in names.items() for kind in ("weight", "bias")
+    }
     config = BertConfig(**encoder_config(made, hidden_act=activation))
     return filled(BertModel(config, add_pooling_layer=False), state)
 
@@ -203,7 +206,9 @@ def nomic_bert(made: Recipe, activation: str) -> torch.nn.Module:
         state[own + "self_attn.o_proj.weight"] = tensor(block + "attn_output.weight")
         for part in ("gate", "up", "down"):
             state[f"{own}mlp.{part}_proj.weight"] = tensor(f"{block}ffn_{part}.weight")
-    state |= {f"{theirs}.{kind}": tensor(f"{name}.{kind}") for theirs, name in norms.items() for kind in ("weight", "bias")}
+    state |= {
+        f"{theirs}.{kind}": tensor(f"{name}.{kind}") for theirs, name in norms.items() for kind in ("weight", "bias")
+    }
     rope = {"rope_type": "default", "rope_theta": made.metadata["nomic-bert.rope.freq_base"]}
     config = NomicBertConfig(**encoder_config(made, hidden_act=activation, rope_parameters=rope))
     return filled(NomicBertModel(config, add_pooling_layer=False), state)
@@ -213,7 +218,10 @@ def filled(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.M
     """Load every parameter, none left and none too many, in float64."""
     model = model.double().eval()
     left = model.load_state_dict(state, strict=False)
-    unexpected, missing = left.unexpected_keys, [name for name in left.missing_keys if name in dict(model.named_parameters())]
+    unexpected, missing = (
+        left.unexpected_keys,
+        [name for name in left.missing_keys if name in dict(model.named_parameters())],
+    )
     if unexpected or missing:
         raise SystemExit(f"unexpected {unexpected}, missing {missing}")
     return model
@@ -286,7 +294,7 @@ class LlamaCpp:
 
 def vectors(library: Any) -> dict[str, Arrays]:
     found: dict[str, Arrays] = {}
-    made = recipe("qwen35moe", 1)
+    made = with_published_epsilon(recipe("qwen35moe", 1))
     ids, theirs, native = tokens(1, None, 7), qwen35moe(made), LlamaCpp(library, made.file(), embeddings=False)
     greedy = ids[:6]
     for _ in range(GREEDY):

@@ -2,6 +2,9 @@
 
 The sections of the rotary embedding differ for images alone; for text all positions are equal.
 
+Queries and keys of a delta net are normalised with the epsilon of the file; transformers has 1e-6 there, as every
+published file.
+
 Source: llama.cpp `src/models/qwen35.cpp`, `delta-net-base.cpp`; its converter regroups the value heads.
 """
 
