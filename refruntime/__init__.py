@@ -13,6 +13,7 @@ from refruntime import display
 if TYPE_CHECKING:
     from refruntime.api import Generation, Model, open_model, open_tokenizer
     from refruntime.contract import Profile, Status
+    from refruntime.embeddings import EncoderModel, open_encoder
     from refruntime.errors import ContractError
     from refruntime.exports import ExportedABI
     from refruntime.memory import HostMisuse, Trap
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ContractError",
+    "EncoderModel",
     "ExportedABI",
     "Generation",
     "HostMisuse",
@@ -31,12 +33,14 @@ __all__ = [
     "Status",
     "Trap",
     "__version__",
+    "open_encoder",
     "open_model",
     "open_tokenizer",
 ]
 
 _HOMES = {
     "ContractError": "refruntime.errors",
+    "EncoderModel": "refruntime.embeddings",
     "ExportedABI": "refruntime.exports",
     "Generation": "refruntime.api",
     "HostMisuse": "refruntime.memory",
@@ -45,6 +49,7 @@ _HOMES = {
     "Session": "refruntime.session.session",
     "Status": "refruntime.contract",
     "Trap": "refruntime.memory",
+    "open_encoder": "refruntime.embeddings",
     "open_model": "refruntime.api",
     "open_tokenizer": "refruntime.api",
 }

@@ -53,6 +53,10 @@ COMMANDS = {
         "refruntime.commands.logits:logits_command",
         "Compute the logits of every position of PROMPT: float32 [T, V], or float64 with --numerics f64.",
     ),
+    "embed": Listed(
+        "refruntime.commands.embed:embed_command",
+        "Embed each TEXT with the encoder MODEL, a GGUF file of bert or nomic-bert.",
+    ),
     "repl": Listed(
         "refruntime.commands.repl.session:repl_command",
         "Debug sampling with MODEL, an SLM1 or GGUF file: step, go back, branch, ask why a token won.",

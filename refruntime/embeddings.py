@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from refruntime.api import Artifact, artifact_bytes, raw_bytes
+from refruntime.api import Artifact, artifact_bytes, checked_ids, raw_bytes
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContextExceeded, InvalidLength
 from refruntime.model.encoder import TextEncoder, normalised, pooled
@@ -43,6 +43,14 @@ class EncoderModel:
         self.quantization = validated.quantization
         self.encoder = TextEncoder(validated, profile, numerics)
 
+    def __repr__(self) -> str:
+        """Say what the encoder is in one line."""
+        sizes = self.hyperparameters
+        return (
+            f"<EncoderModel {sizes.architecture} {self.quantization}: {sizes.layer_count} layers of "
+            f"{sizes.hidden_size}, pooling {sizes.pooling}, numerics {self.encoder.numerics.name}>"
+        )
+
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Return the dimensions of the model."""
@@ -52,9 +60,13 @@ class EncoderModel:
         """Encode text; `add_special` adds the tokens around it. Status: InvalidUtf8."""
         return self.tokenizer.encode(checked_prompt(raw_bytes(text)), add_special=add_special)
 
-    def rows(self, ids: Sequence[int], tracer: Tracer | None = None) -> NDArray[Any]:
-        """Return the row of each id: [n, H]. InvalidLength for none, ContextExceeded for too many; ValueError."""
+    def ids_of(self, text: str | bytes | Sequence[int]) -> list[int]:
+        """Return the ids of a text, or the ids as given, once they are known to fit.
+
+        Statuses: InvalidUtf8, InvalidLength for no ids, ContextExceeded; ValueError for an id outside 0 .. V - 1.
+        """
         sizes = self.hyperparameters
+        ids = self.tokenize(text) if isinstance(text, str | bytes) else checked_ids(text, sizes.vocab_size)
         if not ids:
             raise InvalidLength("there are no tokens", rule="GG-15", field="ids", expected="at least 1", found=0)
         if len(ids) > sizes.max_context:
@@ -65,25 +77,25 @@ class EncoderModel:
                 expected=f"at most {sizes.max_context}",
                 found=len(ids),
             )
-        wrong = next((token for token in ids if not 0 <= token < sizes.vocab_size), None)
-        if wrong is not None:
-            raise ValueError(f"token {wrong} is not in the vocabulary; expected 0 .. {sizes.vocab_size - 1}")
-        return self.encoder.forward(ids, tracer)
+        return ids
+
+    def rows(self, text: str | bytes | Sequence[int], tracer: Tracer | None = None) -> NDArray[Any]:
+        """Return the row of each token of a text [n, H]. Failures as `ids_of`."""
+        return self.encoder.forward(self.ids_of(text), tracer)
 
     def embed(
         self, texts: Sequence[str | bytes | Sequence[int]], *, pooling: str | None = None, normalize: bool = False
     ) -> list[Embedding]:
         """Embed each text, or its ids, on its own; without `pooling` as the file says.
 
-        Statuses as `tokenize` and `rows`; ValueError for a pooling that there is not.
+        Failures as `ids_of`, before the first text is computed; ValueError for a pooling that there is not.
         """
         pooling = self.hyperparameters.pooling if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"no pooling {pooling!r}; expected one of {', '.join(POOLINGS)}")
-        found, numerics = [], self.encoder.numerics
-        for text in texts:
-            ids = self.tokenize(text) if isinstance(text, str | bytes) else [int(token) for token in text]
-            values = pooled(numerics, self.rows(ids), pooling)
+        prepared, numerics, found = [self.ids_of(text) for text in texts], self.encoder.numerics, []
+        for ids in prepared:
+            values = pooled(numerics, self.encoder.forward(ids), pooling)
             found.append(Embedding(tuple(ids), normalised(numerics, values) if normalize else values))
         return found
 

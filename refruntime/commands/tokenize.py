@@ -34,6 +34,7 @@ from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 from refruntime.tokenizers.vocabulary import Vocabulary
+from refruntime.tokenizers.word_pieces import WordPieceTokenizer
 from refruntime.utf8 import checked_prompt
 
 
@@ -100,7 +101,7 @@ def tokenize_command(
 
 
 def _encode(tokenizer: Tokenizer, text: bytes, add_special: bool, parse_special: bool) -> list[int]:
-    if isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
+    if isinstance(tokenizer, SpmTokenizer | BpeTokenizer | WordPieceTokenizer):
         return tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
     return tokenizer.encode(text, add_special=add_special)  # no text spells a special token of SLM1
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine, TypeCount
-from refruntime.model.load import Buffer, validate_model
+from refruntime.model.architectures.encoders import ENCODERS
+from refruntime.model.load import Buffer, validate_encoder, validate_model
 
 __all__ = ["Inspection", "MetadataLine", "TensorLine", "TokenizerLine", "TypeCount", "inspect_artifact"]
 
@@ -14,8 +15,11 @@ def inspect_artifact(data: Buffer, profile: Profile) -> Inspection:
     """Validate an artifact as `load_model` does, and read whatever can be read of it; no ContractError leaves here."""
     view = memoryview(data).cast("B")
     report = _readable_part(view, profile)
+    encoder = any(line.key == "general.architecture" and line.value in ENCODERS for line in report.metadata)
+    if encoder:
+        report.notes.append("an encoder: `refruntime embed` reads it; load_model refuses it, as it generates nothing")
     try:
-        model = validate_model(view, profile)
+        model = validate_encoder(view, profile) if encoder else validate_model(view, profile)
     except ContractError as error:
         report.error = error
     else:

@@ -36,7 +36,7 @@ def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
         report.notes.append(f"{keys} of {key_count} keys could be read; the next one is broken")
         return report
     try:
-        tokenizer = read_tokenizer(metadata, profile)
+        tokenizer = read_tokenizer(metadata, profile, word_pieces=True)
         pre_tokenizer = pre_tokenizer_name(metadata) or "default" if tokenizer.kind == "bpe" else None
         report.tokenizer = TokenizerLine.of(tokenizer, pre_tokenizer)
         if tokenizer.kind == "bpe" and not pre_tokenizer_name(metadata):

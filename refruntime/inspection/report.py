@@ -12,6 +12,7 @@ from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.byte_ids import BOS
 from refruntime.tokenizers.spm import SpmTokenizer
+from refruntime.tokenizers.word_pieces import WordPieceTokenizer
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class TokenizerLine:
         if isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
             texts = tuple(tokenizer.vocabulary.texts[token].decode("utf-8", "surrogateescape") for token in stop_ids)
             bos_id, adds_bos, adds_eos = tokenizer.bos_id, tokenizer.adds_bos, tokenizer.adds_eos
+        elif isinstance(tokenizer, WordPieceTokenizer):
+            texts, bos_id, adds_bos, adds_eos = tuple[str, ...](), tokenizer.bos_id, True, True
         else:  # SL-8, SL-10: both stand around the text; the last EOS of a prompt is removed (GEN-2)
             texts, bos_id, adds_bos, adds_eos = ("EOS",), BOS, True, True
         return cls(

@@ -102,7 +102,8 @@ def pooled(numerics: Numerics, rows: Array, pooling: str) -> Array:
     if pooling == "mean":
         mean: Array = numerics.sum_rows(rows) / numerics.dtype(len(rows))
         return mean
-    return {"none": rows, "cls": rows[0], "last": rows[-1]}[pooling]
+    chosen: Array = {"none": rows, "cls": rows[0], "last": rows[-1]}[pooling]
+    return chosen
 
 
 def normalised(numerics: Numerics, x: Array) -> Array:

@@ -152,6 +152,5 @@ def _without_accent(character: str) -> str:
 
 @cache
 def _small(character: str) -> str:
-    """Return the small letter of a character where it has one that is a single character."""
-    small = character.lower()
-    return small if len(small) == 1 and _assigned(character) else character
+    """Return the small letter of a character where it has one; of several characters the first."""
+    return character.lower()[0] if _assigned(character) else character
