@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class Computation:
     """What every block needs besides its weights and its input, which begins at position `start`."""
 
     numerics: Numerics
@@ -40,7 +40,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Pass(Run):
+class Pass(Computation):
     """One pass over n positions from `start` on.
 
     `angles` and `window_angles` are cosines and sines, each [n, rotated / 2], of plain and of windowed layers.
@@ -158,7 +158,7 @@ def _rotates(run: Pass, index: int) -> bool:
     return architecture.positions == "rotary" and dimensions.rotates and not (every and index % every == every - 1)
 
 
-def rotate(run: Run, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
+def rotate(run: Computation, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
     """Rotate queries [n, A, D] and keys [n, K, D]: all of a head or its first numbers, in pairs as they lie (FW-5)."""
     size = 2 * angles[0].shape[1]
     halves = run.architecture.rope_pairs == "halves"

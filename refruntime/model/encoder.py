@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.model.blocks import Run, normalise, rotate
+from refruntime.model.blocks import Computation, normalise, rotate
 from refruntime.model.feed_forward import feed_forward
 from refruntime.model.layout.tree import Attention, FeedForward, Layer
 from refruntime.model.validated import ValidatedModel
@@ -36,14 +36,14 @@ class TextEncoder:
 
     def forward(self, tokens: Sequence[int], tracer: Tracer | None = None) -> Array:
         """Return the row of each token: [n, H]. The caller keeps n within 1 .. `max_context`."""
-        run = Run(self.numerics, self.architecture, self.hyperparameters, 0, tracer)
+        run = Computation(self.numerics, self.architecture, self.hyperparameters, 0, tracer)
         with np.errstate(all="ignore"):  # non-finite numbers are results here, not accidents (GEN-11)
             x = self._embed(run, tokens)  # [n, H]
             for index, layer in enumerate(self.weights.model.layers):
                 x = self._layer(run, index, layer, x)
         return x
 
-    def _embed(self, run: Run, tokens: Sequence[int]) -> Array:
+    def _embed(self, run: Computation, tokens: Sequence[int]) -> Array:
         """Return norm((token + kind of text 0) + position): [n, H]."""
         numerics, weights = self.numerics, self.weights.model
         x = numerics.matrix_rows(weights.embedding, tokens)  # [n, H]
@@ -56,7 +56,7 @@ class TextEncoder:
         run.emit("token_embd_norm", x)
         return x
 
-    def _layer(self, run: Run, index: int, layer: Layer[Projection, Norm, Array], x: Array) -> Array:
+    def _layer(self, run: Computation, index: int, layer: Layer[Projection, Norm, Array], x: Array) -> Array:
         """Return norm(feed_forward(y) + y) of y = norm(attention(x) + x): [n, H] -> [n, H]."""
         block, epsilon = f"blk.{index}.", run.dimensions.rms_norm_epsilon
         mixer, between, behind, own = (
@@ -73,7 +73,7 @@ class TextEncoder:
         run.emit(block + "residual", x)
         return x
 
-    def _attention(self, run: Run, index: int, weights: Attention[Projection, Norm, Array], x: Array) -> Array:
+    def _attention(self, run: Computation, index: int, weights: Attention[Projection, Norm, Array], x: Array) -> Array:
         """Return Wo(attention(x)) where every position sees all: [n, H] -> [n, H]."""
         numerics, dimensions, block, n = self.numerics, self.hyperparameters, f"blk.{index}.", len(x)
         q, k, v = (part.reshape(n, -1, dimensions.head_dim) for part in weights.qkv.apply(numerics, x))

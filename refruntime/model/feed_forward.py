@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.model.blocks import Run, normalise
+from refruntime.model.blocks import Computation, normalise
 from refruntime.model.layout.tree import Experts, ExpertsBeside, FeedForward, LayerInput
 from refruntime.model.weights import Norm, Projection
 
@@ -27,7 +27,7 @@ SLOPE: Final = 1.702
 """Constants of the clamped SwiGLU of gpt-oss."""
 
 
-def feed_forward(run: Run, index: int, weights: FeedForward[Projection], h: Array) -> Array:
+def feed_forward(run: Computation, index: int, weights: FeedForward[Projection], h: Array) -> Array:
     """Return W2(activation(W1 h) * (W3 h)), without a gate W2(activation(W3 h)): [n, H] -> [n, H] (FW-2, FW-7)."""
     numerics, block = run.numerics, f"blk.{index}."
     parts = weights.up.apply(numerics, h)  # [n, F] each
@@ -40,7 +40,7 @@ def feed_forward(run: Run, index: int, weights: FeedForward[Projection], h: Arra
     return output
 
 
-def _activated(run: Run, parts: list[Array]) -> Array:
+def _activated(run: Computation, parts: list[Array]) -> Array:
     """Apply the activation to the first part and multiply by the second, where there is one: [n, F]."""
     numerics, activation = run.numerics, run.architecture.activation
     if activation == "silu clamped":
@@ -55,7 +55,7 @@ def _activated(run: Run, parts: list[Array]) -> Array:
     return hidden * parts[1] if len(parts) == 2 else hidden
 
 
-def layer_input(run: Run, index: int, weights: LayerInput[Projection, Norm], x: Array, given: Array) -> Array:
+def layer_input(run: Computation, index: int, weights: LayerInput[Projection, Norm], x: Array, given: Array) -> Array:
     """Return norm(W2(activation(W1 x) * given)) of what is given to this layer [n, E]: [n, H] -> [n, H] (GG-14)."""
     (gate,) = weights.gate.apply(run.numerics, x)  # [n, E]
     (output,) = weights.output.apply(run.numerics, _activated(run, [gate, given]))  # [n, H]
@@ -64,7 +64,7 @@ def layer_input(run: Run, index: int, weights: LayerInput[Projection, Norm], x: 
     return normal
 
 
-def _clamped(run: Run, gate: Array, up: Array) -> Array:
+def _clamped(run: Computation, gate: Array, up: Array) -> Array:
     """Return g / (1 + exp(-1.702 g)) * (u + 1) of g = min(gate, 7) and u = clamp(up, -7, 7): [n, F] (GG-11)."""
     numerics = run.numerics
     one, limit, slope = (numerics.dtype(constant) for constant in (1, CLAMP, SLOPE))
@@ -73,7 +73,9 @@ def _clamped(run: Run, gate: Array, up: Array) -> Array:
     return activated
 
 
-def experts_beside(run: Run, index: int, weights: ExpertsBeside[Projection, Norm, Array], h: Array, x: Array) -> Array:
+def experts_beside(
+    run: Computation, index: int, weights: ExpertsBeside[Projection, Norm, Array], h: Array, x: Array
+) -> Array:
     """Return norm(dense(h)) + norm(experts(norm(x))), the router reading norm(x) times a scale: [n, H] (GG-14)."""
     numerics, epsilon, size = run.numerics, run.dimensions.rms_norm_epsilon, x.shape[1]
 
@@ -89,7 +91,9 @@ def experts_beside(run: Run, index: int, weights: ExpertsBeside[Projection, Norm
     return total
 
 
-def experts(run: Run, index: int, weights: Experts[Projection, Array], h: Array, routed: Array | None = None) -> Array:
+def experts(
+    run: Computation, index: int, weights: Experts[Projection, Array], h: Array, routed: Array | None = None
+) -> Array:
     """Add the outputs of the best experts, times their shares, the best first: [n, H] -> [n, H] (GG-11).
 
     The router reads `routed`, or `h`.
@@ -122,7 +126,7 @@ def experts(run: Run, index: int, weights: Experts[Projection, Array], h: Array,
     return mixed
 
 
-def _choose(run: Run, scores: Array, choice_bias: Array | None) -> tuple[Array, Array]:
+def _choose(run: Computation, scores: Array, choice_bias: Array | None) -> tuple[Array, Array]:
     """Return which experts each position takes, the best first, and their shares: [n, E] -> [n, used] each (GG-11).
 
     A bias of the choice decides which are the best, and nothing else. Of equals the lower index comes first.

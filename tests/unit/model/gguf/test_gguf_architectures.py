@@ -17,6 +17,7 @@ from refruntime.contract.profile import Profile
 from refruntime.contract.rules import rule
 from refruntime.errors import ContractError, InvalidHeader, MissingTensor, ShapeMismatch
 from refruntime.model.architectures import ARCHITECTURES
+from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.forward import Transformer
 from refruntime.model.gguf.hyperparameters import understood_keys
 from refruntime.model.gguf.model import validate_gguf
@@ -328,10 +329,13 @@ def test_long_factors_go_by_the_capacity() -> None:
 
 
 def test_the_contract_names_every_architecture() -> None:
-    """GG-11, GG-14: the rules list exactly the architectures that are there, each once."""
-    listed = [re.search(r"Architectures: ([\w, -]+)\.", rule(name).text) for name in ("GG-11", "GG-14")]
+    """GG-11, GG-14, GG-15: the rules list exactly the architectures that are there, each once."""
+    listed = [re.search(r"Architectures: ([\w, -]+)\.", rule(name).text) for name in ("GG-11", "GG-14", "GG-15")]
     names = [name for match in listed if match is not None for name in match[1].split(", ")]
     assert sorted(names) == sorted(ARCHITECTURES)
+    encoders = re.search(r"refuses them with 6: ([\w, -]+)\.", rule("GG-15").text)
+    assert encoders is not None
+    assert encoders[1].split(", ") == list(ENCODERS)
 
 
 @settings(max_examples=150, deadline=None)
