@@ -16,7 +16,7 @@ from refruntime.errors import InvalidHeader
 from refruntime.memory_limit import within_memory
 from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
-from refruntime.model.layout.encoder import Encoder, encoder_layout
+from refruntime.model.layout.encoder import EncoderTree, encoder_layout
 from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
 from refruntime.numerics import Numerics, Rotary, StoredSource
@@ -80,7 +80,7 @@ def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) ->
 class EncoderWeights:
     """All weights of an encoder in the form of a numeric profile."""
 
-    model: Encoder[Projection, Norm, Array, Any]
+    model: EncoderTree[Projection, Norm, Array, Any]
     rotary: Rotary | None
 
 

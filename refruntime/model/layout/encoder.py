@@ -23,7 +23,7 @@ from refruntime.model.validated import Hyperparameters
 
 
 @dataclass(frozen=True)
-class Encoder(Generic[P, N, V, T]):
+class EncoderTree(Generic[P, N, V, T]):
     """A whole encoder: `embedding` [V, H], `types` [kinds of text, H], `positions` [P, H], `norm` of their sum."""
 
     embedding: T
@@ -33,14 +33,14 @@ class Encoder(Generic[P, N, V, T]):
     layers: tuple[Layer[P, N, V], ...]
 
 
-EncoderLayout = Encoder[ProjectionSlot, NormSlot, VectorSlot, TableSlot]
+EncoderLayout = EncoderTree[ProjectionSlot, NormSlot, VectorSlot, TableSlot]
 
 
 def encoder_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> EncoderLayout:
     """Return the layout of an encoder; `present` decides between forms of which a file holds one."""
     hidden, kinds = dimensions.hidden_size, dimensions.text_kinds
     positions = TableSlot("position_embd", (dimensions.learned_positions, hidden))
-    return Encoder(
+    return EncoderTree(
         embedding=TableSlot("token_embd", (dimensions.vocab_size, hidden)),
         types=TableSlot("token_types", (kinds, hidden)) if "token_types.weight" in present else None,
         positions=positions if architecture.positions == "learned" else None,
