@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from refruntime.battery.ends import FIRST_TOKENS, answering
-from refruntime.battery.models.gguf import CONTROL, F32, NORMAL, STRING, U32, GgufFile, value
+from refruntime.battery.models.gguf import CONTROL, F32, NORMAL, STRING, U32, GgufParts, value
 from refruntime.battery.models.plain import plain_gguf
 from refruntime.cases.steps import NEXT_TOKEN, Case, Configure, Generate, Load, Step
 
@@ -34,7 +34,7 @@ def gguf_experiments() -> Iterator[Case]:
     yield _differing("share-sum", with_small_shares(), b"E0", b"t0", b".0")
 
 
-def _differing(name: str, file: GgufFile, *prompts: bytes, first: int = 1) -> Case:
+def _differing(name: str, file: GgufParts, *prompts: bytes, first: int = 1) -> Case:
     """Return the session of prompts that a model answers with other letters under other options.
 
     To most prompts such a model answers with a lone byte.
@@ -43,7 +43,7 @@ def _differing(name: str, file: GgufFile, *prompts: bytes, first: int = 1) -> Ca
     return Case(f"identify/{name}", (Load("model"), GREEDY, *asked), {"model": file.data}, ("GG-12", "GG-11"))
 
 
-def stretched() -> GgufFile:
+def stretched() -> GgufParts:
     """Return a gpt-oss whose second pair YaRN blends by half or by little, with queries and keys that show it."""
     keys = {
         "type": value(STRING, b"yarn"),
@@ -56,13 +56,13 @@ def stretched() -> GgufFile:
     return _grown(plain_gguf("gpt-oss", **scaling, **{"gpt-oss__rope__freq_base": value(F32, 4.0)}), "attn_", 16)
 
 
-def with_small_shares() -> GgufFile:
+def with_small_shares() -> GgufParts:
     """Return a lfm2moe whose router gives many tokens shares near 0; its experts show what they are divided by."""
     router = np.full((2, 8), -4, "<f4").tobytes()
     return _grown(plain_gguf("lfm2moe").with_tensor("blk.1.ffn_gate_inp.weight", payload=router), "_exps", 4)
 
 
-def _grown(file: GgufFile, part: str, factor: float) -> GgufFile:
+def _grown(file: GgufParts, part: str, factor: float) -> GgufParts:
     """Return a file in which the matrices and biases with a part of a name are multiplied."""
     for tensor in file.tensors:
         name = tensor.name.decode()

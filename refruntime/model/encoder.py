@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.model.blocks import Computation, normalise, rotate
 from refruntime.model.feed_forward import feed_forward
-from refruntime.model.layout.tree import Attention, FeedForward, Layer
+from refruntime.model.layout.tree import AttentionLayout, FeedForward, Layer
 from refruntime.model.validated import ValidatedModel
 from refruntime.model.weights import Norm, Projection, bind_encoder
 from refruntime.numerics import Numerics
@@ -63,7 +63,12 @@ class TextEncoder:
             *(layer.mixer, layer.post_attention_norm),
             *(layer.post_ffw_norm, layer.feed_forward),
         )
-        if not isinstance(mixer, Attention) or not isinstance(own, FeedForward) or between is None or behind is None:
+        if (
+            not isinstance(mixer, AttentionLayout)
+            or not isinstance(own, FeedForward)
+            or between is None
+            or behind is None
+        ):
             raise TypeError("a layer of an encoder attends, then works on each position alone, with a norm behind each")
         x = self._attention(run, index, mixer, x) + x
         x = normalise(self.numerics, self.architecture, x, between, epsilon)
@@ -73,7 +78,9 @@ class TextEncoder:
         run.emit(block + "residual", x)
         return x
 
-    def _attention(self, run: Computation, index: int, weights: Attention[Projection, Norm, Array], x: Array) -> Array:
+    def _attention(
+        self, run: Computation, index: int, weights: AttentionLayout[Projection, Norm, Array], x: Array
+    ) -> Array:
         """Return Wo(attention(x)) where every position sees all: [n, H] -> [n, H]."""
         numerics, dimensions, block, n = self.numerics, self.hyperparameters, f"blk.{index}.", len(x)
         q, k, v = (part.reshape(n, -1, dimensions.head_dim) for part in weights.qkv.apply(numerics, x))
