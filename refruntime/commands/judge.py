@@ -245,9 +245,11 @@ def _checked(ids: list[int], model: ValidatedModel) -> list[int]:
 
 def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:
     console = Console()
-    console.print(f"{judgement.source}, {about['tokens']} tokens\n", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{printable(judgement.source)}, {about['tokens']} tokens\n", highlight=False, markup=False, soft_wrap=True
+    )
     for finding in judgement.findings:
-        line = f"{finding.verdict:<13}{finding.stage:<12} {finding.text}"
+        line = printable(f"{finding.verdict:<13}{finding.stage:<12} {finding.text}")
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     for title, measured in (("distance from each arithmetic", judgement.measured), ("faults", judgement.tried)):
         if not measured:

@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 
 from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.base import EngineError, EngineLimit, EngineMissing
+from refruntime.engines.json_answers import document_of, tokens_of
 
 TIMEOUT: Final = 300.0
+MOST_BYTES: Final = 512 * 2**20
+"""Bytes of a line: rows of 16 positions of a large vocabulary take a tenth."""
 
 
 class LineEngine:
@@ -59,14 +62,17 @@ class LineEngine:
         answer = self._ask(question)
         if "error" in answer:
             return None
-        return [int(token) for token in answer.get("tokens", ())]
+        return tokens_of(answer.get("tokens", []), f"a token of {question['call']}")
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return the numbers behind ids at some positions [T, V']."""
         answer = self._ask({"call": "rows", "ids": list(ids), "positions": list(positions)})
         if "rows" not in answer:
             raise EngineAnswer(f"the program gave no rows: {answer.get('error', answer)}")
-        rows = np.array(answer["rows"], np.float64)
+        try:
+            rows = np.array(answer["rows"], np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise EngineAnswer(f"the program gave rows that are no numbers: {error}") from error
         if rows.ndim != 2 or len(rows) != len(positions):
             raise EngineAnswer(f"the program gave rows of shape {rows.shape}; expected {len(positions)} of one length")
         single = rows.astype(np.float32)
@@ -84,7 +90,7 @@ class LineEngine:
         try:
             sent.write(json.dumps(question).encode() + b"\n")
             sent.flush()
-            line = received.readline()
+            line = received.readline(MOST_BYTES)
         except BrokenPipeError:
             line = b""
         finally:
@@ -95,10 +101,9 @@ class LineEngine:
             if expired:
                 raise EngineLimit(f"the program did not answer {question['call']} within {self._timeout:g} s")
             raise EngineAnswer(f"the program ended with exit code {code} instead of answering {question['call']}")
-        try:
-            answer = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise EngineAnswer(f"the program wrote a line that is no JSON: {line[:80]!r}") from error
+        if len(line) == MOST_BYTES and not line.endswith(b"\n"):
+            raise EngineAnswer(f"the program wrote a line of more than {MOST_BYTES:,} bytes")
+        answer = document_of(line, f"the program, asked for {question['call']},")
         if not isinstance(answer, dict):
             raise EngineAnswer(f"the program answered {question['call']} with {line[:80]!r}; expected an object")
         return answer

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.engines.asked import EngineAnswer, Kind, Way
-from refruntime.engines.http_json import JsonServer
+from refruntime.engines.http_json import MOST_BYTES, JsonServer
+from refruntime.engines.json_answers import list_of, object_of, part_of, real, token_of, tokens_of
+
+ENTRY_BYTES: Final = 256
+"""Bytes that one token takes in a list of log probabilities, at most."""
 
 
 class LlamaServer:
@@ -32,7 +36,7 @@ class LlamaServer:
     def tokenize(self, text: str) -> list[int] | None:
         """Return the ids of a prompt, with BOS as the server adds it."""
         answer = self._server.ask("/tokenize", {"content": text, "add_special": True})
-        return [int(token) for token in _part(answer, "tokens", list)]
+        return tokens_of(part_of(answer, "tokens", "the answer to /tokenize"), "a token of /tokenize")
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return log probabilities [T, V], one question for each position."""
@@ -52,37 +56,42 @@ class LlamaServer:
     def _row(self, ids: Sequence[int], **changes: Any) -> NDArray[np.float64]:
         question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "temperature": 0.0}
         plain = {**question, "cache_prompt": False, "post_sampling_probs": False}
-        answer = self._server.ask("/completion", {**plain, **changes})
-        shown = _part(answer, "completion_probabilities", list)
+        shown = self._shown({**plain, **changes})
         if not shown:
             raise EngineAnswer("/completion gave no completion_probabilities; its n_probs seems to be switched off")
         row = np.full(self._vocabulary, np.nan)
-        for entry in _part(shown[0], "top_logprobs", list):
-            token, value = entry.get("id"), entry.get("logprob")
-            if isinstance(token, int) and 0 <= token < row.size:
-                row[token] = -np.inf if value is None else value
+        what = "an entry of top_logprobs"
+        for entry in list_of(part_of(shown[0], "top_logprobs", "a probability of /completion"), "top_logprobs"):
+            token, value = (part_of(entry, key, what) for key in ("id", "logprob"))
+            token = token_of(token, f"the id of {what}")
+            if token < row.size:
+                row[token] = -np.inf if value is None else real(value, f"the logprob of {what}")
         return row
+
+    def _shown(self, question: Mapping[str, Any]) -> Sequence[Any]:
+        """Return what /completion tells of each token that it predicted."""
+        most = MOST_BYTES + ENTRY_BYTES * self._vocabulary * question["n_predict"]
+        answer = self._server.ask("/completion", question, most)
+        return list_of(part_of(answer, "completion_probabilities", "an answer of the server"), "its probabilities")
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
         """Return the tokens that follow at temperature 0."""
         question = {"prompt": list(ids), "n_predict": count, "temperature": 0.0, "top_k": 1, "return_tokens": True}
-        return [int(token) for token in _part(self._server.ask("/completion", question), "tokens", list)]
+        answer = self._server.ask("/completion", question)
+        return tokens_of(part_of(answer, "tokens", "an answer of the server"), "a token of /completion")
 
     def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
         """Return token -> probability behind the server's chain of samplers."""
         question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "post_sampling_probs": True}
-        shown = _part(self._server.ask("/completion", {**question, **settings}), "completion_probabilities", list)
-        if not shown or "top_probs" not in shown[0]:
+        shown = self._shown({**question, **settings})
+        if not shown or "top_probs" not in object_of(shown[0], "a probability of /completion"):
             return None  # an older server
-        return {int(entry["id"]): float(entry["prob"]) for entry in shown[0]["top_probs"] if entry["prob"] > 0}
+        found = {}
+        for entry in list_of(shown[0]["top_probs"], "top_probs"):
+            share = real(part_of(entry, "prob", "an entry of top_probs"), "a prob of top_probs")
+            if share > 0:
+                found[token_of(part_of(entry, "id", "an entry of top_probs"), "an id of top_probs")] = share
+        return found
 
     def close(self) -> None:
         """Do nothing: the server stays."""
-
-
-def _part(answer: Any, key: str, kind: type) -> Any:
-    """Return a part of an answer; EngineAnswer where it is not there."""
-    part = answer.get(key) if isinstance(answer, dict) else None
-    if not isinstance(part, kind):
-        raise EngineAnswer(f"an answer of the server has no {key}; it holds {sorted(answer) if answer else answer}")
-    return part

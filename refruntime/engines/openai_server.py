@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.http_json import JsonServer
+from refruntime.engines.json_answers import list_of, object_of, real
 
 MOST: Final = (1000, 100, 20, 5)
 """Numbers of best tokens to ask for: servers refuse too many."""
@@ -28,8 +29,9 @@ class OpenAiServer:
         self._server, self._pieces = server, pieces
         counts = Counter(pieces)
         self._ids = {piece: token for token, piece in enumerate(pieces) if counts[piece] == 1 and piece}
-        models = server.ask("/v1/models").get("data") or [{}]
-        self._model = str(models[0].get("id", "default"))
+        told = object_of(server.ask("/v1/models"), "the answer to /v1/models").get("data")
+        models = list_of(told, "data of /v1/models") if told else [{}]
+        self._model = str(object_of(models[0], "a model of /v1/models").get("id", "default"))
         self._most: int | None = None
         self.name = f"{self._model} at {server.address}"
 
@@ -74,9 +76,10 @@ class OpenAiServer:
                 continue
             self._most = most
             choices = answer.get("choices") if isinstance(answer, dict) else None
-            if not choices or not isinstance(choices[0].get("logprobs"), dict):
+            first = choices[0] if isinstance(choices, list) and choices else None
+            if not isinstance(first, dict) or not isinstance(first.get("logprobs"), dict):
                 raise EngineAnswer("/v1/completions gave no logprobs; the server may have to be started with them")
-            return dict(choices[0]["logprobs"])
+            return dict(first["logprobs"])
         raise refused if refused is not None else EngineAnswer("nothing was asked")
 
     def ways(self) -> Mapping[str, Way]:
@@ -90,20 +93,32 @@ class OpenAiServer:
 def _best(logprobs: Mapping[str, Any]) -> Iterator[tuple[bytes, float]]:
     """Yield (text, log probability) of the first position, in the older or the newer form."""
     if logprobs.get("content"):
-        for entry in logprobs["content"][0].get("top_logprobs", ()):
-            yield _text(entry), float(entry["logprob"])
+        first = object_of(list_of(logprobs["content"], "content of logprobs")[0], "an entry of content")
+        for entry in list_of(first.get("top_logprobs", []), "top_logprobs"):
+            yield _text(entry), real(entry.get("logprob"), "a logprob of top_logprobs")
     elif logprobs.get("top_logprobs"):
-        for piece, value in logprobs["top_logprobs"][0].items():
-            yield str(piece).encode(), float(value)
+        best = object_of(list_of(logprobs["top_logprobs"], "top_logprobs")[0], "an entry of top_logprobs")
+        for piece, value in best.items():
+            yield _bytes(piece), real(value, "a number of top_logprobs")
 
 
 def _chosen(logprobs: Mapping[str, Any]) -> Iterator[bytes]:
     if logprobs.get("content"):
-        yield from map(_text, logprobs["content"])
+        yield from map(_text, list_of(logprobs["content"], "content of logprobs"))
     else:
-        yield from (str(piece).encode() for piece in logprobs.get("tokens", ()))
+        yield from (_bytes(str(piece)) for piece in list_of(logprobs.get("tokens", []), "tokens of logprobs"))
 
 
-def _text(entry: Mapping[str, Any]) -> bytes:
-    told = entry.get("bytes")
-    return bytes(told) if told is not None else str(entry.get("token", "")).encode()
+def _text(entry: Any) -> bytes:
+    told = object_of(entry, "an entry of logprobs").get("bytes")
+    if told is None:
+        return _bytes(str(entry.get("token", "")))
+    try:
+        return bytes(list_of(told, "bytes of a token"))
+    except (TypeError, ValueError) as error:
+        raise EngineAnswer(f"bytes of a token are none: {error}") from error
+
+
+def _bytes(text: str) -> bytes:
+    """Return the UTF-8 of a text; JSON may hold halves of surrogate pairs, which no token has."""
+    return text.encode("utf-8", "surrogatepass")

@@ -47,6 +47,6 @@ def ask_engine(
         kind=engine.kind,
         text=text,
         tokens=None if tokens is None else tuple(tokens),
-        greedy=tuple(path or ()),
+        greedy=tuple(path or ())[:greedy],
         sampled=tuple(sampled),
     )

@@ -96,14 +96,18 @@ class Judge:
         names = [one.name for one in measured]
         policy = min(policies(self._model), key=lambda one: names.index(one.name) if one.name in names else len(names))
         self._step(f"greedy path in {policy.name}")
-        ids = (*observed.ids, *observed.greedy[:-1])
+        vocabulary = self._model.hyperparameters.vocab_size
+        path = observed.greedy
+        known = next((step for step, token in enumerate(path) if not 0 <= token < vocabulary), len(path))
+        path = path[: known + 1]  # nothing follows a token that does not exist
+        ids = (*observed.ids, *path[:-1])
         places = range(len(observed.ids) - 1, len(ids))
         rows = self.rows(policy.make, ids, places)
         logs = log_probabilities(rows)
         bands = [np.abs(logs - log_probabilities(self.rows(make, ids, places))).max() for make in policy.neighbours]
         band = HEADROOM * float(max(bands))
         ties = 0
-        for step, (token, row) in enumerate(zip(observed.greedy, logs, strict=True)):
+        for step, (token, row) in enumerate(zip(path, logs, strict=True)):
             best = int(np.argmax(row))
             if token == best:
                 continue
