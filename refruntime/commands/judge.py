@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from refruntime import __version__
 from refruntime.commands.files import ModelPath, UnreadableFile, write_file
 from refruntime.commands.judge_layers import judge_layers, layers_document, print_layers
 from refruntime.commands.shared import (
-    MODEL,
     add_row,
     contract_failures,
     html_option,
@@ -32,10 +30,6 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.engines.asked import AskedEngine
 from refruntime.engines.base import EngineError, EngineMissing
-from refruntime.engines.http_json import JsonServer
-from refruntime.engines.lines import LineEngine
-from refruntime.engines.llama_server import LlamaServer
-from refruntime.engines.openai_server import OpenAiServer
 from refruntime.engines.packages import PACKAGES
 from refruntime.judge.ask import ask_engine
 from refruntime.judge.files import UnreadableNumbers, ids_of, read_arrays, rows_of
@@ -44,6 +38,7 @@ from refruntime.judge.junit import judgement_junit
 from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.layers import LayersFinding
 from refruntime.judge.observed import ObservedRows
+from refruntime.judge.sources import EngineSource
 from refruntime.judge.verdict import EngineJudgement
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
@@ -62,9 +57,10 @@ Examples:
   refruntime judge model.gguf --layers hooks.npz --ids 1,403,407
   refruntime judge model.gguf --python llama-cpp-python
   refruntime judge model.gguf --node 'node judge-lines.mjs model.gguf' --positions 32
+  refruntime judge --matrix matrix.toml --into results
 """,
 )
-@MODEL
+@click.argument("model", type=ModelPath(), required=False)
 @click.option("--server", metavar="URL", help="Ask a server: llama.cpp's, or one with the completions of OpenAI.")
 @click.option(
     "--logits", "numbers", metavar="FILE", type=click.Path(path_type=Path), help="Read .npy, .npz, .json, .safetensors."
@@ -80,13 +76,24 @@ Examples:
 @ids_option
 @click.option("--positions", type=click.IntRange(min=1), default=16, show_default=True, help="Positions to compare.")
 @click.option("--greedy", type=click.IntRange(min=0), default=16, show_default=True, help="Tokens to follow greedily.")
+@click.option(
+    "--matrix",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Judge the engines and models of a table in TOML.",
+)
+@click.option(
+    "--into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Where --matrix keeps its results."
+)
 @click.option("--laws", is_flag=True, help="Check too that another way to ask has the same answer.")
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
 @profile_option
 @html_option
 @json_option
 def judge_command(
-    model: Path,
+    model: Path | None,
+    matrix: Path | None,
+    into: Path | None,
     server: str | None,
     numbers: Path | None,
     layers: Path | None,
@@ -110,6 +117,14 @@ def judge_command(
     inputs, keys and values in half precision or q8_0, flash attention. What remains is a known fault, or UNEXPLAINED.
     Exit code 1 blames the engine, or says that nothing was compared.
     """
+    if matrix is not None:
+        if model is not None or into is None:
+            raise click.UsageError("--matrix goes with --into DIR, and names its models itself.")
+        from refruntime.commands.judge_matrix import judge_matrix
+
+        raise click.exceptions.Exit(judge_matrix(matrix, into, profile, TEXT, as_json))
+    if model is None or into is not None:
+        raise click.UsageError("Give a MODEL; --into DIR goes with --matrix." if into else "Give a MODEL, or --matrix.")
     sources = {"--server": server, "--logits": numbers, "--layers": layers, "--python": package, "--node": program}
     chosen = {name: value for name, value in sources.items() if value is not None}
     if len(chosen) != 1:
@@ -130,13 +145,14 @@ def judge_command(
             observed = _from_file(numbers, validated, text, ids, positions)
             judgement = _judged(validated, profile, observed, bar.describe)
         else:
-            with _engine(validated, server, package, program, engine_model or model, positions + greedy) as engine:
+            source, own_model = _source(server, package, program), engine_model or model
+            with _failures(), source.opened(validated, own_model, positions + greedy) as engine:
                 observed = _ask(engine, validated, text, ids, positions, greedy)
                 judgement = _judged(validated, profile, observed, bar.describe)
                 if laws:
                     bar.describe("checking laws")
                     kept = map(finding_of, check_laws(engine, observed.ids, HEADROOM * judgement.rounding))
-                    judgement = replace(judgement, findings=(*judgement.findings, *kept))
+                    judgement = judgement.with_findings(kept)
     about["tokens"] = len(observed.ids)
     if html_path is not None:
         words = ["refruntime", "judge", str(model), *(str(part) for pair in chosen.items() for part in pair)]
@@ -168,35 +184,22 @@ def _tell_layers(found: LayersFinding, about: dict[str, Any], as_json: bool) -> 
 
 
 @contextmanager
-def _engine(
-    model: ValidatedModel, server: str | None, package: str | None, program: str | None, path: Path, positions: int
-) -> Iterator[AskedEngine]:
-    """Give the engine and let it go; exit 3 where it is missing, 1 where it fails, 2 for a bad address or command."""
-    engine: AskedEngine | None = None
+def _failures() -> Iterator[None]:
+    """Exit 3 where an engine is missing, 1 where it fails, 2 for a bad address or command."""
     try:
-        if package is not None:
-            engine = PACKAGES[package](path, positions)
-        elif program is not None:
-            engine = LineEngine(shlex.split(program))
-        else:
-            engine = _server(server or "", model)
-        yield engine
+        yield
     except EngineMissing as error:
         raise UnreadableFile(printable(str(error))) from error
     except EngineError as error:
         raise click.ClickException(printable(str(error))) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    finally:
-        if engine is not None:
-            engine.close()
 
 
-def _server(address: str, model: ValidatedModel) -> AskedEngine:
-    connection = JsonServer(address)
-    if LlamaServer.answers(connection):
-        return LlamaServer(connection, model.hyperparameters.vocab_size)
-    return OpenAiServer(connection, [model.tokenizer.decode([token]) for token in range(model.tokenizer.vocab_size)])
+def _source(server: str | None, package: str | None, program: str | None) -> EngineSource:
+    if package is not None:
+        return EngineSource("python", package)
+    return EngineSource("node", program) if program is not None else EngineSource("address", server or "")
 
 
 def _ask(
@@ -259,7 +262,7 @@ def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:
         shown = plain_table(title, *columns, right=columns)
         for one in ranked:
             found = one.distance
-            pairs = (found.typical, one.band), (found.worst, one.worst_band)
+            pairs = (found.typical, one.band), (found.worst, max(one.worst_band, one.accident))
             texts = [f"{distance:.2g} / {band:.2g}" for distance, band in pairs]
             add_row(shown, one.name, *texts, f"{found.largest:.2g}")
         console.print(shown)

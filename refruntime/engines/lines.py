@@ -5,7 +5,8 @@
     -> {"call": "rows", "ids": [1, 403], "positions": [1]}   <- {"rows": [[0.5, -1.25, ...]]}
     -> {"call": "greedy", "ids": [1, 403], "count": 8}    <- {"tokens": [407, 261]}
 
-A program that cannot answer says {"error": "why"}; for `tokenize` and `greedy` this means that it is not asked again.
+The last two have `vocabulary` too, the number of tokens; null in a row is not told. A program that cannot answer says
+{"error": "why"}; for `tokenize` and `greedy` this means that it is not asked again.
 What it writes to its standard error stream goes to ours. It ends when its input does.
 """
 
@@ -33,8 +34,8 @@ MOST_BYTES: Final = 512 * 2**20
 class LineEngine:
     """A program that speaks the protocol of this module; a question waits at most `timeout` seconds."""
 
-    def __init__(self, command: Sequence[str], timeout: float = TIMEOUT) -> None:
-        self._timeout = timeout
+    def __init__(self, command: Sequence[str], vocabulary: int, timeout: float = TIMEOUT) -> None:
+        self._vocabulary, self._timeout = vocabulary, timeout
         try:
             self._process = subprocess.Popen(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
@@ -56,7 +57,11 @@ class LineEngine:
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
         """Return the tokens that follow at temperature 0, None where the program says that it cannot."""
-        return self._tokens({"call": "greedy", "ids": list(ids), "count": count})
+        return self._tokens({"call": "greedy", "ids": list(ids), "count": count, **self._size})
+
+    @property
+    def _size(self) -> dict[str, Any]:
+        return {"vocabulary": self._vocabulary}
 
     def _tokens(self, question: dict[str, Any]) -> list[int] | None:
         answer = self._ask(question)
@@ -66,7 +71,7 @@ class LineEngine:
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return the numbers behind ids at some positions [T, V']."""
-        answer = self._ask({"call": "rows", "ids": list(ids), "positions": list(positions)})
+        answer = self._ask({"call": "rows", "ids": list(ids), "positions": list(positions), **self._size})
         if "rows" not in answer:
             raise EngineAnswer(f"the program gave no rows: {answer.get('error', answer)}")
         try:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import AskedEngine, Kind, Way
+from refruntime.engines.asked import AskedEngine, EngineAnswer, Kind, Way
 from refruntime.engines.base import EngineMissing
 
 
@@ -21,14 +21,22 @@ def _package(module: str, install: str) -> Any:
         raise EngineMissing(f"{module} cannot be imported ({error}); pip install {install}") from error
 
 
+def _loaded(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # whatever a package raises, it is no error of ours
+        raise EngineAnswer(f"{name} cannot load the model: {error}") from error
+
+
 class LlamaCppPython:
-    """llama-cpp-python with its defaults: whatever its build, its cache and its attention are is judged."""
+    """llama-cpp-python with its defaults or other `options`: whatever its build, its cache and its attention are."""
 
     kind: Kind = "logits"
 
-    def __init__(self, model: Path, positions: int) -> None:
+    def __init__(self, model: Path, positions: int, **options: Any) -> None:
         package = _package("llama_cpp", "llama-cpp-python")
-        self._llama = package.Llama(model_path=str(model), n_ctx=positions, logits_all=True, verbose=False)
+        settings = {"n_ctx": positions, "logits_all": True, "verbose": False, **options}
+        self._llama = _loaded("llama-cpp-python", lambda: package.Llama(model_path=str(model), **settings))
         self.name = f"llama-cpp-python {getattr(package, '__version__', '')}".strip()
 
     def tokenize(self, text: str) -> list[int] | None:
@@ -79,14 +87,16 @@ class Transformers:
 
     kind: Kind = "logits"
 
-    def __init__(self, model: Path, positions: int) -> None:
+    def __init__(self, model: Path, positions: int, **options: Any) -> None:
         self._torch = _package("torch", "torch")
         package = _package("transformers", "transformers")
         place = {"gguf_file": model.name} if model.is_file() else {}
         folder = str(model.parent if model.is_file() else model)
-        self._model = package.AutoModelForCausalLM.from_pretrained(folder, torch_dtype=self._torch.float32, **place)
-        self._model.eval()
-        self._tokenizer = package.AutoTokenizer.from_pretrained(folder, **place)
+        package.utils.logging.disable_progress_bar()
+        single = {"dtype" if int(package.__version__.split(".")[0]) >= 5 else "torch_dtype": self._torch.float32}
+        load = package.AutoModelForCausalLM.from_pretrained
+        self._model = _loaded("transformers", lambda: load(folder, **single, **place, **options)).eval()
+        self._tokenizer = _loaded("transformers", lambda: package.AutoTokenizer.from_pretrained(folder, **place))
         self.name = f"transformers {getattr(package, '__version__', '')}".strip()
 
     def tokenize(self, text: str) -> list[int] | None:
@@ -95,9 +105,13 @@ class Transformers:
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return logits [T, V]."""
+        return self._logits([ids])[0, list(positions)]
+
+    def _logits(self, batch: Sequence[Sequence[int]], **cached: Any) -> NDArray[np.float32]:
+        """Return logits [B, T, V]."""
         with self._torch.no_grad():
-            logits = self._model(self._torch.tensor([list(ids)])).logits[0]
-        return np.asarray(logits.float().numpy(), np.float32)[list(positions)]
+            self._answer = self._model(self._torch.tensor([list(ids) for ids in batch]), **cached)
+        return np.asarray(self._answer.logits.float().numpy(), np.float32)
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
         """Return the best token again and again, of equals the lower id."""
@@ -111,14 +125,37 @@ class Transformers:
         """Return None: this package shows no probabilities behind its samplers."""
 
     def ways(self) -> Mapping[str, Way]:
-        """Return none."""
-        return {}
+        """Return the same rows within a batch, token by token with the cache, and on one thread."""
+
+        def batched(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return self._logits([ids[::-1], ids, ids])[1, list(positions)]
+
+        def cached(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            rows, past = [], None
+            for token in ids:
+                rows.append(self._logits([[token]], past_key_values=past, use_cache=True)[0, 0])
+                past = self._answer.past_key_values
+            return np.stack(rows)[list(positions)]
+
+        def on_one_thread(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            threads = self._torch.get_num_threads()
+            self._torch.set_num_threads(1)
+            try:
+                return self.rows(ids, positions)
+            finally:
+                self._torch.set_num_threads(threads)
+
+        return {
+            "the second of a batch of three": batched,
+            "token by token with its cache": cached,
+            "another number of threads": on_one_thread,
+        }
 
     def close(self) -> None:
         """Do nothing: Python frees the model."""
 
 
-PACKAGES: Final[dict[str, Callable[[Path, int], AskedEngine]]] = {
+PACKAGES: Final[dict[str, Callable[..., AskedEngine]]] = {
     "llama-cpp-python": LlamaCppPython,
     "transformers": Transformers,
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from refruntime.engines.asked import AskedEngine
 from refruntime.judge.observed import ObservedRows, Sampled
@@ -26,11 +29,17 @@ def ask_engine(
 ) -> ObservedRows:
     """Return what an engine does with a text, or with ids: numbers at its first `positions`, `greedy` tokens more.
 
-    The numbers are those behind our ids; where its own differ, the judgement says so. EngineError.
+    The numbers are those behind our ids; where its own differ, the judgement says so. An engine that takes texts alone
+    and cannot be given our ids tells little of them: then they are those behind its own. EngineError.
     """
     tokens = engine.tokenize(text) if text is not None else None
     kept = tuple(ids[:positions])
     values = engine.rows(kept, range(len(kept)))
+    if tokens and 2 * _told(values) < len(kept) and min(tokens) >= 0 and max(tokens) < values.shape[1]:
+        own = tuple(tokens[:positions])
+        others = engine.rows(own, range(len(own)))
+        if _told(others) > _told(values):
+            kept, values = own, others
     advance(len(kept))
     path = engine.greedy(kept, greedy) if greedy else None
     sampled = []
@@ -50,3 +59,8 @@ def ask_engine(
         greedy=tuple(path or ())[:greedy],
         sampled=tuple(sampled),
     )
+
+
+def _told(values: NDArray[Any]) -> int:
+    """Return the number of rows [T, V] of which something is told."""
+    return int((~np.isnan(values)).any(axis=1).sum())

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.fidelity.layers import relative_error
+from refruntime.judge.computed import Computed
 from refruntime.judge.judge import HEADROOM
 from refruntime.judge.names import Names, names_of
 from refruntime.judge.policies import Make, Policy, policies
-from refruntime.model.forward import Transformer
 from refruntime.model.validated import ValidatedModel
-from refruntime.numerics import Numerics
 from refruntime.trace import Event, TensorEvent
 from refruntime.witness.patterns import find_pattern
 
@@ -94,16 +93,18 @@ class LayerJudge:
     """Compare dumps of one model with ours."""
 
     def __init__(self, model: ValidatedModel, profile: Profile, step: Callable[[str], object] = lambda _: None) -> None:
-        self._model, self._profile, self._step = model, profile, step
+        self._model, self._step = model, step
+        self._computed = Computed(model, profile)
+        self._policies = tuple(policies(model))
 
     def judge(self, dump: Dump, ids: Sequence[int], names: Names | None = None) -> LayersFinding:
         """Return the first divergent operation both ways. UnknownNames, ValueError for shapes that do not fit."""
-        first = next(iter(policies(self._model)))
+        first = self._policies[0]
         shapes = {name: rows.shape for name, rows in self._run(first.make, ids, None).items()}
         named = names if names is not None else names_of(dump, shapes)
         theirs, unknown = self._ours_of(dump, named, shapes)
         best: tuple[int, float, Policy, tuple[TensorFinding, ...], dict[str, Rows]] | None = None
-        for policy in policies(self._model):
+        for policy in self._policies:
             self._step(policy.name)
             ours = self._run(policy.make, ids, theirs)
             forced = tuple(self._findings(policy, ids, theirs, ours, forcing=True))
@@ -121,8 +122,7 @@ class LayerJudge:
 
     def _run(self, make: Make, ids: Sequence[int], theirs: Dump | None) -> dict[str, Rows]:
         """Return our tensors of one pass, with the engine's own inputs where there are some."""
-        numerics: Numerics = make()
-        transformer, seen = Transformer(self._model, self._profile, numerics), _Pass(theirs)
+        transformer, seen = self._computed.transformer(make()), _Pass(theirs)
         transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids), tracer=seen)
         return seen.ours
 

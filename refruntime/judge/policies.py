@@ -11,13 +11,13 @@ import numpy as np
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
 from refruntime.numerics.base import Array
-from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches
+from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches, Turned
 from refruntime.numerics.ggml32.activations import as_half
 from refruntime.numerics.ggml32.blocks import FORMS
+from refruntime.numerics.ggml32.turned import rounded_otherwise
 
 Make = Callable[[], Numerics]
 
-SEEDS: Final = (1, 2)
 PLAIN: Final = "float32 or better"
 QUANTISED: Final = "inputs of products quantised as ggml does"
 ROUNDED: Final = "inputs of products rounded to the type of the weights, as ggml does"
@@ -28,12 +28,19 @@ class Policy:
     """An arithmetic: `name` as `--numerics` takes it or near to that, `traits` in words, none for plain float32.
 
     `neighbours` are the same arithmetic with sums in other orders; how far they lie apart is what rounding explains.
+    `accidents` are the same with inputs rounded to the other side at some places, as rounding may have it.
     """
 
     name: str
     traits: tuple[str, ...]
     make: Make
     neighbours: tuple[Make, ...]
+    accidents: tuple[Make, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """Return what is common to arithmetics that round inputs of products alike, else the own name."""
+        return self.traits[0] if self.traits and self.traits[0] in (QUANTISED, ROUNDED) else self.name
 
     @property
     def says(self) -> str:
@@ -44,6 +51,16 @@ class Policy:
 class _KeptF64(F64):
     def kept(self, x: Array) -> Array:
         return as_half(x.astype(np.float32)).astype(np.float64)
+
+
+class _TurnedF64(F64):
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(1)
+
+    def kept(self, x: Array) -> Array:
+        flat = x.reshape(len(x), -1)
+        moved = rounded_otherwise(flat, as_half(flat.astype(np.float32)).astype(np.float64), self._random)
+        return as_half(moved.astype(np.float32)).astype(np.float64).reshape(x.shape)
 
 
 class _KeptSeq32(CompiledSeq32):
@@ -60,7 +77,9 @@ def policies(model: ValidatedModel) -> Iterator[Policy]:
     """Yield what can be told apart on a model, the plainest first."""
     yield Policy("f64", (), F64, (CompiledSeq32, Fast))
     yield Policy("seq32", (), CompiledSeq32, (F64, Fast))
-    yield Policy("f64 with keys and values in f16", ("keys and values in f16",), _KeptF64, (_KeptSeq32, _KeptFast))
+    yield Policy(
+        "f64 with keys and values in f16", ("keys and values in f16",), _KeptF64, (_KeptSeq32, _KeptFast), (_TurnedF64,)
+    )
     stored = {tensor.type_name for tensor in model.tensors.values() if len(tensor.shape) > 1}
     trait: tuple[str, ...] = ()
     if model.container == "gguf" and stored & FORMS.keys():
@@ -89,4 +108,8 @@ def _ggml(switches: Switches, traits: tuple[str, ...]) -> Policy:
     def reordered(order: str, seed: int) -> Make:
         return lambda: Reordered(switches, order, seed)
 
-    return Policy(str(switches), traits, make, tuple(reordered(order, seed) for order in ORDERS for seed in SEEDS))
+    def turned() -> Numerics:
+        return Turned(switches)
+
+    neighbours = tuple(reordered(order, seed) for seed, order in enumerate(ORDERS))
+    return Policy(str(switches), traits, make, neighbours, (turned,) if traits else ())

@@ -31,6 +31,11 @@ def tokens_say(tokenizer: Tokenizer, ours: Sequence[int], theirs: Sequence[int])
         return f"ends with {_piece(tokenizer, theirs[-1])}, which the file does not ask for (EOS too much)"
     if theirs == ours[:-1]:
         return f"leaves out {_piece(tokenizer, ours[-1])} at the end"
+    space = list(tokenizer.encode(b" ", add_special=False))
+    for cut, said in ((0, ""), (1, f"leaves out {_piece(tokenizer, ours[0])} (BOS is missing) and ")):
+        for kept in (0, 1):
+            if len(space) == 1 and theirs == [*ours[cut:kept], *space, *ours[max(cut, kept) :]]:
+                return f"{said}puts a space before the text, which the file does not ask for"
     mine = _piece(tokenizer, ours[place]) if place < len(ours) else "nothing"
     other = _piece(tokenizer, theirs[place]) if place < len(theirs) else "nothing"
     return f"differs first at token {place}: {other} where {mine} is right ({len(theirs)} tokens, ours {len(ours)})"

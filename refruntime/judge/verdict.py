@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -49,7 +50,8 @@ class StageFinding:
 class Measured:
     """How far the engine lies from one arithmetic, and how far rounding alone carries that one.
 
-    `band` belongs to what is typical, `worst_band` to the worst position.
+    `band` belongs to what is typical, `worst_band` to the worst position. `accident` is how far a rounding of an input
+    to the other side carries the worst position, 0 where no input is rounded.
     """
 
     name: str
@@ -57,23 +59,35 @@ class Measured:
     distance: Distance
     band: float
     worst_band: float
+    accident: float = 0.0
 
     def explains(self, headroom: float) -> bool:
-        """Say whether rounding, with some headroom, explains the distance."""
+        """Say whether rounding, with some headroom, explains the distance, accidents included."""
         near = self.distance.typical <= headroom * self.band
-        return near and self.distance.worst <= headroom * self.worst_band
+        return near and self.distance.worst <= headroom * max(self.worst_band, self.accident)
+
+    def explains_without_accident(self, headroom: float) -> bool:
+        """Say whether no position is farther away than another order of sums carries it."""
+        return self.explains(headroom) and self.distance.worst <= headroom * self.worst_band
+
+    def nearer_than(self, other: Measured, times: float) -> bool:
+        """Say whether this lies so many times nearer than another one, where it is typical or in the worst position."""
+        own, theirs = self.distance, other.distance
+        return times * own.typical <= theirs.typical or times * own.worst <= theirs.worst
 
     @property
     def numbers(self) -> str:
         """Return the distance that is farther beyond rounding, and what that does."""
         distance, band = self.distance.typical, self.band
-        if distance * self.worst_band < self.distance.worst * band:
-            distance, band = self.distance.worst, self.worst_band
+        worst_band = max(self.worst_band, self.accident)
+        if distance * worst_band < self.distance.worst * band:
+            distance, band = self.distance.worst, worst_band
         return f"{distance:.2g}, where rounding alone does {band:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         own = {"name": self.name, "says": self.says, "band": self.band, "worst_band": self.worst_band}
+        own["accident"] = self.accident
         return {**own, **self.distance.to_dict()}
 
 
@@ -86,10 +100,14 @@ class EngineJudgement:
     measured: tuple[Measured, ...] = ()
     tried: tuple[Measured, ...] = ()
 
+    def with_findings(self, findings: Iterable[StageFinding]) -> EngineJudgement:
+        """Return the judgement with more findings behind its own."""
+        return replace(self, findings=(*self.findings, *findings))
+
     @property
     def rounding(self) -> float:
         """Return how far rounding alone carries a position of the nearest arithmetic, 0 where none was measured."""
-        return self.measured[0].worst_band if self.measured else 0.0
+        return max(self.measured[0].worst_band, self.measured[0].accident) if self.measured else 0.0
 
     @property
     def worst(self) -> StageFinding:

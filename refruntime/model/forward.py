@@ -17,7 +17,7 @@ from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, ExpertsBeside, Layer, StateSpace
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Norm, Projection, bind_weights
+from refruntime.model.weights import Norm, Projection, Store, bind_weights
 from refruntime.numerics import Numerics
 from refruntime.trace import Tracer
 
@@ -34,12 +34,12 @@ class Transformer:
     `add`.
     """
 
-    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
+    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> None:
         self.hyperparameters = model.hyperparameters
         self.architecture = model.architecture
         self.numerics = numerics
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
-            self.weights = bind_weights(model, profile, numerics)
+            self.weights = bind_weights(model, profile, numerics, store)
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this model's capacity (FW-9)."""

@@ -67,13 +67,18 @@ class Weights:
     window_rotary: Rotary
 
 
-def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics) -> Weights:
+Store = Callable[[Sequence[WeightSource]], Any]
+"""Store matrices [out, in] that share their input, as `Numerics.matrix` does."""
+
+
+def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> Weights:
     """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`.
 
     Tensors that name the same bytes share storage. InvalidHeader, before anything is decoded, if it takes too much.
+    `store` may know matrices that were stored alike for another numeric profile.
     """
     with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
-        return _Binder(model, profile, numerics).weights()
+        return _Binder(model, profile, numerics, store or numerics.matrix).weights()
 
 
 @dataclass(frozen=True)
@@ -113,40 +118,43 @@ def scales_apart(profile: Profile, numerics: Numerics) -> bool:
     return profile.quantized_product != "(q*scale)*x" and numerics.of_the_contract
 
 
-class _MatrixOfStack:
+class MatrixOfStack:
     """One matrix of a stack [E, out, in]."""
 
     storage = None
 
     def __init__(self, stack: WeightSource, index: int) -> None:
-        self._stack, self._index = stack, index
+        self.stack, self.index = stack, index
         self.name = f"{stack.name}[{index}]"
         self.shape = stack.shape[1:]
         self.type_name = stack.type_name
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        matrix: NDArray[np.float32] = self._stack.rows(self._index, self._index + 1)[0]
+        """Return decoded rows of the matrix."""
+        matrix: NDArray[np.float32] = self.stack.rows(self.index, self.index + 1)[0]
         return matrix[start:stop]
 
     def quantized(self) -> QuantizedRows | None:
+        """Return None: an option of SLM1 alone, which has no stacks."""
         return None
 
 
-class _StoredMatrixOfStack(_MatrixOfStack):
+class StoredMatrixOfStack(MatrixOfStack):
     """One matrix of a stack that can say how it is stored."""
 
     def stored(self) -> StoredRows:
-        if not isinstance(self._stack, StoredSource):
-            raise TypeError(f"{self._stack.name} cannot say how it is stored")
-        stack = self._stack.stored()
-        return StoredRows(stack.type, stack.rows[self._index].reshape(self.shape[0], -1))
+        """Return the bytes of the matrix."""
+        if not isinstance(self.stack, StoredSource):
+            raise TypeError(f"{self.stack.name} cannot say how it is stored")
+        stack = self.stack.stored()
+        return StoredRows(stack.type, stack.rows[self.index].reshape(self.shape[0], -1))
 
 
 class _Binder:
-    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
+    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store) -> None:
         self.architecture, self.dimensions = model.architecture, model.hyperparameters
         self.tensors: Mapping[str, WeightSource] = model.tensors
-        self.profile, self.numerics = profile, numerics
+        self.profile, self.numerics, self.store = profile, numerics, store
         self.uses = Counter(tensor.storage for tensor in self.tensors.values() if tensor.storage is not None)
         self.stored: dict[tuple[str, Hashable], Any] = {}
 
@@ -205,7 +213,7 @@ class _Binder:
         return self.stored[key]
 
     def one_matrix(self, source: WeightSource) -> Any:
-        return self.once("matrix", source, lambda tensor: self.numerics.matrix([tensor]))
+        return self.once("matrix", source, lambda tensor: self.store([tensor]))
 
     def vector_if_present(self, name: str) -> Array | None:
         if name not in self.tensors:
@@ -226,7 +234,7 @@ class _Binder:
         if len(sources) == 1 or any(self.uses[source.storage] > 1 for source in sources):
             return Projection(tuple(map(self.one_matrix, sources)), (), biases)
         borders = np.cumsum([source.shape[0] for source in sources])[:-1]
-        return Projection((self.numerics.matrix(sources),), tuple(int(border) for border in borders), biases)
+        return Projection((self.store(sources),), tuple(int(border) for border in borders), biases)
 
     def bias(self, slot: MatrixSlot) -> Array | None:
         biases = self.vector_if_present(slot.bias_name)
@@ -236,7 +244,7 @@ class _Binder:
         tensor = self.tensors[slot.name + ".weight"]
         if not slot.count:
             return tensor
-        return (_StoredMatrixOfStack if isinstance(tensor, StoredSource) else _MatrixOfStack)(tensor, slot.index)
+        return (StoredMatrixOfStack if isinstance(tensor, StoredSource) else MatrixOfStack)(tensor, slot.index)
 
     def scaled(self, source: WeightSource) -> Any:
         quantized = source.quantized()

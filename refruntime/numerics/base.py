@@ -69,6 +69,8 @@ class Numerics(ABC):
 
     name: str
     dtype: type[np.floating[Any]]
+    storage: str
+    """What `matrix` makes. A profile can multiply what another one of the same storage made."""
     of_the_contract = False
     """Whether builds are held to its bits (section 11), so that it knows the options of FW-4."""
 

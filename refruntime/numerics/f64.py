@@ -17,6 +17,7 @@ class F64(NumpyFunctions):
 
     name = "f64"
     dtype = np.float64
+    storage = "rows"
 
     def matrix(self, sources: Sequence[RowSource]) -> NDArray[np.float32]:
         """Stack [out, in] matrices: -> [sum of outs, in]."""

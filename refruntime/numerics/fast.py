@@ -49,6 +49,7 @@ class Fast(NumpyFunctions):
         if resident not in RESIDENT:
             raise ValueError(f"unknown residence {resident!r}; expected one of {', '.join(RESIDENT)}")
         self.resident = resident
+        self.storage = "rows" if resident == "float32" else "sources"
         self._loader = Loader("auto", _row_products)
 
     @property

@@ -43,6 +43,7 @@ class Seq32(Numerics):
 
     name = "seq32"
     dtype = np.float32
+    storage = "columns"
     of_the_contract = True
 
     def matrix(self, sources: Sequence[RowSource]) -> Float32:

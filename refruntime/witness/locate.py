@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.wasm.pauses import Words
 from refruntime.witness.expected import Float32
 from refruntime.witness.presence import Presence
-from refruntime.witness.recording import Int
+
+if TYPE_CHECKING:
+    from refruntime.engines.wasm.pauses import Words
+    from refruntime.witness.recording import Int
 
 PROBES: Final = 24
 """So many distinctive elements vote on the address of an array."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.engines.wasm.pauses import Words
-from refruntime.witness.recording import Int, Log
+if TYPE_CHECKING:
+    from refruntime.engines.wasm.pauses import Words
+    from refruntime.witness.recording import Int, Log
 
 
 @dataclass(frozen=True)

@@ -13,30 +13,34 @@ from xml.etree import ElementTree
 
 import pytest
 
+from refruntime.campaign.judging import read_matrix
+from refruntime.resources import own_model
 from tests.consumers.node import PROJECT
 from tests.differential.builds import GUEST, MUTANTS
+from tests.support.asked_engines import PROGRAM
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install pyyaml")
 
 ACTION: dict[str, Any] = yaml.safe_load((PROJECT / "action.yml").read_text())
 STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
+JUDGING: dict[str, Any] = yaml.safe_load((PROJECT / "judge" / "action.yml").read_text())
 HOOKS: list[dict[str, Any]] = yaml.safe_load((PROJECT / ".pre-commit-hooks.yaml").read_text())
 
 
 def run_step(
-    step: dict[str, Any], folder: Path, **inputs: str
+    step: dict[str, Any], place: Path, action: dict[str, Any] = ACTION, /, **inputs: str
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
     """Run the script of a step with a runner's environment; return what it did and its outputs."""
-    values = {name: given.get("default", "") for name, given in ACTION["inputs"].items()} | inputs
+    values = {name: given.get("default", "") for name, given in action["inputs"].items()} | inputs
     environment = {
         key: value.replace("${{ inputs.", "").replace(" }}", "") for key, value in step.get("env", {}).items()
     }
-    (folder / "temp").mkdir(exist_ok=True)
+    (place / "temp").mkdir(exist_ok=True)
     for name in ("output", "summary"):
-        (folder / name).write_text("")
+        (place / name).write_text("")
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
-        cwd=folder,
+        cwd=place,
         env={
             **os.environ,
             **{key: values[name] for key, name in environment.items()},
@@ -44,16 +48,16 @@ def run_step(
             "PYTHONPATH": str(PROJECT),
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTION_PATH": str(PROJECT),
-            "GITHUB_OUTPUT": str(folder / "output"),
-            "GITHUB_STEP_SUMMARY": str(folder / "summary"),
-            "RUNNER_TEMP": str(folder / "temp"),
+            "GITHUB_OUTPUT": str(place / "output"),
+            "GITHUB_STEP_SUMMARY": str(place / "summary"),
+            "RUNNER_TEMP": str(place / "temp"),
         },
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    outputs = dict(line.split("=", 1) for line in (folder / "output").read_text().splitlines())
+    outputs = dict(line.split("=", 1) for line in (place / "output").read_text().splitlines())
     return done, outputs
 
 
@@ -106,6 +110,39 @@ def test_a_right_build(tmp_path: Path) -> None:
     assert outputs["exit-code"] == "0"
     assert (tmp_path / "summary").read_text().startswith("## \u2705 build.wasm: fine")
     assert "::notice title=refruntime diff build.wasm::" in done.stdout
+
+
+def test_judging_a_table(tmp_path: Path) -> None:
+    """ABI-5: the action beside writes its pages, its exit code is that of the command; each input is documented."""
+    (step,) = [step for step in JUDGING["runs"]["steps"] if step.get("id") == "judge"]
+    (tmp_path / "engine.py").write_text(PROGRAM)
+    engine = f"[engines.own]\nnode = '{sys.executable} {{folder}}/engine.py {{model}} fast'\n"
+    asked = "text = 'abc'\npositions = 3\ngreedy = 0\n[models]\nplain = 'plain-gguf.gguf'\n"
+    (tmp_path / "a table.toml").write_text(asked + engine)
+    done, outputs = run_step(step, tmp_path, JUDGING, matrix="a table.toml", folder="its pages")
+    assert (done.returncode, outputs["exit-code"]) == (0, "0"), done.stderr
+    assert "ROUNDING" in (tmp_path / outputs["html"]).read_text()
+    assert (tmp_path / outputs["json"]).is_file()
+    done, outputs = run_step(step, tmp_path, JUDGING, matrix="nothing.toml", folder="its pages")
+    assert (done.returncode, outputs["exit-code"]) == (3, "3")
+    page = (PROJECT / "docs" / "judging-an-engine.md").read_text()
+    for name, given in JUDGING["inputs"].items():
+        default = f"`{given['default']}`" if given.get("default") else ""
+        assert f"| `{name}` | {default}".rstrip() in page, name
+    assert not [step for step in JUDGING["runs"]["steps"] if "${{" in step.get("run", "")]
+
+
+def test_the_table_of_the_documentation() -> None:
+    """ABI-5: it can be read, and names models of the project."""
+    path = PROJECT / "docs" / "judge-matrix.toml"
+    matrix = read_matrix(path.read_text(), path.parent, own_model, "")
+    assert len(matrix.models) > 3
+    assert {engine.name for engine in matrix.engines} >= {"xllamacpp", "mistralrs", "transformers"}
+    for engine in matrix.engines:
+        place = engine.source_with(Path("m.gguf"), "").place
+        assert "{folder}" not in place
+        scripts = [word for word in place.split() if word.startswith(str(path.parent))]
+        assert all(Path(word).is_file() for word in scripts)
 
 
 @pytest.mark.slow

@@ -47,6 +47,14 @@ for line in sys.stdin:
     print(json.dumps(answer), flush=True)
 """
 
+SERVER = """
+import sys, threading
+from pathlib import Path
+from tests.support.asked_engines import llama_answers, serving
+with serving(llama_answers(Path(sys.argv[1])), int(sys.argv[2])):
+    threading.Event().wait()
+"""
+
 
 def logs_of(model: Model, ids: list[int]) -> np.ndarray:
     """Return the log probabilities behind ids [V]."""
@@ -67,6 +75,8 @@ def llama_answers(path: Path, numerics: str = "fast") -> Answer:
     def answer(place: str, question: Any) -> Any:
         if place == "/props":
             return {"total_slots": 1}
+        if place == "/v1/models":
+            return {"data": [{"id": "tiny"}]}
         if place == "/tokenize":
             return {"tokens": model.tokenize(question["content"], question["add_special"])}
         if place != "/completion":
@@ -119,8 +129,8 @@ def openai_answers(path: Path, most: int, newer: bool) -> Answer:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Serve JSON on the loopback interface; None is answered with 404."""
+def serving(answer: Answer, port: int = 0) -> Iterator[str]:
+    """Serve JSON on the loopback interface, without a port on any; None is answered with 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -140,7 +150,7 @@ def serving(answer: Answer) -> Iterator[str]:
         def log_message(self, *arguments: Any) -> None:
             return None
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

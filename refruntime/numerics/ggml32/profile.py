@@ -44,6 +44,7 @@ class Ggml32(Numerics):
     """
 
     dtype = np.float32
+    storage = "blocks"
 
     def __init__(self, switches: Switches | None = None, threads: int | None = None, kernels: str = "auto") -> None:
         self.switches = switches if switches is not None else Switches()

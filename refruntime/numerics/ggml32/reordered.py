@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.base import Array
 from refruntime.numerics.ggml32.activations import QUANTIZERS, Activations
+from refruntime.numerics.ggml32.blocks import IntegerBlocks
 from refruntime.numerics.ggml32.matrix import ROUNDINGS, BlockRows, PlainRows, StoredMatrix
 from refruntime.numerics.ggml32.profile import Ggml32
 from refruntime.numerics.ggml32.switches import Switches
+from refruntime.numerics.sources import RowSource, row_ranges
 
 Float32 = NDArray[np.float32]
 
-ORDERS: Final = ("backwards", "even before odd")
+ORDERS: Final = ("backwards", "even before odd", "decoded")
+"""Blocks from the last to the first, every other one first; and weights and inputs decoded, number by number in lanes.
+
+Where large blocks cancel, the last one is farther away than any order of blocks, as lanes within blocks are.
+"""
 
 
 class Reordered(Ggml32):
@@ -38,14 +44,17 @@ class Reordered(Ggml32):
 
     def project(self, matrix: StoredMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]."""
-        result = np.concatenate([self._part(part, x) for part in matrix.parts], axis=1)
+        pairs = zip(matrix.parts, matrix.sources, strict=True)
+        result = np.concatenate([self._part(part, source, x) for part, source in pairs], axis=1)
         steps = self._random.integers(-1, 2, result.shape, np.int32)
         return (result.view(np.int32) + np.where(np.isfinite(result) & (result != 0), steps, 0)).view(np.float32)
 
-    def _part(self, part: PlainRows | BlockRows, x: Array) -> Float32:
+    def _part(self, part: PlainRows | BlockRows, source: RowSource, x: Array) -> Float32:
         if isinstance(part, PlainRows):
             return np.asarray(ROUNDINGS[part.rounding](x) @ part.columns)
         rows = QUANTIZERS[part.blocks.form.activation](np.ascontiguousarray(x))
+        if self.order == "decoded":
+            return _of_decoded(part.blocks, source, rows)
         pieces = min(rows.scales.shape[1], part.blocks.scales.shape[1])
         rows = Activations(*(self._moved(numbers, pieces) for numbers in rows))
         blocks = part.blocks.mapped(lambda numbers: self._moved(numbers, pieces))
@@ -63,3 +72,15 @@ class Reordered(Ggml32):
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [r, k] with [n, k] in float32: -> [r, n]."""
         return np.asarray(rows @ x.T)
+
+
+def _of_decoded(blocks: IntegerBlocks, source: RowSource, rows: Activations) -> Float32:
+    """Multiply decoded weights with decoded inputs in float32: -> [n, out]."""
+    decoded = (rows.quants * rows.scales[:, :, None]).reshape(len(rows.quants), -1)  # [n, in]
+    product = np.empty((len(decoded), source.shape[0]), np.float32)
+    for start, stop in row_ranges(source.shape):
+        product[:, start:stop] = decoded @ source.rows(start, stop).T
+    if blocks.form.activation == "q8_1" and blocks.minimum_scales is not None:  # whose sums are kept in half precision
+        sums = rows.quants.sum(axis=2, dtype=np.int32).astype(np.float32) * rows.scales
+        product += (rows.sums - sums) @ blocks.minimum_scales.T
+    return product

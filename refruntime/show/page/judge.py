@@ -32,11 +32,13 @@ def _measured(measured: Sequence[Measured]) -> str:
         return ""
     rows = []
     for one in measured:
-        numbers = (one.distance.typical, one.band, one.distance.worst, one.worst_band, one.distance.largest)
+        found = one.distance
+        numbers = (found.typical, one.band, found.worst, one.worst_band, one.accident, found.largest)
         rows.append((code(one.name), text(one.says), *(f"{number:.3g}" for number in numbers)))
     said = (
         "Differences of log probability, the root of the mean square of a position: of clean positions, of the worst "
-        "one, each beside what rounding alone does; and the largest of all."
+        "one, each beside what another order of sums does, the worst also beside what an input does that is rounded to "
+        "the other side; and the largest of all."
     )
-    headings = ("arithmetic", "what it means", "typical", "rounding", "worst", "rounding", "largest")
-    return table(headings, rows, (2, 3, 4, 5, 6)) + paragraph(said, "quiet")
+    headings = ("arithmetic", "what it means", "typical", "rounding", "worst", "rounding", "accident", "largest")
+    return table(headings, rows, (2, 3, 4, 5, 6, 7)) + paragraph(said, "quiet")

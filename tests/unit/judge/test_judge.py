@@ -187,6 +187,8 @@ def test_what_nothing_explains(stories: ValidatedModel) -> None:
         ([1, 5, 6], [1, 5], "leaves out 6"),
         ([1, 5, 6, 7], [1, 9, 7], "differs first at token 1: 9"),
         ([1, 5], [1, 999_999], "outside of the vocabulary"),
+        ([1, 5, 6], [1, 32, 5, 6], "puts a space before the text"),
+        ([1, 5, 6], [32, 5, 6], "BOS is missing) and puts a space before the text"),
     ],
 )
 def test_tokens(stories: ValidatedModel, ours: list[int], theirs: list[int], words: str) -> None:
