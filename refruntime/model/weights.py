@@ -92,7 +92,7 @@ class EncoderWeights:
 def bind_encoder(model: ValidatedModel, profile: Profile, numerics: Numerics) -> EncoderWeights:
     """Decode every tensor of an encoder once, as `bind_weights`."""
     with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
-        return _Binder(model, profile, numerics).encoder()
+        return _Binder(model, profile, numerics, numerics.matrix).encoder()
 
 
 def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -> int:
