@@ -24,7 +24,7 @@ def _package(module: str, install: str) -> Any:
 def _loaded(name: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
-    except Exception as error:  # whatever a package raises, it is no error of ours
+    except (ValueError, RuntimeError, OSError, LookupError, TypeError, AttributeError, ImportError) as error:
         raise EngineAnswer(f"{name} cannot load the model: {error}") from error
 
 

@@ -22,7 +22,7 @@ MOST_BYTES: Final = 1 << 29
 """Rows that are remembered."""
 
 
-class Computed:
+class ComputedRows:
     """Logits of one model, and of what faults make of it, under any arithmetic.
 
     Arithmetics are told apart by what makes them, so a caller keeps these.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.judge.computed import Computed
+from refruntime.judge.computed import ComputedRows
 from refruntime.judge.distance import Distance, Ruler
 from refruntime.judge.faults import faults_of
 from refruntime.judge.observed import ObservedRows, log_probabilities
@@ -43,7 +43,7 @@ class Judge:
 
     def __init__(self, model: ValidatedModel, profile: Profile, step: Step = lambda _: None) -> None:
         self._model, self._step = model, step
-        self._computed = Computed(model, profile)
+        self._computed = ComputedRows(model, profile)
         self._policies = tuple(policies(model))
 
     def judge(self, observed: ObservedRows) -> EngineJudgement:

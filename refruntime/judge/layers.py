@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.fidelity.layers import relative_error
-from refruntime.judge.computed import Computed
+from refruntime.judge.computed import ComputedRows
 from refruntime.judge.judge import HEADROOM
 from refruntime.judge.names import Names, names_of
 from refruntime.judge.policies import Make, Policy, policies
@@ -94,7 +94,7 @@ class LayerJudge:
 
     def __init__(self, model: ValidatedModel, profile: Profile, step: Callable[[str], object] = lambda _: None) -> None:
         self._model, self._step = model, step
-        self._computed = Computed(model, profile)
+        self._computed = ComputedRows(model, profile)
         self._policies = tuple(policies(model))
 
     def judge(self, dump: Dump, ids: Sequence[int], names: Names | None = None) -> LayersFinding:
