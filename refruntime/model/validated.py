@@ -75,6 +75,7 @@ class Hyperparameters:
     ffn_sizes: tuple[int, ...] | None = None  # None: ffn_size in each
     sharing_layers: int = 0  # the last so many layers use keys and values of earlier ones
     layer_input_size: int = 0  # numbers that enter each layer for each token; 0: none
+    drafting_layers: int = 0  # behind the others in the file; a forward pass leaves them out
     text_kinds: int = 0  # rows of the table of kinds of text in an encoder
     pooling: str = "none"  # what an encoder makes of its rows: none, mean, cls, last
 

@@ -54,6 +54,7 @@ def qwen35(seed: int, listed: bool = False, experts: bool = False) -> Recipe:
     if experts:
         model.keys(expert_count=5, expert_used_count=2)
         model.keys(expert_feed_forward_length=40, expert_shared_feed_forward_length=32)
+        del model.metadata["qwen35moe.feed_forward_length"]  # llama.cpp's converter writes none
         model.rope_keys(dimension_sections=[1, 1, 1, 0])  # llama.cpp asks for it
     model.attention_keys(head_count_kv=KV_HEADS, layer_norm_rms_epsilon=EPSILON, key_length=12, value_length=12)
     model.rope_keys(freq_base=50000.0, dimension_count=6)
@@ -96,6 +97,29 @@ def with_published_epsilon(model: Recipe) -> Recipe:
     """Give the model 1e-6, which transformers has in the norm of keys and queries whatever the file says."""
     model.attention_keys(layer_norm_rms_epsilon=1e-6)
     return model
+
+
+def add_drafting(model: Recipe) -> None:
+    """Put one layer behind the others that drafts tokens, as published files have it."""
+    name, block = model.architecture, f"blk.{model.layers}"
+    model.keys(block_count=model.layers + 1, nextn_predict_layers=1)
+    listed = f"{name}.attention.recurrent_layers"
+    if listed in model.metadata:
+        model.metadata[listed] = [*model.metadata[listed], False]
+    model.norm(f"{block}.attn_norm")
+    model.attention(block, head_dim=12)
+    model.linear(f"{block}.attn_q", 2 * 6 * 12)
+    model.head_norms(block, head_dim=12)
+    model.norm(f"{block}.post_attention_norm")
+    if name == "qwen35moe":
+        model.experts(block, 5, 40)
+        model.tensor(f"{block}.ffn_gate_inp_shexp.weight", HIDDEN, size=1.0)
+        _shared_expert(model, block, 32)
+    else:
+        model.gated(block)
+    model.linear(f"{block}.nextn.eh_proj", HIDDEN, 2 * HIDDEN)
+    for norm in ("enorm", "hnorm", "shared_head_norm"):
+        model.norm(f"{block}.nextn.{norm}")
 
 
 def fuse_gates(model: Recipe) -> None:

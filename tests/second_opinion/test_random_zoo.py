@@ -12,7 +12,7 @@ import pytest
 
 from refruntime import open_model
 from refruntime.contract.profile import Profile
-from refruntime.errors import ShapeMismatch
+from refruntime.errors import InvalidHeader, ShapeMismatch
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion.float64_blocks import Array, Opinion, Weights, gelu_erf, read_weights
@@ -20,7 +20,7 @@ from tests.second_opinion.float64_layer_norm_models import gptneox
 from tests.second_opinion.float64_rms_models import phi3
 from tests.second_opinion.float64_zoo import FORWARD, forward
 from tests.second_opinion.random_gemma4 import split_gates
-from tests.second_opinion.random_recurrent_models import fuse_gates
+from tests.second_opinion.random_recurrent_models import add_drafting, fuse_gates
 from tests.second_opinion.random_zoo import DEEP, NAMES, UNSUPPORTED, make, recipe
 from tests.second_opinion.zoo_controls import CONTROLS, Control
 
@@ -166,6 +166,25 @@ def test_gates_in_stacks_of_their_own_equal_fused_ones(case_of: Callable[[str, i
     case = case_of("gemma4-experts", SEEDS[0])
     found = open_model(made.file(), numerics="f64").logits(case.tokens)
     assert np.abs(found - case.opinion.logits).max() < NOISE["f64"]
+
+
+@pytest.mark.parametrize("name", ["qwen35", "qwen35-listed", "qwen35moe"])
+def test_a_layer_that_drafts_is_left_out(name: str) -> None:
+    """GG-15: a file with one gives the same bits as without; what is no part of such a layer is refused by name."""
+    tokens = [1, *range(40, 60)]
+    made = recipe(name, SEEDS[0])
+    add_drafting(made)
+    model = open_model(made.file())
+    assert model.hyperparameters.layer_count == made.layers
+    assert np.array_equal(model.logits(tokens), open_model(make(name, SEEDS[0])).logits(tokens))
+    wrong = f"blk.{made.layers + 1}.attn_norm.weight"
+    made.tensors[wrong] = made.tensors["blk.0.attn_norm.weight"]
+    with pytest.raises(ShapeMismatch, match=wrong):
+        open_model(made.file())
+    del made.tensors[wrong]
+    made.keys(nextn_predict_layers=made.layers + 1)
+    with pytest.raises(InvalidHeader, match="nextn_predict_layers"):
+        open_model(made.file())
 
 
 def test_gates_in_one_stack_equal_those_in_two(case_of: Callable[[str, int], Case]) -> None:

@@ -5,6 +5,8 @@ The sections of the rotary embedding differ for images alone; for text all posit
 Queries and keys of a delta net are normalised with the epsilon of the file; transformers has 1e-6 there, as every
 published file.
 
+Published files hold one more layer, which drafts a token ahead; it is left out, as llama.cpp does unless asked.
+
 Source: llama.cpp `src/models/qwen35.cpp`, `delta-net-base.cpp`; its converter regroups the value heads.
 """
 
@@ -24,6 +26,6 @@ QWEN35: Final = Architecture(
     attention_gated=True,
     other_mixer="delta net",
     attention_interval=4,
-    keys=STATE_SPACE_KEYS | {"attention.recurrent_layers", "full_attention_interval"},
+    keys=STATE_SPACE_KEYS | {"attention.recurrent_layers", "full_attention_interval", "nextn_predict_layers"},
     ignored_keys=WITHOUT_EFFECT | {"rope.dimension_sections"},
 )

@@ -16,7 +16,9 @@ from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.gguf.layer_sizes import (
     differing_layers,
     read_experts,
+    read_ffn_size,
     read_kv_heads,
+    read_layers,
     read_window,
     sizes_of_layers,
 )
@@ -111,7 +113,8 @@ def read_hyperparameters(
     """
     prefix = architecture.name + "."
     _refuse_unknown(metadata, architecture)
-    layer_count = size(metadata, prefix + "block_count")
+    layers = read_layers(metadata, architecture)
+    layer_count = layers["layer_count"]
     hidden_size = size(metadata, prefix + "embedding_length")
     head_count = size_of_all_layers(metadata, prefix + "attention.head_count", layer_count)
     kv_head_count, attending = read_kv_heads(metadata, architecture, layer_count, head_count)
@@ -122,15 +125,13 @@ def read_hyperparameters(
     context_length = size(metadata, prefix + "context_length")
     head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
     ffn_sizes = sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
-    ffn_size = (
-        max(ffn_sizes) if ffn_sizes else size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count)
-    )
+    ffn_size = max(ffn_sizes) if ffn_sizes else read_ffn_size(metadata, architecture, layer_count)
     windows = read_window(metadata, architecture, profile, layer_count)
     return Hyperparameters(
         architecture=architecture.name,
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        layer_count=layer_count,
+        **layers,
         head_count=head_count,
         kv_head_count=kv_head_count,
         head_dim=head_dim,

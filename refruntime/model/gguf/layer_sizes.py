@@ -10,7 +10,17 @@ from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.contract.profile import Profile
 from refruntime.model.architectures import Architecture
 from refruntime.model.architectures.phi3 import PHI3
-from refruntime.model.gguf.values import invalid, positive, size, size_of_all_layers, values_per_layer
+from refruntime.model.gguf.values import DRAFTING, invalid, positive, size, size_of_all_layers, values_per_layer
+
+
+def read_layers(metadata: GgufMetadata, architecture: Architecture) -> dict[str, int]:
+    """Return the number of layers, and of those behind them that draft tokens."""
+    prefix = architecture.name + "."
+    stored = size(metadata, prefix + "block_count")
+    drafting = metadata.u32(prefix + DRAFTING, 0) if DRAFTING in architecture.keys else 0
+    if drafting >= stored:
+        raise invalid("no layer is left that does not draft", prefix + DRAFTING, f"below {stored}", drafting)
+    return {"layer_count": stored - drafting, "drafting_layers": drafting}
 
 
 def sizes_of_layers(
@@ -24,6 +34,15 @@ def sizes_of_layers(
     if (sizes <= 0).any():
         raise invalid("a dimension is zero", name, "at least 1 in each layer", sizes.tolist()[:8])
     return tuple(int(each) for each in sizes)
+
+
+def read_ffn_size(metadata: GgufMetadata, architecture: Architecture, layer_count: int) -> int:
+    """Return the size of a feed-forward block; where all layers have experts, a file may give that of these alone."""
+    prefix, default = architecture.name + ".", None
+    sized = "expert_feed_forward_length" in architecture.keys
+    if sized and architecture.feed_forward == "experts" and "leading_dense_block_count" not in architecture.keys:
+        default = metadata.u32(prefix + "expert_feed_forward_length", 0) or None
+    return size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count, default)
 
 
 def differing_layers(

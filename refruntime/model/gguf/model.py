@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,15 @@ from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.model.layout.architecture import layout_within
 from refruntime.model.layout.encoder import encoder_layout_within
 from refruntime.model.layout.tree import expected_tensors
-from refruntime.model.validated import QuantizedRows, ValidatedModel
+from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
 from refruntime.quants.ggml import GGML_TYPES, GgmlType, StoredRows, dequantize
+
+_DRAFTING_TENSOR: Final = re.compile(
+    r"blk\.(?P<layer>0|[1-9][0-9]*)\.(nextn\.(eh_proj|enorm|hnorm|embed_tokens|shared_head_head|shared_head_norm)"
+    r"|attn_(q|k|v|qkv|output|norm|q_norm|k_norm)|post_attention_norm"
+    r"|ffn_(gate|up|down|gate_inp|gate_inp_shexp|(gate|up|down)_shexp|(gate|up|down|gate_up)_exps))\.(weight|bias)"
+)
+"""What a layer that drafts tokens consists of."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def validate_gguf(file: GgufFile, profile: Profile, *, encoder: bool = False) ->
             )
         weights[tensor.name] = GgufWeight(tensor.name, shape, tensor.type, file.tensor_bytes(tensor))
     for name, tensor in file.tensors.items():
-        if name not in weights:
+        if name not in weights and not _drafts(name, hyperparameters):
             raise ShapeMismatch(
                 "the architecture does not use this tensor, so it would change the arithmetic",
                 rule="GG-4",
@@ -109,6 +118,12 @@ def validate_gguf(file: GgufFile, profile: Profile, *, encoder: bool = False) ->
             )
     label = quantization_label(file)
     return ValidatedModel("gguf", hyperparameters, weights, tokenizer, label, architecture)
+
+
+def _drafts(name: str, sizes: Hyperparameters) -> bool:
+    """Say whether a tensor belongs to a layer that drafts tokens, which a forward pass leaves out."""
+    match = _DRAFTING_TENSOR.fullmatch(name)
+    return match is not None and 0 <= int(match["layer"]) - sizes.layer_count < sizes.drafting_layers
 
 
 def quantization_label(file: GgufFile) -> str:

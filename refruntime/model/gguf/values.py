@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.errors import InvalidHeader
+
+DRAFTING: Final = "nextn_predict_layers"
+"""Key for the number of layers behind the others that draft tokens, which a forward pass leaves out."""
 
 
 def size(metadata: GgufMetadata, key: str, default: int | None = None) -> int:
@@ -41,9 +44,10 @@ def values_per_layer(metadata: GgufMetadata, key: str, layer_count: int, *others
     if field is None or field.type is not ValueType.ARRAY:
         return None
     values = metadata.numbers(key, ValueType.UINT32, ValueType.INT32, *others)
-    if len(values) != layer_count:
-        raise invalid("an array has not one value for each layer", key, f"{layer_count} values", len(values))
-    return values
+    stored = layer_count + metadata.u32(key.partition(".")[0] + "." + DRAFTING, 0)
+    if len(values) != stored:
+        raise invalid("an array has not one value for each layer", key, f"{stored} values", len(values))
+    return values[:layer_count]
 
 
 def size_of_all_layers(metadata: GgufMetadata, key: str, layer_count: int, default: int | None = None) -> int:

@@ -205,6 +205,7 @@ BAD_VALUES: dict[str, tuple[str, str, Any]] = {
     "value heads longer than key heads": ("qwen35", "ssm.inner_size", 48),
     "a list of too few layers": ("qwen35-listed", "attention.recurrent_layers", [True]),
     "an interval of nothing": ("qwen35", "full_attention_interval", 0),
+    "only layers that draft": ("qwen35moe", "nextn_predict_layers", 3),
     "experts with none used": ("granitehybrid", "expert_used_count", 0),
     "a window as text": ("cohere2", "attention.sliding_window", "wide"),
     "no heads of windows": ("gemma4", "attention.key_length_swa", None),
