@@ -113,8 +113,7 @@ def read_hyperparameters(
     """
     prefix = architecture.name + "."
     _refuse_unknown(metadata, architecture)
-    layers = read_layers(metadata, architecture)
-    layer_count = layers["layer_count"]
+    layer_count, drafting_layers = read_layers(metadata, architecture)
     hidden_size = size(metadata, prefix + "embedding_length")
     head_count = size_of_all_layers(metadata, prefix + "attention.head_count", layer_count)
     kv_head_count, attending = read_kv_heads(metadata, architecture, layer_count, head_count)
@@ -131,7 +130,8 @@ def read_hyperparameters(
         architecture=architecture.name,
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        **layers,
+        layer_count=layer_count,
+        drafting_layers=drafting_layers,
         head_count=head_count,
         kv_head_count=kv_head_count,
         head_dim=head_dim,

@@ -13,14 +13,14 @@ from refruntime.model.architectures.phi3 import PHI3
 from refruntime.model.gguf.values import DRAFTING, invalid, positive, size, size_of_all_layers, values_per_layer
 
 
-def read_layers(metadata: GgufMetadata, architecture: Architecture) -> dict[str, int]:
+def read_layers(metadata: GgufMetadata, architecture: Architecture) -> tuple[int, int]:
     """Return the number of layers, and of those behind them that draft tokens."""
     prefix = architecture.name + "."
     stored = size(metadata, prefix + "block_count")
     drafting = metadata.u32(prefix + DRAFTING, 0) if DRAFTING in architecture.keys else 0
     if drafting >= stored:
         raise invalid("no layer is left that does not draft", prefix + DRAFTING, f"below {stored}", drafting)
-    return {"layer_count": stored - drafting, "drafting_layers": drafting}
+    return stored - drafting, drafting
 
 
 def sizes_of_layers(
