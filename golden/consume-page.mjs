@@ -4,7 +4,7 @@
 import { WORKER } from "./consumer/build.mjs";
 import { Golden } from "./consumer/corpus.mjs";
 import { CaseList, scrollTo } from "./consumer/page-cases.mjs";
-import { count, element, make } from "./consumer/page-parts.mjs";
+import { count, element, label, make } from "./consumer/page-parts.mjs";
 import { Runs, showSideBySide } from "./consumer/page-runs.mjs";
 import { showSummary, showWholeLegend } from "./consumer/page-summary.mjs";
 import { ConsumeError, consume, lastLine, reportDocument } from "./consume.mjs";
@@ -92,7 +92,7 @@ async function runOne(build, filters, seconds, mine) {
       onStart: (_, ids) => ((page.bar.max = ids.length), (page.bar.value = 0)),
       onCase: (result) => {
         page.bar.value += 1;
-        page.current.textContent = `${page.bar.value} of ${page.bar.max}   ${result.id}   ${result.verdict}`;
+        page.current.textContent = `${page.bar.value} of ${page.bar.max}   ${result.id}   ${label(result.verdict)}`;
         list.put(result);
       },
     });

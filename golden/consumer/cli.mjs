@@ -5,6 +5,7 @@ import { WORKER } from "./build.mjs";
 import { reportDocument, reportLines } from "./report.mjs";
 import { DEFAULT_SECONDS, consume } from "./run.mjs";
 import { ConsumeError } from "./values.mjs";
+import { verdictLabel } from "./words.mjs";
 
 const MOST_FILE_BYTES = 1 << 27; // no artifact above this can be loaded (MEM-2)
 
@@ -74,7 +75,7 @@ async function main(given) {
   };
   const isTerminal = process.stderr.isTTY;
   const onCase = (result, { cases }) => {
-    if (isTerminal) process.stderr.write(`\r\x1b[K${cases.length}  ${result.id}  ${result.verdict}`);
+    if (isTerminal) process.stderr.write(`\r\x1b[K${cases.length}  ${result.id}  ${verdictLabel(result.verdict)}`);
   };
   const report = await consume({
     read: (file) => readBytes(path.join(folder, ...file.split("/"))),

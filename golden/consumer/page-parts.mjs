@@ -4,6 +4,8 @@
 import { FINE } from "./verdict.mjs";
 import { MEANINGS } from "./words.mjs";
 
+export { verdictLabel as label, verdictMeaning as meaning } from "./words.mjs";
+
 export const VERDICTS = Object.keys(MEANINGS);
 
 /** The word that stands for a case that no build has answered yet. */
@@ -28,13 +30,6 @@ export function group(tag, children, attributes = {}) {
 }
 
 export const isFine = (verdict) => FINE.includes(verdict);
-
-/** Return a verdict in the words of the page: a failure that was expected must not look like one. */
-export const label = (verdict) => (verdict === "BOTH_FAILED" ? "refused alike" : verdict);
-
-/** Return what a verdict means; where the page has other words than reports, both. */
-export const meaning = (verdict) =>
-  MEANINGS[verdict] + (label(verdict) === verdict ? "" : `; reports call it ${verdict}`);
 
 /** Return a sign for a verdict, for eyes that do not tell its color. */
 export const mark = (verdict) =>

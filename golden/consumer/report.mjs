@@ -2,7 +2,7 @@
 // The report: sums, exit code, and the whole of it as text (FORMAT.md, section 7, steps 8 and 9).
 
 import { FINE } from "./verdict.mjs";
-import { MEANINGS, caseLines, shown } from "./words.mjs";
+import { MEANINGS, caseLines, shown, verdictLabel } from "./words.mjs";
 
 export const REPORT_VERSION = 1;
 
@@ -62,7 +62,7 @@ export function familyTable({ families, summary }) {
     sum.fields,
     ...verdicts.map((verdict) => sum.verdicts[verdict] ?? 0),
   ];
-  const heads = ["family", "cases", "steps", "fields", ...verdicts];
+  const heads = ["family", "cases", "steps", "fields", ...verdicts.map(verdictLabel)];
   return [heads, ...families.map(row), row({ name: "all", ...summary })].map((cells) => cells.map(String));
 }
 

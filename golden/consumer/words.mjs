@@ -15,6 +15,13 @@ export const MEANINGS = {
   ORACLE_CRASH: "a bug in this consumer",
 };
 
+/** Return a verdict in words for people: a refusal that was expected must not look like a failure. */
+export const verdictLabel = (verdict) => (verdict === "BOTH_FAILED" ? "refused alike" : verdict);
+
+/** Return what a verdict means, with the name that JSON has for it where that is another one. */
+export const verdictMeaning = (verdict) =>
+  MEANINGS[verdict] + (verdictLabel(verdict) === verdict ? "" : `; JSON calls it ${verdict}`);
+
 export function describeStep(step) {
   if ("write" in step) return `write ${bytesOf(step.bytes).length} bytes to ${step.write}`;
   if ("load" in step) return `load_model ${step.load}`;

@@ -26,6 +26,16 @@ class Verdict(StrEnum):
     STALE = "STALE"
     ORACLE_CRASH = "ORACLE_CRASH"
 
+    @property
+    def label(self) -> str:
+        """Return the verdict in words for people: a refusal that was expected must not look like a failure."""
+        return "refused alike" if self is Verdict.BOTH_FAILED else str(self)
+
+    @property
+    def meaning(self) -> str:
+        """Return what the verdict means, with the name that JSON has for it where that is another one."""
+        return MEANINGS[self] + ("" if self.label == self else f"; JSON calls it {self}")
+
 
 MEANINGS: Final[dict[Verdict, str]] = {
     Verdict.MATCH: "every compared field of every step agrees",

@@ -101,7 +101,7 @@ class GoldenPlugin:
         """Say how much was compared."""
         if not self.counts["cases"]:
             return
-        verdicts = ", ".join(f"{self.counts[f'verdict {v}']} {v}" for v in Verdict if self.counts[f"verdict {v}"])
+        verdicts = ", ".join(f"{self.counts[f'verdict {v}']} {v.label}" for v in Verdict if self.counts[f"verdict {v}"])
         terminalreporter.section("refruntime")
         sums = ", ".join(f"{self.counts[what]} {what}" for what in ("cases", "steps", "fields"))
         terminalreporter.write_line(f"{sums} compared: {verdicts}")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from refruntime.differential.report.about import About
 from refruntime.differential.report.case import case_lines
-from refruntime.differential.verdict import FINE, MEANINGS
+from refruntime.differential.verdict import FINE
 from refruntime.session.answers import Generators, TokenLogits, Top
 from refruntime.session.compared import BuildComparison
 from refruntime.show.tensors import describe, tensors_table
@@ -78,8 +78,8 @@ def comparison_shown(compared: BuildComparison) -> list[RenderableType]:
     said = f"{', '.join(counts)}, {count(comparison.tokens, 'token')} compared"
     if result.verdict in FINE:
         reason = f"  ({result.reason})" if result.reason else ""
-        verdict = (str(result.verdict), "bold green")
-        shown: list[RenderableType] = [row("build", verdict, f" {MEANINGS[result.verdict]}{reason}")]
+        verdict = (result.verdict.label, "bold green")
+        shown: list[RenderableType] = [row("build", verdict, f" {result.verdict.meaning}{reason}")]
     else:
         lines = case_lines(result, About(compared.build.name, compared.build.sha256, compared.profile))
         shown = [Text(line) for line in lines if not line.startswith("  repro")]

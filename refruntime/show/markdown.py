@@ -52,7 +52,7 @@ def markdown_report(suite: SuiteResult, about: About) -> str:
 
 def _families(suite: SuiteResult) -> Iterable[str]:
     seen = [verdict for verdict in Verdict if suite.total.verdicts[verdict]]
-    yield _row(["family", "cases", "steps", *map(str, seen)])
+    yield _row(["family", "cases", "steps", *(verdict.label for verdict in seen)])
     yield _row(["---", *["--:"] * (2 + len(seen))])
     for family in (*suite.families, suite.total):
         yield _row([_inline(family.name), str(family.cases), str(family.steps), *_numbers(family, seen)])

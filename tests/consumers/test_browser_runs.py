@@ -77,7 +77,7 @@ def test_refusals_that_were_expected_do_not_alarm(page: Any, site: str) -> None:
     assert alike.evaluate("(e) => getComputedStyle(e).color") == match.evaluate("(e) => getComputedStyle(e).color")
     expect(page.locator("#legend-list")).to_be_visible()
     expect(page.locator("#legend-list dt")).to_have_text(["\u2713 MATCH", "\u2713 refused alike"])
-    expect(page.locator("#legend-list")).to_contain_text("reports call it BOTH_FAILED")
+    expect(page.locator("#legend-list")).to_contain_text("JSON calls it BOTH_FAILED")
 
 
 def test_what_matters_comes_first_on_a_narrow_screen(page: Any, site: str) -> None:

@@ -15,6 +15,7 @@ from refruntime.golden.report import golden_document
 from refruntime.golden.suite import golden_suite
 from tests.consumers.node import run_node
 from tests.differential.builds import GUEST, MUTANTS, wasm_build
+from tests.support.command_line import command
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}
 
@@ -59,3 +60,18 @@ def test_same_verdicts(name: str, goldens: Path) -> None:
     failing = [entry["id"] for entry in node["cases"] if entry["verdict"] not in FINE]
     assert (failing == []) == (name == "guest")
     assert done.code == (0 if name == "guest" else 1)
+
+
+def test_a_refusal_that_was_expected_is_called_alike(tmp_path: Path) -> None:
+    """ERR-1: every report for people says "refused alike", in text also the name in JSON; JSON says that name alone."""
+    files = {name: tmp_path / f"report.{name}" for name in ("html", "markdown")}
+    written = [word for name, path in files.items() for word in (f"--{name}", path)]
+    case = ["--filter", "errors/12-model-not-loaded"]
+    words = ["diff", GUEST, "--golden", *case]
+    shown = command(*words, "-v", *written)
+    assert shown.code == 0, shown.stderr
+    for text in (shown.stdout, run_node(GUEST, *case).out, *(path.read_text("utf-8") for path in files.values())):
+        assert "refused alike" in text
+        assert "BOTH_FAILED" not in text.replace("JSON calls it BOTH_FAILED", "")
+    assert command(*words, "--json").json["summary"]["verdicts"] == {"BOTH_FAILED": 1}
+    assert run_node(GUEST, *case, "--json").report["summary"]["verdicts"] == {"BOTH_FAILED": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ VERBOSE: Final = 1
 
 _UNCERTAIN: Final = {Verdict.CONTRACT_GAP, Verdict.POISONED, Verdict.UNSUPPORTED}
 _COLOURS: Final = {
-    str(verdict): "yellow" if verdict in _UNCERTAIN else "green" if verdict in FINE else "red" for verdict in Verdict
+    verdict.label: "yellow" if verdict in _UNCERTAIN else "green" if verdict in FINE else "red" for verdict in Verdict
 }
 
 
@@ -121,12 +122,12 @@ class Live:
 def _one_line(result: CaseResult) -> str:
     comparison = result.comparison
     reason = f"  {result.reason}" if result.reason else ""
-    return f"{result.verdict} {result.case.name}  {comparison.matched} of {len(result.case.steps)} steps agree{reason}"
+    return f"{result.verdict.label} {result.case.name}  {comparison.matched} of {len(result.case.steps)} steps agree{reason}"
 
 
 def _totals(suite: SuiteResult) -> str:
     total = suite.total
-    verdicts = ", ".join(f"{total.verdicts[verdict]} {verdict}" for verdict in Verdict if total.verdicts[verdict])
+    verdicts = ", ".join(f"{total.verdicts[verdict]} {verdict.label}" for verdict in Verdict if total.verdicts[verdict])
     interrupted = f"; interrupted, {suite.skipped} cases did not run" if suite.interrupted else ""
     return f"{total.cases} cases, {total.steps} steps: {verdicts or 'nothing was compared'}{interrupted}"
 
@@ -141,9 +142,9 @@ def in_colour() -> bool:
 
 def coloured(line: str) -> str:
     """Return a line of a report with its verdict or its label in colour."""
-    word, space, rest = line.partition(" ")
-    if word in _COLOURS:
-        return click.style(word, fg=_COLOURS[word], bold=True) + space + rest
+    for word, colour in _COLOURS.items():
+        if re.match(rf"{word}\b", line):
+            return click.style(word, fg=colour, bold=True) + line[len(word) :]
     label = line[2:].partition(" ")[0]
     if line.startswith("  ") and label:
         return "  " + click.style(label, dim=label not in _MARKED, bold=label in _MARKED) + line[2 + len(label) :]

@@ -8,7 +8,7 @@ from typing import Final
 from refruntime.differential.case_result import Family, SuiteResult
 from refruntime.differential.report.about import About, header_lines
 from refruntime.differential.report.case import case_lines
-from refruntime.differential.verdict import FINE, MEANINGS, Verdict
+from refruntime.differential.verdict import FINE, Verdict
 
 SHOWN_CASES: Final = 20
 """Diverging cases that the text report shows in full; the others are named."""
@@ -29,7 +29,7 @@ TABLE_HEADINGS: Final = ("family", "cases", "steps", "fields", "tokens", "verdic
 
 def counts(family: Family) -> str:
     """Return how often a family has which verdict."""
-    return ", ".join(f"{family.verdicts[verdict]} {verdict}" for verdict in Verdict if family.verdicts[verdict])
+    return ", ".join(f"{family.verdicts[verdict]} {verdict.label}" for verdict in Verdict if family.verdicts[verdict])
 
 
 def table_lines(suite: SuiteResult) -> list[str]:
@@ -67,7 +67,7 @@ def summary_lines(suite: SuiteResult) -> list[str]:
         lines.append("nothing was compared")
     seen = suite.total.verdicts
     lines += [
-        f"{verdict}: {MEANINGS[verdict]}" for verdict in Verdict if seen[verdict] and verdict is not Verdict.MATCH
+        f"{verdict.label}: {verdict.meaning}" for verdict in Verdict if seen[verdict] and verdict is not Verdict.MATCH
     ]
     return lines
 

@@ -14,7 +14,7 @@ from refruntime.differential.report.about import About
 from refruntime.differential.report.case import call_text, cause_lines, found_lines, go_on, repro
 from refruntime.differential.report.text import counts
 from refruntime.differential.report.values import side_by_side
-from refruntime.differential.verdict import EXIT_FINE, FINE, MEANINGS, Verdict
+from refruntime.differential.verdict import EXIT_FINE, FINE, Verdict
 from refruntime.show.page.choice import choice_bars
 from refruntime.show.page.forward_map import forward_map
 from refruntime.show.page.pieces import (
@@ -93,7 +93,7 @@ def _summary(suite: SuiteResult) -> str:
 
 def _families(suite: SuiteResult) -> str:
     def row(family: Family) -> list[str]:
-        shares = [(KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each}") for each in _seen(family)]
+        shares = [(KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each.label}") for each in _seen(family)]
         said = ", ".join(f'<span class="{kind}">{text(label)}</span>' for kind, _, label in shares)
         numbers = [str(n) for n in (family.cases, family.steps)]
         return [code(family.name), bar(shares, family.cases) + said, *numbers]
@@ -106,7 +106,7 @@ def _seen(family: Family) -> list[Verdict]:
 
 
 def _meanings(suite: SuiteResult) -> str:
-    rows = [(f'<span class="{KINDS[each]}">{each}</span>', text(MEANINGS[each])) for each in _seen(suite.total)]
+    rows = [(f'<span class="{KINDS[each]}">{each.label}</span>', text(each.meaning)) for each in _seen(suite.total)]
     return folded("What the words mean", table(("verdict", "meaning"), rows)) if rows else ""
 
 

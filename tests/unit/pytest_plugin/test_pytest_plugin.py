@@ -160,7 +160,7 @@ def test_clean_build(run_apart: Run, goldens: Path) -> None:
             f"refruntime: contract 0.1.0, profile {PROFILE.fingerprint} (of the goldens, frozen answers)",
             f"refruntime: goldens {goldens}, root {index['root']}",
             f"refruntime: build {GUEST}, sha256 {hashlib.sha256(GUEST.read_bytes()).hexdigest()}",
-            "5 cases, 11 steps, * fields compared: 3 MATCH, 2 BOTH_FAILED",
+            "5 cases, 11 steps, * fields compared: 3 MATCH, 2 refused alike",
         ]
     )
 
@@ -322,7 +322,7 @@ def test_worker_processes(run_apart: Run, pytester: pytest.Pytester) -> None:
     result = run_apart(bug, "-n2")
     result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(
-        ["refruntime: contract*", "MISMATCH sampling/*", "5 cases*2 MATCH, 2 BOTH_FAILED, 1 MISMATCH"]
+        ["refruntime: contract*", "MISMATCH sampling/*", "5 cases*2 MATCH, 2 refused alike, 1 MISMATCH"]
     )
     run_apart(bug, "-n1", "golden/sampling").assert_outcomes(passed=1, failed=1)
 
