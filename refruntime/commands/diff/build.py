@@ -82,7 +82,7 @@ def compare_build(request: BuildRequest) -> None:
     look = Looker(module, oracle, limits, met.fit)
     if request.explains:
         suite = replace(suite, explain=Explainer(oracle, suite.offered(), witness=look))
-    output = replace(output, extra=page_extra(oracle, resolved.sources, lambda: look.seen))
+    output = replace(output, extra=page_extra(oracle, resolved.sources, look.seen))
     live = output.live(about)
     with progress("comparing", len(cases)) as bar:
         live.over(bar)

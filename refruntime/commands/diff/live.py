@@ -122,7 +122,8 @@ class Live:
 def _one_line(result: CaseResult) -> str:
     comparison = result.comparison
     reason = f"  {result.reason}" if result.reason else ""
-    return f"{result.verdict.label} {result.case.name}  {comparison.matched} of {len(result.case.steps)} steps agree{reason}"
+    agree = f"{comparison.matched} of {len(result.case.steps)} steps agree"
+    return f"{result.verdict.label} {result.case.name}  {agree}{reason}"
 
 
 def _totals(suite: SuiteResult) -> str:

@@ -18,7 +18,7 @@ MOST_LOOKS: Final = 3
 class Looker:
     """A function that looks for the first wrong number of a case; None where nothing of it can be looked at.
 
-    Only so many cases are looked at: one bug shows in hundreds. `seen` is the document of the first look that found
+    Only so many cases are looked at: one bug shows in hundreds. `seen` has by case the documents of looks that found
     something wrong (see refruntime.witness.report). `fit` makes a file of ours one of the build's (ID-2).
     """
 
@@ -27,7 +27,7 @@ class Looker:
     limits: Limits
     fit: Callable[[bytes], bytes] = lambda data: data
     left: int = MOST_LOOKS
-    seen: dict[str, Any] | None = field(default=None, init=False)
+    seen: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
 
     def __call__(self, run: PairRun) -> WitnessedTensor | None:
         """Look at the generation in which the first difference of a run is."""
@@ -52,6 +52,5 @@ class Looker:
         found = seen.look.first
         if found is None:
             return None
-        if self.seen is None:
-            self.seen = document(witness, seen)
+        self.seen[run.case.name] = document(witness, seen)
         return WitnessedTensor(found.name, seen.position, found.pattern.kind, found.pattern.text)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 import click
@@ -28,6 +29,7 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
+from refruntime.hypotheses.explain import Explanation
 from refruntime.numerics import CompiledSeq32, Seq32
 from refruntime.numerics.varied import Variation, Varied
 from refruntime.show.markdown import markdown_report
@@ -89,17 +91,24 @@ def conditions(
 
 
 def page_extra(
-    oracle: Oracle, sources: Mapping[str, str], seen: Callable[[], Mapping[str, Any] | None] = lambda: None
+    oracle: Oracle, sources: Mapping[str, str], seen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> Callable[[SuiteResult], Extra]:
     """Return what makes the parts that only the page shows: the sampler's choice in the first case that is not fine.
 
-    `seen` gives, when all was compared, what a witness saw in the memory of the build.
+    `seen` holds by case, when all was compared, what a witness saw in the memory of the build. Where another cause
+    explains every step, what was seen lay beside it and is not shown.
     """
 
     def extra(suite: SuiteResult) -> Extra:
         notable = [result for result in suite.cases if result.verdict not in FINE and result.run is not None]
         run = notable[0].run if notable else None
-        return Extra(sources, None if run is None else first_choice(run, oracle), seen())
+        told = (
+            each.case.name
+            for each in notable
+            if isinstance(each.explanation, Explanation) and each.explanation.observed
+        )
+        case = next((name for name in told if name in seen), "")
+        return Extra(sources, None if run is None else first_choice(run, oracle), seen.get(case), case)
 
     return extra
 

@@ -70,7 +70,7 @@ def _flip_lines(flip: Flip) -> list[str]:
     margin = "none that rounding explains" if math.isinf(flip.margin) else f"{flip.margin:.1e}{unit}"
     return [
         row("  token", sides + _token(flip.build_token, flip.build_text), 2),
-        row("  margin", f"{margin:<16} band {flip.band:.1e}        {verdict}", 2),
+        row("  margin", f"{margin:<15}  band {flip.band:.1e}        {verdict}", 2),
     ]
 
 

@@ -55,12 +55,13 @@ KINDS: Final[Mapping[Verdict, str]] = {
 class Extra:
     """What a page shows beside the report: where each option of the profile comes from, the first case's choice.
 
-    `seen` is the document of a witness that looked into the build's memory. All may be missing.
+    `seen` is the document of a witness that looked into the build's memory in the case `seen_in`. All may be missing.
     """
 
     sources: Mapping[str, str] = field(default_factory=dict)
     choice: SeenChoice | None = None
     seen: Mapping[str, Any] | None = None
+    seen_in: str = ""
 
 
 def diff_page(suite: SuiteResult, about: About, extra: Extra) -> bytes:
@@ -74,7 +75,7 @@ def diff_page(suite: SuiteResult, about: About, extra: Extra) -> bytes:
         section("Verdicts by family", _families(suite), _meanings(suite)),
         "" if first is None else section(f"First difference: {first.case.name}", *_first(first, about)),
         "" if extra.choice is None else section("The sampler's choice there", choice_bars(extra.choice)),
-        "" if extra.seen is None else section("The forward pass in the build's memory", forward_map(extra.seen)),
+        "" if extra.seen is None else section(*_memory(extra, first)),
         section("Other differences", *_others(notable[1:], about)),
         section("What was not compared, and why", *_not_compared(suite)),
         section("Where this comes from", *_provenance(about, extra)),
@@ -93,7 +94,9 @@ def _summary(suite: SuiteResult) -> str:
 
 def _families(suite: SuiteResult) -> str:
     def row(family: Family) -> list[str]:
-        shares = [(KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each.label}") for each in _seen(family)]
+        shares = [
+            (KINDS[each], family.verdicts[each], f"{family.verdicts[each]} {each.label}") for each in _seen(family)
+        ]
         said = ", ".join(f'<span class="{kind}">{text(label)}</span>' for kind, _, label in shares)
         numbers = [str(n) for n in (family.cases, family.steps)]
         return [code(family.name), bar(shares, family.cases) + said, *numbers]
@@ -149,6 +152,12 @@ def where_bytes_differ(mine: object, theirs: object) -> str:
         return ""
     equal = next((n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs)))
     return f"{len(mine)} bytes of the oracle, {len(theirs)} of the build; they differ at offset {equal}."
+
+
+def _memory(extra: Extra, first: CaseResult | None) -> tuple[str, str]:
+    title = "The forward pass in the build's memory"
+    elsewhere = first is not None and extra.seen_in not in ("", first.case.name)
+    return f"{title}, in {extra.seen_in}" if elsewhere else title, forward_map(extra.seen or {})
 
 
 def _others(notable: list[CaseResult], about: About) -> list[str]:

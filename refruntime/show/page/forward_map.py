@@ -33,7 +33,7 @@ def forward_map(report: Mapping[str, Any]) -> str:
         f'<div class="wide"><div class="map" style="grid-template-columns:{grid}">{"".join(cells)}</div></div>',
         paragraph(names, "quiet"),
         f'<p>outside of layers: <span class="outer">{outer}</span></p>' if outer else "",
-        paragraph(LEGEND, "quiet"),
+        paragraph(" · ".join(LEGEND.split("   ")), "quiet"),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -49,5 +49,8 @@ def _cell(event: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> s
 def _numbers(first: Mapping[str, Any] | None) -> str:
     if first is None or "expected" not in first:
         return ""
-    places = [":".join(map(str, place)) for place in first["elements"]]
-    return sides((p, f"{a:.9g}", f"{b:.9g}") for p, a, b in zip(places, first["expected"], first["found"], strict=True))
+    places = ["[" + ", ".join(map(str, place)) + "]" for place in first["elements"]]
+    said = paragraph("The elements that differ first, by row and place:", "quiet")
+    return said + sides(
+        (p, f"{a:.9g}", f"{b:.9g}") for p, a, b in zip(places, first["expected"], first["found"], strict=True)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Final
 
 from refruntime.contract.rules import load_rules
 from refruntime.show.page.style import POLICY, SCRIPT, STYLE
@@ -27,10 +28,15 @@ def columns_text(line: str) -> str:
 
 
 def rule_text(identifier: str) -> str:
-    """Return a rule of the contract in full, what stands in back quotes as code; the id of no rule as nothing."""
+    """Return a rule of the contract in full, its back quotes and asterisks as what they mean; no rule as nothing."""
     rule = load_rules().get(identifier)
-    parts = "" if rule is None else " ".join(rule.text.split())
-    return "".join(code(part) if place % 2 else text(part) for place, part in enumerate(parts.split("`")))
+    said = "" if rule is None else " ".join(rule.text.split())
+    parts = [code(part) if place % 2 else text(part).replace("*", "\0") for place, part in enumerate(said.split("`"))]
+    return _EMPHASIS.sub(r"<em>\1</em>", "".join(parts)).replace("\0", "*")
+
+
+_EMPHASIS: Final = re.compile(r"(?<![^\s(])\0(?=\S)(.*?)(?<=\S)\0")
+"""Text between asterisks, code in it included; one between spaces multiplies, one behind a name belongs to it."""
 
 
 def parted(one: str, other: str) -> tuple[str, str]:

@@ -41,6 +41,7 @@ thead th { border-top: 0; color: var(--quiet); font-weight: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.text { overflow-wrap: break-word; }
 td code { overflow-wrap: normal; }
+td:first-child code { white-space: nowrap; }
 td.text:last-child, td:last-child code { overflow-wrap: anywhere; }
 td .bar { max-width: 24rem; margin: .35rem 0 .15rem; }
 .bar { display: flex; height: .7rem; min-width: 5rem; border-radius: 2px; overflow: hidden; background: var(--soft); }
@@ -59,7 +60,7 @@ button { font: inherit; font-size: 13px; color: inherit; background: var(--soft)
 :focus-visible { outline: 2px solid var(--mark); outline-offset: 2px; }
 .steps { display: grid; grid-template-columns: minmax(2.5rem, max-content) minmax(3rem, max-content) 1fr max-content;
   gap: .1rem .75rem; align-items: center; }
-.map { display: grid; gap: 2px; width: max-content; }
+.map { display: grid; gap: 2px; width: max-content; margin: .6rem 0; }
 .map i { font-style: normal; width: 1.4rem; height: 1.2rem; line-height: 1.2rem; text-align: center; font-size: 12px;
   background: var(--soft); }
 .map i.first { outline: 2px solid var(--ink); outline-offset: -1px; font-weight: bold; }
@@ -71,12 +72,13 @@ summary { cursor: pointer; overflow-wrap: anywhere; }
   .sides .head { display: none; }
   .sides > * { border-top: 0; padding: 0; }
   .sides .key { border-top: 1px solid var(--line); padding-top: .25rem; }
-  mark { color: inherit; background: none; text-decoration: underline 2px var(--wrong); text-underline-offset: 3px; }
-.sides b { display: inline-block; width: 5.5em; }
+  .sides b { display: inline-block; width: 5.5em; }
   .bar { min-width: 2.5rem; }
 }
+@page { margin: 12mm; }
 @media print {
-  body { max-width: none; padding: 0; font-size: 11px; }
+  body { max-width: none; padding: 0; font-size: 11px; print-color-adjust: exact; }
+  code, pre, .number { font-size: 10px; }
   button { display: none; }
   pre { white-space: pre-wrap; }
   section { break-inside: avoid-page; }

@@ -20,6 +20,7 @@ from refruntime.differential.suite import Suite
 from refruntime.golden.verify import Verification, VerifyFinding
 from refruntime.show.page.diff import Extra, diff_page
 from refruntime.show.page.forward_map import forward_map
+from refruntime.show.page.pieces import rule_text
 from refruntime.show.page.verify import verify_page
 from tests.differential.builds import HIDDEN_LOGITS, MUTANTS, changed_build
 
@@ -145,7 +146,33 @@ def test_map_of_the_forward_pass() -> None:
     assert len(re.findall(r'<i class="first wrong" title="blk.0.attn.scores: wrong">x</i>', html)) == 1
     assert html.count('class="nothing" title=') == 2
     assert "0.25" in html
+    assert "[0, 1]" in html
     assert "<script>" not in html
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("SA-2", "(D; <em>options: lower id first, higher id first</em>)"),
+        ("CL-sampler", "(xorshift64*)"),
+        ("PR-4", "<em>options for load, reset, generate: untouched, reseeded from the configured seed</em>"),
+        ("FW-7", "</code></bdi>; hidden = silu(gate) * up"),
+    ],
+)
+def test_marks_of_a_rule_are_what_they_mean(rule: str, said: str) -> None:
+    """ABI-5: options stand in italics, code as code, and an asterisk of a name or a product stays."""
+    assert said in rule_text(rule)
+
+
+def test_what_lay_beside_the_cause_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SA-2: where a bug of the sampler explains every step, no number before the sampler is called wrong."""
+    path = tmp_path / "report.html"
+    words = ["--identify", "never", "--filter", "sampler/slope-top-k-1", "-q", "--html", str(path)]
+    assert main(["diff", str(MUTANTS["top_k_off_by_one"]), *words]) == 1
+    capsys.readouterr()
+    text = read(path.read_bytes()).text
+    assert "one candidate more than top_k is retained" in text
+    assert "WRONG" not in text
 
 
 @pytest.mark.parametrize("extra", [[], ["--golden"]])
