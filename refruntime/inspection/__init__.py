@@ -25,7 +25,8 @@ def inspect_artifact(data: Buffer, profile: Profile) -> Inspection:
     else:
         report.hyperparameters = model.hyperparameters
         report.quantization = model.quantization
-        report.tokenizer = TokenizerLine.of(model.tokenizer)
+        read = report.tokenizer
+        report.tokenizer = TokenizerLine.of(model.tokenizer, None if read is None else read.pre_tokenizer)
     return report
 
 

@@ -17,8 +17,8 @@ MUTANTS = Path(__file__).resolve().parent.parent / "guest" / "mutants"
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal that is ended whatever happens."""
-    made = Terminal(tmp_path, columns=100, rows=60)
+    """A narrow terminal that is ended whatever happens."""
+    made = Terminal(tmp_path, columns=76, rows=60)
     try:
         yield made
     finally:
@@ -31,7 +31,7 @@ def painted(colour: int, word: str) -> str:
 
 
 def test_a_difference_and_its_cause(terminal: Terminal) -> None:
-    """PR-3: verdict, place, values and causes in this order, in colour; rules with their sentence."""
+    """PR-3: verdict, place, values and causes in this order, in colour; rules with their sentence, no word broken."""
     build = MUTANTS / "guest-bug-draw_from_32_bits.wasm"
     filters = ["--identify", "never", "--filter", "sampler/draw-rounded-over-an-edge*"]
     terminal.run("diff", build, *filters, "--max-fail", 1, XDG_CACHE_HOME=str(terminal.folder))
@@ -48,7 +48,10 @@ def test_a_difference_and_its_cause(terminal: Terminal) -> None:
     ]
     found = re.search(".*?".join(map(re.escape, parts)), screen, re.DOTALL)
     assert found, screen
-    assert "u = (output >> 40) as f32 / 16777216.0" in screen
+    assert "u = (output >> 40) as f32 / 16777216.0" in " ".join(screen.split())
+    parted = [line for line in screen.partition("  repro")[0].splitlines() if re.match(r"\S", line)]
+    heads = ("build", "contract", "profile", "engine", "oracle", "numerics", "host", "note", "MISMATCH", "CONTRACT_GAP")
+    assert [line for line in parted if not line.startswith(heads)] == []
     assert re.search(painted(33, "CONTRACT_GAP"), terminal.screen(colours=True, history=True)) or re.search(
         painted(31, "MISMATCH"), terminal.screen(colours=True, history=True)
     )

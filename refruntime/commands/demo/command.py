@@ -22,7 +22,7 @@ from refruntime.model.load import validate_model
 
 NEXT: Final = (
     ("refruntime diff BUILD.wasm", "is this build right?"),
-    ("refruntime repl", "stop at any token, change one thing, see what would be"),
+    ("refruntime repl", "stop at any token, ask why, change one thing"),
     ("refruntime golden serve", "the same tests as a page for your browser"),
     ("refruntime demo --all", "this with all 13 exports, call by call"),
 )
@@ -82,4 +82,4 @@ def _finish(console: Console, surprises: list[str]) -> None:
         raise click.exceptions.Exit(1)
     console.print(Text("\nAll as expected. Next:", style="bold green"))
     for words, what in NEXT:
-        console.print(Text(f"  {words:<36}{what}"), soft_wrap=True)
+        console.print(Text(f"  {words:<28}{what}"), soft_wrap=True)

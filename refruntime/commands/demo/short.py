@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from refruntime.cases.steps import Case, Configure, Generate, Load
@@ -31,7 +32,9 @@ WRONG: Final = "scale-hidden"
 
 SHOWN: Final = 3
 BAR: Final = 24
-LABEL: Final = 30
+LABEL: Final = 29
+NUMBERS: Final = 37
+"""Columns of a candidate beside label and bar: its edges and its fate."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,15 @@ def tell(console: Console, model: bytes, name: str, profile: Profile) -> list[st
 
 
 def _heading(console: Console, text: str) -> None:
-    console.print(Text(f"\n{text}", style="bold cyan"))
+    console.print(Text(f"\n{text}", style="bold cyan"), soft_wrap=len(text) <= console.width)
 
 
 def _line(console: Console, label: str, *parts: str | tuple[str, str]) -> None:
-    console.print(Text.assemble(f"  {label:<{LABEL}}", *parts), soft_wrap=True)
+    grid = Table.grid()
+    grid.add_column(width=LABEL + 2, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(f"  {label}"), Text.assemble(*parts))
+    console.print(grid)
 
 
 # What a right build answers ------------------------------------------------------------------------------------------
@@ -103,7 +110,7 @@ def _answers(console: Console, model: bytes, profile: Profile) -> list[str]:
     for _ in range(2):
         found = sent(PROMPT, "generate", NEW_TOKENS)
         texts.append((found, abi.read(abi.last_result_ptr(), abi.last_result_len())))
-    told(f"generate({quoted(PROMPT)})", texts[0][0], quoted(texts[0][1], 44))
+    told(f"generate({quoted(PROMPT)})", texts[0][0], quoted(texts[0][1], 40))
     told("generate, same seed", texts[1][0], "the same" if texts[0] == texts[1] else "ANOTHER ANSWER")
     if texts[0] != texts[1]:
         surprises.append("generate: expected the same answer from the same seed (GEN-7)")
@@ -135,13 +142,18 @@ def _why(console: Console, model: bytes, name: str, profile: Profile) -> None:
         f"{text} at position {widest.taken.position}",
         f"the coin fell on {point:.6g} of {mass:.6g}, {kept} were kept",
     )
+    most = max(0, min(BAR, console.width - LABEL - NUMBERS))
+    reached = np.float32(0)
     for each in widest.telling(1)[: SHOWN + 2]:
         if each.weight is None or each.low is None or each.high is None:
             continue
-        bar = "#" * max(1, round(BAR * float(each.weight)))
+        if each.low != reached:
+            console.print("    \u22ee")
+        bar = "#" * max(1, round(most * float(each.weight))) if most else ""
         style = "bold green" if each.fate == "won" else ""
         edges = f"{float(each.low):.6f} to {float(each.high):.6f}"
-        _line(console, f"  {quoted(each.raw)}", (f"{edges}  {bar:<{BAR}} {each.fate}", style))
+        _line(console, f"  {quoted(each.raw)}", (f"{edges}  {bar:<{most}} {each.fate}", style))
+        reached = each.high
 
 
 def _open(why: Why) -> int:
@@ -154,7 +166,7 @@ def _open(why: Why) -> int:
 
 def _wrong_build(console: Console, model: bytes, profile: Profile) -> list[str]:
     fault = next(each for each in catalogue(profile) if each.name == WRONG)
-    _heading(console, f"It finds the first wrong number of a wrong build: here {fault.text}")
+    _heading(console, f"It finds the first wrong number of a wrong build: {fault.text}")
     oracle = Oracle(profile)
     case = Case("demo", (Load("model"), Configure(*SAMPLING), Generate(PROMPT, NEW_TOKENS)), {"model": model})
     run = run_pair(case, varied_engine(fault.changes, oracle), oracle.engine(), profile)

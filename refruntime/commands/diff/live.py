@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from refruntime.differential.report.about import About, header_lines, row
 from refruntime.differential.report.case import cause_lines, found_lines
 from refruntime.differential.report.text import SHOWN_CASES, summary_lines
 from refruntime.differential.verdict import FINE, Verdict
+from refruntime.show.folding import folded
 from refruntime.visible import printable
 
 QUIET: Final = -1
@@ -110,6 +112,9 @@ class Live:
         if self.silent:
             return
         shown = [printable(line) for line in lines]  # before colour is added, which is a command to the terminal
+        if sys.stdout.isatty():  # what reads a pipe wants whole lines
+            columns = shutil.get_terminal_size().columns
+            shown = [part for line in shown for part in folded(line, columns)]
         text = "\n".join(map(coloured, shown) if in_colour() else shown)
         if self._bar is None:
             click.echo(f"\n{text}" if gap else text, color=in_colour())

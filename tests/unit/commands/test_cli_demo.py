@@ -111,13 +111,14 @@ def test_own_model() -> None:
     assert "all as expected" in outcome.stdout
 
 
-def test_a_screenful() -> None:
+@pytest.mark.parametrize(("columns", "rows"), [(120, 34), (80, 36), (60, 48)])
+def test_a_screenful(columns: int, rows: int) -> None:
     """GEN-7, SA-6, FW-6: without arguments the story fits a screen: an answer, the coin, the first wrong number."""
-    outcome = command("demo")
+    outcome = command("demo", columns=columns)
     assert outcome.code == 0, outcome.stdout
     lines = outcome.stdout.splitlines()
-    assert len(lines) <= 32
-    assert max(map(len, lines)) <= 110
+    assert len(lines) <= rows
+    assert max(map(len, lines[:-4])) <= columns
     assert lines[0].startswith(f"refruntime demo with {resources.DEMO} (")
     text = outcome.stdout
     abi = ExportedABI()
@@ -129,13 +130,13 @@ def test_a_screenful() -> None:
     for seed, shown in ((7, True), (8, False)):
         assert abi.set_sampling_config(0.9, 40, 0.95, seed) == 0
         assert abi.generate(pointer, len(short.PROMPT), short.NEW_TOKENS) == 0
-        said = abi.read(abi.last_result_ptr(), 40).decode().replace(" ", "\u2423")
+        said = abi.read(abi.last_result_ptr(), 24).decode().replace(" ", "\u2423")
         assert (said in text) == shown
     first = short.first_wrong_number(data, fault(), Oracle())
     assert first is not None
     assert first.tensor == "blk.0.attn.scores"
     assert float(first.found / first.expected) == 0.5  # sqrt(D) / sqrt(H) of 4 heads
-    assert f"{first.tensor}[0, 0, 0] at position 0" in text
+    assert f"{first.tensor}[0, 0, 0] at" in text
     assert f"{first.expected!s}, {first.found!s}" in text
     assert "won" in text
 

@@ -11,6 +11,7 @@ import pytest
 
 from refruntime.contract.profile import Profile
 from refruntime.inspection import inspect_artifact
+from tests.support.chat_models import CHATML, model_file
 from tests.support.command_line import command
 from tests.support.lookup_model import lookup_model, spelling
 from tests.support.slm1_by_hand import Q4_0, build, model_tensors, patch_entry, patch_header
@@ -109,6 +110,18 @@ def test_the_summary_answers_what_is_asked_first(tmp_path: Path) -> None:
     limited.write_text(Profile(gguf_context_limit=8).to_toml())
     answers = command("inspect", path, "--json", "--profile", limited).json["summary"]
     assert answers["capacity"] == "8 positions: the profile ends there (GG-7, limit 8); the file says 16"
+
+
+def test_the_summary_names_the_pre_tokenizer_of_a_file_that_loads(tmp_path: Path) -> None:
+    """GG-6: of byte-pair vocabularies it is asked first, whether the file is valid or breaks behind its tokenizer."""
+    whole = model_file(CHATML)
+    for data, code in ((whole, 0), (whole[:-4], 1)):
+        path = tmp_path / "model.gguf"
+        path.write_bytes(data)
+        outcome = command("inspect", path, columns=80)
+        assert outcome.code == code
+        assert "tokenizer      bpe, 259 ids, pre-tokenizer qwen2" in outcome.stdout
+        assert command("inspect", path, "--json").json["tokenizer"]["pre_tokenizer"] == "qwen2"
 
 
 def test_late_failure_still_shows_the_file(tmp_path: Path) -> None:
