@@ -19,6 +19,7 @@ from refruntime.identify.document import json_document
 from refruntime.identify.identification import Identification
 from refruntime.identify.replay import feature_case, replay_files
 from refruntime.show.card import card_html, card_text
+from refruntime.show.folding import fitting
 from refruntime.visible import printable
 
 
@@ -81,7 +82,7 @@ def identify_command(
     if as_json:
         write_json(json_document(found))
     else:
-        click.echo(printable(card_text(found)))
+        click.echo("\n".join(fitting(printable(card_text(found)).splitlines())))
         if profile_path is not None and not found.problem:
             click.echo(
                 printable(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")

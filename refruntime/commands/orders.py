@@ -18,6 +18,7 @@ from refruntime.commands.variation import read_off
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing
 from refruntime.numerics.varied import Variation
+from refruntime.show.folding import fitting
 from refruntime.show.orders import orders_lines
 from refruntime.visible import printable
 
@@ -90,7 +91,7 @@ def orders_command(
     if as_json:
         write_json(report)
     else:
-        click.echo(printable("\n".join(orders_lines(report))))
+        click.echo("\n".join(fitting(map(printable, orders_lines(report)))))
     if target is not None:
         write_file(target, found.variation.to_toml(comments(found)).encode())
         click.echo(printable(f"wrote {target}"), err=as_json)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+from collections.abc import Iterable
 from textwrap import wrap
 from typing import Final
 
@@ -22,7 +25,15 @@ def folded(line: str, columns: int) -> list[str]:
         return [line]
     label = _LABEL.match(line)
     begins = len(label.group()) if label is not None else 0
-    margin = len(line) - len(line.lstrip()) + 4
+    lead = len(line) - len(line.lstrip())
+    margin = lead if lead > 4 else lead + 4
     indent = begins if label is not None and columns - begins >= LEAST and begins <= columns // 2 else margin
-    options = {"break_long_words": False, "break_on_hyphens": False, "replace_whitespace": False}
-    return wrap(line, columns, subsequent_indent=" " * indent, **options)
+    return wrap(line, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def fitting(lines: Iterable[str]) -> list[str]:
+    """Return lines folded for the terminal behind standard output; what reads a pipe or a file gets them whole."""
+    if not sys.stdout.isatty():
+        return list(lines)
+    columns = shutil.get_terminal_size().columns
+    return [part for line in lines for part in folded(line, columns)]

@@ -101,7 +101,10 @@ class _CandidateTable:
             if bars and (self._why.choice.drawn is None or options.max_width < WIDE):
                 continue
             table = self._table(bars, chances)
-            if console.measure(table, options=options.update(max_width=2**16)).minimum <= options.max_width:
+            measured = console.measure(table, options=options.update(max_width=2**16))
+            if measured.minimum <= options.max_width:
+                if measured.maximum > options.max_width:
+                    table.padding = (0, 1, 0, 0)  # what is not folded reads better than what stands far apart
                 yield table
                 return
         yield self._table(bars=False, chances=True, stacked=True)

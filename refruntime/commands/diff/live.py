@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from refruntime.differential.report.about import About, header_lines, row
 from refruntime.differential.report.case import cause_lines, found_lines
 from refruntime.differential.report.text import SHOWN_CASES, summary_lines
 from refruntime.differential.verdict import FINE, Verdict
-from refruntime.show.folding import folded
+from refruntime.show.folding import fitting
 from refruntime.visible import printable
 
 QUIET: Final = -1
@@ -111,10 +110,7 @@ class Live:
     def _write(self, lines: Sequence[str], *, gap: bool = False) -> None:
         if self.silent:
             return
-        shown = [printable(line) for line in lines]  # before colour is added, which is a command to the terminal
-        if sys.stdout.isatty():  # what reads a pipe wants whole lines
-            columns = shutil.get_terminal_size().columns
-            shown = [part for line in shown for part in folded(line, columns)]
+        shown = fitting(printable(line) for line in lines)  # before colour is added, which is a command to the terminal
         text = "\n".join(map(coloured, shown) if in_colour() else shown)
         if self._bar is None:
             click.echo(f"\n{text}" if gap else text, color=in_colour())
