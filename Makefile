@@ -43,7 +43,7 @@ wheel: $(VENV)/.installed-test ## build the wheel into dist
 	@$(BIN)/python -m hatchling build --clean --target wheel
 
 .PHONY: test-package
-test-package: $(VENV)/.installed-test ## build sdist and wheel, install the wheel outside of the checkout, and use it there
+test-package: $(VENV)/.installed-test $(VENV)/.installed-package ## use the built wheel outside of the checkout; run pre-commit, a notebook, a cluster
 	@scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; \
 	$(BIN)/python -m hatchling build --clean --target sdist --target wheel --directory "$$scratch/dist"; \
 	wheel="$$(echo "$$scratch"/dist/*.whl)[wasm,repl,speed]"; \
@@ -54,7 +54,7 @@ test-package: $(VENV)/.installed-test ## build sdist and wheel, install the whee
 	  $(BIN)/python -m venv "$$scratch/venv"; \
 	  "$$scratch/venv/bin/python" -m pip install -qq --disable-pip-version-check "$$wheel" pytest; \
 	fi; \
-	REFRUNTIME_INSTALLED_PYTHON="$$scratch/venv/bin/python" $(BIN)/python -m pytest -m package tests/package $(PYTEST_ARGS)
+	REFRUNTIME_INSTALLED_PYTHON="$$scratch/venv/bin/python" $(BIN)/python -m pytest -m package $(PYTEST_ARGS)
 
 .PHONY: test-browser
 test-browser: $(VENV)/.installed-test $(VENV)/.installed-browser ## run the tests of the page in headless Chromium, if it is there

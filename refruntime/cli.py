@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from refruntime import __version__
+from refruntime.commands.groups import Group
 from refruntime.memory_limit import BadSetting, memory_limit
 
 EXIT_USAGE = 2
@@ -147,7 +147,7 @@ COMMANDS = {
 """Commands by name, in the order of a first visit; one is imported when it is used, none to list them."""
 
 
-class CommandGroup(click.Group):
+class CommandGroup(Group):
     """A group that imports a command only when it is named, or when all are listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -162,10 +162,9 @@ class CommandGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with the whole first sentence of each, and import none."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, listed.summary) for name, listed in COMMANDS.items()])
+    def sentences(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return each command with its first sentence, and import none."""
+        return [(name, listed.summary) for name, listed in COMMANDS.items()]
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return what a shell may put after `refruntime`: commands with their sentences, and options."""
@@ -175,17 +174,6 @@ class CommandGroup(click.Group):
             if name.startswith(incomplete)
         ]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name; a mistyped one gets a suggestion."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            if near := get_close_matches(args[0], COMMANDS, 1, 0.5):
-                raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
-            raise
 
 
 @click.command(

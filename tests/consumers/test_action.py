@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +20,7 @@ from refruntime.resources import own_model
 from tests.consumers.node import PROJECT
 from tests.differential.builds import GUEST, MUTANTS
 from tests.support.asked_engines import PROGRAM
+from tests.package.wheels import copy_of_the_project
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install pyyaml")
 
@@ -189,9 +192,37 @@ def test_the_hook_verifies(tmp_path: Path) -> None:
     assert "sampling/top-k-1" in done.stderr
 
 
-def test_the_manifest_is_one() -> None:
-    """ABI-5: pre-commit itself accepts the manifest."""
-    if shutil.which("pre-commit") is None:
-        pytest.skip("pre-commit is not installed: pip install pre-commit")
-    words = ["pre-commit", "validate-manifest", ".pre-commit-hooks.yaml"]
-    assert subprocess.run(words, cwd=PROJECT, capture_output=True, check=False).returncode == 0
+@pytest.mark.package
+def test_pre_commit_runs_the_hook(tmp_path: Path) -> None:
+    """ABI-5: pre-commit installs the hook as docs/ci.md says; whole goldens pass, an edited one does not."""
+    program = Path(sys.executable).parent / "pre-commit"
+    if not program.exists():
+        pytest.skip("pre-commit is not installed: pip install -e '.[package]'")
+    hook, theirs = copy_of_the_project(tmp_path / "hook", 1_700_000_000), tmp_path / "theirs"
+    shutil.copytree(PROJECT / "golden", theirs / "golden")
+    names = {f"GIT_{who}_{what}": "x@y.z" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    packages = sysconfig.get_path("purelib")  # the hook's environment is made offline: what it needs is taken from ours
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PYTHONPATH": packages}
+    environment = {**os.environ, **names, **offline, "PRE_COMMIT_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
+
+    def run(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+        given = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 300}
+        return subprocess.run([*map(str, words)], check=False, **given)  # type: ignore[call-overload,no-any-return]
+
+    for folder in (hook, theirs):
+        for words in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", "x")):
+            done = run(folder, "git", *words)
+            assert done.returncode == 0, done.stderr
+    revision = run(hook, "git", "rev-parse", "HEAD").stdout.strip()
+    page = (PROJECT / "docs" / "ci.md").read_text()
+    (block,) = [part for part in page.split("```") if ".pre-commit-config.yaml" in part]
+    config = block.removeprefix("yaml").replace("https://github.com/OWNER/refruntime", str(hook))
+    (theirs / ".pre-commit-config.yaml").write_text(config.replace("rev: main", f"rev: {revision}"))
+    run(theirs, "git", "add", "-A")
+    done = run(theirs, program, "run", "--all-files")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"goldens are whole\.+Passed", done.stdout)
+    (theirs / "golden" / "cases" / "sampling" / "top-k-1" / "case.json").write_text("{}")
+    done = run(theirs, program, "run", "--all-files")
+    assert done.returncode == 1
+    assert "sampling/top-k-1" in done.stdout

@@ -10,11 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import click
 import pytest
 
 from refruntime.cases.steps import RESET, Case, Generate, Load
-from refruntime.cli import cli
 from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.consoles import PROJECT, check, commands
 from tests.support.recorded_sessions import visit
@@ -65,16 +63,29 @@ def test_a_recording_is_judged(folder: Path, tmp_path: Path) -> None:
     check(f"{shown[1]} --no-explain  # exits 1", told, folder, tmp_path)
 
 
-@pytest.mark.parametrize("command", [command for command, _ in commands(TESTING) if command.startswith(HOURS)])
-def test_long_commands_are_understood(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ABI-5: what would take hours is parsed as the page writes it; tests of its own run it for less long."""
+LONG = [each for each in commands(TESTING) if each[0].startswith(HOURS)]
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        pytest.param(*each, id=each[0], marks=pytest.mark.package if "--cluster" in each[0] else pytest.mark.slow)
+        for each in LONG
+    ],
+)
+def test_long_command(command: str, output: list[str], folder: Path, tmp_path: Path) -> None:
+    """ABI-5: what takes minutes does what the page says; a cluster needs software that only `make test-package` has."""
+    if "--cluster" in command:
+        pytest.importorskip("distributed", reason="pip install -e '.[package]'")
     for name in ("old.wasm", "new.wasm"):
         shutil.copy(GUEST, folder / name)
-    monkeypatch.chdir(folder)
-    _, name, *words = command.split()
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
-    found.make_context(name, words)
+    check(command, output, folder, tmp_path)
+
+
+def test_commands_of_both_kinds_are_there() -> None:
+    """ABI-5: the page shows random sessions here, several builds, and a cluster."""
+    assert [command.split()[1] for command, _ in LONG] == ["fuzz", "campaign", "campaign"]
+    assert "--cluster local" in LONG[2][0]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -76,6 +77,24 @@ def test_python_block_runs() -> None:
     assert "import refruntime" in block
     result = subprocess.run([sys.executable, "-c", block], cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
+
+
+def test_lines_for_shells(tmp_path: Path) -> None:
+    """ABI-5: bash completes once it has read its line; the line for fish writes a script for its `source`."""
+    section = README.partition("## In your shell")[2].partition("\n## ")[0]
+    bash, fish = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL)).splitlines()
+    program = tmp_path / "refruntime"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m refruntime "$@"\n')
+    program.chmod(0o755)
+    paths = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+    for script, wanted in (
+        (f"{bash}\ncomplete -p refruntime", "complete -o nosort -F _refruntime_completion refruntime"),
+        (fish.partition(" | source")[0], "complete --no-files --command refruntime"),
+    ):
+        words = ["bash", "--norc", "-c", script]
+        done = subprocess.run(words, env=os.environ | paths, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert wanted in done.stdout
 
 
 def test_table_of_exports_is_current() -> None:

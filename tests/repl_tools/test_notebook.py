@@ -47,11 +47,11 @@ def test_text_stays_text_in_a_notebook(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.slow
+@pytest.mark.package
 def test_it_shows_what_it_holds() -> None:
     """SA-6: every output is what the cell gives today."""
     for name in ("nbclient", "ipykernel", "matplotlib", "wasmtime"):
-        pytest.importorskip(name, reason="pip install -e '.[notebook,plot,wasm]'")
+        pytest.importorskip(name, reason="pip install -e '.[package,test]'")
     words = [sys.executable, "tools/run_notebook.py", "--check"]
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,29 @@ def openai_answers(path: Path, most: int, newer: bool) -> Answer:
         return {"choices": [{"logprobs": {"tokens": texts, "top_logprobs": told}}]}
 
     return answer
+
+
+def llama_package(path: Path) -> Any:
+    """Return what stands for the module of llama-cpp-python; `opened` says with which arguments models were."""
+    model = open_model(path, numerics="fast")
+    package = SimpleNamespace(__version__="0", opened=[])
+
+    class Llama:
+        def __init__(self, model_path: str, n_ctx: int, logits_all: bool, verbose: bool) -> None:
+            package.opened.append((model_path, n_ctx, logits_all))
+            self.positions = n_ctx
+
+        def tokenize(self, text: bytes, add_bos: bool, special: bool) -> list[int]:
+            return model.tokenize(text, add_bos)
+
+        def reset(self) -> None:
+            self.scores = np.zeros((self.positions, model.tokenizer.vocab_size), np.float32)
+
+        def eval(self, ids: list[int]) -> None:
+            self.scores[: len(ids)] = model.logits(ids)
+
+    package.Llama = Llama
+    return package
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,19 @@ def test_every_command_helps(name: str) -> None:
     assert "Example" in outcome.stdout
     assert f"refruntime {name}" in outcome.stdout
     assert name in ("demo", "golden serve") or "--json" in outcome.stdout
+
+
+@pytest.mark.parametrize("name", ["", "golden", "corpus", *every_command()])
+def test_help_ends_every_sentence(name: str) -> None:
+    """ABI-5: in a narrow terminal no sentence of a help is cut: of the command, its options, and what a group lists."""
+    outcome = command(*name.split(), "--help", columns=60)
+    assert outcome.code == 0
+    usage, _, told = outcome.stdout.partition("\n\n")
+    assert usage.startswith("Usage: ")
+    assert re.search(r"\w\.{2,}$|\w\u2026", told, re.MULTILINE) is None
+    summary = told.partition("\n\n")[0]
+    assert summary.rstrip().endswith("."), summary
+    assert max(map(len, told.partition("Example")[0].splitlines())) <= 60
 
 
 def test_the_group_helps() -> None:
@@ -211,10 +225,10 @@ def test_closed_output_is_no_bug(arguments: tuple[str, ...], tmp_path: Path) -> 
     assert (outcome.returncode, outcome.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("typed", ["rn", "difff", "tokenise", "contrct"])
+@pytest.mark.parametrize("typed", ["rn", "difff", "tokenise", "contrct", "golden lst", "corpus writ"])
 def test_a_mistyped_command_gets_a_suggestion(typed: str) -> None:
-    """ABI-1: the nearest command is named."""
-    outcome = command(typed)
+    """ABI-1: the nearest command is named, inside of a group too."""
+    outcome = command(*typed.split())
     assert outcome.code == 2
     assert "Did you mean '" in outcome.stderr
 

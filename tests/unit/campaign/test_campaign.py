@@ -244,6 +244,7 @@ def test_several_builds_in_one_table(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results" / CONDITIONS).read_text())["work"]["patterns"] == ["state/ready-re*"]
 
 
+@pytest.mark.package
 def test_a_cluster_that_is_not_there() -> None:
     """ABI-1: no scheduler at the address: said by name."""
     pytest.importorskip("distributed")

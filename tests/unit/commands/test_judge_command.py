@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from refruntime.api import open_model
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 from refruntime.numerics import Fast
-from tests.support.asked_engines import PROGRAM, Dumping, dumped, llama_answers, openai_answers, serving
+from tests.support.asked_engines import PROGRAM, Dumping, dumped, llama_answers, llama_package, openai_answers, serving
 from tests.support.command_line import command
 
 MODEL = Path(__file__).parents[3] / "golden/models/plain-gguf.gguf"
@@ -174,25 +173,12 @@ def test_a_server_that_speaks_otherwise() -> None:
 
 def test_python_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """llama-cpp-python is imported when it is named; its scores are judged, its absence is exit code 3."""
-    model = open_model(MODEL, numerics="fast")
-
-    class Llama:
-        def __init__(self, model_path: str, n_ctx: int, logits_all: bool, verbose: bool) -> None:
-            assert (model_path, n_ctx, logits_all) == (str(MODEL), 7, True)
-
-        def tokenize(self, text: bytes, add_bos: bool, special: bool) -> list[int]:
-            return model.tokenize(text, add_bos)
-
-        def reset(self) -> None:
-            self.scores = np.zeros((7, 263), np.float32)
-
-        def eval(self, ids: list[int]) -> None:
-            self.scores[: len(ids)] = model.logits(ids)
-
-    monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=Llama, __version__="0"))
+    package = llama_package(MODEL)
+    monkeypatch.setitem(sys.modules, "llama_cpp", package)
     outcome = command("judge", MODEL, "--python", "llama-cpp-python", "--text", "abc", *FEW, "--json")
     assert outcome.code == 0, outcome.stderr
     assert [one["verdict"] for one in outcome.json["findings"]] == ["EQUAL", "ROUNDING", "EQUAL", "NOT_ASKED"]
+    assert package.opened == [(str(MODEL), 7, True)]
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     outcome = command("judge", MODEL, "--python", "llama-cpp-python")
     assert (outcome.code, "pip install llama-cpp-python" in outcome.stderr) == (3, True)
