@@ -18,7 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from refruntime import __version__
-from refruntime.commands.groups import Group
+from refruntime.commands.groups import ListedGroup
 from refruntime.memory_limit import BadSetting, memory_limit
 
 EXIT_USAGE = 2
@@ -147,7 +147,7 @@ COMMANDS = {
 """Commands by name, in the order of a first visit; one is imported when it is used, none to list them."""
 
 
-class CommandGroup(Group):
+class CommandGroup(ListedGroup):
     """A group that imports a command only when it is named, or when all are listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -10,13 +10,13 @@ import click
 from refruntime.atomic import write_whole
 from refruntime.battery.malformed.catalogue import checks_reached, index_entry, malformed_files
 from refruntime.commands.files import UnreadableFile
-from refruntime.commands.groups import Group
+from refruntime.commands.groups import ListedGroup
 from refruntime.commands.shared import json_option, progress, write_json
 
 INDEX = "INDEX.json"
 
 
-@click.group("corpus", cls=Group, epilog="Example: refruntime corpus write malformed")
+@click.group("corpus", cls=ListedGroup, epilog="Example: refruntime corpus write malformed")
 def corpus_command() -> None:
     """Write malformed SLM1 and GGUF files with the status that each must give."""
 

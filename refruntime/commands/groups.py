@@ -9,7 +9,7 @@ import click
 NO_LIMIT = 10_000
 
 
-class Group(click.Group):
+class ListedGroup(click.Group):
     """A group that lists each command with its whole first sentence, and knows what is meant perhaps."""
 
     def sentences(self, ctx: click.Context) -> list[tuple[str, str]]:

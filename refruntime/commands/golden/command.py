@@ -16,7 +16,7 @@ from rich.console import Console
 from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.golden.server import ADDRESS, GoldenServer
-from refruntime.commands.groups import Group
+from refruntime.commands.groups import ListedGroup
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.dialect import dialect_texts
@@ -31,7 +31,7 @@ SHOWN_FINDINGS = 10
 
 @click.group(
     "golden",
-    cls=Group,
+    cls=ListedGroup,
     epilog="""\b
 Examples:
   refruntime golden list
