@@ -28,6 +28,7 @@ from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, numerics_named
+from refruntime.resources import model_path
 from refruntime.runtime import Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
@@ -225,10 +226,10 @@ def open_tokenizer(path_or_bytes: Artifact, profile: Profile | None = None) -> T
 
 
 def artifact_bytes(path_or_bytes: Artifact) -> Buffer:
-    """Return a view of the bytes; a path is mapped into memory. OSError."""
+    """Return a view of the bytes; a path is mapped into memory, the project's own models have names. OSError."""
     if isinstance(path_or_bytes, bytes | bytearray | memoryview):
         return path_or_bytes
-    with Path(path_or_bytes).open("rb") as file:
+    with model_path(Path(path_or_bytes)).open("rb") as file:
         if file.seek(0, 2) == 0:
             return b""  # an empty file cannot be mapped
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -56,6 +56,16 @@ def own_model(name: str) -> Path | None:
     return next((path for path in folder.iterdir() if path.name == name and path.suffix in MODEL_SUFFIXES), None)
 
 
+def model_path(path: Path) -> Path:
+    """Return the path of a model as it was given; where nothing is, NAME and golden/models/NAME are the project's own.
+
+    So the commands of the documents run with an installed package too, which has no checkout around it.
+    """
+    if path.exists() or path.parent not in (Path(), Path("golden/models")):
+        return path
+    return own_model(path.name) or path
+
+
 def trained_models() -> tuple[Path, ...]:
     """Return the trained models in the order of their names. FileNotFoundError, never fewer without a word."""
     folder = golden_folder() / "models"

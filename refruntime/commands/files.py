@@ -21,7 +21,7 @@ class UnreadableFile(click.ClickException):
 
 
 class ModelPath(click.Path):
-    """The path of a model; a bare file name that is not in the current folder may name one of the project's own."""
+    """The path of a model; one of the project's own is found by its name alone, see `resources.model_path`."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -29,7 +29,7 @@ class ModelPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path as it was given, or that of the project's own model."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        return path if path.exists() or path.name != str(path) else resources.own_model(path.name) or path
+        return resources.model_path(path)
 
 
 def read_profile(path: Path | None) -> Profile:

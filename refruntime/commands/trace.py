@@ -29,6 +29,7 @@ from refruntime.contract.profile import Profile
 from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import pattern
 from refruntime.show.tensors import describe, tensors_table
+from refruntime.show.text import count
 
 NAMES = 12
 
@@ -104,10 +105,10 @@ def trace_command(
         return
     _print(tensors, len(tokens))
     if save is not None:
-        click.echo(f"wrote {len(tensors)} tensors to {save}")
+        click.echo(f"wrote {count(len(tensors), 'tensor')} to {save}")
 
 
 def _print(tensors: dict[str, NDArray[Any]], positions: int) -> None:
     console = Console()
-    console.print(f"{positions} positions, {len(tensors)} tensors")
+    console.print(f"{count(positions, 'position')}, {count(len(tensors), 'tensor')}")
     console.print(tensors_table([describe(name, values) for name, values in tensors.items()], console.width))

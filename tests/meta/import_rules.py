@@ -62,7 +62,7 @@ INTERNAL: dict[str, set[str]] = {
     "exports": FOUNDATION | {"numerics", "runtime", "memory", "host_numbers"},
     "inspection": PIECES,
     "atomic": set(),
-    "api": PIECES | {"runtime", "inspection", "keywords"},
+    "api": PIECES | {"runtime", "inspection", "keywords", "resources"},
     "embeddings": PIECES | {"api"},
     "convert": PIECES | {"atomic"},
     "chat": PIECES | {"api"},

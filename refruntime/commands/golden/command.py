@@ -109,6 +109,7 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
     else:
         click.echo(printable(f"{sha256}  {path}"))
         click.echo(f"{result.cases} cases, {result.files} files, {len(data)} bytes")
+        click.echo(printable(f"next: tar xf {path}; node {archive_name(corpus)}/consume.mjs BUILD.wasm"))
 
 
 def profile_lines(index: Mapping[str, Any]) -> list[str]:
