@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.consumers.node import missing_node
 from tests.differential.builds import GUEST, MUTANTS
+from tests.meta.consoles import commands
 from tests.meta.test_house import PROJECT
 from tests.package.wheels import Installed, built, installed
 
@@ -64,6 +67,31 @@ COMMANDS = {
 def test_command(package: Installed, arguments: tuple[str, ...]) -> None:
     """The command works as in a checkout."""
     assert re.search(COMMANDS[arguments], run(package, *arguments))
+
+
+CHECKOUT_ONLY = ("tests/guest", "docs/", "refruntime fill", "node ", "pytest ", "make ")
+"""Parts of commands of README for which a checkout is needed, or more than the wheel."""
+
+OF_README = [each for each, _ in commands((PROJECT / "README.md").read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("line", [each for each in OF_README if not any(part in each for part in CHECKOUT_ONLY)])
+def test_command_of_readme(package: Installed, line: str, tmp_path: Path) -> None:
+    """ABI-5: whoever has the wheel alone and goes through README finds its models and goldens by the same names."""
+    _, *words = shlex.split(line.replace("/tmp/", f"{tmp_path}/"))
+    assert run(package, *words).strip()
+
+
+def test_an_archive_is_used_as_its_last_line_says(package: Installed) -> None:
+    """FORMAT section 8: unpacked as told, the goldens judge a build in Node."""
+    if missing_node():
+        pytest.skip(missing_node())
+    told = run(package, "golden", "pack", "-o", "archive.tar").splitlines()[-1]
+    assert told.startswith("next: tar xf archive.tar; node ")
+    script = told.removeprefix("next: ").replace("BUILD.wasm", "build.wasm --filter abi")
+    done = subprocess.run(["sh", "-ec", script], cwd=package.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("fine: ")
 
 
 def test_repl(package: Installed) -> None:
