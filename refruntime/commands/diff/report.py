@@ -29,7 +29,7 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import InvalidModule
 from refruntime.engines.declaration import ContractRefused, Declaration, DeclarationError, Resolved, resolve_contract
-from refruntime.hypotheses.explain import Explanation
+from refruntime.hypotheses.explain import CauseExplanation
 from refruntime.numerics import CompiledSeq32, Seq32
 from refruntime.numerics.varied import Variation, Varied
 from refruntime.show.markdown import markdown_report
@@ -105,7 +105,7 @@ def page_extra(
         told = (
             each.case.name
             for each in notable
-            if isinstance(each.explanation, Explanation) and each.explanation.observed
+            if isinstance(each.explanation, CauseExplanation) and each.explanation.observed
         )
         case = next((name for name in told if name in seen), "")
         return Extra(sources, None if run is None else first_choice(run, oracle), seen.get(case), case)
