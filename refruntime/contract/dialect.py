@@ -112,8 +112,7 @@ def at_place(document: Any, place: str) -> Any:
     if not place.startswith("/"):
         return document.get(place, MISSING) if isinstance(document, Mapping) and place else MISSING
     value = document
-    for token in place[1:].split("/"):
-        key = token.replace("~1", "/").replace("~0", "~")
+    for key in _keys(place):
         if isinstance(value, Mapping):
             value = value.get(key, MISSING)
         elif isinstance(value, list) and key.isascii() and key.isdigit() and int(key) < len(value):
@@ -121,6 +120,12 @@ def at_place(document: Any, place: str) -> Any:
         else:
             return MISSING
     return value
+
+
+@lru_cache(maxsize=256)
+def _keys(place: str) -> tuple[str, ...]:
+    """Return the keys of a JSON Pointer that begins with a slash."""
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in place[1:].split("/"))
 
 
 def place_of(path: tuple[str, ...]) -> str:
@@ -135,7 +140,7 @@ def _put(document: dict[str, Any], place: str, value: Any) -> None:
     if not place.startswith("/"):
         document[place] = value
         return
-    *parents, last = (token.replace("~1", "/").replace("~0", "~") for token in place[1:].split("/"))
+    *parents, last = _keys(place)
     inner = document
     for key in parents:
         below = inner.setdefault(key, {})

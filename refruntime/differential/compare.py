@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-import numpy as np
 
 from refruntime.cases.observe import Diagnostics, Observation
 from refruntime.cases.steps import NEXT_TOKEN, Generate
@@ -19,6 +18,12 @@ LOGIT_FIELDS: Final = frozenset(field.name for field in COMPARED_FIELDS if field
 _ORDER: Final = tuple(field.name for field in COMPARED_FIELDS)
 Sameness = Callable[[Any, Any], bool]
 """Say whether a diagnostics value of the reference and one of the build mean the same."""
+
+_SINGLE: Final = struct.Struct("<f")
+_BITS: Final = struct.Struct("<I")
+_NAN_BITS: Final = 0x7FC00000
+_INFINITE_BITS: Final = 0x7F800000
+_SIGN_BIT: Final = 0x80000000
 
 MISSING: Final = "nothing (the build shows this field elsewhere)"
 
@@ -153,9 +158,13 @@ def float32_bits(value: float) -> int:
         double = float(value)
     except OverflowError:  # a build may write any number of digits
         double = math.inf if value > 0 else -math.inf
-    with np.errstate(over="ignore"):
-        single = np.float32(double) if not math.isnan(double) else np.float32(np.nan)
-    return 0 if single == 0 else int(single.view(np.uint32))
+    if math.isnan(double):
+        return _NAN_BITS
+    try:
+        bits: int = _BITS.unpack(_SINGLE.pack(double))[0]
+    except OverflowError:  # beyond the largest float32
+        bits = _INFINITE_BITS if double > 0 else _INFINITE_BITS | _SIGN_BIT
+    return 0 if bits == _SIGN_BIT else bits
 
 
 def outcome(observation: Observation) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Final
 
 from refruntime.battery.catalogue import FAMILIES, default_battery
@@ -131,7 +132,7 @@ def _ask(
         found.fields = find_fields(shown)
     dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(found.fields))
     offered = frozenset(name for name, item in found.fields.items() if item.shows) & set(DIAGNOSTIC_NAMES)
-    designed = _usable(features, switch_experiments(Profile()))
+    designed = _usable(features, designed_experiments())
     battery = _usable(features, sampled_battery())
     with stage("running experiments"):
         sessions = {case.name: build.answers(case) for case in (*designed, *battery)}
@@ -162,7 +163,8 @@ def _ask(
     found.calls = build.calls
 
 
-def sampled_battery() -> list[Case]:
+@cache
+def sampled_battery() -> tuple[Case, ...]:
     """Return the cases of the battery that are asked besides the experiments."""
     families = [name for name in FAMILIES if name != "generate"]
     cases = default_battery(Profile(), {}, families)
@@ -173,7 +175,13 @@ def sampled_battery() -> list[Case]:
         if seen[family] % EVERY.get(family, 1) == 0:
             chosen.append(case)
         seen[family] += 1
-    return chosen
+    return tuple(chosen)
+
+
+@cache
+def designed_experiments() -> tuple[Case, ...]:
+    """Return the experiments on options."""
+    return tuple(switch_experiments(Profile()))
 
 
 def narrow(settlement: Settlement, base: Profile, numerics: Numerics) -> None:

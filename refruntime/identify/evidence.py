@@ -22,21 +22,25 @@ BEHIND: Final = ("generator_on_load", "generator_on_reset")
 
 def learnt_switches(settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions) -> list[Learnt]:
     """Return every switch that is no part of the checksum, with its evidence, in contract order."""
+    read = [
+        (item, predictions.reads(item.case) | settlement.predictions.reads(item.case))
+        for item in settlement.agreed.values()
+    ]
     return [
-        _learnt(switch, settlement, trials, profile, predictions)
+        _learnt(switch, settlement, trials, profile, [item for item, names in read if switch.attribute in names])
         for switch in Profile.switches()
         if switch.rule != "SL-5"
     ]
 
 
 def _learnt(
-    switch: Switch, settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions
+    switch: Switch, settlement: Settlement, trials: Trials, profile: Profile, telling: list[Experiment]
 ) -> Learnt:
+    """Return what is known of a switch; `telling` are the experiments whose answers may depend on it."""
     value = getattr(profile, switch.attribute)
     if switch.attribute in settlement.doubted:
         return Learnt(switch.key, switch.meaning, value, "assumed", (), "an experiment on it agrees under no option")
-    telling = [item for item in settlement.agreed.values() if _reads(item, switch.attribute, predictions, settlement)]
-    telling.sort(key=lambda item: switch.rule not in item.case.rules)
+    telling = sorted(telling, key=lambda item: switch.rule not in item.case.rules)
     evidence: list[Evidence] = []
     open_options: list[str] = []
     for option in switch.options:
@@ -55,10 +59,6 @@ def _learnt(
     if not telling:
         reason += ": the build has nothing in which it shows" if switch.rule.startswith("GG") else ""
     return Learnt(switch.key, switch.meaning, value, "assumed", tuple(evidence), reason)
-
-
-def _reads(item: Experiment, name: str, predictions: Predictions, settlement: Settlement) -> bool:
-    return name in predictions.reads(item.case) or name in settlement.predictions.reads(item.case)
 
 
 def _against(telling: list[Experiment], trials: Trials, profile: Profile, name: str, option: Any) -> Iterator[Evidence]:

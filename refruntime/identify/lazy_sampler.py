@@ -139,19 +139,35 @@ _NO_DRAW: Final = _NoDraw()
 
 def _outcomes(prefixes: list[tuple[Mapping[str, Any], _Prefix]], state: int, profile: ReadingProfile) -> Outcomes:
     draws = every_choice(profile, lambda own: STAGES.draw(state, own))
-    rows: list[tuple[dict[str, Any], tuple[int, int, bool]]] = []
-    known: dict[Any, list[tuple[dict[str, Any], tuple[int, int, bool]]]] = {}
-    for before, prefix in prefixes:
-        if prefix.key not in known:
-            known[prefix.key] = _picks(prefix, draws, state, profile)
-        rows += [({**before, **after}, outcome) for after, outcome in known[prefix.key]]
-    names = tuple(name for name in SWITCHES if any(name in row for row, _ in rows))
+    picks: dict[Any, list[tuple[dict[str, Any], tuple[int, int, bool]]]] = {}
+    for _, prefix in prefixes:
+        if prefix.key not in picks:
+            picks[prefix.key] = _picks(prefix, draws, state, profile)
     values: dict[tuple[int, int, bool], int] = {}
+    tables = {key: _table(rows, values) for key, rows in picks.items()}
+    read = {name for before, _ in prefixes for name in before}.union(*(later for later, _ in tables.values()))
+    names = tuple(name for name in SWITCHES if name in read)
     numbers = np.zeros([len(SWITCHES[name]) for name in names], np.int64)
-    for row, outcome in rows:
-        place = tuple(SWITCHES[name].index(row[name]) if name in row else slice(None) for name in names)
-        numbers[place] = values.setdefault(outcome, len(values))
+    for before, prefix in prefixes:
+        later, table = tables[prefix.key]
+        for name in [name for name in later if name in before]:  # chosen before the draw already
+            table = table.take([SWITCHES[name].index(before[name])], axis=later.index(name))
+        place = tuple(SWITCHES[name].index(before[name]) if name in before else slice(None) for name in names)
+        free = [name for name in names if name not in before]
+        numbers[place] = table.reshape([len(SWITCHES[name]) if name in later else 1 for name in free])
     return Outcomes(names, numbers, tuple(values))
+
+
+def _table(
+    rows: list[tuple[dict[str, Any], tuple[int, int, bool]]], values: dict[tuple[int, int, bool], int]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the switches that a draw reads, and the number of the outcome under every choice of them."""
+    later = tuple(name for name in SWITCHES if any(name in row for row, _ in rows))
+    table = np.zeros([len(SWITCHES[name]) for name in later], np.int64)
+    for row, outcome in rows:
+        place = tuple(SWITCHES[name].index(row[name]) if name in row else slice(None) for name in later)
+        table[place] = values.setdefault(outcome, len(values))
+    return later, table
 
 
 def _picks(

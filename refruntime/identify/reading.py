@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from refruntime.contract.profile import Profile
+from refruntime.errors import ContractError
+from refruntime.identify.remembering import RememberingTransformer
 from refruntime.model.binding import BoundModel, bind_model
 from refruntime.model.load import Buffer
 from refruntime.numerics import Numerics
@@ -75,13 +77,15 @@ class ReadingBinder:
     """Bind models and remember them with the switches that binding reads, so that the next use notes them again."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, list[tuple[dict[str, Any], BoundModel]]] = {}
+        self._known: dict[bytes, list[tuple[dict[str, Any], BoundModel | ContractError]]] = {}
 
     def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
         """Return the model of these bytes; statuses 4 to 10."""
         known = self._known.setdefault(hashlib.sha256(data).digest(), [])
         for choices, bound in known:
             if all(getattr(profile, name) == value for name, value in choices.items()):
+                if isinstance(bound, ContractError):
+                    raise bound.with_traceback(None)
                 return bound
         noted: dict[str, Any] = {}
 
@@ -89,6 +93,11 @@ class ReadingBinder:
             noted[name] = getattr(profile, name)
             return noted[name]
 
-        bound = bind_model(data, ReadingProfile(profile, choose, noted, _KEYS), numerics)
+        try:
+            bound = bind_model(data, ReadingProfile(profile, choose, noted, _KEYS), numerics)
+            bound = bound._replace(transformer=RememberingTransformer(bound.transformer))
+        except ContractError as refused:
+            known.append((noted, refused.with_traceback(None)))
+            raise
         known.append((noted, bound))
         return bound

@@ -51,6 +51,21 @@ class KVCache:
         self.keys[place, :head_dim, :kv_heads, position:end] = keys.transpose(2, 1, 0)
         self.values[place, position:end, :kv_heads, :head_dim] = values
 
+    @property
+    def plain(self) -> bool:
+        """Say whether nothing is kept of the positions but keys and values."""
+        return not self._rows and not self._states
+
+    def positions(self, begin: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return keys [L, D, K, n] and values [L, n, K, D] of positions `begin` .. `end` - 1."""
+        return self.keys[..., begin:end], self.values[:, begin:end]
+
+    def put(self, begin: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
+        """Put what `positions` gave back at `begin`; the length stays."""
+        end = begin + values.shape[1]
+        self._reserve(end)
+        self.keys[..., begin:end], self.values[:, begin:end] = keys, values
+
     def store_rows(self, layer: int, name: str, position: int, x: NDArray[Any]) -> None:
         """Store rows of a layer [n, width] at `position` .. `position` + n - 1; the length stays."""
         end = position + x.shape[0]

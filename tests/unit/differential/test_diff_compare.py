@@ -11,7 +11,7 @@ import pytest
 from refruntime import Profile
 from refruntime.battery.models.slm1 import Numbers
 from refruntime.battery.sampler import ON_AN_EDGE, ROUNDED_OVER_AN_EDGE
-from refruntime.differential.compare import same_meaning, status_text
+from refruntime.differential.compare import float32_bits, same_meaning, status_text
 from refruntime.differential.margins import measure
 from refruntime.differential.verdict import FINE, MEANINGS, Verdict, exit_code
 from refruntime.sampling import SamplingConfig, sample
@@ -42,6 +42,20 @@ def test_same_meaning(mine: Any, theirs: Any, same: bool) -> None:
     """DG-7: numbers are compared by the float32 that they read back to, everything else exactly."""
     assert same_meaning(mine, theirs) is same
     assert same_meaning(theirs, mine) is same
+
+
+def test_float32_bits_are_numpys() -> None:
+    """DG-7: the nearest float32, ties to even, over all exponents, at every kind of edge; NumPy rounds apart."""
+    rng = np.random.default_rng(7)
+    bits = rng.integers(0, 2**64, 4000, np.uint64)
+    edges = np.array([0.0, -0.0, 2.0**-149, 2.0**-150, 1.5 * 2.0**-149, 3.4028235677973366e38, 3.4028235677973362e38])
+    singles = np.arange(0, 0x7F7FFFFF, 0x3FFF1, np.uint32)
+    halfway = (singles.view(np.float32).astype(np.float64) + (singles + 1).view(np.float32)) / 2
+    for value in (*bits.view(np.float64), *edges, *-edges, *halfway, *-halfway, math.inf, -math.inf):
+        with np.errstate(all="ignore"):
+            single = np.float32(value)
+        expected = 0x7FC00000 if np.isnan(single) else 0 if single == 0 else int(single.view(np.uint32))
+        assert float32_bits(float(value)) == expected
 
 
 def test_status_text() -> None:
