@@ -111,7 +111,7 @@ def _delta_net_step(run: Pass) -> Step:
     def along(state: Array, vector: Array) -> Array:
         """Return the sums over N of a state [S, M, N] times a vector [S, 1, N]: [S, M]."""
         products = np.ascontiguousarray(np.moveaxis(state * vector, 2, 0))  # [N, S, M]
-        return numerics.sum_rows(products.reshape(size, -1)).reshape(state.shape[:2])
+        return numerics.read_state(products.reshape(size, -1)).reshape(state.shape[:2])
 
     def step(state: Array, row: Array) -> tuple[Array, Array]:
         q, k = row[: 2 * groups * size].reshape(2, groups, 1, size)[:, key]  # [S, 1, N] each
@@ -120,7 +120,8 @@ def _delta_net_step(run: Pass) -> Step:
         state = state * numerics.exp(decay)[:, None, None]
         change = (v - along(state, k)) * beta[:, None]  # [S, M]
         state = state + k * change[:, :, None]
-        return state, along(state, q * scale)
+        read = along(state, q * scale) if numerics.scales_queries_of_states else along(state, q) * scale
+        return state, read
 
     return step
 

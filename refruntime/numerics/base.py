@@ -73,6 +73,8 @@ class Numerics(ABC):
     """What `matrix` makes. A profile can multiply what another one of the same storage made."""
     of_the_contract = False
     """Whether builds are held to its bits (section 11), so that it knows the options of FW-4."""
+    scales_queries_of_states = True
+    """Whether a delta net scales its query before it reads the state, or what it read (GG-14)."""
 
     # Primitives ---------------------------------------------------------------------------------------------------
 
@@ -101,6 +103,10 @@ class Numerics(ABC):
     @abstractmethod
     def sum_rows(self, terms: Array) -> Array:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
+
+    def read_state(self, terms: Array) -> Array:
+        """Add products of a recurrent state with a key or query, the rows of [k, m]: -> [m] (GG-14)."""
+        return self.sum_rows(terms)
 
     @abstractmethod
     def exp(self, x: Array) -> Array:

@@ -59,13 +59,13 @@ def test_qwen35moe_equals_transformers(numerics: str, noise: float) -> None:
     assert np.abs(np.stack([stream.found[row] for row in rows]) - expected["hf64_hidden"]).max() < noise
 
 
-@pytest.mark.parametrize(("numerics", "noise"), [("f64", 1e-4), ("seq32", 1e-4), ("ggml32", 2e-5)])
+@pytest.mark.parametrize(("numerics", "noise"), [("f64", 1e-4), ("seq32", 1e-4), ("ggml32", 0)])
 def test_qwen35moe_equals_llama_cpp(numerics: str, noise: float) -> None:
-    """GG-15: logits of every position, and 64 greedy tokens."""
+    """GG-15: logits of every position, and 64 greedy tokens; the scalar kernels bit for bit."""
     expected = expected_of("qwen35moe")
     model = open_model(qwen35moe(), numerics=numerics)
     logits = model.logits(expected["tokens"].tolist())
-    assert np.abs(logits - expected["llama_cpp"]).max() < noise
+    assert np.abs(logits - expected["llama_cpp"]).max() <= noise
     path = expected["greedy"].tolist()
     assert model.logits(path[:-1])[5:].argmax(axis=1).tolist() == path[6:]
 

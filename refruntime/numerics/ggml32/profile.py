@@ -45,6 +45,7 @@ class Ggml32(Numerics):
 
     dtype = np.float32
     storage = "blocks"
+    scales_queries_of_states = False
 
     def __init__(self, switches: Switches | None = None, threads: int | None = None, kernels: str = "auto") -> None:
         self.switches = switches if switches is not None else Switches()
@@ -84,6 +85,10 @@ class Ggml32(Numerics):
     def sum_rows(self, terms: Array) -> Float32:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
         return add_rows(np.ascontiguousarray(terms)) + np.float32(0)
+
+    def read_state(self, terms: Array) -> Float32:
+        """Add the rows of [k, m] in float64: -> [m]."""
+        return _exact_total(terms.T).astype(np.float32)
 
     # Norms -------------------------------------------------------------------------------------------------------
 
