@@ -158,8 +158,8 @@ def measure(path: Path, tokens: int, prompt: int) -> dict[str, Any]:
     model = open_model(path, numerics="fast")
     dimensions = model.hyperparameters
     ids = np.random.default_rng(0).integers(0, dimensions.vocab_size, prompt).tolist()
-    figures: dict[str, Any] = {"fast": measure_ours(path, Fast(), ids, tokens)}
-    figures["fast, quantized"] = measure_ours(path, Fast("quantized"), ids, tokens)
+    figures: dict[str, Any] = {"fast": measure_ours(path, Fast("float32"), ids, tokens)}
+    figures["fast, stored"] = measure_ours(path, Fast("stored"), ids, tokens)
     try:
         figures["seq32, numba"] = measure_ours(path, CompiledSeq32(kernels="numba"), ids, tokens)
     except ImportError as error:

@@ -74,11 +74,11 @@ class Model:
 
     def __init__(self, data: Buffer, profile: Profile, numerics: Numerics, unknown_bytes: str = "refuse") -> None:
         self.profile = profile
-        self.numerics = numerics
         self._data = data
         self._runtime = Runtime(profile, numerics, bind=binder(unknown_bytes))
         self._runtime.load_model(data)
         self._loaded = self._runtime.resident()
+        self.numerics = self._loaded.transformer.numerics
 
     def __repr__(self) -> str:
         """Say what the model is in one line."""
@@ -212,9 +212,10 @@ def open_model(
 ) -> Model:
     """Open an SLM1 or GGUF model; a path is mapped, not read, and no transfer limit applies.
 
-    `numerics` is `seq32` (the contract's float32, the default) or `f64`. A byte of a text that the vocabulary
-    lacks is refused (13), or left out with `unknown_bytes="drop"`. Failures: leaves of ContractError with the statuses
-    4 to 10; OSError for a path that cannot be read.
+    `numerics` is `seq32` (the contract's float32, the default), `f64`, `fast` or `ggml32`; how weights are held depends
+    on their number, unless `numerics_named` made the profile with a choice of its own. A byte of a text that the
+    vocabulary lacks is refused (13), or left out with `unknown_bytes="drop"`. Failures: leaves of ContractError with
+    the statuses 4 to 10; OSError for a path that cannot be read.
     """
     chosen = numerics_named(numerics) if isinstance(numerics, str) else numerics
     return Model(artifact_bytes(path_or_bytes), profile if profile is not None else Profile(), chosen, unknown_bytes)

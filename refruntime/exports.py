@@ -112,7 +112,7 @@ class ExportedABI:
     def load_model(self, pointer: Number, length: Number) -> int:
         """Load an SLM1 or GGUF artifact from memory (ST-3, ST-4): statuses 0, 1, 2, 4 to 10, 13."""
         start, size = to_u32(pointer), to_u32(length)
-        return self._status_call(lambda runtime: runtime.load_model(self._slice(start, size)))
+        return self._status_call(lambda runtime: runtime.load_model(self._model_bytes(runtime, start, size)))
 
     def set_sampling_config(self, temperature: Number, top_k: Number, top_p: Number, seed: Number) -> int:
         """Replace the sampling configuration (SC-1 .. SC-3): statuses 0, 2, 13."""
@@ -197,6 +197,11 @@ class ExportedABI:
         except Trap:
             self._lock_unavailable = True
             raise
+
+    def _model_bytes(self, runtime: Runtime, pointer: int, length: int) -> memoryview | bytes:
+        """Return the bytes of a model (MEM-2), copied where the weights may stay in them (MEM-9)."""
+        data = self._slice(pointer, length)
+        return data if runtime.numerics.resident == "float32" else bytes(data)
 
     def _slice(self, pointer: int, length: int) -> memoryview:
         """Return host bytes (MEM-2): pointer 0 gives 1, length 0 or too long gives 2, past the end traps (MEM-6)."""

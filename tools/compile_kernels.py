@@ -16,14 +16,18 @@ def main() -> None:
     from refruntime.containers import checksum_compiled  # noqa: F401  # compiles when it is imported
     from refruntime.numerics import CompiledSeq32
     from refruntime.numerics.compiled.row_products import RowProducts
+    from refruntime.numerics.compiled.stored import columns_of, dots_of
+    from refruntime.numerics.compiled.threads import Threads
     from refruntime.numerics.ggml32 import compiled
     from refruntime.quants.compiled import KERNELS, decoder
+    from refruntime.quants.ggml import GGML_TYPES
 
     CompiledSeq32(kernels="numba")
-    RowProducts()
+    RowProducts(Threads("fast", 1))
     compiled.compile_kernels()
-    for name in KERNELS:
-        decoder(name)
+    for kind in GGML_TYPES.values():
+        if kind.name in KERNELS:
+            decoder(kind.name), columns_of(kind), dots_of(kind)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _open(
             model = requantized(model, requantize)
         except CannotRequantize as error:
             raise click.BadParameter(str(error), param_hint="--requantize") from error
-    return Transformer(model, profile, numerics.make(data)), model.tokenizer
+    return Transformer(model, profile, numerics.make()), model.tokenizer
 
 
 def _check_vocabularies(first: Tokenizer, second: Tokenizer) -> None:

@@ -68,7 +68,7 @@ def logits_command(
     data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
-            opened = open_model(data, profile, numerics.make(data))
+            opened = open_model(data, profile, numerics.make())
         try:
             tokens = opened.prompt_ids(source)
         except ValueError as error:

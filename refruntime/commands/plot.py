@@ -126,7 +126,7 @@ def plot_command(
     try:
         with contract_failures(as_json, **about):
             with progress("loading"):
-                session = Session(data, profile, numerics.make(data), model.name)
+                session = Session(data, profile, numerics.make(), model.name)
             session = session.set(temperature, top_k, top_p, seed).prompt(source)
             session = _stepped(session, wanted)
             with progress("computing"):

@@ -129,7 +129,8 @@ def run_command(
                 rendered = template.prompt(messages_of(chat, system))
             source, about["chat"] = list(rendered.ids), rendered.text
         with progress("loading"):
-            opened = open_model(data, profile, numerics.make(data), unknown_bytes)
+            opened = open_model(data, profile, numerics.make(), unknown_bytes)
+    about["resident"] = numerics.held(opened.transformer.numerics)
     lossy = profile.invalid_output_utf8 == "lossy"
     follower = Follower(opened.tokenizer, None if as_json else text_stream(raw, lossy))
     try:
@@ -169,7 +170,8 @@ def _report(
         _print_generated(generation)
     if follower is not None:
         click.echo(follower.summary(reason), err=True)
-    about_bits = f"numerics {about['numerics']}, profile {about['profile']}"
+    resident = f", weights {about['resident']}" if "resident" in about else ""
+    about_bits = f"numerics {about['numerics']}{resident}, profile {about['profile']}"
     click.echo(f"status {generation.status.name}, {about_bits}", err=True)
 
 

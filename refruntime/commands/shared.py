@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,17 +55,18 @@ def profile_option(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class NumericsChoice:
-    """The numeric profile that `--numerics` names, and how `fast` holds weights (`--resident`)."""
+    """The numeric profile that `--numerics` names, and how it holds weights (`--resident`)."""
 
     name: str
     resident: str
 
-    def make(self, data: Buffer) -> Numerics:
-        """Return the profile for an artifact; with `auto`, weights that would fill the memory stay quantised."""
-        resident = self.resident
-        if resident == "auto":
-            resident = "quantized" if self.name == "fast" and not _fits_memory(data) else "float32"
-        return numerics_named(self.name, resident=resident)
+    def make(self) -> Numerics:
+        """Return the profile; with `auto`, how weights are held is decided for each model that is bound."""
+        return numerics_named(self.name, resident=self.resident)
+
+    def held(self, numerics: Numerics) -> str:
+        """Say how a bound model holds its weights, and who decided it."""
+        return numerics.resident + (" (auto)" if self.resident == "auto" else "")
 
 
 class NumericsName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
@@ -86,24 +86,15 @@ class NumericsName(click.ParamType):  # type: ignore[type-arg]  # generic in new
             self.fail(str(error), param, ctx)
 
 
-def _fits_memory(data: Buffer) -> bool:
-    """Say whether the weights of a GGUF file take less than half of the machine's memory as float32."""
-    from refruntime.containers.gguf import read_gguf
-
-    if bytes(memoryview(data)[:4]) != b"GGUF" or not hasattr(os, "sysconf"):
-        return True
-    weights = 4 * sum(tensor.element_count for tensor in read_gguf(memoryview(data)).tensors.values())
-    return weights < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def _remember_resident(context: click.Context, _parameter: click.Parameter, value: str) -> None:
     context.meta["resident"] = value
 
 
 def _numerics(context: click.Context, _parameter: click.Parameter, value: str) -> NumericsChoice:
     resident = context.meta.get("resident", "auto")
-    if resident == "quantized" and value != "fast":
-        raise click.BadParameter(f"only --numerics fast keeps weights quantised, not {value}", param_hint="--resident")
+    if resident == "stored" and value not in ("seq32", "fast"):
+        message = f"only --numerics seq32 and fast leave weights as they are stored, not {value}"
+        raise click.BadParameter(message, param_hint="--resident")
     return NumericsChoice(value, resident)
 
 
@@ -121,13 +112,14 @@ def numerics_option(command: Command) -> Command:
     )(command)
     return click.option(
         "--resident",
-        type=click.Choice(["auto", *RESIDENT]),
+        type=click.Choice(RESIDENT),
         default="auto",
         show_default=True,
         is_eager=True,
         expose_value=False,
         callback=_remember_resident,
-        help="How --numerics fast holds weights: float32, or quantized as in the file, decoded layer by layer.",
+        help="How seq32 and fast hold quantised weights: decoded to float32, or stored as in the file and multiplied "
+        "from there, which changes no bit of seq32.",
     )(command)
 
 

@@ -32,7 +32,7 @@ def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel
     """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10."""
     validated = validate_model(data, profile)
     transformer = Transformer(validated, profile, numerics)
-    memory = memory_needed(validated, profile, numerics)
+    memory = memory_needed(validated, profile, transformer.numerics)
     return BoundModel(transformer, validated.tokenizer, validated.quantization, memory)
 
 

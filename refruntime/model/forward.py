@@ -17,7 +17,7 @@ from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, ExpertsBeside, Layer, StateSpace
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Norm, Projection, Store, bind_weights
+from refruntime.model.weights import Norm, Projection, Store, bind_weights, inventory
 from refruntime.numerics import Numerics
 from refruntime.trace import Tracer
 
@@ -37,9 +37,9 @@ class Transformer:
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> None:
         self.hyperparameters = model.hyperparameters
         self.architecture = model.architecture
-        self.numerics = numerics
+        self.numerics = numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
-            self.weights = bind_weights(model, profile, numerics, store)
+            self.weights = bind_weights(model, profile, self.numerics, store)
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this model's capacity (FW-9)."""
@@ -60,7 +60,8 @@ class Transformer:
         """
         wanted = range(len(tokens))[first_logit:]
         logits = []
-        with np.errstate(all="ignore"):  # non-finite numbers are results here, not accidents (GEN-11)
+        # Non-finite numbers are results here, not accidents (GEN-11).
+        with np.errstate(all="ignore"), self.numerics.working():
             for begin in range(0, len(tokens), POSITIONS_PER_PASS):
                 part = tokens[begin : begin + POSITIONS_PER_PASS]
                 x = self._layers(part, cache, tracer)  # [n, H]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.encoder import EncoderTree, encoder_layout
 from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
 from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
-from refruntime.numerics import Numerics, Rotary, StoredSource
+from refruntime.numerics import Inventory, Numerics, Rotary, StoredSource, has_blocks
 from refruntime.quants.ggml import StoredRows
 
 Array = NDArray[Any]
@@ -40,7 +41,9 @@ class Projection:
     def apply(self, numerics: Numerics, x: Array) -> list[Array]:
         """Multiply: [n, in] -> one [n, out] for each weight matrix."""
         products = [numerics.project(matrix, x) for matrix in self.matrices]
-        products = np.split(products[0], self.splits, axis=1) if self.splits else products
+        if self.splits:
+            borders = itertools.pairwise((0, *self.splits, products[0].shape[1]))
+            products = [products[0][:, begin:end] for begin, end in borders]
         for index, bias in enumerate(self.biases):
             if bias is not None:
                 products[index] = products[index] + bias
@@ -111,6 +114,13 @@ def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -
     if scaled and "output.weight" not in model.tensors:
         needed += numerics.matrix_bytes(model.tensors["token_embd.weight"])
     return needed
+
+
+def inventory(model: ValidatedModel) -> Inventory:
+    """Count the weights of a model's matrices, and those that lie in blocks of the file."""
+    matrices = [tensor for tensor in model.tensors.values() if len(tensor.shape) > 1]
+    in_blocks = [tensor for tensor in matrices if isinstance(tensor, StoredSource) and has_blocks(tensor)]
+    return Inventory(sum(prod(each.shape) for each in matrices), sum(prod(each.shape) for each in in_blocks))
 
 
 def scales_apart(profile: Profile, numerics: Numerics) -> bool:

@@ -6,7 +6,8 @@ from refruntime.numerics.base import PLAIN_ATTENTION, Attention, AttentionVarian
 from refruntime.numerics.compiled.loading import KERNELS
 from refruntime.numerics.compiled.seq32 import CompiledSeq32
 from refruntime.numerics.f64 import F64
-from refruntime.numerics.fast import RESIDENT, Fast
+from refruntime.numerics.fast import Fast
+from refruntime.numerics.in_place import RESIDENT, Inventory, has_blocks
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import Seq32
 from refruntime.numerics.sources import StoredSource
@@ -26,21 +27,22 @@ def canonical_name(name: str) -> str:
     return name
 
 
-def numerics_named(name: str, threads: int | None = None, kernels: str = "auto", resident: str = "float32") -> Numerics:
+def numerics_named(name: str, threads: int | None = None, kernels: str = "auto", resident: str = "auto") -> Numerics:
     """Return the numeric profile `seq32`, `f64`, `fast` or `ggml32`. Unknown name: ValueError.
 
     `ggml32` may be followed by switches: `ggml32,kv=f16,gelu=f32`.
 
     `threads` and `kernels` (`auto`, `numpy`, `numba`) concern the speed of seq32 and never change a bit; `numba` raises
-    ImportError where it cannot be loaded. `resident` says how `fast` holds its weights: `float32` or `quantized`.
+    ImportError where it cannot be loaded. `resident` says how seq32 and `fast` hold quantised weights: `float32`,
+    `stored`, or `auto`, which is decided for each model.
     """
     name = canonical_name(name)
     if name == "seq32":
-        return CompiledSeq32(threads, kernels)
+        return CompiledSeq32(threads, kernels, resident=resident)
     if name == "f64":
         return F64()
     if name == "fast":
-        return Fast(resident)
+        return Fast(resident, threads)
     from refruntime.numerics.ggml32 import Ggml32, read_switches
 
     return Ggml32(read_switches(name), threads, kernels)
@@ -56,11 +58,13 @@ __all__ = [
     "AttentionVariant",
     "CompiledSeq32",
     "Fast",
+    "Inventory",
     "Numerics",
     "RopeScaling",
     "Rotary",
     "Seq32",
     "StoredSource",
     "canonical_name",
+    "has_blocks",
     "numerics_named",
 ]

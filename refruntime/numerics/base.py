@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.numerics.in_place import Inventory
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.sources import RowSource
 
@@ -131,6 +133,17 @@ class Numerics(ABC):
     @abstractmethod
     def power(self, base: Array, exponent: Array) -> Array:
         """Return base to the power of exponent."""
+
+    resident = "float32"
+    """How weights are held: one of `in_place.RESIDENT`."""
+
+    def settled(self, inventory: Inventory) -> Numerics:
+        """Return the profile for a model with these weights, where `resident` was `auto`; changes no number."""
+        return self
+
+    def working(self) -> AbstractContextManager[None]:
+        """Return what surrounds a pass through a model."""
+        return nullcontext()
 
     def prepare(self) -> None:
         """Do early, on any thread, what would otherwise be done in the middle of the work; changes no number."""

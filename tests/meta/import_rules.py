@@ -104,8 +104,8 @@ USERS = {
 
 ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
-    "numerics": ARRAYS | {"numba"},
-    "quants": ARRAYS | {"gguf", "numba"},
+    "numerics": ARRAYS | {"numba", "threadpoolctl"},
+    "quants": ARRAYS | {"gguf", "llvmlite", "numba"},
     "containers": ARRAYS | {"gguf", "numba"},
     "tokenizers": ARRAYS,
     "sampling": ARRAYS,

@@ -92,7 +92,7 @@ def chat_command(
             template = ChatTemplate(data, tokenizer, date or datetime.now())
             template.prompt(messages_of("Hi", system))
         with progress("loading"):
-            opened = open_model(data, profile, numerics.make(data), unknown_bytes)
+            opened = open_model(data, profile, numerics.make(), unknown_bytes)
     about = {
         "model": str(model),
         "settings": {"max_new_tokens": max_new_tokens, **sampling},

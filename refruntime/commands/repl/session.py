@@ -108,7 +108,7 @@ def repl_command(
     data = b"" if model is None else map_file(model)
     build, met = _build(wasm, given, len(data))
     profile = met.profile if met is not None else given or Profile()
-    tools = Tools(profile, numerics.make(data), build=build, golden=Corpus(golden), show_progress=progress)
+    tools = Tools(profile, numerics.make(), build=build, golden=Corpus(golden), show_progress=progress)
     tools.unknown_bytes = unknown_bytes
     tools.own = met.own if met is not None else tools.own
     with contract_failures(as_json):

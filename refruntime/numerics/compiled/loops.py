@@ -211,6 +211,18 @@ def exponential(y, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def rotate(y, x, cosines, sines, heads, half):  # type: ignore[no-untyped-def]
+    """Fill y [n, heads, D] with the pairs of x turned by the angles of its positions [n, D / 2] (FW-5)."""
+    for begin in range(0, x.size, 2 * half):
+        angles = begin // (2 * half * heads) * half
+        for pair in range(half):
+            first, second = x[begin + 2 * pair], x[begin + 2 * pair + 1]
+            cosine, sine = cosines[angles + pair], sines[angles + pair]
+            y[begin + 2 * pair] = first * cosine - second * sine
+            y[begin + 2 * pair + 1] = first * sine + second * cosine
+
+
+@kernel
 def silu(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with x / (1 + expf(-x)) (FW-7)."""
     for i in range(x.size):
@@ -323,6 +335,7 @@ SIGNATURES: Final = {
     project: (_OUT, _IN, _IN, *[_INDEX] * 5),
     exponential: (_OUT, _IN),
     silu: (_OUT, _IN),
+    rotate: (_OUT, _IN, _IN, _IN, _INDEX, _INDEX),
     hyperbolic_tangent: (_OUT, _IN),
     rms_norm: (_OUT, _IN, _IN, types.float32),
     attention: (

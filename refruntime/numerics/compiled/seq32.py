@@ -4,36 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant
+from refruntime.numerics.base import Array
+from refruntime.numerics.compiled.formulas import COMPILED_THREAD_WORK, CompiledFormulas, elementwise, flat
 from refruntime.numerics.compiled.loading import Loader, Notice, tell_terminal
 from refruntime.numerics.compiled.threads import Range, Threads, ranges
+from refruntime.numerics.in_place import (
+    InPlaceMatrix,
+    Inventory,
+    checked_residence,
+    in_place,
+    loops_installed,
+    residence,
+)
 from refruntime.numerics.seq32 import ScaledColumns, Seq32
+from refruntime.numerics.sources import RowSource
 
 Float32 = NDArray[np.float32]
 
 THREAD_WORK: Final = 400_000
 """Multiplications in NumPy from which a second thread pays."""
 
-COMPILED_THREAD_WORK: Final = 4_000_000
-"""The same for compiled loops."""
+LANES: Final = 32
+"""Rows that the loops over stored blocks take together."""
 
 
-class CompiledSeq32(Seq32):
+class CompiledSeq32(CompiledFormulas, Seq32):
     """Seq32 in several threads, and in compiled loops once loading them pays.
 
     `kernels`: "numpy"; "numba", ImportError where it cannot be loaded; "auto", which turns from NumPy to numba when so
-    much was multiplied that loading it pays. `notice` is told when the loops have to be compiled first. None of these
-    changes a bit.
+    much was multiplied that loading it pays. `notice` is told when the loops have to be compiled first. `resident` is
+    one of `in_place.RESIDENT`. None of these changes a bit.
     """
 
-    def __init__(self, threads: int | None = None, kernels: str = "auto", notice: Notice = tell_terminal) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        kernels: str = "auto",
+        notice: Notice = tell_terminal,
+        resident: str = "float32",
+    ) -> None:
+        self.resident = checked_residence(resident)
         self._threads = Threads("seq32", threads)
-        self._loader = Loader(kernels, _load, notice)
+        self._loader, self._asked, self._notice = Loader(kernels, _load, notice), kernels, notice
 
     @property
     def kernels(self) -> str:
@@ -44,6 +61,32 @@ class CompiledSeq32(Seq32):
         """Turn to the compiled loops now, where they are there, instead of in the middle of somebody's work."""
         self._loader.prepare()
 
+    def settled(self, inventory: Inventory) -> CompiledSeq32:
+        """Return the profile for a model with these weights, where `resident` was `auto`."""
+        if self.resident != "auto":
+            return self
+        resident = residence(inventory, self._asked != "numpy" and loops_installed())
+        return type(self)(self._threads.count, self._asked, self._notice, resident)
+
+    def matrix(self, sources: Sequence[RowSource]) -> Any:
+        """Store [out, in] matrices as contiguous columns [in, sum of outs]; or keep them as they are stored."""
+        if self.resident != "stored":
+            return super().matrix(sources)
+        self._loader.prepare()
+        return in_place(sources, super().matrix)
+
+    def matrix_bytes(self, source: RowSource) -> int:
+        """Return the bytes that a stored matrix takes beyond the file."""
+        return 0 if self.resident == "stored" else super().matrix_bytes(source)
+
+    def matrix_rows(self, matrix: Float32 | InPlaceMatrix, ids: Sequence[int]) -> Float32:
+        """Return rows of a stored matrix: ids [n] -> [n, in]."""
+        return matrix.rows(ids) if isinstance(matrix, InPlaceMatrix) else super().matrix_rows(matrix, ids)
+
+    def compiled_loops(self) -> ModuleType | None:
+        """Return the module of loops, None before it is loaded."""
+        return self._loader.loops
+
     def parts(self, multiplications: int) -> int:
         """Return into how many tiles the outputs of a product are split at least."""
         return self._threads.parts(multiplications, THREAD_WORK)
@@ -52,68 +95,64 @@ class CompiledSeq32(Seq32):
         """Do the work of all tiles of outputs, of which none needs another."""
         self._threads.each(work, tiles)
 
-    def project(self, matrix: Float32 | ScaledColumns, x: Array) -> Float32:
+    def project(self, matrix: Float32 | ScaledColumns | InPlaceMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]; `acc += w * x` over the columns in index order from 0.0 (FW-4)."""
+        if isinstance(matrix, InPlaceMatrix):
+            return self._in_place(matrix, x)
         inputs, outputs = (matrix.values if isinstance(matrix, ScaledColumns) else matrix).shape
         multiplications = inputs * outputs * len(x)
         loops = self._loader.spend(multiplications)
         if loops is None or isinstance(matrix, ScaledColumns):
             return super().project(matrix, x)
         result = np.empty((len(x), outputs), np.float32)
-        flat = result.reshape(-1), matrix.reshape(-1), _flat(x)
+        operands = result.reshape(-1), matrix.reshape(-1), flat(x)
 
         def tile(bounds: Range) -> None:
-            loops.project(*flat, len(x), inputs, outputs, *bounds)
+            loops.project(*operands, len(x), inputs, outputs, *bounds)
 
         self.each(tile, ranges(outputs, self._threads.parts(multiplications, COMPILED_THREAD_WORK)))
         return result
 
-    def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Array:
-        """Normalise rows: [n, H] -> [n, H]; x * inv * weight, left to right (FW-3)."""
-        loops = self._loader.loops
-        if loops is None:
-            return super().rms_norm(x, weight, epsilon)
-        normal = np.empty(x.shape, np.float32)  # [n, H]
-        loops.rms_norm(normal.reshape(-1), _flat(x), _flat(weight), np.float32(epsilon))
-        return normal
+    def _in_place(self, matrix: InPlaceMatrix, x: Array) -> Float32:
+        """Multiply matrices where they are stored; without compiled loops a part is decoded at a time."""
+        result = np.empty((len(x), matrix.shape[0]), np.float32)
+        if self._loader.loops is None:
+            for begin, rows, plain in matrix.decoded():
+                columns = rows if plain else np.ascontiguousarray(rows.T)
+                result[:, begin : begin + columns.shape[1]] = super().project(columns, x)
+            return result
+        from refruntime.numerics.compiled.stored import columns_of
 
-    def attention(
-        self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
-    ) -> Attention:
-        """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n."""
-        loops = self._loader.loops
-        if loops is None or variant.sinks is not None:
-            return super().attention(q, keys, values, position, variant)
-        n, heads, head_dim = q.shape
-        kv_heads, visible = keys.shape[1:]
-        mixed = np.empty(q.shape, np.float32)
-        scores, weights = np.empty((2, heads, n, visible), np.float32)
-        flat = mixed.reshape(-1), scores.reshape(-1), weights.reshape(-1), _flat(q), *_run(keys), *_run(values)
-        scale = self.attention_scale(heads, head_dim) if variant.scale is None else np.float32(variant.scale)
-        choices = scale, np.float32(variant.softcap), min(variant.window or visible, visible)
-        shape = (n, heads, head_dim, kv_heads, visible)
+        positions = flat(x)
+        for part in matrix.parts:
+            if part.blocks is None:
+                result[:, part.begin : part.end] = self.project(part.plain, x)
+                continue
+            own = result[:, part.begin : part.end]
+            filled = own if own.flags.c_contiguous else np.empty(own.shape, np.float32)
+            operands = filled.reshape(-1), part.blocks.blocks, positions
+            loop = columns_of(part.blocks.type)
 
-        def part(bounds: tuple[int, int]) -> None:
-            loops.attention(*flat, *choices, shape, *bounds)
+            def tile(bounds: Range, loop: Any = loop, operands: Any = operands) -> None:
+                loop(*operands, *bounds)
 
-        parts = self._threads.parts(2 * n * heads * head_dim * visible, COMPILED_THREAD_WORK)
-        self._threads.each(part, ranges(heads, min(parts, heads)))
-        return Attention(mixed, scores, weights)
-
-    def silu(self, x: Array) -> Array:
-        """Return x / (1 + exp(-x)), element by element (FW-7)."""
-        loops = self._loader.loops
-        return super().silu(x) if loops is None else _elementwise(loops.silu, x)
+            rows, groups = part.blocks.outputs, -(-part.blocks.outputs // LANES)
+            count = min(groups, self._threads.parts(part.blocks.size * len(x), COMPILED_THREAD_WORK))
+            shares = ranges(groups, count if count == 1 else min(groups, 2 * count))
+            self.each(tile, [(LANES * begin, min(LANES * end, rows)) for begin, end in shares])
+            if filled is not own:
+                own[:] = filled
+        return result
 
     def exp(self, x: Array) -> Array:
         """Return expf (FW-8)."""
-        loops = self._loader.loops
-        return super().exp(x) if loops is None else _elementwise(loops.exponential, x)
+        loops = self.compiled_loops()
+        return super().exp(x) if loops is None else elementwise(loops.exponential, x)
 
     def tanh(self, x: Array) -> Array:
         """Return tanhf (FW-8)."""
-        loops = self._loader.loops
-        return super().tanh(x) if loops is None else _elementwise(loops.hyperbolic_tangent, x)
+        loops = self.compiled_loops()
+        return super().tanh(x) if loops is None else elementwise(loops.hyperbolic_tangent, x)
 
 
 def _load(notice: Notice) -> ModuleType:
@@ -122,26 +161,3 @@ def _load(notice: Notice) -> ModuleType:
 
     loops.compile_kernels(notice)
     return loops
-
-
-def _elementwise(kernel: Callable[[Float32, Float32], None], x: Array) -> Float32:
-    result = np.empty(x.shape, np.float32)
-    kernel(result.reshape(-1), _flat(x))
-    return result
-
-
-def _flat(array: Array) -> Float32:
-    return np.ascontiguousarray(array).reshape(-1)
-
-
-def _run(array: Array) -> tuple[Float32, tuple[int, int]]:
-    """Return the elements between the first and the last one of a [a, b, c] view, and the strides of a and b in them.
-
-    So a part of a cache is read where it is. Numbers along c have to be neighbours; a copy helps where they are not.
-    """
-    if array.strides[2] != array.itemsize or min(array.strides) < 0:
-        array = np.ascontiguousarray(array)
-    strides = [stride // array.itemsize for stride in array.strides]
-    length = 1 + sum((size - 1) * stride for size, stride in zip(array.shape, strides, strict=True))
-    run = np.lib.stride_tricks.as_strided(array, (length,), (array.itemsize,))
-    return run, (strides[0], strides[1])

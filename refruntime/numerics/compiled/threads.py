@@ -7,9 +7,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 Range = tuple[int, int]
+Tile = TypeVar("Tile")
 
 MOST: Final = 8
 """Threads that are used at most unless a number is given."""
@@ -20,11 +21,16 @@ def ranges(count: int, parts: int) -> list[Range]:
     return list(itertools.pairwise(count * index // parts for index in range(parts + 1)))
 
 
+def _processors() -> int:
+    """Return how many processors this process may use, which a container or `taskset` bounds."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Threads:
-    """A number of threads, by default one for each processor, that are started when they are first needed."""
+    """A number of threads, started when first needed; by default one for each processor that this process may use."""
 
     def __init__(self, name: str, count: int | None = None) -> None:
-        self.count = count if count is not None else min(os.cpu_count() or 1, MOST)
+        self.count = count if count is not None else min(_processors(), MOST)
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
 
@@ -32,7 +38,7 @@ class Threads:
         """Return into how many parts work is split, so that each is worth a thread."""
         return max(1, min(self.count, work // worth_a_thread))
 
-    def each(self, work: Callable[[Range], None], tiles: Iterable[Range]) -> None:
+    def each(self, work: Callable[[Tile], None], tiles: Iterable[Tile]) -> None:
         """Do the work of all tiles in this thread and, where there are several, in helping ones.
 
         Each takes the next tile when it is done with one, so that a thread that comes late holds up nobody.
@@ -42,10 +48,10 @@ class Threads:
         def drain() -> None:
             while True:
                 try:
-                    bounds = waiting.popleft()
+                    tile = waiting.popleft()
                 except IndexError:
                     return
-                work(bounds)
+                work(tile)
 
         helpers = []
         if self.count > 1 and len(waiting) > 1:

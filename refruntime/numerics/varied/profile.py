@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant
 from refruntime.numerics.compiled.seq32 import CompiledSeq32
+from refruntime.numerics.in_place import InPlaceMatrix
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.seq32 import ScaledColumns
 from refruntime.numerics.varied.elementary import EXP, INVERSE_ROOT, POWER, ROOT, SINE
@@ -36,10 +37,10 @@ class Varied(CompiledSeq32):
         self.name = f"seq32 varied ({variation.name})"
         self._exp, self._power, self._root = EXP[variation.exp], POWER[variation.power], ROOT[variation.root]
 
-    def project(self, matrix: Float32 | ScaledColumns, x: Array) -> Float32:
+    def project(self, matrix: Float32 | ScaledColumns | InPlaceMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]."""
         order = self.variation.matrices
-        if order == SEQUENTIAL or isinstance(matrix, ScaledColumns):
+        if order == SEQUENTIAL or isinstance(matrix, ScaledColumns | InPlaceMatrix):
             return super().project(matrix, x)
         inputs, outputs = matrix.shape
         result = np.empty((len(x), outputs), np.float32)

@@ -15,37 +15,46 @@ import numpy as np
 from numba import from_dtype, types
 from numpy.typing import NDArray
 
-from refruntime.quants.compiled import linear, tabled
+from refruntime.quants.compiled import low_bit, tabled
+from refruntime.quants.compiled.lanes import LANES, store
+from refruntime.quants.compiled.loops import compile_for, specialised
+from refruntime.quants.compiled.runs import READERS
 from refruntime.quants.fields import SIGNS
 from refruntime.quants.grids import EVEN_SIGNS, grid
-from refruntime.quants.non_linear import FP4_VALUES, HALF_POWERS_OF_TWO, HALF_SCALES, IQ4_VALUES
+from refruntime.quants.non_linear import FP4_VALUES, HALF_POWERS_OF_TWO, HALF_SCALES
 
 HALVES: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The values of all half-precision numbers, float32 [65536]."""
 
 STORED_SIGNS: Final = SIGNS[EVEN_SIGNS]
 """The eight signs that seven stored bits mean, float32 [128, 8]."""
-IQ4: Final = IQ4_VALUES.astype(np.float32)
 FP4: Final = FP4_VALUES.astype(np.float32)
 Table = NDArray[Any] | Callable[[], NDArray[Any]]
+
+
+def _decode(blocks, values, table):  # type: ignore[no-untyped-def]
+    """Decode the blocks of a type that is read 32 values at a time."""
+    raw, out = blocks.reshape(-1), values.reshape(-1)
+    size, runs = blocks.shape[1], values.shape[1] // LANES
+    for block in range(blocks.shape[0]):
+        own = scales(raw, block * size, table)  # type: ignore[name-defined]  # noqa: F821
+        for index in range(runs):
+            lanes = run(raw, block * size, index, own)  # type: ignore[name-defined]  # noqa: F821
+            store(out, (block * runs + index) * LANES, lanes)
+
+
+def reading(template: Callable[..., Any], name: str, **sizes: int) -> Any:
+    """Make a kernel of a template that calls `scales` and `run`: what `runs` has for a type."""
+    scales, run = READERS[name]
+    return specialised(template, name, scales=scales, run=run, **sizes)
+
+
 KERNELS: Final[Mapping[str, tuple[Any, tuple[Table, ...]]]] = {
-    "q4_0": (linear.q4_0, (HALVES,)),
-    "q4_1": (linear.q4_1, (HALVES,)),
-    "q5_0": (linear.q5_0, (HALVES,)),
-    "q5_1": (linear.q5_1, (HALVES,)),
-    "q8_0": (linear.q8_0, (HALVES,)),
-    "q2_k": (linear.q2_k, (HALVES,)),
-    "q3_k": (linear.q3_k, (HALVES,)),
-    "q4_k": (linear.q4_k, (HALVES,)),
-    "q5_k": (linear.q5_k, (HALVES,)),
-    "q6_k": (linear.q6_k, (HALVES,)),
-    "q1_0": (linear.q1_0, (HALVES,)),
-    "q2_0": (linear.q2_0, (HALVES,)),
-    "tq1_0": (linear.tq1_0, (HALVES,)),
-    "tq2_0": (linear.tq2_0, (HALVES,)),
-    "iq4_nl": (tabled.iq4_nl, (HALVES, IQ4)),
-    "iq4_xs": (tabled.iq4_xs, (HALVES, IQ4)),
-    "mxfp4": (tabled.mxfp4, (FP4, HALF_POWERS_OF_TWO)),
+    **{name: (reading(_decode, name), (HALF_POWERS_OF_TWO if name == "mxfp4" else HALVES,)) for name in READERS},
+    "q1_0": (low_bit.q1_0, (HALVES,)),
+    "q2_0": (low_bit.q2_0, (HALVES,)),
+    "tq1_0": (low_bit.tq1_0, (HALVES,)),
+    "tq2_0": (low_bit.tq2_0, (HALVES,)),
     "nvfp4": (tabled.nvfp4, (FP4, HALF_SCALES)),
     "iq2_xxs": (tabled.iq2_xxs, (HALVES, partial(grid, "iq2_xxs"), STORED_SIGNS)),
     "iq2_xs": (tabled.iq2_xs, (HALVES, partial(grid, "iq2_xs"), STORED_SIGNS)),
@@ -58,16 +67,18 @@ KERNELS: Final[Mapping[str, tuple[Any, tuple[Table, ...]]]] = {
 """The kernel of every block type, and its tables, the large ones as functions that make them."""
 
 
+def tables_of(name: str) -> tuple[NDArray[Any], ...]:
+    """Return the tables that the kernel of a type takes."""
+    return tuple(source() if callable(source) else source for source in KERNELS[name][1])
+
+
 @lru_cache
 def decoder(name: str) -> Callable[[NDArray[np.uint8], NDArray[np.float32]], None] | None:
     """Return the compiled decoder of a type, compiling it first if need be; None for a type of plain numbers."""
     if name not in KERNELS:
         return None
-    kernel, sources = KERNELS[name]
-    tables = [source() if callable(source) else source for source in sources]
-    if not kernel.signatures:
-        kernel.compile((_readable(np.uint8, 2), types.Array(types.float32, 2, "C"), *map(_type, tables)))
-        kernel.disable_compile()  # arrays of another type are a mistake, not a reason to compile again
+    kernel, tables = KERNELS[name][0], tables_of(name)
+    compile_for(kernel, readable(np.uint8, 2), types.Array(types.float32, 2, "C"), *map(type_of, tables))
 
     def decode(blocks: NDArray[np.uint8], values: NDArray[np.float32]) -> None:
         kernel(blocks, values, *tables)
@@ -75,10 +86,11 @@ def decoder(name: str) -> Callable[[NDArray[np.uint8], NDArray[np.float32]], Non
     return decode
 
 
-def _type(table: NDArray[Any]) -> types.Array:
-    return _readable(table.dtype, table.ndim)
+def type_of(table: NDArray[Any]) -> types.Array:
+    """Return numba's type of a table."""
+    return readable(table.dtype, table.ndim)
 
 
-def _readable(dtype: Any, dimensions: int) -> types.Array:
+def readable(dtype: Any, dimensions: int) -> types.Array:
     """Return numba's type of a contiguous array that is only read."""
     return types.Array(from_dtype(np.dtype(dtype)), dimensions, "C", readonly=True)

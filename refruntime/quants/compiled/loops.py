@@ -6,7 +6,10 @@ this file changes. Their meaning must stay; another one needs another name.
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,33 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
         return njit(nogil=True, error_model="numpy", cache=True, **options)(function)
     except RuntimeError:  # no folder can be written: compile anew in every process
         return njit(nogil=True, error_model="numpy", **options)(function)
+
+
+def specialised(template: Callable[..., Any], name: str, **meanings: Any) -> Any:
+    """Make a kernel of `template` in which global names have the given meanings: compiled functions or whole numbers.
+
+    Machine code is kept by a kernel's name, so the name has a digest of what the meanings do.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(meanings):
+        function = getattr(meanings[key], "py_func", None)
+        meant = meanings[key] if function is None else (function.__code__.co_code, function.__code__.co_consts)
+        digest.update(repr((key, meant)).encode())
+    full_name = f"{template.__name__}_{name}_{digest.hexdigest()[:8]}"
+    made = FunctionType(template.__code__, {**template.__globals__, **meanings}, full_name)
+    made.__qualname__, made.__doc__ = full_name, template.__doc__
+    return kernel(made)
+
+
+_COMPILING = threading.Lock()
+
+
+def compile_for(kernel: Any, *signature: Any) -> None:
+    """Compile a kernel for its one signature, or load its machine code from disk; any thread may ask, once counts."""
+    with _COMPILING:
+        if not kernel.signatures:
+            kernel.compile(signature)
+            kernel.disable_compile()  # arrays of another type are a mistake, not a reason to compile again
 
 
 @inlined

@@ -23,41 +23,6 @@ def _look_up(out, low, high, block, at, table, factor):  # type: ignore[no-untyp
 
 
 @kernel
-def iq4_nl(blocks, values, halves, table):  # type: ignore[no-untyped-def]
-    """Decode d * table[q]."""
-    for b in range(blocks.shape[0]):
-        block, out = blocks[b], values[b]
-        d = halves[u16(block, 0)]
-        _look_up(out, 0, 16, block, 2, table, d)
-        _look_up(out, 8, 24, block, 10, table, d)
-
-
-@kernel
-def iq4_xs(blocks, values, halves, table):  # type: ignore[no-untyped-def]
-    """Decode (d * (scale - 32)) * table[q]."""
-    for b in range(blocks.shape[0]):
-        block, out = blocks[b], values[b]
-        d, upper = halves[u16(block, 0)], u16(block, 2)
-        for group in range(8):
-            scale = nibble(block, 4, group) | (upper >> 2 * group & 3) << 4
-            factor = d * np.float32(scale - 32)
-            for i in range(16):
-                byte = block[8 + group * 16 + i]
-                out[group * 32 + i] = table[byte & 15] * factor
-                out[group * 32 + 16 + i] = table[byte >> 4] * factor
-
-
-@kernel
-def mxfp4(blocks, values, table, scales):  # type: ignore[no-untyped-def]
-    """Decode scales[e] * table[q]."""
-    for b in range(blocks.shape[0]):
-        block, out = blocks[b], values[b]
-        scale = scales[block[0]]
-        _look_up(out, 0, 16, block, 1, table, scale)
-        _look_up(out, 8, 24, block, 9, table, scale)
-
-
-@kernel
 def nvfp4(blocks, values, table, scales):  # type: ignore[no-untyped-def]
     """Decode scales[e] * table[q], a scale for 16 values."""
     for b in range(blocks.shape[0]):

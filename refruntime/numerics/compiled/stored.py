@@ -1,0 +1,170 @@
+"""Multiply from the blocks of a file: what a block means is worked out in registers or in the cache, and not kept.
+
+Two loops for each block type. `dots` is for `fast`: one position, sums in any order. `columns` is for seq32: the values
+that decoding gives, multiplied and added in the order and with the roundings of the contract (FW-4), so that its bits
+are those of decoding first. Types that are not read 32 values at a time (`runs`) are decoded block by block into the
+cache by the kernels that decode whole tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numba import typeof, types
+
+from refruntime.quants.compiled import KERNELS, readable, reading, tables_of
+from refruntime.quants.compiled.lanes import (
+    LANES,
+    TILE,
+    add,
+    load,
+    multiply,
+    multiply_add,
+    splat,
+    store,
+    total,
+    transpose,
+)
+from refruntime.quants.compiled.loops import compile_for, inlined, specialised
+from refruntime.quants.compiled.runs import READERS
+from refruntime.quants.ggml import GgmlType
+
+Loop = Callable[[Any, Any, Any, int, int], None]
+"""Called with result, blocks [out, blocks of a row, bytes], x, and the first and last row."""
+
+ZERO: Final = np.float32(0)
+WIDTH: Final = 256  # columns that are decoded together: a multiple of every block
+STRIDE: Final = WIDTH + TILE  # between decoded rows: a power of two would crowd them into a few lines of the cache
+
+
+def _dots_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
+    """Set result[r] to the product of row r with x [in] for r = begin .. end - 1: blocks [out, blocks, bytes]."""
+    raw, row_bytes = blocks.reshape(-1), blocks.shape[1] * SIZE  # type: ignore[name-defined]  # noqa: F821
+    for row in range(begin, end):
+        at, column, sums = row * row_bytes, 0, splat(ZERO)
+        for _ in range(blocks.shape[1]):
+            own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
+            for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
+                sums = multiply_add(sums, run(raw, at, index, own), load(x, column))  # type: ignore[name-defined]  # noqa: F821
+                column += LANES
+            at += SIZE  # type: ignore[name-defined]  # noqa: F821
+        result[row] = total(sums)
+
+
+def _dots_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
+    """Do what `_dots_of_runs` does for a type that is decoded block by block."""
+    values = np.empty((1, BLOCK), np.float32)  # type: ignore[name-defined]  # noqa: F821
+    flat = values.reshape(-1)
+    for row in range(begin, end):
+        column, sums = 0, splat(ZERO)
+        for block in range(blocks.shape[1]):
+            decode(blocks[row, block : block + 1], values, *tables)  # type: ignore[name-defined]  # noqa: F821
+            for at in range(0, flat.size, LANES):
+                sums = multiply_add(sums, load(flat, at), load(x, column))
+                column += LANES
+        result[row] = total(sums)
+
+
+@inlined
+def _add_columns(sums, rows, turned, x, column, inputs, width):  # type: ignore[no-untyped-def]
+    """Add to the sums [n, 32] of 32 rows the products of `width` decoded columns with those of x from `column` on."""
+    for begin in range(0, width, LANES):
+        for across in range(0, LANES, TILE):
+            for down in range(0, LANES, TILE):
+                transpose(turned, down * LANES + across, rows, across * STRIDE + begin + down, STRIDE)
+        at = column + begin
+        for position in range(0, sums.size, LANES):
+            lanes = load(sums, position)
+            for own in range(LANES):
+                lanes = add(lanes, multiply(load(turned, own * LANES), splat(x[at + own])))
+            store(sums, position, lanes)
+            at += inputs
+
+
+@inlined
+def _write(result, sums, first, count, outputs):  # type: ignore[no-untyped-def]
+    """Write the sums [n, 32] of `count` rows to their places in the flat result [n, out]."""
+    for position in range(sums.size // LANES):
+        for row in range(count):
+            result[position * outputs + first + row] = sums[position * LANES + row]
+
+
+def _columns_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
+    """Fill result[:, begin:end], flat [n, out], with the products of x, flat [n, in], and blocks [out, blocks, bytes].
+
+    Of 32 rows, 256 columns are decoded, turned 32 by 32, and then added to the sums of 32 rows, column after column.
+    """
+    raw, outputs, block_count = blocks.reshape(-1), blocks.shape[0], blocks.shape[1]
+    positions = result.size // outputs
+    inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
+    rows, turned = np.zeros(LANES * STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
+    together = WIDTH // (RUNS * LANES)  # type: ignore[name-defined]  # noqa: F821
+    for first in range(begin, end, LANES):
+        count = min(LANES, end - first)
+        sums[:] = ZERO
+        for block in range(0, block_count, together):
+            last = min(block + together, block_count)
+            for row in range(count):
+                at, place = ((first + row) * block_count + block) * SIZE, row * STRIDE  # type: ignore[name-defined]  # noqa: F821
+                for _ in range(block, last):
+                    own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
+                    for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
+                        store(rows, place, run(raw, at, index, own))  # type: ignore[name-defined]  # noqa: F821
+                        place += LANES
+                    at += SIZE  # type: ignore[name-defined]  # noqa: F821
+            size = RUNS * LANES  # type: ignore[name-defined]  # noqa: F821
+            _add_columns(sums, rows, turned, x, block * size, inputs, (last - block) * size)
+        _write(result, sums, first, count, outputs)
+
+
+def _columns_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
+    """Do what `_columns_of_runs` does for a type that is decoded block by block."""
+    outputs, block_count, together = blocks.shape[0], blocks.shape[1], WIDTH // BLOCK  # type: ignore[name-defined]  # noqa: F821
+    positions = result.size // outputs
+    inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
+    rows, turned = np.zeros(LANES * STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
+    for first in range(begin, end, LANES):
+        count = min(LANES, end - first)
+        sums[:] = ZERO
+        for block in range(0, block_count, together):
+            last = min(block + together, block_count)
+            width = (last - block) * BLOCK  # type: ignore[name-defined]  # noqa: F821
+            for row in range(count):
+                values = rows[row * STRIDE : row * STRIDE + width].reshape(last - block, BLOCK)  # type: ignore[name-defined]  # noqa: F821
+                decode(blocks[first + row, block:last], values, *tables)  # type: ignore[name-defined]  # noqa: F821
+            _add_columns(sums, rows, turned, x, block * BLOCK, inputs, width)  # type: ignore[name-defined]  # noqa: F821
+        _write(result, sums, first, count, outputs)
+
+
+@lru_cache
+def dots_of(kind: GgmlType) -> Loop:
+    """Return the loop of `fast` for a block type, compiled or loaded from disk: one position [in] -> [out]."""
+    if kind.name in READERS:
+        kernel = reading(_dots_of_runs, kind.name, SIZE=kind.type_size, RUNS=kind.block_size // LANES)
+    else:
+        kernel = specialised(_dots_of_blocks, kind.name, decode=KERNELS[kind.name][0], BLOCK=kind.block_size)
+    return _ready(kernel, kind)
+
+
+@lru_cache
+def columns_of(kind: GgmlType) -> Loop:
+    """Return the loop of seq32 for a block type, compiled or loaded from disk: flat [n, in] -> flat [n, out]."""
+    if kind.name in READERS:
+        kernel = reading(_columns_of_runs, kind.name, SIZE=kind.type_size, RUNS=kind.block_size // LANES)
+    else:
+        kernel = specialised(_columns_of_blocks, kind.name, decode=KERNELS[kind.name][0], BLOCK=kind.block_size)
+    return _ready(kernel, kind)
+
+
+def _ready(kernel: Any, kind: GgmlType) -> Loop:
+    """Compile a kernel for its one signature and give it its tables."""
+    tables, numbers, out = tables_of(kind.name), readable(np.float32, 1), types.Array(types.float32, 1, "C")
+    compile_for(kernel, out, readable(np.uint8, 3), numbers, types.intp, types.intp, typeof(tables))
+
+    def loop(result: Any, blocks: Any, x: Any, begin: int, end: int) -> None:
+        kernel(result, blocks, x, begin, end, tables)
+
+    return loop

@@ -1,0 +1,245 @@
+"""Products of stored blocks: in seq32 the bits of decoding first, in `fast` their value; every block type."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refruntime.numerics import CompiledSeq32, Fast
+from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, residence
+from refruntime.numerics.seq32 import Seq32
+from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
+from tests.support.ggml_blocks import BY_NAME, COMPILED, HALF_SCALES, extreme_blocks, random_blocks
+
+numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
+stored = pytest.importorskip("refruntime.numerics.compiled.stored")
+loops = pytest.importorskip("refruntime.quants.compiled.loops")
+
+SPECIAL = np.array([0, -0.0, 1e-45, -1e-40, 1.1754944e-38, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan], np.float32)
+
+
+class Blocks:
+    """A matrix of blocks [out, blocks of a row, bytes], as a container gives it."""
+
+    storage = None
+
+    def __init__(self, kind: GgmlType, blocks: np.ndarray) -> None:
+        self.kind, self.blocks, self.name = kind, blocks, kind.name
+        self.shape = blocks.shape[0], blocks.shape[1] * kind.block_size
+
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        part = self.blocks[start:stop]
+        return dequantize(self.kind, part.tobytes(), (len(part), self.shape[1]), kernels="numpy")
+
+    def stored(self) -> StoredRows:
+        return StoredRows(self.kind, self.blocks.reshape(self.shape[0], -1))
+
+
+class Plain:
+    """A matrix of float32 numbers that no file stores in blocks."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape = values, values.shape
+
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        return self.values[start:stop]
+
+
+def matrix_of(name: str, out: int, columns: int, seed: int, *, tame: bool = False) -> Blocks:
+    """Return random blocks; the tame ones have scales that trained weights have."""
+    kind = BY_NAME[name]
+    blocks = random_blocks(name, out * columns // kind.block_size, seed)
+    if tame:
+        for place in HALF_SCALES.get(name, ()):
+            scales = np.random.default_rng(place).uniform(0.01, 0.02, (len(blocks), 1)).astype(np.float16)
+            blocks[:, place : place + 2] = scales.view(np.uint8)
+    if tame and name == "mxfp4":
+        blocks[:, 0] = 120 + blocks[:, 0] % 8
+    if tame and name == "nvfp4":
+        blocks[:, :4] = 32 + blocks[:, :4] % 32
+    if tame and name == "iq1_m":
+        blocks[:, 49:56:2] = blocks[:, 49:56:2] & 15 | np.array([0, 0, 0, 0x20], np.uint8)
+    return Blocks(kind, blocks.reshape(out, -1, kind.type_size))
+
+
+def expected_bits(source: Blocks | Plain, x: np.ndarray) -> np.ndarray:
+    """Return the product of the decoded matrix: NumPy's decoder and NumPy's definition of seq32."""
+    plain = Seq32()
+    with np.errstate(all="ignore"):
+        return plain.project(plain.matrix([Plain(source.rows())]), x)
+
+
+def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
+    nan = np.isnan(expected)
+    np.testing.assert_array_equal(np.isnan(found), nan)
+    np.testing.assert_array_equal(found[~nan].view(np.uint32), expected[~nan].view(np.uint32))
+
+
+def in_place(*sources: Blocks | Plain, threads: int = 1, kernels: str = "numba") -> tuple[CompiledSeq32, Any]:
+    numerics = CompiledSeq32(threads, kernels, resident="stored")
+    matrix = numerics.matrix(list(sources))
+    assert isinstance(matrix, InPlaceMatrix)
+    return numerics, matrix
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_seq32_has_the_bits_of_decoding_first(name: str) -> None:
+    """FW-4, GG-8: any bytes, 1 to 70 rows, several blocks, 1 to 5 positions with special values among them."""
+    rng = np.random.default_rng(5)
+    for out, columns, count in ((1, 256, 1), (33, 512, 5), (70, 1280, 3), (64, 256, 4)):
+        source = matrix_of(name, out, columns, out)
+        x = (rng.standard_normal((count, columns)) * 10.0 ** rng.integers(-6, 7, (count, columns))).astype(np.float32)
+        x[rng.random(x.shape) < 0.01] = rng.choice(SPECIAL)
+        numerics, matrix = in_place(source)
+        with np.errstate(all="ignore"):
+            assert_same_bits(numerics.project(matrix, x), expected_bits(source, x))
+        np.testing.assert_array_equal(numerics.matrix_rows(matrix, [out - 1]), source.rows(out - 1, out))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_every_extreme_scale_keeps_its_bits(name: str) -> None:
+    """FW-4, GG-8: zeros of both signs, subnormal, largest, infinite scales and NaN; each block is a row of its own."""
+    kind, blocks = BY_NAME[name], extreme_blocks(name, 3)
+    source = Blocks(kind, blocks.reshape(len(blocks), 1, kind.type_size))
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((2, kind.block_size)).astype(np.float32)
+    x[1, :: kind.block_size // 4] = [0, -0.0, 1e-45, 3e38]
+    numerics, matrix = in_place(source)
+    with np.errstate(all="ignore"):
+        assert_same_bits(numerics.project(matrix, x), expected_bits(source, x))
+
+
+@pytest.mark.parametrize("name", ["q4_k", "q8_0", "iq3_s"])
+def test_columns_that_fill_no_whole_tile(name: str) -> None:
+    """FW-4: a row ends in the middle of the columns that are decoded together."""
+    kind = BY_NAME[name]
+    source = matrix_of(name, 40, 3 * kind.block_size, 9)
+    x = np.random.default_rng(1).standard_normal((2, 3 * kind.block_size)).astype(np.float32)
+    numerics, matrix = in_place(source)
+    with np.errstate(all="ignore"):
+        assert_same_bits(numerics.project(matrix, x), expected_bits(source, x))
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "numba"])
+@pytest.mark.parametrize("count", [1, 6])
+def test_several_types_side_by_side(count: int, kernels: str) -> None:
+    """FW-4: matrices of two block types and of plain numbers that share their input; without numba part by part."""
+    rng = np.random.default_rng(2)
+    plain = Plain(rng.standard_normal((21, 512)).astype(np.float32))
+    sources = matrix_of("q5_0", 45, 512, 1, tame=True), plain, matrix_of("q6_k", 2000, 512, 2, tame=True)
+    x = rng.standard_normal((count, 512)).astype(np.float32)
+    numerics, matrix = in_place(*sources, threads=3, kernels=kernels)
+    assert matrix.shape == (2066, 512)
+    assert_same_bits(numerics.project(matrix, x), np.hstack([expected_bits(source, x) for source in sources]))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("count", [1, 7])
+def test_fast_has_the_value(name: str, count: int) -> None:
+    """FW-4: `fast` differs from a product in float64 by the rounding of float32 sums alone."""
+    source = matrix_of(name, 70, 1280, 4, tame=True)
+    x = np.random.default_rng(3).standard_normal((count, 1280)).astype(np.float32)
+    numerics = Fast("stored", 2)
+    found = numerics.project(numerics.matrix([source]), x)
+    assert numerics.compiled
+    terms = np.abs(x.astype(np.float64)) @ np.abs(source.rows().astype(np.float64)).T
+    error = np.abs(found - x.astype(np.float64) @ source.rows().astype(np.float64).T)
+    assert (error <= 40 * 2.0**-24 * terms).all()
+
+
+def test_fast_without_numba_decodes_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FW-4: the loops are optional; the value is the same."""
+    source = matrix_of("q4_1", 70, 1280, 4, tame=True)
+    x = np.random.default_rng(3).standard_normal((1, 1280)).astype(np.float32)
+    numerics = Fast("stored", 1)
+    monkeypatch.setattr(numerics, "prepare", lambda: None)
+    monkeypatch.setattr(numerics._loader, "prepare", lambda: None)
+    np.testing.assert_allclose(numerics.project(numerics.matrix([source]), x), x @ source.rows().T, rtol=1e-4)
+    assert not numerics.compiled
+
+
+@pytest.mark.parametrize("name", ["q4_1", "q4_k", "q2_k", "iq1_s"])
+def test_seq32_fuses_no_product_into_a_sum(name: str) -> None:
+    """FW-4: products are rounded before they are added; the machine code of the loop has no fused multiply-add."""
+    made: list[Any] = []
+    kind = BY_NAME[name]
+    template = stored._columns_of_runs if name in stored.READERS else stored._columns_of_blocks
+    original = loops.kernel
+    sizes = {"SIZE": kind.type_size, "RUNS": kind.block_size // 32}
+    try:
+        loops.kernel = lambda function: made.append(function) or loops.inlined(function)
+        if name in stored.READERS:
+            kernel = stored.reading(template, name, **sizes)
+        else:
+            decode = stored.KERNELS[name][0]
+            kernel = stored.specialised(template, name, decode=decode, BLOCK=kind.block_size)
+    finally:
+        loops.kernel = original
+    flat, bytes_, tables = numba.types.float32[::1], numba.types.uint8[:, :, ::1], numba.typeof(stored.tables_of(name))
+    kernel.compile((flat, bytes_, flat, numba.types.intp, numba.types.intp, tables))
+    (code,) = kernel.inspect_asm().values()
+    assert made
+    assert len(code) > 1000
+    assert not any(word in code for word in ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "fmla", "fmls"))
+
+
+def test_any_number_of_threads_may_ask_for_a_loop_first() -> None:
+    """FW-4: machine code is made once, whoever asks; two threads that ask at the same time both get it."""
+    kernel = stored.specialised(_twice, f"test{threading.get_ident()}")
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            loops.compile_for(kernel, numba.types.float32[::1])
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(kernel.signatures) == 1
+
+
+def _twice(values: np.ndarray) -> None:
+    for index in range(values.size):
+        values[index] = values[index] + values[index]
+
+
+def test_kernels_of_other_meanings_have_other_names() -> None:
+    """FW-4: machine code is kept by name, so a template with another meaning must not find it."""
+    first, second = (stored.specialised(_twice, "same", STEP=step) for step in (1, 2))
+    assert first.py_func.__qualname__ != second.py_func.__qualname__
+    assert stored.specialised(_twice, "same", STEP=1).py_func.__qualname__ == first.py_func.__qualname__
+
+
+def test_auto_decides_by_the_blocks_of_a_model() -> None:
+    """GG-8: few blocks are decoded; many stay where loops read them; float32 is refused where it fills the memory."""
+    assert residence(Inventory(STORED_PAYS, STORED_PAYS - 1), compiled=True) == "float32"
+    assert residence(Inventory(STORED_PAYS, STORED_PAYS), compiled=True) == "stored"
+    assert residence(Inventory(STORED_PAYS, STORED_PAYS), compiled=False) == "float32"
+    assert residence(Inventory(10**15, 0), compiled=False) == "stored"
+    many, few = Inventory(STORED_PAYS, STORED_PAYS), Inventory(1, 1)
+    for numerics in (Fast("auto"), CompiledSeq32(1, resident="auto")):
+        assert (numerics.settled(many).resident, numerics.settled(few).resident) == ("stored", "float32")
+    for resident in ("float32", "stored"):
+        asked = Fast(resident)
+        assert asked.settled(many) is asked.settled(few) is asked
+
+
+def test_sums_in_place_by_hand() -> None:
+    """FW-4: two q8_0 blocks worked out: (2 * 3 + 2 * -1) + (0.5 * 4) with every other value zero."""
+    blocks = np.zeros((1, 2, 34), np.uint8)
+    blocks[0, 0, :2] = np.array([2], np.float16).view(np.uint8)
+    blocks[0, 1, :2] = np.array([0.5], np.float16).view(np.uint8)
+    blocks[0, 0, 2:4] = [3, 255]  # 3 and -1
+    blocks[0, 1, 33] = 4
+    numerics, matrix = in_place(Blocks(BY_NAME["q8_0"], blocks))
+    x = np.ones((1, 64), np.float32)
+    assert float(numerics.project(matrix, x)[0, 0]) == math.fsum([6, -2, 2])
