@@ -39,6 +39,9 @@ from refruntime.runtime import check_count
 from refruntime.sampling import SamplingConfig
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
+USUAL = "float32 (auto)"
+"""How weights are held where nothing needs to be said."""
+
 
 @click.command(
     "run",
@@ -130,7 +133,7 @@ def run_command(
             source, about["chat"] = list(rendered.ids), rendered.text
         with progress("loading"):
             opened = open_model(data, profile, numerics.make(), unknown_bytes)
-    about["resident"] = numerics.held(opened.transformer.numerics)
+    about |= numerics.held(opened.numerics)
     lossy = profile.invalid_output_utf8 == "lossy"
     follower = Follower(opened.tokenizer, None if as_json else text_stream(raw, lossy))
     try:
@@ -170,7 +173,8 @@ def _report(
         _print_generated(generation)
     if follower is not None:
         click.echo(follower.summary(reason), err=True)
-    resident = f", weights {about['resident']}" if "resident" in about else ""
+    resident = about.get("resident", USUAL)
+    resident = "" if resident == USUAL else f", weights {resident}"
     about_bits = f"numerics {about['numerics']}{resident}, profile {about['profile']}"
     click.echo(f"status {generation.status.name}, {about_bits}", err=True)
 

@@ -53,6 +53,10 @@ def profile_option(command: Command) -> Command:
     )(command)
 
 
+RESIDENT_CHOSEN = ("seq32", "fast")
+"""The numeric profiles that can leave weights as they are stored."""
+
+
 @dataclass(frozen=True)
 class NumericsChoice:
     """The numeric profile that `--numerics` names, and how it holds weights (`--resident`)."""
@@ -64,9 +68,11 @@ class NumericsChoice:
         """Return the profile; with `auto`, how weights are held is decided for each model that is bound."""
         return numerics_named(self.name, resident=self.resident)
 
-    def held(self, numerics: Numerics) -> str:
-        """Say how a bound model holds its weights, and who decided it."""
-        return numerics.resident + (" (auto)" if self.resident == "auto" else "")
+    def held(self, numerics: Numerics) -> dict[str, str]:
+        """Return `resident` of a document, where there is a choice: how a bound model holds weights, and who decided."""
+        if self.name not in RESIDENT_CHOSEN:
+            return {}
+        return {"resident": numerics.resident + (" (auto)" if self.resident == "auto" else "")}
 
 
 class NumericsName(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
@@ -92,7 +98,7 @@ def _remember_resident(context: click.Context, _parameter: click.Parameter, valu
 
 def _numerics(context: click.Context, _parameter: click.Parameter, value: str) -> NumericsChoice:
     resident = context.meta.get("resident", "auto")
-    if resident == "stored" and value not in ("seq32", "fast"):
+    if resident == "stored" and value not in RESIDENT_CHOSEN:
         message = f"only --numerics seq32 and fast leave weights as they are stored, not {value}"
         raise click.BadParameter(message, param_hint="--resident")
     return NumericsChoice(value, resident)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from refruntime.contract.profile import Profile
 from refruntime.inspection.report import Inspection, TokenizerLine
+from refruntime.numerics import Inventory
+from refruntime.quants.ggml import GGML_TYPES
 
 TEMPLATE_KEY = "tokenizer.chat_template"
+BLOCK_TYPES = {each.name for each in GGML_TYPES.values() if each.block_size > 1}
 
 
 def summary(report: Inspection, profile: Profile) -> dict[str, str]:
@@ -22,6 +25,8 @@ def summary(report: Inspection, profile: Profile) -> dict[str, str]:
         elements = sum(line.elements for line in report.tensors)
         shares = [f"{count.type} {100 * count.elements / max(elements, 1):.3g}%" for count in report.types]
         answers["weights"] = f"{elements:,} in {len(report.tensors)} tensors: {', '.join(shares)}"
+        if report.container == "gguf" and _inventory(report).many:
+            answers["in memory"] = "as stored in the file, by seq32 and fast where numba is (--resident auto)"
     if report.tokenizer is not None:
         answers |= _tokenizer(report.tokenizer)
     if report.container == "gguf":
@@ -34,6 +39,11 @@ def summary(report: Inspection, profile: Profile) -> dict[str, str]:
     if report.quantization is not None:
         answers["label"] = report.quantization
     return answers
+
+
+def _inventory(report: Inspection) -> Inventory:
+    matrices = [line for line in report.tensors if len(line.shape) > 1 and line.type in BLOCK_TYPES]
+    return Inventory(sum(line.elements for line in matrices))
 
 
 def _tokenizer(line: TokenizerLine) -> dict[str, str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader
-from refruntime.memory_limit import within_memory
+from refruntime.memory_limit import memory_limit, within_memory
 from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.encoder import EncoderTree, encoder_layout
@@ -117,10 +117,11 @@ def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -
 
 
 def inventory(model: ValidatedModel) -> Inventory:
-    """Count the weights of a model's matrices, and those that lie in blocks of the file."""
+    """Count the weights of a model's matrices that lie in blocks of the file, and say whether all fit as float32."""
     matrices = [tensor for tensor in model.tensors.values() if len(tensor.shape) > 1]
     in_blocks = [tensor for tensor in matrices if isinstance(tensor, StoredSource) and has_blocks(tensor)]
-    return Inventory(sum(prod(each.shape) for each in matrices), sum(prod(each.shape) for each in in_blocks))
+    fits = 4 * sum(prod(tensor.shape) for tensor in matrices) <= memory_limit()
+    return Inventory(sum(prod(tensor.shape) for tensor in in_blocks), fits)
 
 
 def scales_apart(profile: Profile, numerics: Numerics) -> bool:

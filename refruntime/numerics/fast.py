@@ -26,7 +26,6 @@ from refruntime.numerics.in_place import (
     Inventory,
     checked_residence,
     in_place,
-    loops_installed,
     residence,
 )
 from refruntime.numerics.numpy_functions import NumpyFunctions, stacked
@@ -66,7 +65,9 @@ class Fast(CompiledFormulas, NumpyFunctions):
         """Return the profile for a model with these weights, where `resident` was `auto`."""
         if self.resident != "auto":
             return self
-        return type(self)(residence(inventory, loops_installed()), self._threads.count)
+        if inventory.many:
+            self._loader.prepare()
+        return type(self)(residence(inventory, self.compiled), self._threads.count)
 
     def working(self) -> AbstractContextManager[None]:
         """Return what surrounds a pass: the BLAS has one thread in it, and tiles of the products are shared out."""

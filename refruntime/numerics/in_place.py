@@ -6,10 +6,8 @@ weights stay as they are in the file and are multiplied from there; `auto`, deci
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,10 +24,15 @@ STORED_PAYS: Final = 1 << 24
 
 
 class Inventory(NamedTuple):
-    """How many weights the matrices of a model have, and how many of these are stored in blocks that loops can read."""
+    """The weights of a model's matrices that are stored in blocks, and whether all of them fit as float32."""
 
-    weights: int
     in_blocks: int
+    fits: bool = True
+
+    @property
+    def many(self) -> bool:
+        """Say whether there are so many blocks that loading the loops which read them pays."""
+        return self.in_blocks >= STORED_PAYS
 
 
 def checked_residence(resident: str) -> str:
@@ -40,18 +43,8 @@ def checked_residence(resident: str) -> str:
 
 
 def residence(inventory: Inventory, compiled: bool) -> str:
-    """Decide `auto`: stored where compiled loops read enough blocks, or where float32 would fill half the memory."""
-    if compiled and inventory.in_blocks >= STORED_PAYS:
-        return "stored"
-    if not hasattr(os, "sysconf"):
-        return "float32"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return "float32" if 4 * inventory.weights < memory // 2 else "stored"
-
-
-def loops_installed() -> bool:
-    """Say whether numba is there."""
-    return find_spec("numba") is not None
+    """Decide `auto`: stored where compiled loops read many blocks, or where float32 would take too much memory."""
+    return "stored" if (compiled and inventory.many) or not inventory.fits else "float32"
 
 
 class BlocksInPlace(NamedTuple):

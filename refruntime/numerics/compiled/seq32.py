@@ -18,7 +18,6 @@ from refruntime.numerics.in_place import (
     Inventory,
     checked_residence,
     in_place,
-    loops_installed,
     residence,
 )
 from refruntime.numerics.seq32 import ScaledColumns, Seq32
@@ -65,7 +64,9 @@ class CompiledSeq32(CompiledFormulas, Seq32):
         """Return the profile for a model with these weights, where `resident` was `auto`."""
         if self.resident != "auto":
             return self
-        resident = residence(inventory, self._asked != "numpy" and loops_installed())
+        if inventory.many:
+            self._loader.prepare()
+        resident = residence(inventory, self._loader.loops is not None)
         return type(self)(self._threads.count, self._asked, self._notice, resident)
 
     def matrix(self, sources: Sequence[RowSource]) -> Any:

@@ -65,6 +65,7 @@ def test_json_document(model: Path) -> None:
         "settings": {"max_new_tokens": 9, "temperature": 0.0, "top_k": 1, "top_p": 1.0, "seed": 1},
         "profile": Profile().fingerprint,
         "numerics": "seq32",
+        "resident": "float32 (auto)",
         "status": {"code": 0, "name": "Ok"},
         "error": None,
         "prompt_ids": [BOS, ord("H")],

@@ -101,6 +101,7 @@ def test_what_was_chosen_is_shown(quantised: bytes, numerics: str, tmp_path: Pat
     path.write_bytes(quantised)
     arguments = ["run", path, "--ids", "1,261,262", "-n", "2", "--numerics", numerics]
     assert f"numerics {numerics}, weights stored (auto)" in command(*arguments, "--raw").stderr
+    assert "as stored in the file, by seq32 and fast" in command("inspect", path).stdout
     assert command(*arguments, "--json").json["resident"] == "stored (auto)"
     assert command(*arguments, "--resident", "float32", "--json").json["resident"] == "float32"
 
