@@ -69,7 +69,7 @@ class NumericsChoice:
         return numerics_named(self.name, resident=self.resident)
 
     def held(self, numerics: Numerics) -> dict[str, str]:
-        """Return `resident` of a document, where there is a choice: how a bound model holds weights, and who decided."""
+        """Return `resident` of a document, where there is a choice: how a model holds weights, and who decided."""
         if self.name not in RESIDENT_CHOSEN:
             return {}
         return {"resident": numerics.resident + (" (auto)" if self.resident == "auto" else "")}
