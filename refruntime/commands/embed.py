@@ -77,7 +77,7 @@ def embed_command(
     data = map_file(model)
     with contract_failures(as_json, **about):
         with progress("loading"):
-            encoder = open_encoder(data, profile, numerics.make(data))
+            encoder = open_encoder(data, profile, numerics.make())
         prepared = [_ids_of(encoder, source, place) for place, source in enumerate(sources, 1)]
         found: list[Embedding] = []
         with progress("embedding", len(sources)) as advance:

@@ -16,7 +16,7 @@ from refruntime.model.blocks import Computation, normalise, rotate
 from refruntime.model.feed_forward import feed_forward
 from refruntime.model.layout.tree import AttentionLayout, FeedForward, Layer
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Norm, Projection, bind_encoder
+from refruntime.model.weights import Norm, Projection, bind_encoder, inventory
 from refruntime.numerics import Numerics
 from refruntime.trace import Tracer
 
@@ -30,14 +30,16 @@ class TextEncoder:
     """An encoder whose weights are in memory in the form of one numeric profile."""
 
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
-        self.hyperparameters, self.architecture, self.numerics = model.hyperparameters, model.architecture, numerics
+        self.hyperparameters, self.architecture = model.hyperparameters, model.architecture
+        self.numerics = numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
-            self.weights = bind_encoder(model, profile, numerics)
+            self.weights = bind_encoder(model, profile, self.numerics)
 
     def forward(self, tokens: Sequence[int], tracer: Tracer | None = None) -> Array:
         """Return the row of each token: [n, H]. The caller keeps n within 1 .. `max_context`."""
         run = Computation(self.numerics, self.architecture, self.hyperparameters, 0, tracer)
-        with np.errstate(all="ignore"):  # non-finite numbers are results here, not accidents (GEN-11)
+        # Non-finite numbers are results here, not accidents (GEN-11).
+        with np.errstate(all="ignore"), self.numerics.working():
             x = self._embed(run, tokens)  # [n, H]
             for index, layer in enumerate(self.weights.model.layers):
                 x = self._layer(run, index, layer, x)

@@ -37,7 +37,7 @@ class Transformer:
     def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> None:
         self.hyperparameters = model.hyperparameters
         self.architecture = model.architecture
-        self.numerics = numerics.settled(inventory(model))
+        self.numerics = numerics if store is not None else numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
             self.weights = bind_weights(model, profile, self.numerics, store)
 

@@ -18,7 +18,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 300
 LONGER = {
     "battery/models/gguf.py": "one description of every key and tensor of a random GGUF model",
-    "commands/shared.py": "options that several commands share",
     "contract/dialect.py": "one grammar of diagnostics, read and written",
     "engines/wasm/pauses.py": "one protocol of stops and restarts",
     "golden/verify.py": "one check after the other, each named",

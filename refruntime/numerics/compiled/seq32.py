@@ -48,6 +48,7 @@ class CompiledSeq32(CompiledFormulas, Seq32):
         resident: str = "float32",
     ) -> None:
         self.resident = checked_residence(resident)
+        self.storage = "columns in place" if resident == "stored" else "columns"
         self._threads = Threads("seq32", threads)
         self._loader, self._asked, self._notice = Loader(kernels, _load, notice), kernels, notice
 
