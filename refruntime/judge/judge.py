@@ -65,11 +65,12 @@ class Judge:
         """Return our logits [T, V] at positions of ids under an arithmetic, of this model or of a changed one."""
         return self._computed.rows(make, ids, model)[list(positions)]
 
-    def policies(self) -> Iterator[Policy]:
-        """Yield the arithmetics, saying which is computed."""
+    def policies(self, tokens: int) -> Iterator[Policy]:
+        """Yield the arithmetics that so many tokens can go through, saying which is computed."""
         for policy in self._policies:
-            self._step(policy.name)
-            yield policy
+            if tokens >= policy.least:
+                self._step(policy.name)
+                yield policy
 
     @property
     def model(self) -> ValidatedModel:
@@ -145,7 +146,7 @@ class _Logits:
 
     def findings(self) -> tuple[list[StageFinding], tuple[Measured, ...], tuple[Measured, ...]]:
         found = list(self._vocabulary())
-        distances = [(policy, self._measure(policy)) for policy in self._judge.policies()]
+        distances = [(policy, self._measure(policy)) for policy in self._judge.policies(len(self._observed.ids))]
         measured = [
             (Measured(policy.name, policy.says, distance, *self._bands[policy.family]), policy)
             for policy, distance in distances

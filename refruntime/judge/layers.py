@@ -104,7 +104,7 @@ class LayerJudge:
         named = names if names is not None else names_of(dump, shapes)
         theirs, unknown = self._ours_of(dump, named, shapes)
         best: tuple[int, float, Policy, tuple[TensorFinding, ...], dict[str, Rows]] | None = None
-        for policy in self._policies:
+        for policy in (each for each in self._policies if len(ids) >= each.least):
             self._step(policy.name)
             ours = self._run(policy.make, ids, theirs)
             forced = tuple(self._findings(policy, ids, theirs, ours, forcing=True))

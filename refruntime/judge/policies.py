@@ -14,6 +14,7 @@ from refruntime.numerics.base import Array
 from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches, Turned
 from refruntime.numerics.ggml32.activations import as_half
 from refruntime.numerics.ggml32.blocks import FORMS
+from refruntime.numerics.ggml32.flash import TILE
 from refruntime.numerics.ggml32.turned import rounded_otherwise
 
 Make = Callable[[], Numerics]
@@ -28,7 +29,8 @@ class Policy:
     """An arithmetic: `name` as `--numerics` takes it or near to that, `traits` in words, none for plain float32.
 
     `neighbours` are the same arithmetic with sums in other orders; how far they lie apart is what rounding explains.
-    `accidents` are the same with inputs rounded to the other side at some places, as rounding may have it.
+    `accidents` are the same with inputs rounded to the other side at some places, as rounding may have it. `least`
+    tokens at once are needed for it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Policy:
     make: Make
     neighbours: tuple[Make, ...]
     accidents: tuple[Make, ...] = ()
+    least: int = 1
 
     @property
     def family(self) -> str:
@@ -94,6 +97,7 @@ def _switches(model: ValidatedModel) -> Iterator[tuple[Switches, tuple[str, ...]
     yield Switches(), ()
     yield Switches(kv="f16"), ("keys and values in f16",)
     yield Switches(kv="f16", flash="on"), ("keys and values in f16", "flash attention")
+    yield Switches(kv="f16", flash="tiles"), ("keys and values in f16", "flash attention in tiles")
     if model.hyperparameters.head_dim % 32 == 0:
         yield Switches(kv="q8_0"), ("keys and values in q8_0",)
     if model.architecture.activation == "gelu tanh":
@@ -112,4 +116,6 @@ def _ggml(switches: Switches, traits: tuple[str, ...]) -> Policy:
         return Turned(switches)
 
     neighbours = tuple(reordered(order, seed) for seed, order in enumerate(ORDERS))
-    return Policy(str(switches), traits, make, neighbours, (turned,) if traits else ())
+    return Policy(
+        str(switches), traits, make, neighbours, (turned,) if traits else (), TILE if switches.flash == "tiles" else 1
+    )

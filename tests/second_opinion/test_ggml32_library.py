@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,9 @@ def logits(llama: Any, path: Path, ids: list[int], kv: int, flash: int, together
         ("ggml32,kv=f16", 1, 0, 1),
         ("ggml32,flash=on", 0, 1, 1),
         ("ggml32,kv=f16,flash=on", 1, 1, 1),
+        ("ggml32,kv=f16,flash=on", 1, 1, 32),
+        ("ggml32,flash=tiles", 0, 1, 64),
+        ("ggml32,kv=f16,flash=tiles", 1, 1, 128),
     ],
 )
 @pytest.mark.parametrize("name", STORIES)
@@ -135,6 +139,45 @@ def test_whole_models(llama: Any, name: str, numerics: str, kv: int, flash: int,
     transformer = Transformer(model, Profile(), numerics_named(numerics))
     ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
     assert differing(ours, theirs) == 0
+
+
+def with_longer_heads(path: Path, folder: Path) -> Path:
+    """Write a model of four heads of 16 as one of two heads of 32, which a cache of blocks needs."""
+    data = path.read_bytes()
+    changes = (("attention.head_count", 4, 2), ("attention.head_count_kv", 4, 2), ("rope.dimension_count", 16, 32))
+    for key, old, new in changes:
+        name = f"llama.{key}".encode()
+        entry = struct.pack("<Q", len(name)) + name + struct.pack("<I", 4)
+        assert data.count(entry + struct.pack("<I", old)) == 1
+        data = data.replace(entry + struct.pack("<I", old), entry + struct.pack("<I", new))
+    target = folder / path.name
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize("together", [1, 96])
+@pytest.mark.parametrize("name", STORIES)
+def test_a_cache_of_blocks(llama: Any, name: str, together: int, tmp_path: Path) -> None:
+    """FW-9, GG-8: no bit of 96 rows differs with keys and values in Q8_0, whose scores are dots of blocks."""
+    path = with_longer_heads(MODELS / name, tmp_path)
+    ids = [1, *map(int, np.random.default_rng(4).integers(3, 250, 95))]
+    model = validate_model(path.read_bytes(), Profile())
+    transformer = Transformer(model, Profile(), numerics_named("ggml32,kv=q8_0"))
+    ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
+    assert differing(ours, logits(llama, path, ids, 8, 1, together)) == 0
+
+
+def test_every_architecture(llama: Any, shared_data: Path) -> None:
+    """GG-8, GG-14: a model of each architecture, 12 rows of logits each, one by one and together."""
+    ids = [1, *map(int, np.random.default_rng(3).integers(3, 200, 11))]
+    paths = sorted(shared_data.glob("zoo*/*.gguf"))
+    assert len(paths) > 40
+    for path in paths:
+        model = validate_model(path.read_bytes(), Profile())
+        transformer = Transformer(model, Profile(), numerics_named("ggml32"))
+        ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
+        for together in (1, len(ids)):
+            assert differing(ours, logits(llama, path, ids, 0, 0, together)) == 0, path.name
 
 
 def test_every_storage_type(llama: Any) -> None:

@@ -8,7 +8,7 @@
 # Nothing of the result belongs into the project. What makes the kernels scalar:
 # - a processor that ggml has no code for, so that it takes its generic functions (GGML_CPU_GENERIC);
 # - no __SSE2__: it is part of x86-64, and ggml's vec.cpp would take exp, SiLU and softmax from four-lane polynomials.
-#   Without it they call the C library, as a build for plain WebAssembly does. `ggml32,exp=lanes` is the other one;
+#   Without it they call the C library, as a build for plain WebAssembly does;
 # - no OpenMP, llamafile, BLAS, repacked weights; no fused multiply-add (-ffp-contract=off).
 set -eu
 source=$1 build=$2

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.base import add_rows
-from refruntime.numerics.ggml32.activations import Activations
-from refruntime.numerics.ggml32.blocks import IntegerBlocks
+from refruntime.numerics.ggml32.activations import Activations, quantize_q8_0
+from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks
 
 Float32 = NDArray[np.float32]
 Array = NDArray[Any]
@@ -166,6 +166,28 @@ def dot_in_float64(values: Float32, rows: Float32) -> Float32:
         terms = np.concatenate([total[None], products.astype(np.float64)])
         total = add_rows(terms.reshape(len(terms), -1)).reshape(total.shape)
     return total.astype(np.float32)
+
+
+def dot_of_decoded_blocks(values: Float32, rows: Float32) -> Float32:
+    """Return every dot of decoded Q8_0 blocks, such as keys of a cache, with rows that are quantised for it: -> [r, n].
+
+    values [r, columns], rows [n, columns]. The largest quant of a block is 127, which gives back its scale.
+    """
+    blocks = values.reshape(len(values), -1, 32)
+    scales = np.abs(blocks).max(axis=2) / np.float32(127)  # [r, b]
+    quants = np.rint(blocks / np.where(scales == 0, np.float32(1), scales)[:, :, None]).astype(np.int8)
+    return dot(IntegerBlocks(FORMS["q8_0"], quants, scales), quantize_q8_0(np.ascontiguousarray(rows)))
+
+
+def dot_in_float32(values: Float32, rows: Float32) -> Float32:
+    """Return every dot of plain numbers with products and sums rounded to float32, in index order from 0.0: -> [r, n].
+
+    values [r, columns], rows [n, columns].
+    """
+    total = np.zeros((len(values), len(rows)), np.float32)
+    for column, numbers in zip(values.T, rows.T, strict=True):
+        total = total + column[:, None] * numbers
+    return total
 
 
 PRODUCTS: Final = 1 << 17

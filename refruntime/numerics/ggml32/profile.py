@@ -19,8 +19,9 @@ from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, Attentio
 from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.ggml32.activations import as_half, quantize_q8_0
 from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
-from refruntime.numerics.ggml32.dots import dot_in_float64
-from refruntime.numerics.ggml32.flash import flash_mix
+from refruntime.numerics.ggml32.dots import dot_in_float32, dot_in_float64, dot_of_decoded_blocks
+from refruntime.numerics.ggml32.flash import flash_mix, flash_tiles
+from refruntime.numerics.ggml32.formulas import gelu, yarn_magnitude
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
@@ -51,7 +52,9 @@ class Ggml32(Numerics):
         self.switches = switches if switches is not None else Switches()
         self.name = str(self.switches)
         self._library = LIBRARIES[self.switches.libm]
-        self._halved = self.switches.flash == "on" and self.switches.kv == "f32"  # llama.cpp casts them for that
+        # llama.cpp has a cache of blocks with flash attention alone, and never in tiles
+        self._flash = "on" if self.switches.kv == "q8_0" else self.switches.flash
+        self._halved = self.switches.flash != "off" and self.switches.kv == "f32"  # llama.cpp casts them for that
         self._gelu_table: Float32 | None = None
         self._loader = Loader(kernels, partial(_compiled_products, threads))
 
@@ -60,10 +63,6 @@ class Ggml32(Numerics):
     def matrix(self, sources: Sequence[RowSource]) -> StoredMatrix:
         """Keep matrices that share their input as they are stored."""
         return stored_matrix(sources)
-
-    def matrix_bytes(self, source: RowSource) -> int:
-        """Return the bytes that a matrix takes: two for each integer of a block, its scales at most as much."""
-        return 4 * math.prod(source.shape)
 
     def matrix_rows(self, matrix: StoredMatrix, ids: Sequence[int]) -> Float32:
         """Return decoded rows of the only matrix, such as embeddings: ids [n] -> [n, in]."""
@@ -134,7 +133,7 @@ class Ggml32(Numerics):
         if scaling.kind != "yarn":
             return Rotary(frequencies, factors, stretch=stretch)
         ramp = ONE - (1 - np.array(scaling.ramp(theta, head_dim))).astype(np.float32)  # [D/2]
-        return Rotary(frequencies, factors, stretch, ramp, _yarn_magnitude(ONE / stretch, scaling.log_multiplier))
+        return Rotary(frequencies, factors, stretch, ramp, yarn_magnitude(ONE / stretch, scaling.log_multiplier))
 
     def rope_angles(self, position: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
         """Return cosines and sines, each [n, D / 2]: the angle of a pair is that of the one before times a step."""
@@ -184,13 +183,15 @@ class Ggml32(Numerics):
         mixed = np.empty_like(q)
         for head in range(kv_heads):
             queries = q[:, head * group : (head + 1) * group].reshape(n * group, head_dim)
-            dots = self._dots(keys[:, head].T, self.kept(queries))  # [T, n * G]
+            dots = self._scores(keys[:, head].T, queries)  # [T, n * G]
             scores[head * group : (head + 1) * group] = dots.reshape(visible, n, group).transpose(2, 1, 0)
         if variant.softcap:
             scores = self.softcap(scores, variant.softcap)
         scores = np.where(seen, scores * scale, np.float32(-np.inf))
         weights = self.softmax(scores, seen, variant.sinks)
-        if self.switches.flash == "on":
+        if self._flash == "tiles":
+            return Attention(flash_tiles(scores, values, self.exp, variant.sinks), scores, weights)
+        if self._flash == "on":
             mixed = flash_mix(scores, values, self.exp, self.switches.kv != "q8_0", variant.sinks)
             return Attention(mixed, scores, weights)
         stored = as_half(weights) if self.switches.kv == "f16" else weights  # [A, n, T]
@@ -199,6 +200,14 @@ class Ggml32(Numerics):
             part = self._dots(values[:, head].T, shares)  # [D, G * n]
             mixed[:, head * group : (head + 1) * group] = part.reshape(head_dim, group, n).transpose(2, 1, 0)
         return Attention(mixed, scores, weights)
+
+    def _scores(self, keys: Float32, queries: Float32) -> Float32:
+        """Multiply keys [T, D] with queries [n, D]: -> [T, n]."""
+        if self._flash == "tiles":
+            return dot_in_float32(keys, queries)
+        if self.switches.kv == "q8_0" and keys.shape[1] % 32 == 0:
+            return dot_of_decoded_blocks(keys, queries)
+        return self._dots(keys, self.kept(queries))
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [r, k] with [n, k] as plain float32: -> [r, n]."""
@@ -249,17 +258,12 @@ class Ggml32(Numerics):
     def gelu_tanh(self, x: Array) -> Float32:
         """Return GELU by its table of all half-precision numbers, or evaluated, as the switch says."""
         if self.switches.gelu == "f32":
-            return self._gelu(x)
+            return gelu(x, self.tanh)
         if self._gelu_table is None:
             halves = np.arange(1 << 16).astype(np.uint16).view(np.float16).astype(np.float32)
-            self._gelu_table = as_half(self._gelu(halves))
+            self._gelu_table = as_half(gelu(halves, self.tanh))
         looked_up = self._gelu_table[x.astype(np.float16).view(np.uint16)]
         activated: Float32 = np.where(x <= -GELU_LINEAR, np.float32(0), np.where(x >= GELU_LINEAR, x, looked_up))
-        return activated
-
-    def _gelu(self, x: Array) -> Float32:
-        inner = np.float32(math.sqrt(2 / math.pi)) * x * (ONE + np.float32(0.044715) * x * x)
-        activated: Float32 = np.float32(0.5) * x * (ONE + self.tanh(inner))
         return activated
 
     def gelu_erf(self, x: Array) -> Float32:
@@ -277,16 +281,6 @@ class Ggml32(Numerics):
         """Return x beyond 20, else ln(1 + exp(x)) with each step in float32."""
         result: Array = np.where(x > 20, x, logarithm(ONE + self.exp(x)))
         return result
-
-
-def _yarn_magnitude(factor: np.float32, multiplier: float) -> np.float32:
-    """Return the factor of cosines and sines: llama.cpp cancels ggml's own and multiplies by it again."""
-    tenth, growth = np.float32(0.1), logarithm(factor)
-    magnitude = tenth * growth + ONE if factor > 1 else ONE
-    if multiplier:
-        magnitude = magnitude / (tenth * np.float32(multiplier) * growth + ONE if factor > 1 else ONE)
-    own = ONE + tenth * growth
-    return np.float32(magnitude * (ONE / own) * own)
 
 
 def _compiled_products(threads: int | None, _: Notice) -> CompiledProducts:

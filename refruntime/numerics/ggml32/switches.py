@@ -12,14 +12,15 @@ NAME: Final = "ggml32"
 class Switches:
     """What may differ; the defaults are llama.cpp on Linux with a float32 cache and without flash attention.
 
-    `kv`: type of stored keys and values; `flash`: attention in one pass; `gelu`: by a table of half-precision numbers,
+    `kv`: type of stored keys and values; `flash`: attention in one pass, `tiles` as prompts of 64 tokens and more go
+    through it; `gelu`: by a table of half-precision numbers,
     or evaluated; `libm`: whose. Stock llama.cpp has kv f16 and flash attention, which reads keys and values in f16 also
-    where they are kept in f32. Bit for bit are kv f32 and f16 without flash attention; with it, what one thread does
-    with single tokens; of kv q8_0 what is stored, not the order of sums.
+    where they are kept in f32. Bit for bit are kv f32 and f16; with flash attention, single tokens before 512 cells. Of
+    kv q8_0 what is stored is, not the order of sums.
     """
 
     kv: Literal["f32", "f16", "q8_0"] = "f32"
-    flash: Literal["off", "on"] = "off"
+    flash: Literal["off", "on", "tiles"] = "off"
     gelu: Literal["f16", "f32"] = "f16"
     libm: Literal["glibc", "musl"] = "glibc"
 

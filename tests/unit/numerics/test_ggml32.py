@@ -13,7 +13,7 @@ from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import AttentionVariant, canonical_name, numerics_named
 from refruntime.numerics.ggml32 import Ggml32, Switches, read_switches
-from refruntime.numerics.ggml32.flash import flash_mix
+from refruntime.numerics.ggml32.flash import flash_mix, flash_tiles
 from tests.support.command_line import command
 
 MODELS = Path(__file__).parents[3] / "golden/models"
@@ -130,6 +130,11 @@ def test_flash_attention_is_the_same_but_for_rounding() -> None:
     for halves, most in ((True, 5e-3), (False, 1e-6)):
         flash = flash_mix(plain.scores, values, Ggml32().exp, halves, sinks)
         assert 0 < np.abs(flash - plain.mixed).max() < most
+    long = rng.standard_normal((4, 150, 150)).astype(np.float32)
+    long[:, ~np.tri(150, dtype=bool)] = -np.inf
+    many = rng.standard_normal((150, 2, 8)).astype(np.float32)
+    tiles, one = (each(long, many, Ggml32().exp, *more, sinks) for each, *more in ((flash_tiles,), (flash_mix, False)))
+    assert 0 < np.abs(tiles - one).max() < 1e-6
 
 
 def test_flash_attention_reads_halves() -> None:
