@@ -36,6 +36,33 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+PAGES = {
+    "compare": ["compare", "stories.f32.gguf", "stories.q4_0.gguf", "--text", "Once upon a time"],
+    "verify": ["verify"],
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_of_other_commands(chromium: Any, name: str, tmp_path: Path) -> None:
+    """ABI-5: the pages of `compare` and `verify` are as narrow as the screen, have contrast, load and log nothing."""
+    path = tmp_path / "page.html"
+    assert main([*PAGES[name], "--html", str(path)]) == 0
+    for scheme in ("light", "dark"):
+        page = chromium.new_page(viewport={"width": 360, "height": 800}, color_scheme=scheme)
+        troubles: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda message, into=troubles: into.append(message.text))
+        page.on("pageerror", lambda error, into=troubles: into.append(str(error)))
+        page.on("request", lambda request, into=asked: into.append(request.url))
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        for selector in ("body", "h1", "h2", "td", "button", "code"):
+            assert page.locator(selector).first.evaluate(CONTRAST) >= 4.5, selector
+        assert page.pdf().startswith(b"%PDF")
+        assert (troubles, asked) == ([], [path.as_uri(), "data:,"][: len(asked)])
+        page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_everything_can_be_read(chromium: Any, report: Path, width: int, scheme: str) -> None:

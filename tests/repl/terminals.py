@@ -74,9 +74,10 @@ class Terminal:
         """Change the size of the window."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
-    def screen(self, colours: bool = False, history: bool = False) -> str:
-        """Return what the screen shows."""
-        return self._tmux("capture-pane", "-p", *(["-e"] if colours else []), *(["-S", "-"] if history else []))
+    def screen(self, colours: bool = False, history: bool = False, joined: bool = False) -> str:
+        """Return what the screen shows; `joined` undoes where the terminal itself broke a line."""
+        options = {"-e": colours, "-S": history, "-": history, "-J": joined}
+        return self._tmux("capture-pane", "-p", *(option for option, wanted in options.items() if wanted))
 
     def leave(self) -> None:
         """Press Ctrl-D at a fresh input line; the program ends with 0."""

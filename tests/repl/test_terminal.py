@@ -219,6 +219,37 @@ def test_hostile_tokens_do_not_break_the_screen(terminal: Terminal, tmp_path: Pa
     assert np.count_nonzero(["> text" in line for line in terminal.lines()]) == 1
 
 
+def test_ways_through_a_session(terminal: Terminal) -> None:
+    """GEN-5: `back` keeps the future, `forward` and `goto` lead there, `why at=` asks of it, branches are a tree."""
+    terminal.start(STORIES)
+    terminal.type('prompt "Once"')
+    terminal.wait_for("5 ids")
+    terminal.type("step 4")
+    terminal.wait_for("\ntext ")
+    taken = [line.split()[1] for line in terminal.lines() if re.match(r"[5-8] ", line)]
+    terminal.type("back 3")
+    terminal.wait_for("3 moves: `forward` or `goto` leads there again")
+    terminal.type("forward")
+    terminal.wait_for("ahead       2 moves")
+    terminal.type("goto 9")
+    terminal.wait_for("position 9 is next")
+    terminal.clear()
+    terminal.type("why at=6")
+    assert f"chosen      {taken[1]} " in terminal.wait_for("for position 6")
+    terminal.type("branch other")
+    terminal.wait_for("\nother>")
+    terminal.type("back 2")
+    terminal.wait_for("position 7 is next")
+    terminal.type('force "x"')
+    terminal.wait_for("forced; the sampler chose")
+    terminal.type("branches")
+    terminal.wait_for("\u2514\u2500\u2500 other  from main at position 7: ")
+    terminal.type("top 3")
+    terminal.wait_for("probabilities are the model's own")
+    terminal.type("q")
+    terminal.wait_for("left with 0")
+
+
 def test_an_empty_line_repeats_the_last_move(terminal: Terminal) -> None:
     """GEN-5: Enter alone samples on after `step`, also behind a question; short words work as long ones."""
     terminal.start(STORIES)
