@@ -50,12 +50,15 @@ def _read(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 
 def read_off(module: bytes, artifact: bytes, prompt: bytes, profile: Profile, seconds: float) -> Any:
-    """Return the `Fit` of a build; ContractError, CannotLook and EngineError as `Evidence`."""
+    """Return the `Fit` of a build, sealed as it expects; ContractError, CannotLook, EngineError as `OrderEvidence`."""
+    from refruntime.identify.sealed_engine import fit_module
     from refruntime.witness.orders import OrderEvidence, fit
     from refruntime.witness.orders.stages import STAGES
 
     with progress("running the build"):
-        evidence = OrderEvidence(module, artifact, prompt, profile, Limits.beside([len(artifact)], seconds))
+        limits = Limits.beside([len(artifact)], seconds)
+        met = fit_module(module, profile, limits)
+        evidence = OrderEvidence(module, met.own(artifact), prompt, met.profile, limits, met.fit)
     with progress("trying orders of arithmetic", len(STAGES)) as advance:
         return fit(evidence, advance=lambda: advance(1))
 

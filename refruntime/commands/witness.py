@@ -94,6 +94,7 @@ def witness_command(
         check_picture(picture, "--plot")
     module, artifact = bytes(map_file(build)), bytes(map_file(model))
     try:
+        from refruntime.identify.sealed_engine import fit_module
         from refruntime.witness.build import CannotLook, Witness
         from refruntime.witness.oracle import Sampling
         from refruntime.witness.report import document
@@ -105,16 +106,19 @@ def witness_command(
     about["numerics"] = numerics.name
     try:
         with contract_failures(as_json, **about), progress("running the build and the oracle"):
+            limits = Limits.beside([len(artifact)], timeout)
+            met = fit_module(module, profile, limits)
             witness = Witness(
                 module,
-                artifact,
+                met.own(artifact),
                 raw_bytes(prompt),
                 max_new_tokens,
                 Sampling(temperature, top_k, top_p, seed),
-                profile,
+                met.profile,
                 numerics,
-                limits=Limits.beside([len(artifact)], timeout),
+                limits=limits,
                 continued=continued,
+                fit=met.fit,
             )
         if position is not None and position >= len(witness.ids):
             raise click.BadParameter(

@@ -12,6 +12,7 @@ from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits, Number
+from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.identify.seal import CannotSeal, Sealer
 
 PLAIN: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)
@@ -127,6 +128,12 @@ def fit_build(module: bytes, fresh: Callable[[], Engine], profile: Profile, limi
         return Fitting(fresh, own)
     build = SealedBuild(module, fresh, limits)
     return Fitting(build, own, "files are sealed by asking the build for its sums", build.fit, build.own)
+
+
+def fit_module(module: bytes, profile: Profile, limits: Limits | None = None) -> Fitting:
+    """Return how to meet the build of these bytes, for what makes its instances itself: EngineError."""
+    compiled = WasmModule(module, limits or Limits())
+    return fit_build(module, lambda: WasmEngine(compiled, limits or Limits()), profile, limits)
 
 
 def own_formula(profile: Profile) -> Profile:

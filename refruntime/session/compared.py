@@ -26,12 +26,16 @@ LATER_BYTES: Final = 2**26
 
 @dataclass(frozen=True)
 class ComparedBuild:
-    """A build to compare with: its name, its bytes and their SHA-256, and a function that makes a fresh instance."""
+    """A build to compare with: its name, its bytes and their SHA-256, and a function that makes a fresh instance.
+
+    `fit` makes a file of ours one of the build's, for whoever makes instances otherwise (ID-2).
+    """
 
     name: str
     module: bytes
     sha256: str
     fresh: Callable[[], Engine]
+    fit: Callable[[bytes], bytes] = lambda data: data
 
     @classmethod
     def compiled(cls, name: str, module: bytes, limits: Limits | None = None) -> Self:

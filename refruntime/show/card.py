@@ -11,6 +11,7 @@ from refruntime.identify.identification import Evidence, Identification, Learnt
 
 WIDTH: Final = 16
 MOST_EVIDENCE: Final = 1
+MOST_NAMES: Final = 8
 Section = tuple[str, Sequence[tuple[str, str]]]
 
 
@@ -91,8 +92,14 @@ def _features(found: Identification) -> list[tuple[str, str]]:
     groups: dict[str, list[str]] = {}
     for name, status in found.features.absent.items():
         groups.setdefault(f"{name.rpartition('/')[0] or name} ({status.name})", []).append(name.rpartition("/")[2])
-    rows += [("has not", f"{group}: {', '.join(names)}") for group, names in groups.items()]
+    rows += [("has not", f"{group}: {_listed(names)}") for group, names in groups.items()]
     return rows
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names, of many the first ones and how many more; the JSON document has all."""
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
 
 
 def _fields(found: Identification) -> list[tuple[str, str]]:

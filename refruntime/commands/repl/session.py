@@ -155,7 +155,7 @@ def _build(wasm: Path | None, given: Profile | None, model_bytes: int) -> tuple[
     except (EngineError, DeclarationError, ContractRefused) as error:
         _refuse(2, str(error))
     met = fit_build(module, build.fresh, profile, limits)
-    return replace(build, fresh=met.fresh), met
+    return replace(build, fresh=met.fresh, fit=met.fit), met
 
 
 def _begin(tools: Tools, model: Path | None, case_name: str | None, until: int | None) -> Node:

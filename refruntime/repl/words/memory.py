@@ -87,7 +87,7 @@ def _witness(tools: Tools, branches: Branches) -> Witness:
         try:
             with tools.progress("running the build", None):
                 arguments = g.artifact, g.prompt, g.tokens, g.sampling, tools.profile
-                made = Witness(tools.build.module, *arguments, continued=g.continued)
+                made = Witness(tools.build.module, *arguments, continued=g.continued, fit=tools.build.fit)
         except (CannotLook, EngineError, ContractError) as error:
             raise SessionError(f"the generation cannot be looked at: {error}") from error
         tools.looked = key, made

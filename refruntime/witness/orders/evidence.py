@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ SHORTEST: Final = 3
 
 
 class OrderEvidence:
-    """What a build did while it generated one token after a prompt.
+    """What a build did while it generated one token after a prompt; `fit` makes the model one of the build's (ID-2).
 
     ContractError when the oracle refuses the model; CannotLook when the build does; EngineError as `PausableInstance`.
     """
@@ -55,6 +55,7 @@ class OrderEvidence:
         prompt: bytes,
         profile: Profile | None = None,
         limits: Limits | None = None,
+        fit: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         profile = profile or Profile()
         bound = bind_model(artifact, profile, Varied(PLAIN, 1, "numpy"))
@@ -63,7 +64,7 @@ class OrderEvidence:
         ends = bound.tokenizer.encode(b"", add_special=True)
         if len(ends) > 1 and self.ids[-1] == ends[-1]:  # what ends a text is not forwarded (GEN-2)
             self.ids = self.ids[:-1]
-        self._artifact, self._prompt = artifact, prompt
+        self._artifact, self._prompt = fit(artifact), prompt
         call = WatchedCall(PausableModule(module, limits or Limits()), self._perform, EXPORT)
         fuel = call.run().fuel_of_watched
         interval = max(INTERVAL, fuel // MOST_PAUSES)
