@@ -10,7 +10,7 @@ from typing import Any, Final
 from refruntime.campaign.ledger import Ledger
 from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import Ran, Told, run_tasks
-from refruntime.campaign.tasks import FuzzTask, ShrinkTask, Task, task_key
+from refruntime.campaign.tasks import FuzzTask, ShrinkTask, Task, result_of
 from refruntime.campaign.workers import Workers
 from refruntime.fuzz.batch import RULES, SESSIONS
 from refruntime.fuzz.reached import Reached
@@ -98,7 +98,7 @@ def summary_of(tasks: Iterable[FuzzTask], ledger: Ledger) -> Summary:
     """Return the sums over the batches that have a result, in their order."""
     summary = Summary()
     for task in tasks:
-        result = ledger.results.get(task_key(task))
+        result = result_of(task, ledger.results)
         if result is not None:
             summary.add(task, result)
     return summary
@@ -116,7 +116,7 @@ def shrink(
     chosen = {group.name: ShrinkTask(group.batch, group.name) for group in summary.ordered[:MOST_SHRUNK]}
     ran = run_tasks(chosen.values(), ledger, workers, told, stop)
     for name, task in chosen.items():
-        result = ledger.results.get(task_key(task))
+        result = result_of(task, ledger.results)
         if result is not None:
             group = summary.groups[name]
             group.document, group.calls_before = {**result, "group": name}, result["calls_before"]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from refruntime.atomic import write_whole
+from refruntime.campaign.forms import fits
 from refruntime.campaign.packed import canonical
 
 CONDITIONS: Final = "CAMPAIGN.json"
@@ -22,6 +23,8 @@ SHARDS: Final = "shards"
 SUFFIX: Final = ".json"
 FORMAT: Final = 1
 RESULTS_OF_A_SHARD: Final = 16
+MOST_BYTES: Final = 256 * 2**20
+"""Bytes of a file of a ledger; a shard has some hundred thousand."""
 
 
 class LedgerError(ValueError):
@@ -44,8 +47,11 @@ class Ledger:
     _unwritten: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path | None, conditions: Mapping[str, Any]) -> Ledger:
-        """Open the ledger of a folder, or begin one there: LedgerError, OSError."""
+    def open(cls, folder: Path | None, conditions: Mapping[str, Any], forms: Sequence[Any] = (dict,)) -> Ledger:
+        """Open the ledger of a folder, or begin one there: LedgerError, OSError.
+
+        A shard with a result of none of the `forms` is damaged.
+        """
         ledger = cls(folder, conditions)
         if folder is None:
             return ledger
@@ -61,7 +67,7 @@ class Ledger:
             (folder / SHARDS).mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(wanted, indent=1, sort_keys=True).encode() + b"\n")
         (folder / SHARDS).mkdir(exist_ok=True)
-        ledger._read(folder / SHARDS)
+        ledger._read(folder / SHARDS, forms)
         return ledger
 
     def add(self, key: str, result: Mapping[str, Any]) -> bool:
@@ -93,20 +99,33 @@ class Ledger:
         write_whole(self.folder / SHARDS / name, data)
         self._unwritten = {}
 
-    def _read(self, shards: Path) -> None:
+    def _read(self, shards: Path, forms: Sequence[Any]) -> None:
         for path in sorted(shards.glob(f"*{SUFFIX}")):
-            for key, result in self._results_of(path):
+            results = _results_of(path)
+            if results is None or not all(any(fits(each, form) for form in forms) for each in results.values()):
+                self.damaged.append(path.name)
+                continue
+            for key, result in results.items():
                 self._count(key, result)
 
-    def _results_of(self, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != path.name.removesuffix(SUFFIX):
-            self.damaged.append(path.name)
-            return
-        yield from json.loads(data).items()
+
+def _results_of(path: Path) -> dict[str, Any] | None:
+    """Return what a shard holds; None if that is not what its name says, or if nobody would have written it."""
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        return None
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != path.name.removesuffix(SUFFIX):
+        return None
+    try:
+        results = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return results if isinstance(results, dict) else None
 
 
 def _check_conditions(path: Path, wanted: Mapping[str, Any]) -> None:
+    if not path.is_file() or path.stat().st_size > MOST_BYTES:
+        raise LedgerError(f"{path} holds no conditions of a campaign; remove the folder or name another one")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from refruntime.campaign.fuzzing import Summary, summary_of
 from refruntime.campaign.ledger import Ledger
 from refruntime.campaign.packed import PackedBuild
-from refruntime.campaign.tasks import CASES_OF_A_TASK, DiffTask, FuzzTask, Task, chosen_cases, task_key
+from refruntime.campaign.tasks import CASES_OF_A_TASK, DiffTask, FuzzTask, Task, chosen_cases, result_of
 from refruntime.differential.verdict import FINE, Verdict
 
 FUZZ: Final = "fuzz"
@@ -100,7 +100,7 @@ def column_of(work: Work, build: PackedBuild, ledger: Ledger) -> Column:
     """Return the results of a build in the order of its cases, whatever the order in which they came."""
     column = Column(build)
     for task in work.diff_tasks(build):
-        result = ledger.results.get(task_key(task))
+        result = result_of(task, ledger.results)
         if result is None:
             column.missing += task.last - task.first
             continue

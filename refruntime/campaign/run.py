@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from refruntime.campaign.ledger import Ledger
-from refruntime.campaign.tasks import CRASH, Task, run_task, task_key
+from refruntime.campaign.tasks import CRASH, Task, result_of, run_task, task_key
 from refruntime.campaign.workers import Workers
 
 MOST_TRIES: Final = 12
@@ -139,9 +139,8 @@ class _Runner:
             task = next(self.tasks, None)
             if task is None:
                 return
-            key = task_key(task)
-            self.ran.wanted.append(key)
-            if key not in self.ledger.results:
+            self.ran.wanted.append(task_key(task))
+            if result_of(task, self.ledger.results) is None:
                 yield task
 
     def _take(self, task: Task, future: Future[dict[str, Any]]) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from refruntime.battery.catalogue import default_battery, generation_models
 from refruntime.battery.random_sessions import random_sessions
+from refruntime.campaign.forms import fits
 from refruntime.campaign.packed import PackedBuild, content_hash, unpacked
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
 from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import outcome
 from refruntime.differential.suite import Suite
+from refruntime.differential.verdict import Verdict
 from refruntime.fuzz.batch import RULES, SESSIONS, BatchResult, run_batch, shrink_finding
 from refruntime.fuzz.finding import finding_document, group_of
 from refruntime.resources import trained_artifacts
@@ -26,11 +28,23 @@ CRASH: Final = "crash"
 """Key of a result that is none: the task itself failed, and this is the traceback."""
 
 
+FINDING: Final = {"group": str, "verdict": str, "name": str, "calls": int, "case": dict}
+CASE: Final = {
+    **{"name": str, "verdict": frozenset(map(str, Verdict)), "reason": str, "steps": int, "tokens": int},
+    **{"fields": int, "group?": str, "step?": int, "ends?": [str], "crash?": str},
+}
+"""Forms of what results hold (`forms.fits`)."""
+
+
 @dataclass(frozen=True)
 class FuzzTask:
     """One batch of random sessions on a build."""
 
     kind: ClassVar[str] = "fuzz"
+    form: ClassVar[dict[str, Any]] = {
+        **dict.fromkeys(("sessions", "steps", "tokens", "fields", "undefined", "differing"), int),
+        **{"reached": [(str, str, str, str, int)], "findings": [FINDING]},
+    }
     build: PackedBuild
     seed: int
     number: int
@@ -69,6 +83,7 @@ class ShrinkTask:
     """The smallest session of one group, searched where a batch found the first."""
 
     kind: ClassVar[str] = "shrink"
+    form: ClassVar[dict[str, Any]] = {**FINDING, "calls_before": int}
     batch: FuzzTask
     group: str
 
@@ -96,6 +111,7 @@ class DiffTask:
     """Some cases of the battery, or of random sessions if `random` has a seed and a count, on a build."""
 
     kind: ClassVar[str] = "diff"
+    form: ClassVar[dict[str, Any]] = {"cases": [CASE]}
     build: PackedBuild
     patterns: tuple[str, ...]
     random: tuple[int, int] | None
@@ -118,6 +134,16 @@ class DiffTask:
 
 
 Task = FuzzTask | ShrinkTask | DiffTask
+
+
+FORMS: Final = tuple(kind.form for kind in (FuzzTask, ShrinkTask, DiffTask))
+"""The forms of all results."""
+
+
+def result_of(task: Task, results: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the result of a task, None where there is none of its form."""
+    result = results.get(task_key(task))
+    return result if result is not None and fits(result, task.form) else None
 
 
 def task_key(task: Task) -> str:

@@ -16,12 +16,15 @@ from refruntime.battery.features import find_features
 from refruntime.campaign.ledger import Ledger, LedgerError
 from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import MOST_TRIES, Ran
+from refruntime.campaign.tasks import FORMS
 from refruntime.campaign.workers import Workers, in_processes, in_this_process
+from refruntime.cases.features import Found
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.meet import meet
 from refruntime.commands.diff.report import conditions, make_numerics, refuse, resolved_contract
 from refruntime.commands.files import read_profile
 from refruntime.commands.shared import map_file, printable, progress
+from refruntime.contract.status import Status
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_MISMATCH
@@ -68,6 +71,8 @@ def pack(path: Path, asked: Asked, words: Sequence[str]) -> Packing:
     profile = met.profile if asked.seals else met.resolved.profile
     with progress("asking what the build has"):
         found = find_features(fresh, profile)
+    if not asked.seals:
+        found = _without_seals(found)
     if found.required is not None:
         refuse(EXIT_MISMATCH, f"{path.name}: {found.refusal}", asked.as_json)
     oracle = Oracle(profile, numerics)
@@ -78,10 +83,18 @@ def pack(path: Path, asked: Asked, words: Sequence[str]) -> Packing:
     return Packing(build, module, about, oracle, limits)
 
 
+def _without_seals(found: Found) -> Found:
+    """Hold a build that gets no other checksums to that of the contract: it has SLM1 if it refuses no magic (SL-1)."""
+    if found.absent.get("slm1") is not Status.InvalidHeader:
+        return found
+    absent = {name: status for name, status in found.absent.items() if name.partition("/")[0] != "slm1"}
+    return Found(found.asked, absent)
+
+
 def open_ledger(folder: Path | None, documents: dict[str, Any], as_json: bool) -> Ledger:
     """Open the ledger of a folder; exit code 2 for the folder of something else."""
     try:
-        return Ledger.open(folder, documents)
+        return Ledger.open(folder, documents, FORMS)
     except LedgerError as error:
         refuse(2, str(error), as_json)
 

@@ -95,7 +95,7 @@ def run_batch(
             found = finding_of(judged)
             result.findings.setdefault(found.group, found)
 
-    run_machine(subject.pool, judge, batch_seed(seed, number), sessions, rules, shrink=False)
+    run_machine(subject.pool, judge, batch_seed(seed, number), sessions, rules, turn=number, shrink=False)
     return result
 
 
@@ -114,7 +114,7 @@ def shrink_finding(
             raise SessionDiffers
 
     with suppress(SessionDiffers):
-        run_machine(subject.pool, judge, batch_seed(seed, number), sessions, rules, shrink=True)
+        run_machine(subject.pool, judge, batch_seed(seed, number), sessions, rules, turn=number, shrink=True)
     return _without_needless(subject, smallest[0])
 
 

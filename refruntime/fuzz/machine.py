@@ -61,6 +61,25 @@ odd_configurations = st.sampled_from(BAD_VALUES) | st.builds(
     Configure, st.floats(width=32), st.sampled_from(NUMBERS), st.floats(width=32), st.sampled_from(NUMBERS)
 )
 
+Change = Callable[[int], int]
+CHANGES: Final[tuple[Change, ...]] = (
+    lambda number: 0,
+    lambda number: 1,
+    lambda number: number + 1,
+    lambda number: number - 1,
+    lambda number: number + 64,
+    lambda number: number - 64,
+    lambda number: 2 * number,
+    lambda number: number // 2,
+    lambda number: number ^ 1 << 31,
+    lambda number: -1,
+    lambda number: 2**32,
+)
+"""What becomes of a number in a file: its neighbours, also by the alignment, its multiples, limits of its type."""
+
+SEALED: Final = st.sampled_from([True, True, True, False])
+"""Whether a changed file gets its checksum: without it nothing behind the checksum is looked at."""
+
 Judge = Callable[[Sequence[Step]], None]
 """Run a session; raise what Hypothesis is to shrink."""
 
@@ -69,6 +88,7 @@ class SessionMachine(RuleBasedStateMachine):
     """Draw one session from a pool and give it to `judge` when it ends."""
 
     pool: Pool
+    turn: tuple[str, ...]
     judge: Judge
 
     def __init__(self) -> None:
@@ -82,7 +102,7 @@ class SessionMachine(RuleBasedStateMachine):
             type(self).judge(tuple(self.steps))
 
     def _any(self, data: st.DataObject) -> str:
-        return self.pool.others[data.draw(st.sampled_from(range(len(self.pool.others))))]
+        return self.turn[data.draw(st.sampled_from(range(len(self.turn))))]
 
     # The exports, one by one -----------------------------------------------------------------------------------------
 
@@ -96,17 +116,35 @@ class SessionMachine(RuleBasedStateMachine):
         """Load a model on which sessions go far."""
         self.steps.append(Load(data.draw(st.sampled_from(self.pool.lively))))
 
-    @rule(data=st.data())
-    def load_any(self, data: st.DataObject) -> None:
-        """Load any artifact, well-formed or malformed."""
-        self.steps.append(Load(self._any(data)))
+    @rule(data=st.data(), more=st.integers(0, 5))
+    def load_any(self, data: st.DataObject, more: int) -> None:
+        """Load artifacts one after the other, well-formed or malformed."""
+        self.steps += [Load(self._any(data)) for _ in range(1 + more)]
 
     @rule(data=st.data(), place=st.integers(0, 2**17), value=st.integers(0, 255), sealed=st.booleans())
     def load_changed(self, data: st.DataObject, place: int, value: int, sealed: bool) -> None:
         """Load a model with one byte changed, with and without the checksum of what it is now."""
-        name = data.draw(st.sampled_from(self.pool.changeable))
-        near = data.draw(st.booleans())  # half of them in the header and the directory
-        self.steps.append(Load(self.pool.changed(name, place % 1024 if near else place, value, sealed)))
+        name = data.draw(st.sampled_from(sorted(self.pool.fields)))
+        size = len(self.pool.files[name])
+        where = data.draw(st.sampled_from(["header and directory", "anywhere", "the end"]))
+        place = {"header and directory": place % min(1024, size), "anywhere": place % size}.get(where, size - 1)
+        self.steps.append(Load(self.pool.changed(name, place, bytes([value]), sealed)))
+
+    @rule(data=st.data(), more=st.integers(0, 5))
+    def load_with_other_numbers(self, data: st.DataObject, more: int) -> None:
+        """Load models with another number in a field of the header, the tokenizer section or the directory."""
+        for _ in range(1 + more):
+            name = data.draw(st.sampled_from(sorted(self.pool.fields)))
+            place, width = data.draw(st.sampled_from(data.draw(st.sampled_from(self.pool.fields[name]))))
+            number = int.from_bytes(self.pool.files[name][place : place + width], "little")
+            other = (data.draw(st.sampled_from(CHANGES))(number) % 2 ** (8 * width)).to_bytes(width, "little")
+            self.steps.append(Load(self.pool.changed(name, place, other, data.draw(SEALED))))
+
+    @rule(data=st.data(), more=st.binary(min_size=1, max_size=8), sealed=st.booleans())
+    def load_longer(self, data: st.DataObject, more: bytes, sealed: bool) -> None:
+        """Load a model with bytes behind its end."""
+        name = data.draw(st.sampled_from(sorted(self.pool.fields)))
+        self.steps.append(Load(self.pool.changed(name, len(self.pool.files[name]), more, sealed)))
 
     @rule(step=configurations)
     def configure(self, step: Configure) -> None:
@@ -210,12 +248,12 @@ class SessionMachine(RuleBasedStateMachine):
         self.steps += [Load(name), step, Generate(prompt, count), *[NEXT_TOKEN] * times]
 
 
-def run_machine(pool: Pool, judge: Judge, number: int, sessions: int, rules: int, *, shrink: bool) -> None:
-    """Draw so many sessions of at most so many rules; the same number gives the same ones.
+def run_machine(pool: Pool, judge: Judge, number: int, sessions: int, rules: int, *, turn: int, shrink: bool) -> None:
+    """Draw so many sessions of at most so many rules; the same number and turn give the same ones.
 
     What `judge` raises is shrunk, if that is asked for, and raised.
     """
-    chosen: dict[str, Any] = {"pool": pool, "judge": staticmethod(judge)}
+    chosen: dict[str, Any] = {"pool": pool, "turn": pool.turn(turn), "judge": staticmethod(judge)}
     machine = type("Sessions", (SessionMachine,), chosen)
     phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
     options = settings(

@@ -11,6 +11,7 @@ from typing import Final
 from refruntime.battery.catalogue import default_battery
 from refruntime.battery.malformed.catalogue import malformed_files
 from refruntime.battery.models.slm1 import follow, story_model, table_model
+from refruntime.battery.models.slm1_bytes import Fields, slm1_fields
 from refruntime.cases.needs import features_of
 from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
 from refruntime.contract.features import with_needs
@@ -48,18 +49,25 @@ LIVELY: Final = (
 )
 """Models on which sessions go far: a text that ends, draws, special ids, a text too long, every storage type."""
 
-_CHANGED: Final = re.compile(r"(.+)\.at-(\d+)-([0-9a-f]{2})(-sealed)?")
+_CHANGED: Final = re.compile(r"(.+)\.at-(\d+)-((?:[0-9a-f]{2})+)(-sealed)?")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Artifacts by name. `lively` generate well; `others` are all, `changeable` those that may get a changed byte."""
+    """Artifacts by name. `lively` generate well; `kinds` are all, put together by what is wrong with them.
+
+    `fields` are the numbers of those that may be changed, by the part of the file that they stand in.
+    """
 
     files: Mapping[str, bytes]
     lively: tuple[str, ...]
-    others: tuple[str, ...]
-    changeable: tuple[str, ...]
+    kinds: tuple[tuple[str, ...], ...]
+    fields: Mapping[str, tuple[Fields, ...]]
     profile: Profile
+
+    def turn(self, number: int) -> tuple[str, ...]:
+        """Return one artifact of each kind, so that the kinds with few have as many chances, and each file its turn."""
+        return tuple(names[number % len(names)] for names in self.kinds)
 
     def artifact(self, name: str) -> bytes:
         """Return the bytes of an artifact of this pool, or of one of `changed`: KeyError for any other name."""
@@ -67,46 +75,54 @@ class Pool:
         if found is None or name in self.files:
             return self.files[name]
         data = bytearray(self.files[found[1]])
-        data[int(found[2])] = int(found[3], 16)
+        place, changed = int(found[2]), bytes.fromhex(found[3])
+        data[place : place + len(changed)] = changed
         if found[4] is not None:
             first, last = CHECKSUM_FIELD
             data[first:last] = slm1_checksum(bytes(data), self.profile).to_bytes(last - first, "little")
         return bytes(data)
 
-    def changed(self, name: str, place: int, value: int, sealed: bool) -> str:
-        """Return the name of an artifact with one byte changed; sealed, its checksum is right again (SL-5)."""
-        return f"{name}.at-{place % len(self.files[name])}-{value:02x}{'-sealed' * sealed}"
+    def changed(self, name: str, place: int, value: bytes, sealed: bool) -> str:
+        """Return the name of an artifact with other bytes at a place; sealed, its checksum is right again (SL-5)."""
+        return f"{name}.at-{place}-{value.hex()}{'-sealed' * sealed}"
 
 
 @lru_cache(maxsize=4)
 def make_pool(profile: Profile, absent: frozenset[str] = frozenset()) -> Pool:
     """Return the artifacts for a profile that need none of the features that a build does not have (ID-1)."""
-    files = {name: data for name, data, needs in _all(profile) if _judgeable(data, needs, profile, absent)}
+    files: dict[str, bytes] = {}
+    kinds: dict[str, list[str]] = {}
+    for name, kind, data, needs in _all(profile):
+        if _judgeable(data, needs, profile, absent):
+            files[name] = data
+            kinds.setdefault(kind, []).append(name)
     lively = tuple(name for name in LIVELY if name in files)
-    small = tuple(name for name in lively if files[name][:4] == b"SLM1")
-    return Pool(files, lively, tuple(files), small, profile)
+    fields: dict[str, tuple[Fields, ...]] = {
+        name: slm1_fields(files[name]) for name in lively if files[name][:4] == b"SLM1"
+    }
+    return Pool(files, lively, tuple(map(tuple, kinds.values())), fields, profile)
 
 
 @lru_cache(maxsize=4)
-def _all(profile: Profile) -> Sequence[tuple[str, bytes, Sequence[str]]]:
+def _all(profile: Profile) -> Sequence[tuple[str, str, bytes, Sequence[str]]]:
     return tuple(_artifacts(profile))
 
 
-def _artifacts(profile: Profile) -> Iterator[tuple[str, bytes, Sequence[str]]]:
+def _artifacts(profile: Profile) -> Iterator[tuple[str, str, bytes, Sequence[str]]]:
     story = story_model(profile)
-    yield STORY, story, ()
-    yield BROKEN, story[:-1] + bytes([story[-1] ^ 1]), ()
-    yield SURPRISES, _surprises(profile), ()
+    yield STORY, STORY, story, ()
+    yield BROKEN, BROKEN, story[:-1] + bytes([story[-1] ^ 1]), ()
+    yield SURPRISES, SURPRISES, _surprises(profile), ()
     seen = {story}
     for case in default_battery(profile):
         for name, data in case.models.items():
             known = _name(case.name if len(case.models) == 1 else f"{case.name}-{name}")
             if (data not in seen or known in LIVELY) and len(data) <= MOST_BYTES:
                 seen.add(data)
-                yield known, data, ()
+                yield known, "-".join(known.split("-")[:2]), data, ()
     for file in malformed_files(profile):
         if len(file.data) <= MOST_BYTES and file.data not in seen:
-            yield _name(f"malformed/{file.name}"), file.data, file.needs
+            yield _name(f"malformed/{file.name}"), f"{file.name[:4]} {file.check} {file.status}", file.data, file.needs
 
 
 def _surprises(profile: Profile) -> bytes:

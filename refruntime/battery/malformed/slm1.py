@@ -63,7 +63,7 @@ def _header(plain: bytes, profile: Profile) -> Iterator[Malformed]:
     for number in (2**20, 2**26, 2**31, 2**32 - 1):
         yield bad("tensor_count", number, "ranges")
     for number in (1, 63, 65, 127):
-        yield bad("tensor_data_offset", number, "ranges")
+        yield bad("tensor_data_offset", number, "alignment of the tensor data")
     for number in (0, 1, 2**63, 2**64 - 1):
         yield bad("checksum", number, "checksum")
     for number in (1, 3, 4, 2**31):

@@ -14,6 +14,9 @@ U64_FIELDS: Final = frozenset(
     ("tokenizer_offset", "tokenizer_length", "tensor_directory_offset", "tensor_data_offset", "checksum")
 )
 FLOAT_FIELDS: Final = frozenset(("rope_theta", "rms_norm_epsilon"))
+SECTION_HEADER: Final = 36
+"""Bytes of the longest header of a tokenizer section, that of BPE1 (SL-9); a BTOK section has 28 in all."""
+
 U64_ENTRY_FIELDS: Final = frozenset(("name_hash", "byte_offset", "byte_length", "scale_offset"))
 
 
@@ -48,6 +51,24 @@ def entry_value(file: bytes, name: str, field: str) -> int:
     """Return a field of the directory entry of a tensor."""
     offset, size = ENTRY_OFFSETS[field], 8 if field in U64_ENTRY_FIELDS else 4
     return int.from_bytes(entry_bytes(file, name)[offset : offset + size], "little")
+
+
+Fields = tuple[tuple[int, int], ...]
+"""Places and widths in bytes of numbers."""
+
+
+def slm1_fields(file: bytes) -> tuple[Fields, Fields, Fields]:
+    """Return the numbers of header, tokenizer section and directory of a file."""
+    header = tuple((place, 8 if name in U64_FIELDS else 4) for name, place in HEADER_OFFSETS.items())
+    section, length = (_header_value(file, f"tokenizer_{name}") for name in ("offset", "length"))
+    words = tuple((place, 4) for place in range(section, section + min(length, SECTION_HEADER), 4))
+    start, count = (_header_value(file, field) for field in ("tensor_directory_offset", "tensor_count"))
+    entries = tuple(
+        (start + ENTRY_LENGTH * number + place, 8 if name in U64_ENTRY_FIELDS else 4)
+        for number in range(count)
+        for name, place in ENTRY_OFFSETS.items()
+    )
+    return header, words, entries
 
 
 def _entry_start(file: bytes, name: str) -> int:

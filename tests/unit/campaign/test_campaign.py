@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
+from refruntime.campaign.forms import fits
 from refruntime.campaign.ledger import CONDITIONS, SHARDS, Ledger, LedgerError
+from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import MOST_TRIES, Ran, run_tasks
-from refruntime.campaign.tasks import Task, task_key
+from refruntime.campaign.tasks import FORMS, DiffTask, FuzzTask, ShrinkTask, Task, task_key
 from refruntime.campaign.workers import NoCluster, Workers, in_this_process, on_cluster
+from refruntime.cases.features import Found
+from refruntime.contract.profile import Profile
+from refruntime.engines.base import Limits
+from tests.differential.builds import GUEST, wasm_build
 from tests.support.command_line import command
 from tests.unit.test_atomic import small_disk as small_disk  # a fixture
 
@@ -28,6 +36,7 @@ class Square:
 
     number: int
     kind: str = "square"
+    form: ClassVar[dict[str, Any]] = {"square": int}
 
     @property
     def build(self) -> Square:
@@ -169,6 +178,70 @@ def test_a_damaged_shard_is_named_and_done_again(tmp_path: Path) -> None:
     assert 0 < len(ledger.results) < len(EXPECTED)
     run_tasks(squares(40), ledger, in_this_process())
     assert ledger.results == EXPECTED
+
+
+EDITED: dict[str, bytes] = {
+    "no JSON": b"{",
+    "no UTF-8": b"\xff",
+    "deep": b"[" * 100_000,
+    "a list": b"[]",
+    "results that are none": b'{"k": 7}',
+    "a result without its parts": b'{"k": {}}',
+    "a negative count": b'{"k": {"square": -1}}',
+    "a truth for a number": b'{"k": {"square": true}}',
+}
+
+
+@pytest.mark.parametrize("data", EDITED.values(), ids=EDITED)
+def test_a_shard_that_was_edited_is_named(data: bytes, tmp_path: Path) -> None:
+    """Its name may be the hash of its bytes and its content no result all the same."""
+    run_tasks(squares(3), Ledger.open(tmp_path, HERE), in_this_process())
+    name = hashlib.sha256(data).hexdigest() + ".json"
+    (tmp_path / SHARDS / name).write_bytes(data)
+    ledger = Ledger.open(tmp_path, HERE, [Square.form])
+    assert ledger.damaged == [name]
+    assert len(ledger.results) == 3
+
+
+def test_what_is_no_file_blocks_nothing(tmp_path: Path) -> None:
+    """A pipe and a folder in the place of a shard, a file that claims to be large, a pipe in that of the conditions."""
+    run_tasks(squares(3), Ledger.open(tmp_path, HERE), in_this_process())
+    os.mkfifo(tmp_path / SHARDS / f"{'0' * 64}.json")
+    (tmp_path / SHARDS / f"{'1' * 64}.json").mkdir()
+    with (tmp_path / SHARDS / f"{'2' * 64}.json").open("wb") as large:
+        large.truncate(2**40)
+    ledger = Ledger.open(tmp_path, HERE)
+    assert [name[0] for name in ledger.damaged] == ["0", "1", "2"]
+    (tmp_path / CONDITIONS).unlink()
+    os.mkfifo(tmp_path / CONDITIONS)
+    with pytest.raises(LedgerError, match="no conditions"):
+        Ledger.open(tmp_path, HERE)
+
+
+def test_the_result_of_another_task_is_no_result(tmp_path: Path) -> None:
+    """It was edited: the task is done again, and the two results are named."""
+    key = task_key(squares(1)[0])
+    data = json.dumps({key: {"cases": []}}, separators=(",", ":")).encode()
+    Ledger.open(tmp_path, HERE)
+    (tmp_path / SHARDS / f"{hashlib.sha256(data).hexdigest()}.json").write_bytes(data)
+    ledger = Ledger.open(tmp_path, HERE, [Square.form, *FORMS])
+    assert run_tasks(squares(1), ledger, in_this_process()).done == 1
+    assert ledger.conflicts == {key}
+
+
+def test_results_have_the_forms_that_are_read_again() -> None:
+    """Those of every kind of task, made by a run on the guest."""
+    pytest.importorskip("wasmtime")
+    module, profile = GUEST.read_bytes(), Profile()
+    build = PackedBuild.of("guest", module, wasm_build(GUEST), profile, Limits(), "auto", Found())
+    tasks: list[Task] = [FuzzTask(build, 1, 0, 2, 3), DiffTask(build, ("generator/*",), None, 0, 2)]
+    for task in tasks:
+        assert fits(json.loads(json.dumps(task.run())), task.form)
+    changed = replace(build, profile=Profile(reset_result="unchanged"))
+    batch = FuzzTask(changed, 1, 1, 10, 8)
+    groups = [found["group"] for found in batch.run()["findings"]]
+    assert groups
+    assert fits(json.loads(json.dumps(ShrinkTask(batch, groups[0]).run())), ShrinkTask.form)
 
 
 def test_results_that_come_twice() -> None:
