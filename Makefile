@@ -10,6 +10,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
+# Tests start many programs, and pytest rewrites every test: with this variable all of that is compiled again each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 UV ?= $(shell command -v uv)

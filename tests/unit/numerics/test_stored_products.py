@@ -14,10 +14,17 @@ from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, 
 from refruntime.numerics.seq32 import Seq32
 from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
 from tests.support.ggml_blocks import BY_NAME, COMPILED, HALF_SCALES, extreme_blocks, random_blocks
+from tools.compile_kernels import DECODED_FIRST
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 stored = pytest.importorskip("refruntime.numerics.compiled.stored")
 loops = pytest.importorskip("refruntime.quants.compiled.loops")
+
+TYPES = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in stored.READERS and name not in DECODED_FIRST))
+    for name in COMPILED
+]
+"""Block types. Whatever has loops of its own is fast; the others go through decoders that are tested for themselves."""
 
 SPECIAL = np.array([0, -0.0, 1e-45, -1e-40, 1.1754944e-38, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan], np.float32)
 
@@ -86,7 +93,7 @@ def in_place(*sources: Blocks | Plain, threads: int = 1, kernels: str = "numba")
     return numerics, matrix
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", TYPES)
 def test_seq32_has_the_bits_of_decoding_first(name: str) -> None:
     """FW-4, GG-8: any bytes, 1 to 70 rows, several blocks, 1 to 5 positions with special values among them."""
     rng = np.random.default_rng(5)
@@ -100,7 +107,7 @@ def test_seq32_has_the_bits_of_decoding_first(name: str) -> None:
         np.testing.assert_array_equal(numerics.matrix_rows(matrix, [out - 1]), source.rows(out - 1, out))
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", TYPES)
 def test_every_extreme_scale_keeps_its_bits(name: str) -> None:
     """FW-4, GG-8: zeros of both signs, subnormal, largest, infinite scales and NaN; each block is a row of its own."""
     kind, blocks = BY_NAME[name], extreme_blocks(name, 3)
@@ -137,7 +144,7 @@ def test_several_types_side_by_side(count: int, kernels: str) -> None:
     assert_same_bits(numerics.project(matrix, x), np.hstack([expected_bits(source, x) for source in sources]))
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("count", [1, 7])
 def test_fast_has_the_value(name: str, count: int) -> None:
     """FW-4: `fast` differs from a product in float64 by the rounding of float32 sums alone."""
