@@ -38,7 +38,10 @@ def battery() -> tuple[Case, ...]:
     return default_battery(Profile())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",  # `fill --check` holds guest and oracle against the answers of the goldens
+    [pytest.param(each, marks=[pytest.mark.slow] * (each == "golden")) for each in FAMILIES],
+)
 def test_clean_build_matches(family: str) -> None:
     """GEN-4, ST-3, SL-1, GG-3, SA-6, DG-3: an independent build answers every case as the oracle does."""
     cases = default_battery(Profile(), patterns=[family])
@@ -85,7 +88,17 @@ def test_battery_reaches_every_export_and_status() -> None:
     """ABI-1, ERR-3: the oracle answers the battery's cases with every status code, through every export."""
     oracle, called, seen = Oracle(), {"alloc", "dealloc", "last_result_ptr", "get_diagnostics_ptr"}, set()
     for case in select(
-        battery(), ["state/*", "status/*", "slm1/*zero*", "slm1/w*", "slm1/e*", "slm1/*version*", "output/l*"]
+        battery(),
+        [
+            "status/*",
+            "state/uninitialized-*",
+            "state/failed-*",
+            "state/ready-*",
+            "slm1/header-*",
+            "slm1/entry-q8*",
+            "slm1/without-*",
+            "output/long-*",
+        ],
     ):
         names = {Load: "load_model", Configure: "set_sampling_config", Generate: "generate"}
         called |= {step.export if isinstance(step, Call) else names.get(type(step), "") for step in case.steps}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,20 @@ import wasmtime
 U32 = 0xFFFF_FFFF
 
 
+@lru_cache(4)
+def _compiled(_: str, module: Path) -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """Compile a module once for all of its instances; the first argument is the hash of what lies there now."""
+    engine = wasmtime.Engine()
+    return engine, wasmtime.Module.from_file(engine, str(module))
+
+
 class Host:
     """One instance of a module, called with plain numbers."""
 
     def __init__(self, module: Path) -> None:
-        engine = wasmtime.Engine()
+        engine, compiled = _compiled(hashlib.sha256(module.read_bytes()).hexdigest(), module)
         self.store = wasmtime.Store(engine)
-        self.exports = wasmtime.Instance(self.store, wasmtime.Module.from_file(engine, str(module)), []).exports(
-            self.store
-        )
+        self.exports = wasmtime.Instance(self.store, compiled, []).exports(self.store)
 
     def call(self, name: str, *numbers: float) -> int:
         answer = self.exports[name](self.store, *numbers)

@@ -40,7 +40,11 @@ SIGNATURES = {
 }
 
 
-@pytest.mark.parametrize("module", [CLEAN, *MUTANTS], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "module",
+    [CLEAN, *(pytest.param(module, marks=pytest.mark.slow) for module in MUTANTS)],
+    ids=lambda path: path.stem,
+)
 def test_surface_is_the_published_one(module: Path) -> None:
     """ABI-1, ABI-2: nothing imported; the 13 functions with their wasm types and the memory exported, nothing else."""
     compiled = wasmtime.Module.from_file(wasmtime.Engine(), str(module))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from refruntime.contract.rules import load_rules
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-PREFIXES = sorted({identifier.partition("-")[0] for identifier in load_rules()} - {"CL"})
+RULES = load_rules()
+PREFIXES = sorted({identifier.partition("-")[0] for identifier in RULES} - {"CL"})
 IDENTIFIER = re.compile(rf"(?<![\w-])(?:(?:{'|'.join(PREFIXES)})-\d+|CL-[a-z0-9]+)(?![\w-])")
 
 
@@ -33,6 +35,7 @@ def cited_by_tests(source: str) -> set[str]:
     return found
 
 
+@cache
 def citations() -> dict[str, set[str]]:
     """Return for each id the test modules that cite it."""
     places: dict[str, set[str]] = defaultdict(set)
@@ -45,15 +48,13 @@ def citations() -> dict[str, set[str]]:
 def test_every_rule_is_cited_by_a_test() -> None:
     """A rule without a test is a promise that nobody checks."""
     places = citations()
-    missing = [identifier for identifier in load_rules() if identifier not in places]
+    missing = [identifier for identifier in RULES if identifier not in places]
     assert not missing, f"{len(missing)} rules are in no test's docstring: {', '.join(missing)}"
 
 
 def test_no_test_cites_a_rule_that_does_not_exist() -> None:
     """A test that cites an unknown rule checks something that the contract does not say."""
-    unknown = {
-        identifier: sorted(places) for identifier, places in citations().items() if identifier not in load_rules()
-    }
+    unknown = {identifier: sorted(places) for identifier, places in citations().items() if identifier not in RULES}
     assert not unknown
 
 
@@ -64,14 +65,14 @@ def test_the_package_and_its_documents_name_existing_rules_only() -> None:
     unknown = {
         path.relative_to(PROJECT).as_posix(): sorted(strangers)
         for path in sorted(paths)
-        if (strangers := cited(path.read_text(encoding="utf-8")) - load_rules().keys())
+        if (strangers := cited(path.read_text(encoding="utf-8")) - RULES.keys())
     }
     assert not unknown
 
 
 def test_every_id_is_recognised() -> None:
     """The pattern that finds citations finds each rule, alone and inside a sentence."""
-    for identifier in load_rules():
+    for identifier in RULES:
         assert cited(identifier) == {identifier}
         assert cited(f"({identifier}, see {identifier}.key): text") == {identifier}
 

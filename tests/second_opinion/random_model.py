@@ -7,6 +7,7 @@ biases not 0.
 from __future__ import annotations
 
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -149,23 +150,28 @@ class Recipe:
 
     def file(self) -> bytes:
         """Write the GGUF file and return its bytes."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.gguf"
-            writer = _Writer(path, self.architecture)
-            writer.add_type(gguf.GGUFType.MODEL)
-            writer.add_name("random")
-            for name, value in self.metadata.items():
-                _add(writer, name, value)
-            writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-            writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-            self.write_vocabulary(writer)
-            for name, array in self.tensors.items():
-                writer.add_tensor(name, array)
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-            writer.close()
-            return path.read_bytes()
+        path = Path(_folder().name) / "model.gguf"
+        writer = _Writer(path, self.architecture)
+        writer.add_type(gguf.GGUFType.MODEL)
+        writer.add_name("random")
+        for name, value in self.metadata.items():
+            _add(writer, name, value)
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        self.write_vocabulary(writer)
+        for name, array in self.tensors.items():
+            writer.add_tensor(name, array)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for the files of this process, one after the other: thousands of folders cost seconds."""
+    return tempfile.TemporaryDirectory()
 
 
 class _Writer(gguf.GGUFWriter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 HEADER_FIELDS = {
     "version": (4, "<I"),
@@ -71,6 +72,7 @@ def fnv1a(name: str) -> int:
     return result
 
 
+@lru_cache(512)
 def naive_checksum(
     file: bytes,
     start: int = 0xCBF29CE484222325,
@@ -78,15 +80,13 @@ def naive_checksum(
     order: str = "mix, rotate, multiply",
 ) -> int:
     """Follow SL-5 one operation at a time."""
-    state = start
-    for index, byte in enumerate(file):
-        if 100 <= index <= 107:
-            byte = 0
-        for operation in order.split(", "):
+    state, operations, turn = start, order.split(", "), 2**rotation
+    for index, byte in enumerate(file[:100] + bytes(len(file[100:108])) + file[108:]):
+        for operation in operations:
             if operation == "mix":
                 state = state ^ byte ^ index
             elif operation == "rotate":
-                state = (state * 2**rotation) % 2**64 + (state * 2**rotation) // 2**64
+                state = (state * turn) % 2**64 + (state * turn) // 2**64
             else:
                 state = state * 0x100000001B3 % 2**64
     return state

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from refruntime.battery.malformed.catalogue import malformed_files
+from refruntime.battery.malformed.gguf import gguf_files
 from refruntime.battery.models.gguf import LlamaShape, llama_model
 from refruntime.containers.gguf import GgufFile, read_gguf
 from refruntime.errors import ContractError
 
-FILES = [file for file in malformed_files() if file.name.startswith("gguf/")]
+FILES = list(gguf_files())
 PLAIN = llama_model(3, LlamaShape(hidden=8, layers=2, heads=2, kv_heads=2, ffn=12, context=16)).data
 MANY = 6000
 

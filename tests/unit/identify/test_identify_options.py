@@ -56,7 +56,8 @@ def mixed(number: int) -> Profile:
     return replace(BASE, **changes)
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
 def test_a_mixture_of_options_is_found_without_an_order(number: int, predictions: Predictions) -> None:
     """ID-3, GG-6, GG-12: every option is found, whatever the other options are."""
     profile = mixed(number)

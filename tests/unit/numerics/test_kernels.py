@@ -113,7 +113,13 @@ def fused_instructions(kernel: Any, **options: Any) -> list[str]:
     return FUSED.findall(assembly)
 
 
-@pytest.mark.parametrize("kernel", loops.SIGNATURES, ids=lambda kernel: kernel.__name__)
+@pytest.mark.parametrize(
+    "kernel",
+    [  # attention, the longest to compile, adds with the loop that `project` has
+        pytest.param(each, marks=[pytest.mark.slow] * (each is loops.attention)) for each in loops.SIGNATURES
+    ],
+    ids=lambda kernel: kernel.__name__,
+)
 def test_no_fused_instructions(kernel: Any) -> None:
     """FW-4: the machine code has no fused multiply-add."""
     assert not fused_instructions(kernel)
