@@ -157,8 +157,11 @@ def turns(angles: Array, length: int, size: float = 1.0) -> Complex:  # [R / 2] 
     return turn
 
 
-def rotary(model: Weights, length: int) -> Complex:  # [T, R / 2]
-    """Return the turns with the scaling that the file asks for: factors of Llama 3.1, linear, YaRN, or none."""
+def rotary(model: Weights, length: int, whole_pairs: bool = True) -> Complex:  # [T, R / 2]
+    """Return the turns with the scaling that the file asks for: factors of Llama 3.1, linear, YaRN, or none.
+
+    The paper's code rounds the range of YaRN outwards to `whole_pairs`; some published models do not.
+    """
     angles = frequencies(model)  # [R / 2]
     if "rope_freqs.weight" in model:
         angles = angles / model["rope_freqs.weight"]
@@ -176,8 +179,11 @@ def rotary(model: Weights, length: int) -> Complex:  # [T, R / 2]
     def pair_that_turns(times: float) -> float:
         return len(angles) * math.log(context / (2 * math.pi * times)) / math.log(base)
 
-    first = max(math.floor(pair_that_turns(model.key("rope.scaling.yarn_beta_fast", 32.0))), 0)
-    last = min(math.ceil(pair_that_turns(model.key("rope.scaling.yarn_beta_slow", 1.0))), 2 * len(angles) - 1)
+    first = pair_that_turns(model.key("rope.scaling.yarn_beta_fast", 32.0))
+    last = pair_that_turns(model.key("rope.scaling.yarn_beta_slow", 1.0))
+    if whole_pairs:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, 2 * len(angles) - 1)
     stretched = np.clip((np.arange(len(angles)) - first) / max(last - first, 0.001), 0, 1)  # [R / 2], 0 .. 1
     angles = angles * (1 - stretched) + angles / factor * stretched
     size, multiplier = 0.1 * math.log(factor), model.key("rope.scaling.yarn_log_multiplier", 0.0)

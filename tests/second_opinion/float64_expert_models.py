@@ -22,10 +22,13 @@ from tests.second_opinion.float64_blocks import (
 from tests.second_opinion.float64_lfm2 import attention, short_convolution
 
 
-def gpt_oss(model: Weights, tokens: Sequence[int]) -> Opinion:
-    """gpt-oss: a sink in every head, a window on every other layer from the first, experts with biases."""
+def gpt_oss(model: Weights, tokens: Sequence[int], whole_pairs: bool = True) -> Opinion:
+    """gpt-oss: a sink in every head, a window on every other layer from the first, experts with biases.
+
+    The published models scale their rotation without rounding its range to `whole_pairs`.
+    """
     epsilon, window = model.key("attention.layer_norm_rms_epsilon"), model.key("attention.sliding_window")
-    turn = rotary(model, len(tokens))
+    turn = rotary(model, len(tokens), whole_pairs)
     x = model["token_embd.weight"][list(tokens)]  # [T, H]
     residuals = [x]
     for number, layer in enumerate(model.layers):

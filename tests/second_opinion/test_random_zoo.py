@@ -16,6 +16,7 @@ from refruntime.errors import InvalidHeader, ShapeMismatch
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion.float64_blocks import Array, Opinion, Weights, gelu_erf, read_weights
+from tests.second_opinion.float64_expert_models import gpt_oss
 from tests.second_opinion.float64_layer_norm_models import gptneox
 from tests.second_opinion.float64_rms_models import phi3
 from tests.second_opinion.float64_zoo import FORWARD, forward
@@ -119,12 +120,13 @@ def test_deep_models_equal_second_opinion(name: str, case_of: Callable[[str, int
     [
         ("gptneox", Profile(gguf_gptneox_gelu="erf"), partial(gptneox, activation=gelu_erf)),
         ("phi3-window", Profile(gguf_phi3_window="applied"), partial(phi3, window=True)),
+        ("gpt-oss-yarn", Profile(gguf_gpt_oss_yarn_range="exact"), partial(gpt_oss, whole_pairs=False)),
     ],
 )
 def test_settings_where_other_software_disagrees(
     name: str, setting: Profile, formulas: Callable[[Weights, list[int]], Opinion], case_of: Callable[[str, int], Case]
 ) -> None:
-    """GG-12: gptneox with the erf form of GELU and phi3 with its window, as transformers has them."""
+    """GG-12: gptneox with the erf form of GELU, phi3 with its window, gpt-oss with YaRN's exact range."""
     case = case_of(name, SEEDS[0])
     expected = formulas(case.weights, case.tokens).logits
     for numerics, noise in NOISE.items():
