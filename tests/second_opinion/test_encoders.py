@@ -13,7 +13,7 @@ import pytest
 from refruntime.contract.profile import Profile
 from refruntime.embeddings import POOLINGS, EncoderModel, open_encoder
 from refruntime.model.architectures.encoders import ENCODERS as KNOWN
-from refruntime.numerics import libm
+from refruntime.numerics import CompiledSeq32, libm
 from refruntime.trace import Event, TensorEvent
 from tests.second_opinion import float64_encoders as opinion
 from tests.second_opinion.float64_blocks import Array, Weights, gelu_erf, read_weights, silu
@@ -95,6 +95,24 @@ def test_bits_of_a_scalar_pass(name: str) -> None:
         total = total + row
     (mean,) = opened(name, "seq32").embed([ids], pooling="mean")
     assert np.array_equal(mean.values, total / np.float32(len(ids)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_loops_give_the_same_bits(name: str) -> None:
+    """FW-6, GG-15: with numba an encoder gives the bits of the NumPy definition."""
+    pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
+    found, expected = (
+        open_encoder(file_of(name), numerics=CompiledSeq32(1, kernels)).rows(ids_of(40))
+        for kernels in ("numba", "numpy")
+    )
+    assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
+
+
+def test_many_positions_at_once_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GG-15: attention may take queries in any number of parts."""
+    whole = opened("nomic-bert", "seq32").rows(ids_of(40))
+    monkeypatch.setattr("refruntime.model.encoder.PRODUCTS", 7 * 40 * 48)
+    assert np.array_equal(opened("nomic-bert", "seq32").rows(ids_of(40)), whole)
 
 
 def test_bert_with_the_other_gelu(weights_of: Callable[[str], Weights]) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from refruntime import open_model
 from refruntime.commands.embed import embed_command
 from refruntime.commands.inspect import inspect_command
-from refruntime.embeddings import open_encoder
+from refruntime.embeddings import EncoderModel, open_encoder
 from refruntime.errors import ContextExceeded, ContractError, InvalidHeader, InvalidLength, MissingTensor, ShapeMismatch
 from tests.second_opinion.random_encoders import ENCODERS, TEXTS, EncoderRecipe, bert
 from tests.second_opinion.random_model import HIDDEN
@@ -114,3 +117,35 @@ def test_lengths_are_checked() -> None:
     assert len(encoder.rows([2] * 256)) == 256
     with pytest.raises(ValueError, match="no pooling"):
         encoder.embed(["a"], pooling="rank")
+
+
+@cache
+def whole_file(name: str) -> bytes:
+    return ENCODERS[name](1).file()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(sorted(ENCODERS)),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3),
+)
+def test_changed_bytes_give_an_encoder_that_runs_or_an_expected_failure(name: str, changes: list[Any]) -> None:
+    """GG-3, GG-4: whatever the metadata says, a file is refused as expected, or it embeds."""
+    data = bytearray(whole_file(name))
+    metadata_end = data.index(b"token_embd.weight")
+    for place, value in changes:
+        data[24 + int(place * (metadata_end - 24))] = value
+    found = opened_or_failure(bytes(data))
+    if isinstance(found, ContractError):
+        assert str(found).isprintable()
+        return
+    sizes = found.hyperparameters
+    (embedding,) = found.embed([[2, 5, 3][: sizes.max_context]], pooling="last")
+    assert embedding.values.shape == (sizes.hidden_size,)
+
+
+def opened_or_failure(data: bytes) -> EncoderModel | ContractError:
+    try:
+        return open_encoder(data)
+    except ContractError as failure:
+        return failure
