@@ -40,7 +40,7 @@ from refruntime.identify.sealed_engine import fit_build
 from refruntime.numerics import CompiledSeq32
 from refruntime.resources import sources_hash
 
-UNSEEN = ("GG-6", "GG-7", *(switch.key for switch in Profile.switches() if switch.rule == "GG-12"))
+UNSEEN = ("GG-6", "GG-7", *(switch.key for switch in Profile.switches() if switch.rule in ("GG-12", "GG-15")))
 """What shows in GGUF alone, which a build need not have."""
 BEHIND = ("PR-4.load", "PR-4.reset")
 """What shows only where a generate does not reseed the generator."""

@@ -170,10 +170,10 @@ class Profile:
         "GG-12.gptneox-gelu", "the form of GELU in gptneox and bert", "tanh", "erf"
     )
     gguf_gpt_oss_yarn_range: Literal["whole pairs", "exact"] = _switch(
-        "GG-12.gpt-oss-yarn-range", "the pairs that YaRN blends in gpt-oss", "whole pairs", "exact"
+        "GG-15.gpt-oss-yarn-range", "the pairs that YaRN blends in gpt-oss", "whole pairs", "exact"
     )
     gguf_lfm2moe_share_sum: Literal["at least 2^-14", "plus 1e-6"] = _switch(
-        "GG-12.lfm2moe-share-sum", "the sum that shares are divided by in lfm2moe", "at least 2^-14", "plus 1e-6"
+        "GG-15.lfm2moe-share-sum", "the sum that shares are divided by in lfm2moe", "at least 2^-14", "plus 1e-6"
     )
     oversized_buffer: Literal["6", "2", "9", "13"] = _switch(
         "CL-statuses", "status when a buffer could not exist on wasm32", "6", "2", "9", "13"

@@ -17,6 +17,7 @@ ENDS: Final = ("end-of-turn", "end-of-text", "no-known-text")
 """First tokens that end a generation by their text, and one that does not, however it is read."""
 
 WINDOW: Final = 3
+RULES: Final = ("GG-12", "GG-11", "GG-15")
 
 
 def gguf_experiments() -> Iterator[Case]:
@@ -40,7 +41,7 @@ def _differing(name: str, file: GgufParts, *prompts: bytes, first: int = 1) -> C
     To most prompts such a model answers with a lone byte.
     """
     asked = (Generate(prompt, 1 if place else first) for place, prompt in enumerate(prompts))
-    return Case(f"identify/{name}", (Load("model"), GREEDY, *asked), {"model": file.data}, ("GG-12", "GG-11"))
+    return Case(f"identify/{name}", (Load("model"), GREEDY, *asked), {"model": file.data}, RULES)
 
 
 def stretched() -> GgufParts:

@@ -324,8 +324,8 @@ SWITCHES: dict[str, Scenario] = {
     "SL-5.verify": Scenario(loads(bytes(build(checksum=1))), {"verified": (6,), "not verified": (0,)}),
     "GG-12.phi3-window": Scenario(answer_of(phi3_with_window()), {"ignored": b"h", "applied": b"i"}),
     "GG-12.gptneox-gelu": Scenario(answer_of(gptneox_at_two()), {"tanh": b"h", "erf": b"i"}),
-    "GG-12.gpt-oss-yarn-range": Scenario(answer_of(gpt_oss_within_yarn()), {"whole pairs": b"h", "exact": b"i"}),
-    "GG-12.lfm2moe-share-sum": Scenario(
+    "GG-15.gpt-oss-yarn-range": Scenario(answer_of(gpt_oss_within_yarn()), {"whole pairs": b"h", "exact": b"i"}),
+    "GG-15.lfm2moe-share-sum": Scenario(
         answer_of(lfm2moe_with_a_tiny_share()), {"at least 2^-14": b"h", "plus 1e-6": b"i"}
     ),
 }
@@ -386,7 +386,7 @@ VALUE_FIELDS = {
 
 @pytest.mark.parametrize(("key", "option"), SWITCH_CASES)
 def test_every_option_is_seen_by_a_host(key: str, option: str) -> None:
-    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2 to PR-4, FW-4, SL-1, SL-5, SL-6, CL-statuses, GG-6, GG-12."""
+    """ERR-4, ST-2, ST-5, SC-3, GEN-9, NT-2, NT-6, SA-2 to PR-4, FW-4, SL-1, SL-5, SL-6, CL-statuses, GG-6 to GG-15."""
     (attribute,) = [switch.attribute for switch in Profile.switches() if switch.key == key]
     choice: dict[str, Any] = {attribute: option}
     scenario = SWITCHES[key]  # a new switch needs a scenario here

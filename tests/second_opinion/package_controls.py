@@ -210,6 +210,19 @@ FEATURES: tuple[tuple[str, str, Change], ...] = (
     ("qwen35", "queries and keys not normalised", described(norm_of_queries_and_keys="none")),
 )
 
+QWEN35MOE: tuple[tuple[str, Change], ...] = (
+    (ADJACENT, described(rope_pairs="adjacent")),
+    ("whole heads rotated", sized(rotated_dim=None)),
+    ("kernel the wrong way round", altered("ssm_conv1d.weight", flipped)),
+    ("states decay half as fast", altered("ssm_a", lambda values: values / 2)),
+    ("no rates", altered("ssm_beta.weight", np.zeros_like)),
+    ("shares of experts not renormalised", described(experts_renormalised=False)),
+    ("one expert more", moved("expert_used_count", 1)),
+    ("no shared expert", altered("ffn_down_shexp.weight", np.zeros_like)),
+    ("shared expert not gated", described(shared_expert="plain")),
+)
+"""No file of the shared numbers has this architecture."""
+
 
 def _controls() -> Iterator[PackageControl]:
     for name in IN_HALVES:
@@ -220,6 +233,8 @@ def _controls() -> Iterator[PackageControl]:
         yield PackageControl(name, name, "whole heads rotated", sized(rotated_dim=None))
     for name in WITH_GELU:
         yield PackageControl(name, name, "SiLU instead of GELU", described(activation="silu"))
+    for wrong, change in QWEN35MOE:
+        yield PackageControl(None, "qwen35moe", wrong, change)
     for name, wrong, change in FEATURES:
         yield PackageControl(name, name, wrong, change)
     yield PackageControl("olmo", "olmo", "RMSNorm", _unit_rms_norm)

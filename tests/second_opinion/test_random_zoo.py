@@ -126,7 +126,7 @@ def test_deep_models_equal_second_opinion(name: str, case_of: Callable[[str, int
 def test_settings_where_other_software_disagrees(
     name: str, setting: Profile, formulas: Callable[[Weights, list[int]], Opinion], case_of: Callable[[str, int], Case]
 ) -> None:
-    """GG-12: gptneox with the erf form of GELU, phi3 with its window, gpt-oss with YaRN's exact range."""
+    """GG-12, GG-15: gptneox with the erf form of GELU, phi3 with its window, gpt-oss with YaRN's exact range."""
     case = case_of(name, SEEDS[0])
     expected = formulas(case.weights, case.tokens).logits
     for numerics, noise in NOISE.items():

@@ -66,7 +66,7 @@ def test_logits_equal_llama_cpp(name: str, numerics: Numerics, shared_data: Path
 
 @pytest.mark.parametrize("name", ZOO)
 def test_float64_equals_transformers(name: str, shared_data: Path) -> None:
-    """FW-2, GG-12, GG-14: logits and the residual stream after every layer, both in float64."""
+    """FW-2, GG-14, GG-15: logits and the residual stream after every layer, both in float64."""
     expected, model = expected_of(shared_data, name), load(shared_data, name, TRANSFORMERS)
     noise, stream = FLOAT64_NOISE.get(name, 1e-9), Stream(model.architecture.output_norm)
     first = logits_of(model, expected["tokens_0"], F64(), stream)
@@ -93,7 +93,7 @@ def residuals_of(opinion: Opinion) -> np.ndarray:
 
 
 def test_what_transformers_add_to_the_sum_of_shares(shared_data: Path) -> None:
-    """GG-12: lfm2moe with + 1e-6 in the divisor of the shares is transformers' to 1e-12, so nothing else differs."""
+    """GG-15: lfm2moe with + 1e-6 in the divisor of the shares is transformers' to 1e-12, so nothing else differs."""
     expected = expected_of(shared_data, "lfm2moe")
     as_transformers = partial(lfm2moe, weights_of(shared_data, "lfm2moe"), added=1e-6)
     first, second = as_transformers(expected["tokens_0"]), as_transformers(expected["tokens_1"])
@@ -138,7 +138,7 @@ def test_only_the_rounding_of_decays_differs_from_transformers(name: str, shared
 def test_llama_cpp_decides_unless_the_profile_says_otherwise(
     name: str, key: str, profile: Profile, shared_data: Path
 ) -> None:
-    """GG-12: the range of YaRN in gpt-oss and the sum of shares in lfm2moe have settings, both held to transformers."""
+    """GG-15: the range of YaRN in gpt-oss and the sum of shares in lfm2moe have settings, both held to transformers."""
     expected = expected_of(shared_data, name)
     usual, chosen = (load(shared_data, name, each) for each in (Profile(), profile))
     for index in (0, 1):

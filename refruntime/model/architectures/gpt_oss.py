@@ -3,7 +3,7 @@
 A sink is a score that takes a share of the weights and gives nothing.
 
 Source: llama.cpp `src/models/openai-moe.cpp`; it rounds the range of YaRN outwards to whole dimensions, where the
-published models do not: GG-12.gpt-oss-yarn-range of the profile.
+published models do not: GG-15.gpt-oss-yarn-range of the profile.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """lfm2moe: lfm2 whose layers, but for the first ones, choose among experts by biased scores.
 
 llama.cpp keeps the sum that shares are divided by from being tiny, transformers adds 1e-6 to it:
-GG-12.lfm2moe-share-sum of the profile.
+GG-15.lfm2moe-share-sum of the profile.
 
 Source: llama.cpp `src/models/lfm2moe.cpp`.
 """

@@ -95,7 +95,7 @@ def read_architecture(
 
 
 def _chosen(profile: Profile) -> dict[str, dict[str, Any]]:
-    """Return what the profile says of architectures that llama.cpp and transformers compute differently (GG-12)."""
+    """Return what the profile says of architectures that other software disagrees about (GG-12, GG-15)."""
     return {
         **{name: {"activation": f"gelu {profile.gguf_gptneox_gelu}"} for name in ("gptneox", "bert")},
         "gpt-oss": {"yarn_range": profile.gguf_gpt_oss_yarn_range},

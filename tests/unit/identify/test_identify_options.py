@@ -59,7 +59,7 @@ def mixed(number: int) -> Profile:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_mixture_of_options_is_found_without_an_order(number: int, predictions: Predictions) -> None:
-    """ID-3, GG-6, GG-12: every option is found, whatever the other options are."""
+    """ID-3, GG-6, GG-12, GG-15: every option is found, whatever the other options are."""
     profile = mixed(number)
     settlement = settled(profile, predictions)
     assert not settlement.contradicted
