@@ -18,7 +18,7 @@ from refruntime.session.series import steps_of
 from refruntime.session.session import Session
 from refruntime.session.what_if import Alternative, WhatIf
 from refruntime.session.why import Candidate, Why
-from refruntime.show.text import decimal, named
+from refruntime.show.text import decimal, named, percent
 from refruntime.visible import visible
 
 GREEN: Final = "#2e8b57"
@@ -120,13 +120,14 @@ def _candidates(why: Why, most: int) -> str:
             str(candidate.token),
             _text(candidate.raw),
             decimal(candidate.logit),
+            escape(percent(why.probabilities[candidate.token])),
             weight,
             fate,
             picture,
         )
 
-    headings = ("rank", "id", "token", "logit", "weight", "fate", "share of the weight")
-    return _table(headings, map(row, why.telling(most)), (0, 1, 3, 4))
+    headings = ("rank", "id", "token", "logit", "probability", "weight", "fate", "share of the weight")
+    return _table(headings, map(row, why.telling(most)), (0, 1, 3, 4, 5))
 
 
 def _coin(why: Why) -> str:

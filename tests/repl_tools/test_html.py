@@ -105,6 +105,9 @@ def test_why_shows_the_numbers_of_the_sampler(session: Session) -> None:
         for number in (why.taken.logits[choice.token], choice.drawn.draw.unit, choice.weighing.weights[0]):
             assert str(number) in text
         assert f"0x{choice.drawn.draw.before:016x}" in text
+        logits = why.taken.logits.astype(np.float64)
+        greatest = 100 / float(np.sum(np.exp(logits - np.max(logits))))
+        assert f"{greatest:.1f} %" in text or greatest >= 99.95
         first = tree_of(page).find(".//rect")
         assert first is not None
         share = float(choice.weighing.weights[0]) / float(np.sum(choice.weighing.weights, dtype=np.float64))
