@@ -22,7 +22,7 @@ from tests.support.command_line import command
 PROJECT = Path(__file__).parents[3]
 MODEL = PROJECT / "golden/models/stories.f32.gguf"
 PAGE = (PROJECT / "docs" / "judging-an-engine.md").read_text("utf-8")
-(BLOCK,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+BLOCK = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0]
 SERVER = "http://127.0.0.1:8080"
 
 NODE_LLAMA_CPP = """
