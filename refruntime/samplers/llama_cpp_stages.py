@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
+from refruntime.numerics.ggml32.c_library import LIBRARIES
+from refruntime.numerics.ggml32.c_logarithms import logarithm, power
 from refruntime.samplers.chain import SamplerError
 from refruntime.samplers.stages import Candidates, Float32, divide, others_impossible, sort_and_keep
 

@@ -8,7 +8,8 @@ import platform
 import numpy as np
 import pytest
 
-from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
+from refruntime.numerics.ggml32.c_library import LIBRARIES
+from refruntime.numerics.ggml32.c_logarithms import logarithm, power
 
 if platform.libc_ver()[0] != "glibc":
     pytest.skip("needs a machine with glibc", allow_module_level=True)
@@ -64,3 +65,17 @@ def test_the_libraries_differ(name: str) -> None:
         glibc, musl = (np.nan_to_num(getattr(LIBRARIES[library], name)(x)) for library in ("glibc", "musl"))
     assert 0 < np.count_nonzero(glibc != musl) < len(x) // 10
     np.testing.assert_allclose(glibc, musl, rtol=3e-7, atol=1e-30)
+
+
+def test_powers() -> None:
+    """FW-5, SA-2: any power, as dynamic temperature asks for; a correctly rounded one differs in places."""
+    rng = np.random.default_rng(8)
+    base = np.concatenate([rng.uniform(0, 1, 20_000), np.exp(rng.uniform(-100, 88, 20_000)), [0, 1, np.inf, 1e-42, 2]])
+    exponent = np.concatenate([rng.uniform(-6, 6, 40_000), [3, np.inf, -1, 0.5, -149]]).astype(np.float32)
+    base = base.astype(np.float32)
+    theirs = called("powf", base, exponent)
+    ours = power(base, exponent)
+    assert np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)), np.flatnonzero(ours != theirs)[:5]
+    with np.errstate(all="ignore"):
+        rounded = np.power(base.astype(np.float64), exponent.astype(np.float64)).astype(np.float32)
+    assert np.count_nonzero(rounded != theirs) > 5

@@ -1,8 +1,7 @@
 """Functions of the C library that ggml's scalar kernels call: those of glibc, or of musl, as WebAssembly builds have.
 
-Both share expf and logf (Arm's optimized routines: a table and a cubic, in float64), and differ in sine, cosine and
-hyperbolic tangent. powf of both is evaluated in float64 with an error far below half a unit of float32, and taken here
-as a float64 function rounded once; tests hold all of these to the C library of the machine.
+Both share expf, logf and powf (Arm's optimized routines: tables and polynomials in float64, `c_logarithms` has the last
+two), and differ in sine, cosine and hyperbolic tangent; tests hold all of these to the C library of the machine.
 Sources: glibc 2.36 `sysdeps/ieee754/flt-32` (`s_sinf.c`, `s_cosf.c`, `s_sincosf.h`, `s_tanhf.c`, `s_expm1f.c`), musl
 1.2 `src/math`.
 """
@@ -169,58 +168,6 @@ def _expm1(x: Float32) -> Float32:
     result = np.where(k == 1, plus, np.where(k == -1, minus, np.where(k == 0, plain, result)))
     result = np.where((k == 0) & (magnitude < np.float32(2.0**-25)), x, result)
     return np.asarray(np.where(x < np.float32(-27 * np.log(2)), np.float32(-1), result), np.float32)
-
-
-def power(base: Any, exponent: Any) -> Float32:
-    """Return base to the power of exponent, evaluated in float64 and rounded once."""
-    return np.power(np.asarray(base, np.float64), np.asarray(exponent, np.float64)).astype(np.float32)
-
-
-LOG_TABLE: Final = np.array(
-    [
-        _constants(*pair.split())
-        for pair in (
-            "0x1.661ec79f8f3bep+0 -0x1.57bf7808caadep-2",
-            "0x1.571ed4aaf883dp+0 -0x1.2bef0a7c06ddbp-2",
-            "0x1.49539f0f010bp+0 -0x1.01eae7f513a67p-2",
-            "0x1.3c995b0b80385p+0 -0x1.b31d8a68224e9p-3",
-            "0x1.30d190c8864a5p+0 -0x1.6574f0ac07758p-3",
-            "0x1.25e227b0b8eap+0 -0x1.1aa2bc79c81p-3",
-            "0x1.1bb4a4a1a343fp+0 -0x1.a4e76ce8c0e5ep-4",
-            "0x1.12358f08ae5bap+0 -0x1.1973c5a611cccp-4",
-            "0x1.0953f419900a7p+0 -0x1.252f438e10c1ep-5",
-            "0x1p+0 0x0p+0",
-            "0x1.e608cfd9a47acp-1 0x1.aa5aa5df25984p-5",
-            "0x1.ca4b31f026aap-1 0x1.c5e53aa362eb4p-4",
-            "0x1.b2036576afce6p-1 0x1.526e57720db08p-3",
-            "0x1.9c2d163a1aa2dp-1 0x1.bc2860d22477p-3",
-            "0x1.886e6037841edp-1 0x1.1058bc8a07ee1p-2",
-            "0x1.767dcf5534862p-1 0x1.4043057b6ee09p-2",
-        )
-    ]
-)
-"""For sixteenths of an octave: the reciprocal of a number in it, and its logarithm."""
-LOG_CUBIC: Final = _constants("-0x1.00ea348b88334p-2", "0x1.5575b0be00b6ap-2", "-0x1.ffffef20a4123p-2")
-LN_2: Final = float.fromhex("0x1.62e42fefa39efp-1")
-
-
-@np.errstate(all="ignore")
-def logarithm(x: Any) -> Float32:
-    """Return the natural logarithm: a table of sixteen and a cubic, in float64, as both libraries have it."""
-    x = np.asarray(x, np.float32)
-    small = (x > 0) & (x < np.float32(2.0**-126))
-    bits = np.asarray(np.where(small, x * np.float32(2.0**23), x), np.float32).view(np.int32).astype(np.int64)
-    bits = np.where(small, bits - (23 << 23), bits)
-    offset = bits - 0x3F330000
-    reciprocal, known = LOG_TABLE[(offset >> 19) % 16, 0], LOG_TABLE[(offset >> 19) % 16, 1]
-    octave = offset >> 23
-    mantissa = (bits - (octave << 23)).astype(np.int32).view(np.float32).astype(np.float64)
-    r = mantissa * reciprocal - 1
-    square = r * r
-    value = (LOG_CUBIC[0] * square + (LOG_CUBIC[1] * r + LOG_CUBIC[2])) * square + ((known + octave * LN_2) + r)
-    result = np.where(x == np.inf, np.float32(np.inf), value.astype(np.float32))
-    result = np.where(x == 0, np.float32(-np.inf), result)
-    return np.asarray(np.where((x < 0) | np.isnan(x), np.float32(np.nan), result), np.float32)
 
 
 def _error_function(x: Float32) -> Float32:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.ggml32.c_library import logarithm
+from refruntime.numerics.ggml32.c_logarithms import logarithm
 
 Float32 = NDArray[np.float32]
 

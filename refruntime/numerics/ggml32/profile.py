@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, Numerics, add_rows
 from refruntime.numerics.compiled.loading import Loader, Notice
 from refruntime.numerics.ggml32.activations import as_half, quantize_q8_0
-from refruntime.numerics.ggml32.c_library import LIBRARIES, logarithm, power
+from refruntime.numerics.ggml32.c_library import LIBRARIES
+from refruntime.numerics.ggml32.c_logarithms import logarithm, power
 from refruntime.numerics.ggml32.dots import dot_in_float32, dot_in_float64, dot_of_decoded_blocks
 from refruntime.numerics.ggml32.flash import flash_mix, flash_tiles
 from refruntime.numerics.ggml32.formulas import gelu, yarn_magnitude
