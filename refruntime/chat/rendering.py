@@ -20,6 +20,9 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+MOST_ERROR: Final = 1000
+"""Characters of what a template says when it refuses."""
+
 MOST_INTEGER_BITS: Final = 4096
 WIDENING: Final = {"center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map"}
 """Methods of strings that make a long text of a small number."""
@@ -113,13 +116,20 @@ def answer(request: dict[str, Any], kernel_limits: bool) -> dict[str, str]:
     try:
         return {"text": render(request, kernel_limits)}
     except TemplateSyntaxError as error:
-        return {"error": f"the chat template is broken: line {error.lineno}: {error.message}"}
+        return _error(f"is broken: line {error.lineno}", error.message)
     except TemplateError as error:
-        return {"error": f"the chat template refuses: {error.message}"}
+        return _error("refuses", error.message)
     except MemoryError:
-        return {"error": "the chat template refuses: it needs more memory than a template may have"}
+        return _error("refuses", "it needs more memory than a template may have")
     except Exception as error:  # a template is a program: it may divide by zero or recurse without end
-        return {"error": f"the chat template fails: {type(error).__name__}: {error}"}
+        return _error(f"fails: {type(error).__name__}", error)
+
+
+def _error(what: str, said: object) -> dict[str, str]:
+    """Return the line of an error; what the template says of it may be of any length, and halves of characters."""
+    text = str(said)
+    shown = text if len(text) <= MOST_ERROR else f"{text[:MOST_ERROR]}... ({len(text):,} characters)"
+    return {"error": f"the chat template {what}: {shown}".encode("utf-8", "replace").decode()}
 
 
 def _bounded_text(pieces: Iterable[str], most_characters: int) -> str:

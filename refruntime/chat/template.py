@@ -50,7 +50,7 @@ def render_chat(template: str, messages: Sequence[Message], special_tokens: Mapp
         "most_characters": MOST_CHARACTERS,
         "extra_bytes": MOST_EXTRA_BYTES,
     }
-    program = [sys.executable, "-m", "refruntime.chat.rendering"]
+    program = [sys.executable, "-P", "-m", "refruntime.chat.rendering"]  # -P: no module of the folder that we are in
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     try:
         done = subprocess.run(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
-from socket import socket
-from threading import BoundedSemaphore
+from socket import SHUT_RDWR, socket
+from threading import BoundedSemaphore, Timer
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +20,9 @@ ADDRESS: Final = "127.0.0.1"
 PAGE: Final = "consume.html"
 MOST_CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 30.0
+"""Seconds that a connection may take in all: one that drips is never idle."""
+
 LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost", "[::1]"}
 """Names that a browser of this machine calls this server by; a page under any other name is somebody else's."""
 
@@ -64,14 +68,23 @@ class GoldenServer(ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread of its own."""
+        """Answer on a thread of its own, in time."""
+        over = Timer(REQUEST_SECONDS, _hang_up, (request,))
+        over.daemon = True
+        over.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            over.cancel()
             self._free.release()
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         """Stay silent about clients that go away."""
+
+
+def _hang_up(connection: socket) -> None:
+    with suppress(OSError):  # it has gone already
+        connection.shutdown(SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -92,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_from_this_machine():
             self.send_error(HTTPStatus.FORBIDDEN, "this server answers to localhost only")
             return
-        name = self.server.served.get(unquote(urlsplit(self.path).path))
+        name = self.server.served.get(self._asked())
         data = None if name is None else self._read(name)
         if name is None or data is None:
             self.send_error(HTTPStatus.NOT_FOUND)
@@ -103,6 +116,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(data)
+
+    def _asked(self) -> str:
+        """Return the path that is asked for, empty for what is no address."""
+        try:
+            return unquote(urlsplit(self.path).path)
+        except ValueError:
+            return ""
 
     def _is_from_this_machine(self) -> bool:
         """Say whether the page calls this server by a name of this machine (against rebinding of names)."""

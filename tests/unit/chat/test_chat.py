@@ -208,6 +208,24 @@ def test_unsafe_attributes_show_nothing(unsafe: str) -> None:
     assert render("{{ " + unsafe + " }}") == ""
 
 
+def test_what_a_template_says_is_bounded_text() -> None:
+    """GG-5: its error holds no half of a character and fills no terminal."""
+    with pytest.raises(ChatTemplateError, match=r"refuses: a\?b"):
+        render(r"{{ raise_exception('a\ud800b') }}")
+    with pytest.raises(ChatTemplateError, match=r"aaa\.\.\. \(5,000,000 characters\)") as caught:
+        render("{{ raise_exception('a' * 5000000) }}")
+    assert len(str(caught.value)) < 1100
+
+
+@pytest.mark.parametrize("module", ["jinja2", "json", "refruntime"])
+def test_no_module_of_the_folder_is_run(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GG-5: who renders a template in a folder that came with a model runs no program of that folder."""
+    (tmp_path / f"{module}.py").write_text("open('was-run', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    assert render("x") == "x"
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_failures_reach_the_command_line(tmp_path: Path) -> None:
     """GG-5: exit code 1 and one line; text that is not UTF-8 is the contract's failure 3."""
     path = tmp_path / "bad.gguf"

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,62 @@ def test_idle_connections_are_bounded(server: GoldenServer, monkeypatch: pytest.
     finally:
         for each in idle:
             each.close()
+    assert get(server, "/INDEX.json")[0] == 200
+
+
+def test_connections_that_drip_end(server: GoldenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GEN-8: a byte now and then is no request; as many of them as there may be give their places back in time."""
+    monkeypatch.setattr(server_module, "REQUEST_SECONDS", 0.5)
+    dripping = [
+        socket.create_connection(("127.0.0.1", server.server_address[1])) for _ in range(server_module.MOST_CONNECTIONS)
+    ]
+    try:
+        began = time.monotonic()
+        for each in dripping:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        for each in dripping:
+            each.settimeout(0.05)
+            while time.monotonic() - began < 8:
+                try:
+                    each.sendall(b"x")
+                    if each.recv(1) == b"":
+                        break
+                except TimeoutError:
+                    continue
+                except OSError:
+                    break
+        assert time.monotonic() - began < 8
+        assert get(server, "/INDEX.json")[0] == 200
+    finally:
+        for each in dripping:
+            each.close()
+
+
+RAW = {
+    "an address that is none": b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "half an address": b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no host": b"GET /INDEX.json HTTP/1.0\r\n\r\n",
+    "no version": b"GET /INDEX.json\r\n\r\n",
+    "another method": b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a method with markup": b"<script> / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "bytes": bytes(range(256)) + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
+    "a long header": b"GET / HTTP/1.1\r\nHost: " + b"a" * 70_000 + b"\r\n\r\n",
+    "another version": b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "a body": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("asked", RAW.values(), ids=RAW)
+def test_every_request_is_answered(server: GoldenServer, asked: bytes) -> None:
+    """GEN-8: what is no request for a file of the goldens gets an error that quotes no markup, at once."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as connection:
+        connection.sendall(asked)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer
+    assert b"HTTP/1.0 200" not in answer
+    assert b"<script>" not in answer.partition(b"\r\n\r\n")[2]
     assert get(server, "/INDEX.json")[0] == 200
 
 
