@@ -21,13 +21,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from refruntime.battery.catalogue import default_battery
+from refruntime.battery.catalogue import default_battery, generation_models
 from refruntime.battery.features import feature_finder
+from refruntime.battery.random_sessions import random_sessions
 from refruntime.contract.dialect import place_of
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
@@ -46,6 +48,8 @@ BEHIND = ("PR-4.load", "PR-4.reset")
 """What shows only where a generate does not reseed the generator."""
 LAST_BITS = "FW-4"
 """What shows in logits alone; a build that shows none has it listed as open."""
+SESSIONS, MOST_SEEDS = 40, 20
+"""Random sessions that are compared when the battery has not tokens enough for a build that lacks features."""
 BATCHES = 10
 """Parts of the battery, each spread over all of it; a part more is compared while tokens are wanting."""
 
@@ -119,7 +123,9 @@ def _compare(module: bytes, fresh: Any, profile: Profile, tokens: int, outcome: 
     features = feature_finder(fitting.fresh, oracle.profile)(cases)
     suite = Suite(fitting.fresh, oracle, features=lambda _: features)
     batches = [others[place::BATCHES] for place in range(BATCHES)]
-    for batch in ([*numbers, *batches[0]], *batches[1:]):
+    models = generation_models(fitting.profile)
+    further = (tuple(random_sessions(seed, SESSIONS, models)) for seed in range(1, MOST_SEEDS + 1))
+    for batch in chain([[*numbers, *batches[0]]], batches[1:], further):
         result = suite.run(batch)
         outcome.tokens += result.total.tokens
         outcome.differing += [case.case.name for case in result.cases if case.verdict not in FINE]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 from refruntime.cases.steps import Case, describe
@@ -63,10 +62,8 @@ def _learnt(
 
 def _against(telling: list[Experiment], trials: Trials, profile: Profile, name: str, option: Any) -> Iterator[Evidence]:
     """Yield answers of the build that the oracle would give otherwise under another option."""
-    changes: dict[str, Any] = {name: option}
-    turned = replace(profile, **changes)
     for item in telling[:MOST_TRIED]:
-        difference = trials.difference(item, turned)
+        difference = trials.turned(item, profile, name, option)
         if difference is not None:
             yield evidence_of(item, difference, str(option))
 

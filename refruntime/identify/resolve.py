@@ -65,12 +65,12 @@ def _gain(
     contradicted: list[Experiment],
 ) -> int:
     """Return how many more experiments agree under another option, as far as a sample tells."""
-    turned = replace(base, **{**choices, name: option})
-    won = sum(trials.difference(item, turned) is None for item in contradicted)
+    profile = replace(base, **choices)
+    won = sum(trials.turned(item, profile, name, option) is None for item in contradicted)
     if not won:
         return 0
     agreed = spread(list(settlement.agreed.values()), MOST_AGREED)
-    lost = sum(trials.difference(item, turned) is not None for item in agreed)
+    lost = sum(trials.turned(item, profile, name, option) is not None for item in agreed)
     return won - lost
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from refruntime.cases.observe import Observation, StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Difference
-from refruntime.differential.run import Oracle, guessed_tokens
-from refruntime.identify.reading import ReadingBinder
+from refruntime.differential.run import guessed_tokens
+from refruntime.engines.reference import ReferenceEngine
+from refruntime.exports import ExportedABI
+from refruntime.identify.reading import SWITCHES, ReadingBinder, ReadingProfile
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.memory import HostMisuse
 from refruntime.numerics import Numerics
+from refruntime.runtime import Runtime
+
+Outcome = tuple[Difference | None, frozenset[str]]
+"""The first difference, and the switches that the oracle read up to there."""
 
 
 @dataclass
@@ -23,10 +31,40 @@ class Trials:
     settlement: Settlement
     numerics: Numerics
     bind: ReadingBinder
+    _outcomes: dict[tuple[str, Profile], Outcome] = field(default_factory=dict)
 
     def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
         """Return the first difference between a build's answers and the oracle's; None where all agree."""
-        engine = Oracle(profile, self.numerics, bind=self.bind).engine()
+        return self.outcome(experiment, profile)[0]
+
+    def turned(self, experiment: Experiment, profile: Profile, name: str, option: Any) -> Difference | None:
+        """Return the difference under a profile with another option of one switch.
+
+        Where the oracle does not read the switch before the first difference, or at all, it is the same one.
+        """
+        difference, read = self.outcome(experiment, profile)
+        if name not in read:
+            return difference
+        changes: dict[str, Any] = {name: option}
+        return self.difference(experiment, replace(profile, **changes))
+
+    def outcome(self, experiment: Experiment, profile: Profile) -> Outcome:
+        """Return the first difference and what was read; each profile is tried once."""
+        key = experiment.case.name, profile
+        if key not in self._outcomes:
+            self._outcomes[key] = self._tried(experiment, profile)
+        return self._outcomes[key]
+
+    def _tried(self, experiment: Experiment, profile: Profile) -> Outcome:
+        read: dict[str, Any] = {}
+
+        def choose(name: str) -> Any:
+            read[name] = getattr(profile, name)
+            return read[name]
+
+        noting = ReadingProfile(profile, choose, read, frozenset(SWITCHES))
+        runtime = partial(Runtime, bind=self.bind)
+        engine = ReferenceEngine(ExportedABI(noting, numerics=self.numerics, runtime_type=runtime))
         session = StepRunner(Client(engine), Profile(), experiment.case.models)
         for index, theirs in enumerate(experiment.answers):
             if isinstance(theirs.step, Generate):
@@ -34,8 +72,8 @@ class Trials:
             try:
                 mine: Observation = session.run(experiment.case.steps[index])
             except HostMisuse:
-                return None
+                return None, frozenset(SWITCHES)
             found = self.settlement.difference(mine, theirs).first
             if found is not None:
-                return Difference(index, found.field, found.reference, found.build)
-        return None
+                return Difference(index, found.field, found.reference, found.build), frozenset(read)
+        return None, frozenset(read)

@@ -12,10 +12,11 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.compare import Difference
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.prediction import Predictions
+from refruntime.identify.reading import SWITCHES
 from refruntime.identify.resolve import resolve
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
-from refruntime.identify.trial import Trials
+from refruntime.identify.trial import Outcome, Trials
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()
@@ -27,10 +28,11 @@ class Told(Trials):
 
     agreeing: dict[str, Any] = {}  # noqa: RUF012
 
-    def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
-        """Return a difference, unless every told switch has its told value."""
+    def outcome(self, experiment: Experiment, profile: Profile) -> Outcome:
+        """Return a difference, unless every told switch has its told value; any switch may have been read."""
         told = all(getattr(profile, name) == value for name, value in self.agreeing.items())
-        return None if told or experiment.case.name in self.settlement.agreed else DIFFERS
+        agrees = told or experiment.case.name in self.settlement.agreed
+        return None if agrees else DIFFERS, frozenset(SWITCHES)
 
 
 def contradicted(*rules: str) -> tuple[Settlement, Told]:
