@@ -48,6 +48,7 @@ class LlamaSettings:
     dry_breakers: frozenset[int] = frozenset()
     mirostat: int = 0
     mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
 
 
 def llama_stages(

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from refruntime.samplers.llama_cpp_chain import llama_stages
-from tests.support.llama_samplers import STAGES, by_llama, by_us, chain_by_llama, possible, random_case, random_chain
+from refruntime.samplers.llama_cpp_draws import LlamaSampler
+from tests.support.llama_samplers import (
+    STAGES,
+    by_llama,
+    by_us,
+    chain_by_llama,
+    drawn_by_llama,
+    possible,
+    random_case,
+    random_chain,
+    random_draws,
+)
 from tests.support.scalar_ggml import VARIABLE, folder
 
 VECTORS = np.load(Path(__file__).parent / "vectors/samplers/llama_stages.npz")
@@ -72,3 +83,23 @@ def test_many_chains(llama: Any) -> None:
         if not same(*possible(left.ids, left.logits), possible(*chain_by_llama(llama, logits, settings, history))):
             wrong.append(seed)
     assert not wrong
+
+
+def drawn_by_us(seed: int) -> list[int]:
+    """Return the tokens that we draw."""
+    rows, settings, history = random_draws(seed)
+    sampler = LlamaSampler(settings, seed, history)
+    return [sampler.draw(row) for row in rows]
+
+
+def test_stored_draws() -> None:
+    """SA-2: six tokens each, with the generators of the draw, of XTC and of Mirostat."""
+    for seed in STORED:
+        assert drawn_by_us(seed) == VECTORS[f"draws {seed} ids"].tolist(), seed
+
+
+@pytest.mark.slow
+def test_many_draws(llama: Any) -> None:
+    """SA-2: 2,000 times six tokens."""
+    for seed in range(1000, 3000):
+        assert drawn_by_us(seed) == drawn_by_llama(llama, *random_draws(seed), seed), seed

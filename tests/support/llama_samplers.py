@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,14 +130,57 @@ def single(value: float) -> float:
     return float(np.float32(value))
 
 
+def random_draws(seed: int) -> tuple[list[np.ndarray], LlamaSettings, list[int]]:
+    """Return rows of logits for six tokens, settings and a history; every third with Mirostat."""
+    logits, settings, history = random_chain(seed)
+    rng = np.random.default_rng([7, seed])
+    rows = [logits, *((rng.standard_normal(logits.size) * 2).astype(np.float32) for _ in range(5))]
+    chance = 0.5 if settings.xtc_probability else 0.0
+    settings = replace(settings, xtc_probability=chance, mirostat=seed % 6 if seed % 6 < 3 else 0)
+    return rows, settings, history
+
+
+def drawn_by_llama(llama: Any, rows: list[np.ndarray], s: LlamaSettings, history: list[int], seed: int) -> list[int]:
+    """Draw a token behind each row of logits and accept it."""
+    if s.mirostat:
+        chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+        llama.llama_sampler_chain_add(
+            chain, llama.llama_sampler_init_temp_ext(s.temp, s.dynatemp_range, s.dynatemp_exponent)
+        )
+        one = llama.llama_sampler_init_mirostat(rows[0].size, seed, s.mirostat_tau, s.mirostat_eta, 100)
+        two = llama.llama_sampler_init_mirostat_v2(seed, s.mirostat_tau, s.mirostat_eta)
+        llama.llama_sampler_chain_add(chain, one if s.mirostat == 1 else two)
+    else:
+        chain = whole_chain(llama, rows[0].size, s, seed)
+        llama.llama_sampler_chain_add(chain, llama.llama_sampler_init_dist(seed))
+    for token in history:
+        llama.llama_sampler_accept(chain, token)
+    tokens = []
+    for logits in rows:
+        data = (llama.llama_token_data * logits.size)()
+        for token, logit in enumerate(logits.tolist()):
+            data[token].id, data[token].logit, data[token].p = token, logit, 0.0
+        left = llama.llama_token_data_array(data=data, size=logits.size, selected=-1, sorted=False)
+        llama.llama_sampler_apply(chain, ctypes.byref(left))
+        tokens.append(int(left.data[left.selected].id))
+        llama.llama_sampler_accept(chain, tokens[-1])
+    llama.llama_sampler_free(chain)
+    return tokens
+
+
 def chain_by_llama(
     llama: Any, logits: np.ndarray, s: LlamaSettings, history: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply llama.cpp's chain: ids and logits of what is left."""
+    return _applied(llama, whole_chain(llama, logits.size, s, 1), logits, history)
+
+
+def whole_chain(llama: Any, vocabulary: int, s: LlamaSettings, seed: int) -> Any:
+    """Return llama.cpp's chain without a draw."""
     chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
     for sampler in (
         llama.llama_sampler_init_penalties(
-            logits.size, s.penalty_last_n, s.penalty_repeat, s.penalty_freq, s.penalty_present
+            vocabulary, s.penalty_last_n, s.penalty_repeat, s.penalty_freq, s.penalty_present
         ),
         llama.llama_sampler_init_dry(
             None, s.dry_multiplier, s.dry_base, s.dry_allowed_length, s.dry_penalty_last_n, (ctypes.c_char_p * 1)(), 0
@@ -146,11 +190,11 @@ def chain_by_llama(
         llama.llama_sampler_init_typical(s.typ_p, 0),
         llama.llama_sampler_init_top_p(s.top_p, 0),
         llama.llama_sampler_init_min_p(s.min_p, 0),
-        llama.llama_sampler_init_xtc(s.xtc_probability, s.xtc_threshold, 0, 1),
+        llama.llama_sampler_init_xtc(s.xtc_probability, s.xtc_threshold, 0, seed),
         llama.llama_sampler_init_temp_ext(s.temp, s.dynatemp_range, s.dynatemp_exponent),
     ):
         llama.llama_sampler_chain_add(chain, sampler)
-    return _applied(llama, chain, logits, history)
+    return chain
 
 
 def possible(ids: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,16 @@ from pathlib import Path
 import llama_cpp.llama_cpp as llama
 import numpy as np
 
-from tests.support.llama_samplers import STAGES, by_llama, chain_by_llama, possible, random_case, random_chain
+from tests.support.llama_samplers import (
+    STAGES,
+    by_llama,
+    chain_by_llama,
+    drawn_by_llama,
+    possible,
+    random_case,
+    random_chain,
+    random_draws,
+)
 
 CASES = 15
 TARGET = Path(__file__).parents[2] / "tests/second_opinion/vectors/samplers/llama_stages.npz"
@@ -27,6 +36,7 @@ def main() -> None:
         arrays[f"chain {seed} ids"], arrays[f"chain {seed} logits"] = possible(
             *chain_by_llama(llama, *random_chain(seed))
         )
+        arrays[f"draws {seed} ids"] = np.array(drawn_by_llama(llama, *random_draws(seed), seed))
     packed = {name: array.astype(np.uint8) if name.endswith("ids") else array for name, array in arrays.items()}
     np.savez_compressed(TARGET, **packed)  # type: ignore[arg-type]  # names and arrays
     print(f"{TARGET}: {TARGET.stat().st_size} bytes, {len(arrays)} arrays")
