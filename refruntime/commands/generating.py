@@ -74,12 +74,13 @@ class Follower:
         if isinstance(event, TokensEvent) and event.name == "prompt":
             self._prompt_tokens = len(event.ids)
         elif isinstance(event, ChoiceEvent):
-            if not self._ids:
-                self._began = perf_counter()
-            self._last = perf_counter()
-            self._take(event.choice.token)
+            self.token(event.choice.token)
 
-    def _take(self, token: int) -> None:
+    def token(self, token: int) -> None:
+        """Take a token that was chosen."""
+        if not self._ids:
+            self._began = perf_counter()
+        self._last = perf_counter()
         if token in self._tokenizer.stop_ids:
             self._stop = token
             return

@@ -16,6 +16,7 @@ from refruntime.chat.prompt import ChatTemplate, messages_of
 from refruntime.commands.chat.failures import template_failures
 from refruntime.commands.files import read_input
 from refruntime.commands.generating import Follower, date_option, raw_option, sampling_options, text_stream
+from refruntime.commands.run_chain import CHAINS_OF_RUN, KINDS, generate_by_chain, read_settings
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,
@@ -36,6 +37,7 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.runtime import check_count
+from refruntime.samplers.llama_cpp_chain import LlamaSettings
 from refruntime.sampling import SamplingConfig
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 
@@ -50,6 +52,7 @@ Examples:
   refruntime run model.gguf "Once upon a time" -n 32
   refruntime run model.slm1 "The fox" -n 32 --temperature 0.8 --top-k 40 --top-p 0.9 --seed 7
   refruntime run model.gguf --ids 1,403,407 -n 8 --json
+  refruntime run model.gguf "Once" --chain llama.cpp --set temp=0.9 --set xtc_probability=0.5 --seed 7
   refruntime run model.gguf -f prompt.txt > answer.txt
   refruntime run model.gguf --chat "Why is the sky blue?" --system "Answer in one sentence."
 """,
@@ -72,6 +75,10 @@ Examples:
 @date_option
 @click.option("-n", "--max-new-tokens", type=int, default=64, show_default=True, help="Most tokens to generate.")
 @sampling_options
+@click.option("--chain", type=click.Choice(CHAINS_OF_RUN), help="Draw by the samplers of another runtime, with --seed.")
+@click.option(
+    "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of --chain, such as top_n_sigma=1.5."
+)
 @raw_option
 @unknown_bytes_option
 @profile_option
@@ -90,6 +97,8 @@ def run_command(
     top_k: int,
     top_p: float,
     seed: int,
+    chain: str | None,
+    assignments: tuple[str, ...],
     raw: bool,
     unknown_bytes: str,
     profile: Profile,
@@ -101,6 +110,9 @@ def run_command(
     With --chat the prompt is what the chat template in a GGUF file makes of TEXT; this needs the extra `chat`. Texts of
     control tokens are then these tokens, also in TEXT, while PROMPT is plain text.
 
+    With --chain the tokens are those that another runtime draws of these logits, with its generators; penalties count
+    the prompt too.
+
     The text goes to standard output as it is generated; standard error says at the end how much it was, how fast, and
     why it stopped. Ctrl-C keeps what is there. Without PROMPT, --ids, -f and --chat the prompt is read from standard
     input, if that is no terminal. The defaults are those of the contract: greedy. Exit code 1: the contract defines a
@@ -110,9 +122,16 @@ def run_command(
         raise click.UsageError("--system and --date go with --chat.")
     if chat is not None and (prompt is not None or ids is not None or file is not None):
         raise click.UsageError("Give only one of PROMPT, --ids, -f and --chat.")
+    if chain is None and assignments:
+        raise click.UsageError("--set goes with --chain.")
+    if chain is not None and (temperature, top_k, top_p) != (0.0, 1, 1.0):
+        raise click.UsageError("--temperature, --top-k and --top-p are those of the contract; --chain takes --set.")
+    other = read_settings(assignments)
     source = b"" if chat is not None else _prompt(prompt, ids, file)
     sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-    settings = {"max_new_tokens": max_new_tokens, **sampling}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, **sampling}
+    if chain is not None:
+        settings = {"max_new_tokens": max_new_tokens, "chain": chain, "seed": seed, **_told(other)}
     about: dict[str, Any] = {
         "model": str(model),
         "settings": settings,
@@ -137,7 +156,11 @@ def run_command(
     lossy = profile.invalid_output_utf8 == "lossy"
     follower = Follower(opened.tokenizer, None if as_json else text_stream(raw, lossy))
     try:
-        generation = opened.generate(source, max_new_tokens, **sampling, tracer=follower)
+        if chain is not None:
+            with contract_failures(as_json, **about):
+                generation = generate_by_chain(opened, source, max_new_tokens, other, seed, follower)
+        else:
+            generation = opened.generate(source, max_new_tokens, **sampling, tracer=follower)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--ids") from error
     except KeyboardInterrupt:
@@ -149,6 +172,11 @@ def run_command(
     _report(generation, about, reason, as_json, follower)
     if generation.error is not None:
         raise click.exceptions.Exit(1)
+
+
+def _told(settings: LlamaSettings) -> dict[str, Any]:
+    """Return the settings of a chain as plain values."""
+    return {name: value for name, value in vars(settings).items() if name in KINDS}
 
 
 def _refused(sampling: Mapping[str, Any], max_new_tokens: int) -> ContractError | None:
