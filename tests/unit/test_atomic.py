@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from refruntime.atomic import whole_file, write_whole
 from tests.support.command_line import command
 from tests.support.lookup_model import lookup_model, spelling
 
+GUEST = Path(__file__).resolve().parents[1] / "guest" / "guest.wasm"
 OLD = b"what was written before"
 
 
@@ -50,6 +52,21 @@ def test_commands_on_a_full_disk_say_so(small_disk: Path, tmp_path: Path) -> Non
         outcome = command(*words, path)
         assert (outcome.code, path.read_bytes()) == (3, OLD), outcome.stderr
         assert "No space left on device" in outcome.stderr
+
+
+@pytest.mark.parametrize("words", [["golden", "pack", "-o"], ["diff", GUEST, "--filter", "status/*", "--junit"]])
+def test_reports_and_packs_on_a_full_disk_leave_the_old_file(words: list[object], small_disk: Path) -> None:
+    """GEN-8: `golden pack` and `diff --junit` wrote in place: a full disk left half a file over a good one."""
+    if GUEST in words:
+        pytest.importorskip("wasmtime")
+    path = small_disk / "file"
+    path.write_bytes(OLD)
+    with (small_disk / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+        while rest.write(bytes(512)):
+            pass
+    outcome = command(*words, path)
+    assert (outcome.code, path.read_bytes()) == (3, OLD), outcome.stderr
+    assert {each.name for each in small_disk.iterdir()} == {"file", "rest"}
 
 
 def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
