@@ -1,6 +1,7 @@
 """Measure a quantised GGUF file as it is used: ours with weights stored and as float32, and llama.cpp, in one run.
 
     python benchmarks/bench_stored.py FILE.gguf [--threads 1] [--tokens 24] [--prompt 128] [--json]
+    python benchmarks/bench_stored.py --made [--threads 2] [--engines "fast stored,llama.cpp"]
 
 Each engine has a process of its own, the same ids and the same number of threads. Told are processor time and wall
 time: on a busy machine only the first compares. "imports" is what loading the libraries takes, numba and its machine
@@ -17,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 ENGINES = ("fast stored", "fast float32", "seq32 stored", "seq32 float32", "llama.cpp")
 SHORT = 8
 Forward = Callable[[list[int]], Any]
+HIDDEN, LAYERS, HEADS, FFN, VOCABULARY = 2048, 18, 32, 8192, 260  # the made model: 1.2 billion weights in Q4_K
+
+
+def make_model(path: Path) -> None:
+    """Write a random llama of 1.2 billion weights in Q4_K with an SPM vocabulary of byte tokens: 0.7 GB."""
+    import gguf
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    writer = gguf.GGUFWriter(path, "llama", use_temp_file=True)
+    writer.add_context_length(2048)
+    writer.add_embedding_length(HIDDEN)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(HIDDEN // HEADS)
+    writer.add_vocab_size(VOCABULARY)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([b"<unk>", b"<s>", b"</s>", b"\xe2\x96\x81", *(b"<0x%02X>" % byte for byte in range(256))])
+    writer.add_token_scores([0.0] * VOCABULARY)
+    writer.add_token_types([2, 3, 3, 1, *[6] * 256])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    shapes = {"token_embd": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,), "output": (VOCABULARY, HIDDEN)}
+    for layer in range(LAYERS):
+        shapes |= {f"blk.{layer}.{name}": (HIDDEN, HIDDEN) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        shapes |= {f"blk.{layer}.{name}": (FFN, HIDDEN) for name in ("ffn_gate", "ffn_up")}
+        shapes |= {f"blk.{layer}.{name}": (HIDDEN,) for name in ("attn_norm", "ffn_norm")}
+        shapes[f"blk.{layer}.ffn_down"] = (HIDDEN, FFN)
+    for name, shape in shapes.items():
+        if len(shape) == 1:
+            writer.add_tensor(name + ".weight", np.ones(shape, np.float32))
+            continue
+        blocks = rng.integers(0, 256, (shape[0] * shape[1] // 256, 144), np.uint8)
+        blocks[:, :4] = np.array([2**-13, 2**-10], np.float16).view(np.uint8)  # values around 0, about 1/64 wide
+        rows = blocks.reshape(shape[0], -1)
+        writer.add_tensor(name + ".weight", rows, raw_dtype=gguf.GGMLQuantizationType.Q4_K)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def peak() -> float:
@@ -113,7 +159,7 @@ def measure(engine: str, path: Path, threads: int, tokens: int, prompt: int, rou
     opened = open_llama(path, threads) if engine == "llama.cpp" else open_ours(path, engine, threads)
     figures = {"imports wall, s": time.perf_counter() - wall, "imports processor, s": time.process_time() - used}
     before = peak()
-    ids = [3 + 17 * at % 29_000 for at in range(prompt)]
+    ids = [3 + 17 * at % 250 for at in range(prompt)]
     made: list[Callable[[], Forward]] = []
 
     def first() -> None:
@@ -167,7 +213,8 @@ def ratios(figures: dict[str, dict[str, float] | str]) -> dict[str, float]:
 def main() -> None:
     """Print the figures and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--made", action="store_true", help="measure a random llama of 1.2 billion weights in Q4_K")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--prompt", type=int, default=128)
@@ -180,7 +227,13 @@ def main() -> None:
         sizes = arguments.threads, arguments.tokens, arguments.prompt, arguments.rounds
         print(json.dumps(measure(arguments.engine, arguments.model, *sizes)))
         return
-    figures = {engine: in_a_process(engine, arguments) for engine in arguments.engines.split(",")}
+    if arguments.made == (arguments.model is not None):
+        parser.error("give either FILE.gguf or --made")
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.made:
+            arguments.model = Path(folder) / "made.gguf"
+            make_model(arguments.model)
+        figures = {engine: in_a_process(engine, arguments) for engine in arguments.engines.split(",")}
     found = ratios(figures)
     if arguments.json:
         print(json.dumps({"figures": figures, "ratios": found}))
