@@ -21,12 +21,19 @@ from refruntime.quants.compiled.lanes import (
     TILE,
     add,
     load,
+    load_bytes,
     multiply,
     multiply_add,
+    number_at,
+    pair,
+    prefetch,
+    put_number,
     splat,
     store,
+    store_bytes,
     total,
     transpose,
+    transpose_bytes,
 )
 from refruntime.quants.compiled.loops import compile_for, inlined, specialised
 from refruntime.quants.compiled.runs import READERS
@@ -36,8 +43,12 @@ Loop = Callable[[Any, Any, Any, int, int], None]
 """Called with result, blocks [out, blocks of a row, bytes], x, and the first and last row."""
 
 ZERO: Final = np.float32(0)
-WIDTH: Final = 256  # columns that are decoded together: a multiple of every block
-STRIDE: Final = WIDTH + TILE  # between decoded rows: a power of two would crowd them into a few lines of the cache
+RUN_WIDTH: Final = 1024  # columns that are taken apart together: a multiple of every block
+STRIDE: Final = (
+    RUN_WIDTH + LANES
+)  # between rows of bytes: a power of two would crowd them into a few lines of the cache
+WIDTH: Final = 256  # columns of the types that are decoded block by block
+ROW_STRIDE: Final = WIDTH + TILE
 
 
 def _dots_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
@@ -48,7 +59,11 @@ def _dots_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-unt
         for _ in range(blocks.shape[1]):
             own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
             for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                sums = multiply_add(sums, run(raw, at, index, own), load(x, column))  # type: ignore[name-defined]  # noqa: F821
+                f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+                o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+                q = numbers(quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
+                lanes = combine(q, pair(f[0], f[1]), pair(o[0], o[1]))  # type: ignore[name-defined]  # noqa: F821
+                sums = multiply_add(sums, lanes, load(x, column))
                 column += LANES
             at += SIZE  # type: ignore[name-defined]  # noqa: F821
         result[row] = total(sums)
@@ -69,19 +84,15 @@ def _dots_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[no-u
 
 
 @inlined
-def _add_columns(sums, rows, turned, x, column, inputs, width):  # type: ignore[no-untyped-def]
-    """Add to the sums [n, 32] of 32 rows the products of `width` decoded columns with those of x from `column` on."""
-    for begin in range(0, width, LANES):
-        for across in range(0, LANES, TILE):
-            for down in range(0, LANES, TILE):
-                transpose(turned, down * LANES + across, rows, across * STRIDE + begin + down, STRIDE)
-        at = column + begin
-        for position in range(0, sums.size, LANES):
-            lanes = load(sums, position)
-            for own in range(LANES):
-                lanes = add(lanes, multiply(load(turned, own * LANES), splat(x[at + own])))
-            store(sums, position, lanes)
-            at += inputs
+def _add_columns(sums, columns, x, column, inputs):  # type: ignore[no-untyped-def]
+    """Add to the sums [n, 32] of 32 rows the products of 32 columns [32, 32] with those of x from `column` on."""
+    at = column
+    for position in range(0, sums.size, LANES):
+        lanes = load(sums, position)
+        for own in range(LANES):
+            lanes = add(lanes, multiply(load(columns, own * LANES), splat(number_at(x, at + own))))
+        store(sums, position, lanes)
+        at += inputs
 
 
 @inlined
@@ -95,28 +106,55 @@ def _write(result, sums, first, count, outputs):  # type: ignore[no-untyped-def]
 def _columns_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
     """Fill result[:, begin:end], flat [n, out], with the products of x, flat [n, in], and blocks [out, blocks, bytes].
 
-    Of 32 rows, 256 columns are decoded, turned 32 by 32, and then added to the sums of 32 rows, column after column.
+    Of 32 rows, 1024 columns are taken apart, each row as it lies in memory. Then 32 by 32 quants are turned, made
+    values with the factors of their rows, and added to the sums of 32 rows, column after column.
     """
     raw, outputs, block_count = blocks.reshape(-1), blocks.shape[0], blocks.shape[1]
     positions = result.size // outputs
     inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
-    rows, turned = np.zeros(LANES * STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
-    together = WIDTH // (RUNS * LANES)  # type: ignore[name-defined]  # noqa: F821
+    bytes_, turned = np.zeros(LANES * STRIDE, np.uint8), np.empty(LANES * LANES, np.uint8)
+    # Of each 32 columns and each row: two factors and two offsets, each 32 rows side by side.
+    scaling, values = np.zeros(RUN_WIDTH // LANES * 4 * LANES, np.float32), np.empty(LANES * LANES, np.float32)
+    together = RUN_WIDTH // (RUNS * LANES)  # type: ignore[name-defined]  # noqa: F821
     for first in range(begin, end, LANES):
         count = min(LANES, end - first)
         sums[:] = ZERO
         for block in range(0, block_count, together):
             last = min(block + together, block_count)
             for row in range(count):
-                at, place = ((first + row) * block_count + block) * SIZE, row * STRIDE  # type: ignore[name-defined]  # noqa: F821
+                at, place, own_scaling = ((first + row) * block_count + block) * SIZE, row * STRIDE, row  # type: ignore[name-defined]  # noqa: F821
                 for _ in range(block, last):
                     own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
                     for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                        store(rows, place, run(raw, at, index, own))  # type: ignore[name-defined]  # noqa: F821
-                        place += LANES
+                        store_bytes(bytes_, place, quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
+                        f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+                        o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+                        put_number(scaling, own_scaling, f[0])
+                        put_number(scaling, own_scaling + LANES, f[1])
+                        if MOVED:  # type: ignore[name-defined]  # noqa: F821
+                            put_number(scaling, own_scaling + 2 * LANES, o[0])
+                            put_number(scaling, own_scaling + 3 * LANES, o[1])
+                        place, own_scaling = place + LANES, own_scaling + 4 * LANES
                     at += SIZE  # type: ignore[name-defined]  # noqa: F821
-            size = RUNS * LANES  # type: ignore[name-defined]  # noqa: F821
-            _add_columns(sums, rows, turned, x, block * size, inputs, (last - block) * size)
+            for run in range((last - block) * RUNS):  # type: ignore[name-defined]  # noqa: F821
+                for row in range(LANES):  # memory works on the rows that come next in the meantime
+                    following = ((first + LANES + row) * block_count + block) * SIZE  # type: ignore[name-defined]  # noqa: F821
+                    prefetch(raw, following + run * SIZE // RUNS)  # type: ignore[name-defined]  # noqa: F821
+                transpose_bytes(turned, 0, bytes_, run * LANES, STRIDE)
+                column, lanes = (block * RUNS + run) * LANES, load(sums, 0)  # type: ignore[name-defined]  # noqa: F821
+                for half in range(2):
+                    f, o = load(scaling, (4 * run + half) * LANES), load(scaling, (4 * run + 2 + half) * LANES)
+                    for own in range(half * TILE, half * TILE + TILE):
+                        q = numbers(load_bytes(turned, own * LANES))  # type: ignore[name-defined]  # noqa: F821
+                        value = combine(q, f, o)  # type: ignore[name-defined]  # noqa: F821
+                        if positions == 1:
+                            lanes = add(lanes, multiply(value, splat(number_at(x, column + own))))
+                        else:
+                            store(values, own * LANES, value)
+                if positions == 1:
+                    store(sums, 0, lanes)
+                else:
+                    _add_columns(sums, values, x, column, inputs)
         _write(result, sums, first, count, outputs)
 
 
@@ -125,7 +163,7 @@ def _columns_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[n
     outputs, block_count, together = blocks.shape[0], blocks.shape[1], WIDTH // BLOCK  # type: ignore[name-defined]  # noqa: F821
     positions = result.size // outputs
     inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
-    rows, turned = np.zeros(LANES * STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
+    rows, turned = np.zeros(LANES * ROW_STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
     for first in range(begin, end, LANES):
         count = min(LANES, end - first)
         sums[:] = ZERO
@@ -133,9 +171,13 @@ def _columns_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[n
             last = min(block + together, block_count)
             width = (last - block) * BLOCK  # type: ignore[name-defined]  # noqa: F821
             for row in range(count):
-                values = rows[row * STRIDE : row * STRIDE + width].reshape(last - block, BLOCK)  # type: ignore[name-defined]  # noqa: F821
+                values = rows[row * ROW_STRIDE : row * ROW_STRIDE + width].reshape(last - block, BLOCK)  # type: ignore[name-defined]  # noqa: F821
                 decode(blocks[first + row, block:last], values, *tables)  # type: ignore[name-defined]  # noqa: F821
-            _add_columns(sums, rows, turned, x, block * BLOCK, inputs, width)  # type: ignore[name-defined]  # noqa: F821
+            for column in range(0, width, LANES):
+                for across in range(0, LANES, TILE):
+                    for down in range(0, LANES, TILE):
+                        transpose(turned, down * LANES + across, rows, across * ROW_STRIDE + column + down, ROW_STRIDE)
+                _add_columns(sums, turned, x, block * BLOCK + column, inputs)  # type: ignore[name-defined]  # noqa: F821
         _write(result, sums, first, count, outputs)
 
 
@@ -152,11 +194,17 @@ def dots_of(kind: GgmlType) -> Loop:
 @lru_cache
 def columns_of(kind: GgmlType) -> Loop:
     """Return the loop of seq32 for a block type, compiled or loaded from disk: flat [n, in] -> flat [n, out]."""
-    if kind.name in READERS:
-        kernel = reading(_columns_of_runs, kind.name, SIZE=kind.type_size, RUNS=kind.block_size // LANES)
-    else:
-        kernel = specialised(_columns_of_blocks, kind.name, decode=KERNELS[kind.name][0], BLOCK=kind.block_size)
-    return _ready(kernel, kind)
+    return _ready(columns_kernel(kind), kind)
+
+
+def columns_kernel(kind: GgmlType) -> Any:
+    """Make the kernel of `columns_of`, not yet compiled."""
+    if kind.name not in READERS:
+        decode = KERNELS[kind.name][0]
+        return specialised(_columns_of_blocks, kind.name, decode=decode, BLOCK=kind.block_size)
+    moved = int(READERS[kind.name].moved)
+    sizes = {"SIZE": kind.type_size, "RUNS": kind.block_size // LANES, "MOVED": moved}
+    return reading(_columns_of_runs, kind.name, **sizes)
 
 
 def _ready(kernel: Any, kind: GgmlType) -> Loop:

@@ -16,7 +16,7 @@ from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from refruntime.quants.compiled import low_bit, tabled
-from refruntime.quants.compiled.lanes import LANES, store
+from refruntime.quants.compiled.lanes import LANES, pair, store
 from refruntime.quants.compiled.loops import compile_for, specialised
 from refruntime.quants.compiled.runs import READERS
 from refruntime.quants.fields import SIGNS
@@ -39,14 +39,16 @@ def _decode(blocks, values, table):  # type: ignore[no-untyped-def]
     for block in range(blocks.shape[0]):
         own = scales(raw, block * size, table)  # type: ignore[name-defined]  # noqa: F821
         for index in range(runs):
-            lanes = run(raw, block * size, index, own)  # type: ignore[name-defined]  # noqa: F821
+            f = factors(raw, block * size, index, own)  # type: ignore[name-defined]  # noqa: F821
+            o = offsets(raw, block * size, index, own)  # type: ignore[name-defined]  # noqa: F821
+            q = numbers(quants(raw, block * size, index))  # type: ignore[name-defined]  # noqa: F821
+            lanes = combine(q, pair(f[0], f[1]), pair(o[0], o[1]))  # type: ignore[name-defined]  # noqa: F821
             store(out, (block * runs + index) * LANES, lanes)
 
 
 def reading(template: Callable[..., Any], name: str, **sizes: int) -> Any:
-    """Make a kernel of a template that calls `scales` and `run`: what `runs` has for a type."""
-    scales, run = READERS[name]
-    return specialised(template, name, scales=scales, run=run, **sizes)
+    """Make a kernel of a template that calls the parts of a type's reader by their names."""
+    return specialised(template, name, **READERS[name]._asdict(), **sizes)
 
 
 KERNELS: Final[Mapping[str, tuple[Any, tuple[Table, ...]]]] = {

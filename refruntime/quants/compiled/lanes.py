@@ -77,10 +77,10 @@ def _splat(builder: Any, number: Any, count: int = LANES) -> Any:
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
-def _address(context: Any, builder: Any, kind: types.Array, operands: Sequence[Any], vector: ir.VectorType) -> Any:
+def _address(context: Any, builder: Any, kind: types.Array, operands: Sequence[Any], pointed: ir.Type) -> Any:
     """Return the address of the element at a place of a flat array, the first two operands, as one of lanes."""
     data = make_array(kind)(context, builder, operands[0]).data
-    return builder.bitcast(builder.gep(data, [operands[1]]), vector.as_pointer())
+    return builder.bitcast(builder.gep(data, [operands[1]]), pointed.as_pointer())
 
 
 def _load(lanes: LanesType) -> Any:
@@ -101,44 +101,97 @@ load_half_of_bytes = _load(HALF_OF_BYTES)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def store(_typing: Any, array: Any, _at: Any, _lanes: Any) -> Any:
-    """Write lanes to a flat float32 array from a place on."""
+def prefetch(_typing: Any, array: Any, _at: Any) -> Any:
+    """Ask for the bytes at a place of a flat array, which may lie behind its end, before they are read."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        address = _address(context, builder, signature.args[0], values, FLOATS.vector)
-        builder.store(values[2], address, align=4)
+        kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), INDEX, INDEX, INDEX])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        address = _address(context, builder, signature.args[0], values, BYTE)
+        builder.call(function, (address, INDEX(0), INDEX(3), INDEX(1)))  # to read, to keep, data
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, FLOATS), generate
+    return types.void(array, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def transpose(_typing: Any, out: Any, _out_at: Any, array: Any, _at: Any, _stride: Any) -> Any:
-    """Write to `out`, 32 numbers a row, the columns of 16 rows of 16 numbers that lie `stride` apart in `array`."""
+def number_at(_typing: Any, array: Any, _at: Any) -> Any:
+    """Return the float32 number at a place of a flat array."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        target, target_at, source, source_at, stride = values
-        vector, rows, place = ir.VectorType(FLOAT, TILE), [], source_at
-        for _ in range(TILE):
-            rows.append(builder.load(_address(context, builder, signature.args[2], (source, place), vector), align=4))
-            place = builder.add(place, stride)
-        step = 1
-        while step < TILE:  # swap the upper right with the lower left quarter of all squares of 2 * step
-            upper = [lane if not lane & step else TILE + lane - step for lane in range(TILE)]
-            lower = [lane + step if not lane & step else TILE + lane for lane in range(TILE)]
-            for index in range(TILE):
-                if not index & step:
-                    first, second = rows[index], rows[index + step]
-                    rows[index] = _shuffled(builder, first, second, upper)
-                    rows[index + step] = _shuffled(builder, first, second, lower)
-            step *= 2
-        place = target_at
-        for row in rows:
-            builder.store(row, _address(context, builder, signature.args[0], (target, place), vector), align=4)
-            place = builder.add(place, place.type(LANES))
+        return builder.load(_address(context, builder, signature.args[0], values, FLOAT), align=4)
+
+    return types.float32(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_number(_typing: Any, array: Any, _at: Any, _number: Any) -> Any:
+    """Write one number to a place of a flat float32 array."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.store(values[2], _address(context, builder, signature.args[0], values, FLOAT), align=4)
         return context.get_dummy_value()
 
-    return types.void(out, types.intp, array, types.intp, types.intp), generate
+    return types.void(array, types.intp, types.float32), generate
+
+
+def _store(lanes: LanesType) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store(_typing: Any, array: Any, _at: Any, _values: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            address = _address(context, builder, signature.args[0], values, lanes.vector)
+            builder.store(values[2], address, align=array.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp, lanes), generate
+
+    return store
+
+
+store = _store(FLOATS)
+store_bytes = _store(BYTES)
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Return the columns of as many rows as a row has lanes.
+
+    Interleaving row i with row i + n / 2 turns the bits of (row, lane), as one number, by one place; so many times that
+    rows and lanes have changed places.
+    """
+    count = len(rows)
+    half = count // 2
+    order = [place for lane in range(count) for place in (lane, count + lane)]
+    for _ in range(count.bit_length() - 1):
+        pairs = [(rows[at], rows[at + half]) for at in range(half)]
+        rows = [_shuffled(builder, *pair, part) for pair in pairs for part in (order[:count], order[count:])]
+    return rows
+
+
+def _transpose(element: ir.Type, count: int, align: int) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def transpose(_typing: Any, out: Any, _out_at: Any, array: Any, _at: Any, _stride: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            target, target_at, source, source_at, stride = values
+            vector, rows = ir.VectorType(element, count), []
+            for _ in range(count):
+                address = _address(context, builder, signature.args[2], (source, source_at), vector)
+                rows.append(builder.load(address, align=align))
+                source_at = builder.add(source_at, stride)
+            for row in _transposed(builder, rows):
+                address = _address(context, builder, signature.args[0], (target, target_at), vector)
+                builder.store(row, address, align=align)
+                target_at = builder.add(target_at, target_at.type(LANES))
+            return context.get_dummy_value()
+
+        return types.void(out, types.intp, array, types.intp, types.intp), generate
+
+    return transpose
+
+
+transpose = _transpose(FLOAT, TILE, 4)
+"""Write to `out`, 32 numbers a row, the columns of 16 rows of 16 numbers that lie `stride` apart in `array`."""
+transpose_bytes = _transpose(BYTE, LANES, 1)
+"""The same for 32 rows of 32 bytes."""
 
 
 def _number(bits: int) -> Any:

@@ -37,7 +37,8 @@ def specialised(template: Callable[..., Any], name: str, **meanings: Any) -> Any
     digest = hashlib.sha256()
     for key in sorted(meanings):
         function = getattr(meanings[key], "py_func", None)
-        meant = meanings[key] if function is None else (function.__code__.co_code, function.__code__.co_consts)
+        code = getattr(function, "__code__", None)
+        meant = meanings[key] if code is None else (code.co_code, code.co_consts, code.co_names)
         digest.update(repr((key, meant)).encode())
     full_name = f"{template.__name__}_{name}_{digest.hexdigest()[:8]}"
     made = FunctionType(template.__code__, {**template.__globals__, **meanings}, full_name)

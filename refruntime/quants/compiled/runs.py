@@ -1,13 +1,15 @@
 """The types that compiled loops read 32 values at a time; `legacy`, `k_quants` and `non_linear` describe the layouts.
 
-A type has two functions. `<type>_scales(raw, at, table)` reads what a block of the flat bytes `raw` has once;
-`<type>(raw, at, index, scales)` returns its values 32 * index and following, as 32 lanes, with the operations of the
-NumPy decoders and so with the same bits. Whole numbers stay bytes as long as they are whole, which is exact.
+A `Reader` takes a block of the flat bytes `raw` apart: `scales` reads what the block has once, with the help of a
+table; `quants` returns the whole numbers 32 * index and following as lanes of bytes, which is exact; `factors` and
+`offsets` are what the first and the last 16 of them are multiplied with and moved by. `numbers` says what quants
+mean, `combine` in which order the three make values: with the operations of the NumPy decoders and so with the
+same bits.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,9 +26,7 @@ from refruntime.quants.compiled.lanes import (
     look_up,
     multiply,
     nibbles,
-    pair,
     signed,
-    splat,
     subtract,
     unsigned,
     widened,
@@ -34,6 +34,8 @@ from refruntime.quants.compiled.lanes import (
 )
 from refruntime.quants.compiled.loops import inlined
 from refruntime.quants.non_linear import FP4_VALUES, IQ4_VALUES
+
+ZERO: Final = np.float32(0)
 
 _iq4 = look_up(IQ4_VALUES.tolist())
 _fp4 = look_up(FP4_VALUES.tolist())
@@ -45,6 +47,49 @@ def half_at(raw, at):  # type: ignore[no-untyped-def]
     return widened(word_at(raw, at))
 
 
+# What several types share --------------------------------------------------------------------------------------------
+
+
+@inlined
+def _signed(quants):  # type: ignore[no-untyped-def]
+    return signed(quants)
+
+
+@inlined
+def _unsigned(quants):  # type: ignore[no-untyped-def]
+    return unsigned(quants)
+
+
+@inlined
+def _iq4_numbers(quants):  # type: ignore[no-untyped-def]
+    return signed(_iq4(quants))
+
+
+@inlined
+def _fp4_numbers(quants):  # type: ignore[no-untyped-def]
+    return signed(_fp4(quants))
+
+
+@inlined
+def _scaled(numbers, factors, offsets):  # type: ignore[no-untyped-def]
+    return multiply(numbers, factors)
+
+
+@inlined
+def _raised(numbers, factors, offsets):  # type: ignore[no-untyped-def]
+    return add(multiply(numbers, factors), offsets)
+
+
+@inlined
+def _lowered(numbers, factors, offsets):  # type: ignore[no-untyped-def]
+    return subtract(multiply(numbers, factors), offsets)
+
+
+@inlined
+def _no_offsets(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    return ZERO, ZERO
+
+
 @inlined
 def _scale(raw, at, table):  # type: ignore[no-untyped-def]
     """Return d, at the begin of a block."""
@@ -52,25 +97,38 @@ def _scale(raw, at, table):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _scale_and_shift(raw, at, table):  # type: ignore[no-untyped-def]
+def _two_scales(raw, at, table):  # type: ignore[no-untyped-def]
     """Return two half-precision numbers at the begin of a block."""
     return half_at(raw, at), half_at(raw, at + 2)
+
+
+@inlined
+def _whole(raw, at, index, d):  # type: ignore[no-untyped-def]
+    """Multiply all with the scale of the block."""
+    return d, d
+
+
+@inlined
+def _first(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    return scales[0], scales[0]
+
+
+@inlined
+def _second(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    return scales[1], scales[1]
 
 
 # Blocks of 32 --------------------------------------------------------------------------------------------------------
 
 
 @inlined
-def q4_0(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return d * (q - 8)."""
-    return multiply(signed(less(nibbles(load_half_of_bytes(raw, at + 2)), 8)), splat(d))
+def _q4_0(raw, at, index):  # type: ignore[no-untyped-def]
+    return less(nibbles(load_half_of_bytes(raw, at + 2)), 8)
 
 
 @inlined
-def q4_1(raw, at, index, scales):  # type: ignore[no-untyped-def]
-    """Return d * q + m."""
-    d, m = scales
-    return add(multiply(unsigned(nibbles(load_half_of_bytes(raw, at + 4))), splat(d)), splat(m))
+def _q4_1(raw, at, index):  # type: ignore[no-untyped-def]
+    return nibbles(load_half_of_bytes(raw, at + 4))
 
 
 @inlined
@@ -80,81 +138,83 @@ def _five_bits(raw, at):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def q5_0(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return d * (q - 16)."""
-    return multiply(signed(less(_five_bits(raw, at + 2), 16)), splat(d))
+def _q5_0(raw, at, index):  # type: ignore[no-untyped-def]
+    return less(_five_bits(raw, at + 2), 16)
 
 
 @inlined
-def q5_1(raw, at, index, scales):  # type: ignore[no-untyped-def]
-    """Return d * q + m."""
-    d, m = scales
-    return add(multiply(unsigned(_five_bits(raw, at + 4)), splat(d)), splat(m))
+def _q5_1(raw, at, index):  # type: ignore[no-untyped-def]
+    return _five_bits(raw, at + 4)
 
 
 @inlined
-def q8_0(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return d * q."""
-    return multiply(signed(load_bytes(raw, at + 2)), splat(d))
+def _q8_0(raw, at, index):  # type: ignore[no-untyped-def]
+    return load_bytes(raw, at + 2)
 
 
 @inlined
-def iq4_nl(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return d * table[q]."""
-    return multiply(signed(_iq4(nibbles(load_half_of_bytes(raw, at + 2)))), splat(d))
+def _iq4_nl(raw, at, index):  # type: ignore[no-untyped-def]
+    return nibbles(load_half_of_bytes(raw, at + 2))
 
 
 @inlined
-def mxfp4_scales(raw, at, table):  # type: ignore[no-untyped-def]
+def _mxfp4_scale(raw, at, table):  # type: ignore[no-untyped-def]
     """Return half the power of two that the exponent means."""
     return table[byte_at(raw, at)]
 
 
 @inlined
-def mxfp4(raw, at, index, scale):  # type: ignore[no-untyped-def]
-    """Return scale * table[q]."""
-    return multiply(signed(_fp4(nibbles(load_half_of_bytes(raw, at + 1)))), splat(scale))
+def _mxfp4(raw, at, index):  # type: ignore[no-untyped-def]
+    return nibbles(load_half_of_bytes(raw, at + 1))
 
 
 # K types -------------------------------------------------------------------------------------------------------------
 
 
 @inlined
-def q2_k_scales(raw, at, table):  # type: ignore[no-untyped-def]
-    """Return d and dmin."""
+def _q2_k_scales(raw, at, table):  # type: ignore[no-untyped-def]
     return half_at(raw, at + 80), half_at(raw, at + 82)
 
 
 @inlined
-def q2_k(raw, at, index, scales):  # type: ignore[no-untyped-def]
-    """Return (d * scale) * q - (dmin * minimum), a scale and a minimum for 16 values."""
-    d, dmin = scales
-    first, second = byte_at(raw, at + index * 2), byte_at(raw, at + index * 2 + 1)
-    quants = unsigned(field(load_bytes(raw, at + 16 + (index >> 2) * 32), (index & 3) * 2, 3))
-    factors = pair(d * np.float32(first & 15), d * np.float32(second & 15))
-    return subtract(multiply(factors, quants), pair(dmin * np.float32(first >> 4), dmin * np.float32(second >> 4)))
+def _q2_k(raw, at, index):  # type: ignore[no-untyped-def]
+    return field(load_bytes(raw, at + 16 + (index >> 2) * 32), (index & 3) * 2, 3)
 
 
 @inlined
-def q3_k_scales(raw, at, table):  # type: ignore[no-untyped-def]
-    """Return d."""
+def _q2_k_factors(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    first, second = byte_at(raw, at + index * 2), byte_at(raw, at + index * 2 + 1)
+    return scales[0] * np.float32(first & 15), scales[0] * np.float32(second & 15)
+
+
+@inlined
+def _q2_k_offsets(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    first, second = byte_at(raw, at + index * 2), byte_at(raw, at + index * 2 + 1)
+    return scales[1] * np.float32(first >> 4), scales[1] * np.float32(second >> 4)
+
+
+@inlined
+def _q3_k_scale(raw, at, table):  # type: ignore[no-untyped-def]
     return half_at(raw, at + 108)
 
 
 @inlined
+def _q3_k(raw, at, index):  # type: ignore[no-untyped-def]
+    low = field(load_bytes(raw, at + 32 + (index >> 2) * 32), (index & 3) * 2, 3)
+    return less(above(low, field(load_bytes(raw, at), index, 1), 2), 4)
+
+
+@inlined
 def _q3_k_factor(raw, at, group, d):  # type: ignore[no-untyped-def]
-    """Return d * (scale - 32) of a group."""
+    """Return d * (scale - 32) of a group of 16."""
     low = byte_at(raw, at + 96 + (group & 7)) >> 4 * (group >> 3) & 15
     scale = low | (byte_at(raw, at + 104 + (group & 3)) >> 2 * (group >> 2) & 3) << 4
     return d * np.float32(scale - 32)
 
 
 @inlined
-def q3_k(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return (d * (scale - 32)) * (q - 4), a scale for 16 values."""
-    low = field(load_bytes(raw, at + 32 + (index >> 2) * 32), (index & 3) * 2, 3)
-    quants = less(above(low, field(load_bytes(raw, at), index, 1), 2), 4)
-    return multiply(pair(_q3_k_factor(raw, at, index * 2, d), _q3_k_factor(raw, at, index * 2 + 1, d)), signed(quants))
+def _q3_k_factors(raw, at, index, d):  # type: ignore[no-untyped-def]
+    return _q3_k_factor(raw, at, index * 2, d), _q3_k_factor(raw, at, index * 2 + 1, d)
 
 
 @inlined
@@ -167,64 +227,87 @@ def _scale_and_minimum(raw, at, group):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def q4_k(raw, at, index, scales):  # type: ignore[no-untyped-def]
-    """Return (d * scale) * q - (dmin * minimum)."""
-    d, dmin = scales
-    scale, minimum = _scale_and_minimum(raw, at, index)
-    quants = unsigned(field(load_bytes(raw, at + 16 + (index >> 1) * 32), (index & 1) * 4, 15))
-    return subtract(multiply(splat(d * np.float32(scale)), quants), splat(dmin * np.float32(minimum)))
+def _group_factors(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    factor = scales[0] * np.float32(_scale_and_minimum(raw, at, index)[0])
+    return factor, factor
 
 
 @inlined
-def q5_k(raw, at, index, scales):  # type: ignore[no-untyped-def]
-    """Return (d * scale) * q - (dmin * minimum)."""
-    d, dmin = scales
-    scale, minimum = _scale_and_minimum(raw, at, index)
+def _group_offsets(raw, at, index, scales):  # type: ignore[no-untyped-def]
+    offset = scales[1] * np.float32(_scale_and_minimum(raw, at, index)[1])
+    return offset, offset
+
+
+@inlined
+def _q4_k(raw, at, index):  # type: ignore[no-untyped-def]
+    return field(load_bytes(raw, at + 16 + (index >> 1) * 32), (index & 1) * 4, 15)
+
+
+@inlined
+def _q5_k(raw, at, index):  # type: ignore[no-untyped-def]
     low = field(load_bytes(raw, at + 48 + (index >> 1) * 32), (index & 1) * 4, 15)
-    quants = unsigned(above(low, field(load_bytes(raw, at + 16), index, 1), 4))
-    return subtract(multiply(splat(d * np.float32(scale)), quants), splat(dmin * np.float32(minimum)))
+    return above(low, field(load_bytes(raw, at + 16), index, 1), 4)
 
 
 @inlined
-def q6_k_scales(raw, at, table):  # type: ignore[no-untyped-def]
-    """Return d."""
+def _q6_k_scale(raw, at, table):  # type: ignore[no-untyped-def]
     return half_at(raw, at + 208)
 
 
 @inlined
-def q6_k(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return (d * scale) * (q - 32), a scale for 16 values."""
+def _q6_k(raw, at, index):  # type: ignore[no-untyped-def]
     part, run = index >> 2, index & 3
     low = field(load_bytes(raw, at + part * 64 + (run & 1) * 32), (run >> 1) * 4, 15)
-    quants = less(above(low, field(load_bytes(raw, at + 128 + part * 32), run * 2, 3), 4), 32)
-    scales = at + 192 + index * 2
-    first, second = np.int8(byte_at(raw, scales)), np.int8(byte_at(raw, scales + 1))
-    factors = pair(d * np.float32(first), d * np.float32(second))
-    return multiply(factors, signed(quants))
+    return less(above(low, field(load_bytes(raw, at + 128 + part * 32), run * 2, 3), 4), 32)
 
 
 @inlined
-def iq4_xs(raw, at, index, d):  # type: ignore[no-untyped-def]
-    """Return (d * (scale - 32)) * table[q]."""
+def _q6_k_factors(raw, at, index, d):  # type: ignore[no-untyped-def]
+    both = word_at(raw, at + 192 + index * 2)
+    return d * np.float32(np.int8(both)), d * np.float32(np.int8(both >> 8))
+
+
+@inlined
+def _iq4_xs(raw, at, index):  # type: ignore[no-untyped-def]
+    return nibbles(load_half_of_bytes(raw, at + 8 + index * 16))
+
+
+@inlined
+def _iq4_xs_factors(raw, at, index, d):  # type: ignore[no-untyped-def]
     low = byte_at(raw, at + 4 + (index >> 1)) >> 4 * (index & 1) & 15
-    scale = low | (word_at(raw, at + 2) >> 2 * index & 3) << 4
-    quants = signed(_iq4(nibbles(load_half_of_bytes(raw, at + 8 + index * 16))))
-    return multiply(quants, splat(d * np.float32(scale - 32)))
+    factor = d * np.float32((low | (word_at(raw, at + 2) >> 2 * index & 3) << 4) - 32)
+    return factor, factor
+
+
+class Reader(NamedTuple):
+    """What a type's blocks are made of, as compiled functions."""
+
+    scales: Any
+    quants: Any
+    factors: Any
+    offsets: Any = _no_offsets
+    numbers: Any = _signed
+    combine: Any = _scaled
+
+    @property
+    def moved(self) -> bool:
+        """Say whether there are offsets."""
+        return self.offsets is not _no_offsets
 
 
 READERS: Final = {
-    "q4_0": (_scale, q4_0),
-    "q4_1": (_scale_and_shift, q4_1),
-    "q5_0": (_scale, q5_0),
-    "q5_1": (_scale_and_shift, q5_1),
-    "q8_0": (_scale, q8_0),
-    "q2_k": (q2_k_scales, q2_k),
-    "q3_k": (q3_k_scales, q3_k),
-    "q4_k": (_scale_and_shift, q4_k),
-    "q5_k": (_scale_and_shift, q5_k),
-    "q6_k": (q6_k_scales, q6_k),
-    "iq4_nl": (_scale, iq4_nl),
-    "iq4_xs": (_scale, iq4_xs),
-    "mxfp4": (mxfp4_scales, mxfp4),
+    "q4_0": Reader(_scale, _q4_0, _whole),
+    "q4_1": Reader(_two_scales, _q4_1, _first, _second, _unsigned, _raised),
+    "q5_0": Reader(_scale, _q5_0, _whole),
+    "q5_1": Reader(_two_scales, _q5_1, _first, _second, _unsigned, _raised),
+    "q8_0": Reader(_scale, _q8_0, _whole),
+    "q2_k": Reader(_q2_k_scales, _q2_k, _q2_k_factors, _q2_k_offsets, _unsigned, _lowered),
+    "q3_k": Reader(_q3_k_scale, _q3_k, _q3_k_factors),
+    "q4_k": Reader(_two_scales, _q4_k, _group_factors, _group_offsets, _unsigned, _lowered),
+    "q5_k": Reader(_two_scales, _q5_k, _group_factors, _group_offsets, _unsigned, _lowered),
+    "q6_k": Reader(_q6_k_scale, _q6_k, _q6_k_factors),
+    "iq4_nl": Reader(_scale, _iq4_nl, _whole, numbers=_iq4_numbers),
+    "iq4_xs": Reader(_scale, _iq4_xs, _iq4_xs_factors, numbers=_iq4_numbers),
+    "mxfp4": Reader(_mxfp4_scale, _mxfp4, _whole, numbers=_fp4_numbers),
 }
-"""The two functions of each type."""
+"""The types that are read this way."""
