@@ -16,24 +16,26 @@ import numpy as np
 from numba import typeof, types
 
 from refruntime.quants.compiled import KERNELS, readable, reading, tables_of
-from refruntime.quants.compiled.lanes import (
-    LANES,
+from refruntime.quants.compiled.lane_memory import (
     TILE,
-    add,
     load,
     load_bytes,
-    multiply,
-    multiply_add,
     number_at,
-    pair,
     prefetch,
     put_number,
-    splat,
     store,
     store_bytes,
-    total,
     transpose,
     transpose_bytes,
+)
+from refruntime.quants.compiled.lanes import (
+    LANES,
+    add,
+    multiply,
+    multiply_add,
+    pair,
+    splat,
+    total,
 )
 from refruntime.quants.compiled.loops import compile_for, inlined, specialised
 from refruntime.quants.compiled.runs import READERS

@@ -16,7 +16,13 @@ from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from refruntime.quants.compiled import low_bit, tabled
-from refruntime.quants.compiled.lanes import LANES, pair, store
+from refruntime.quants.compiled.lane_memory import (
+    store,
+)
+from refruntime.quants.compiled.lanes import (
+    LANES,
+    pair,
+)
 from refruntime.quants.compiled.loops import compile_for, specialised
 from refruntime.quants.compiled.runs import READERS
 from refruntime.quants.fields import SIGNS
