@@ -177,7 +177,7 @@ function showCompared(several) {
   if (several.length < 2) return shown ? showRun(shown) : undefined;
   page.save.disabled = true;
   const wrong = several.filter(({ report }) => report.exit_code !== 0).length;
-  say(`${count(several.length, "build")} side by side, ${wrong} of them not fine`, wrong ? "wrong" : "fine");
+  say(`${count(several.length, "build")} side by side, ${wrong ? `${wrong} of them not fine` : "all fine"}`, wrong ? "wrong" : "fine");
   page.previous.hidden = page.next.hidden = true;
   drawCompared();
   scrollTo(page.matrix);

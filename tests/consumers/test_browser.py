@@ -122,22 +122,23 @@ def test_query_runs_by_itself(page: Any, site: str, goldens: Path) -> None:
     assert without_times(saved_report(page)) == without_times(filtered)
 
 
-def test_dropped_file(page: Any, site: str) -> None:
-    """ABI-1: a build that is dropped on the page runs like one that was picked."""
+def test_dropped_files(page: Any, site: str) -> None:
+    """ABI-1: a build that is dropped on the page runs like one that was picked; two stand side by side."""
     open_page(page, site, "?filter=abi")
-    page.evaluate(
-        """async (address) => {
+    drop = """async ([address, names]) => {
           const bytes = await (await fetch(address)).arrayBuffer();
           const data = new DataTransfer();
-          data.items.add(new File([bytes], "dropped.wasm"));
+          for (const name of names) data.items.add(new File([bytes], name));
           for (const type of ["dragover", "drop"]) {
             document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
           }
-        }""",
-        f"{site}builds/guest.wasm",
-    )
+        }"""
+    page.evaluate(drop, [f"{site}builds/guest.wasm", ["dropped.wasm"]])
     expect(page.locator("#outcome")).to_have_text(DONE, timeout=PATIENCE)
     assert saved_report(page)["build"]["name"] == "dropped.wasm"
+    page.evaluate(drop, [f"{site}builds/guest.wasm", ["one.wasm", "two.wasm"]])
+    expect(page.locator("#outcome")).to_have_text("2 builds side by side, all fine", timeout=PATIENCE)
+    expect(page.locator("#matrix-table thead th")).to_have_text(["case", "2 one.wasm", "3 two.wasm"])
 
 
 def test_keyboard_only(page: Any, site: str) -> None:

@@ -39,6 +39,14 @@ def test_an_interrupted_run_keeps_its_text(terminal: Terminal, endless: Path) ->
     assert "␀" in screen
 
 
+def test_raw_text_reaches_the_terminal(terminal: Terminal, endless: Path) -> None:
+    """GEN-8: with --raw bytes are written as they are; NUL shows nothing."""
+    terminal.run("run", endless, "Once", "-n", 30, "--raw")
+    screen = terminal.wait_for("left with 0")
+    assert "30 generated" in screen
+    assert "\u2400" not in screen
+
+
 def test_a_chat(terminal: Terminal, endless: Path) -> None:
     """GEN-8: /help, an answer that Ctrl-C ends, the turn behind it, Ctrl-C at an empty line, Ctrl-D."""
     terminal.run("chat", endless, "-n", 90000)
