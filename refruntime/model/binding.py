@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
@@ -24,12 +25,17 @@ class BoundModel(NamedTuple):
     memory: int = 0  # bytes of its weights, with those of one fresh cache
 
 
+BESIDE: Final = 1 << 24
+"""Bytes of a file from which the compiled loops that its weights may need are loaded beside it."""
+
 Binder = Callable[[Buffer, Profile, Numerics], BoundModel]
 """Turn an artifact into a bound model; statuses 4 to 10."""
 
 
 def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
     """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10."""
+    if numerics.resident != "float32" and len(data) >= BESIDE:
+        threading.Thread(target=numerics.prepare, daemon=True).start()  # while the file is checked
     validated = validate_model(data, profile)
     transformer = Transformer(validated, profile, numerics)
     memory = memory_needed(validated, profile, transformer.numerics)

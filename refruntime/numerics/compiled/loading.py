@@ -34,7 +34,7 @@ class Loader(Generic[Loops]):
     def __init__(self, kernels: str, load: Callable[[Notice], Loops], notice: Notice = tell_terminal) -> None:
         if kernels not in KERNELS:
             raise ValueError(f"unknown kernels {kernels!r}; expected one of {', '.join(KERNELS)}")
-        self._load, self._notice = load, notice
+        self._load, self._notice, self._turning = load, notice, threading.Lock()
         self._left: float = LOADING_PAYS if kernels == "auto" else math.inf
         self.loops: Loops | None = self._loaded(notice) if kernels == "numba" else None
 
@@ -51,9 +51,13 @@ class Loader(Generic[Loops]):
         return self.loops
 
     def prepare(self) -> None:
-        """Load the loops now, where they are there and not excluded, instead of in the middle of somebody's work."""
-        if self._left < math.inf:
-            self._turn(lambda _: None)
+        """Load the loops now, where they are there and not excluded, instead of in the middle of somebody's work.
+
+        Where another thread does it already, this waits for it.
+        """
+        with self._turning:
+            if self._left < math.inf:
+                self._turn(lambda _: None)
 
     def _turn(self, notice: Notice) -> None:
         self._left = math.inf

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from refruntime.numerics import CompiledSeq32, Fast
+from refruntime.numerics.compiled.loading import Loader
 from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, residence
 from refruntime.numerics.seq32 import Seq32
 from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
@@ -241,3 +242,23 @@ def test_sums_in_place_by_hand() -> None:
     numerics, matrix = in_place(Blocks(BY_NAME["q8_0"], blocks))
     x = np.ones((1, 64), np.float32)
     assert float(numerics.project(matrix, x)[0, 0]) == math.fsum([6, -2, 2])
+
+
+def test_who_prepares_waits_for_a_thread_that_does() -> None:
+    """GG-8: loops that are being loaded beside a file are not taken for absent; work that needs none goes on."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(_notice: Any) -> str:
+        begun.set()
+        assert go_on.wait(60)
+        return "loops"
+
+    loader: Loader[str] = Loader("auto", load)
+    beside = threading.Thread(target=loader.prepare)
+    beside.start()
+    assert begun.wait(60)
+    assert loader.spend(10**12) is None
+    threading.Timer(0.05, go_on.set).start()
+    loader.prepare()
+    assert loader.loops == "loops"
+    beside.join()
