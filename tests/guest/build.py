@@ -162,8 +162,9 @@ def build(
     """Compile and link one module into directory `out`; raises BuildError.
 
     `bugs` are names of bugs.json or unknown_bugs.json. With `probe` the module records its tensors.
-    `incremental` names a directory that keeps what one build has in common with the next: a few times faster, and the
-    same bits when it runs, but other bytes than a build in one piece. One build at a time may use it.
+    `opt_level` "0" compiles in a fourth of the time what runs slower, with the same bits. `incremental` names a
+    directory that keeps what one build has in common with the next: a few times faster, and the same bits when it runs,
+    but other bytes than a build in one piece. One build at a time may use it.
     """
     _check_options(options)
     _check_names("bug", bugs, sorted({**load_bugs(), **load_unknown_bugs()}))
@@ -175,6 +176,7 @@ def build(
         key: value for key, value in os.environ.items() if not key.startswith("GUEST_")
     } | dialect.environment
     whole = ["-Clto=fat", "-Ccodegen-units=1"] if incremental is None else [f"-Cincremental={incremental}"]
+    whole = ["-Cdebug-assertions=off", "-Coverflow-checks=off"] if opt_level == "0" else whole
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch) / "libguest.a"
         module = Path(scratch) / "guest.wasm"
@@ -238,7 +240,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--all-options", action="store_true", help="one module for every option")
     parser.add_argument("--all-bugs", action="store_true", help="one module for every seeded bug")
     parser.add_argument("--dialect", action="append", default=[], metavar="GROUP=NAME", help="a row of dialects.json")
-    parser.add_argument("--opt-level", choices=("1", "2", "3", "s"), default="3", help="of the compiler (default: 3)")
+    parser.add_argument(
+        "--opt-level", choices=("0", "1", "2", "3", "s"), default="3", help="of the compiler (default: 3)"
+    )
     parser.add_argument("--simd", action="store_true", help="allow the compiler 128-bit vector instructions")
     parser.add_argument("--stored", action="store_true", help="build what is stored here again, with its records")
     parser.add_argument("--embed-abi", action="store_true", help=f"add the custom section {ABI_SECTION}")
