@@ -157,13 +157,13 @@ def three(tmp_path: Path) -> Path:
     ("filters", "ids"),
     [
         ([], ["abi/again", "abi/init", "memory/wrong"]),
-        (["abi/init"], ["abi/init"]),
+        pytest.param(["abi/init"], ["abi/init"], marks=pytest.mark.slow),
         (["abi"], ["abi/again", "abi/init"]),
         (["ST-2", "MEM-7"], ["abi/again", "memory/wrong"]),
-        (["*i*t"], ["abi/init"]),
+        pytest.param(["*i*t"], ["abi/init"], marks=pytest.mark.slow),
         (["abi/[!i]*"], ["abi/again"]),
-        (["???/[ai]n*"], ["abi/init"]),
-        (["mem*"], ["memory/wrong"]),
+        pytest.param(["???/[ai]n*"], ["abi/init"], marks=pytest.mark.slow),
+        pytest.param(["mem*"], ["memory/wrong"], marks=pytest.mark.slow),
     ],
 )
 def test_filters(three: Path, filters: Sequence[str], ids: Sequence[str]) -> None:

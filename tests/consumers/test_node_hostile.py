@@ -138,7 +138,9 @@ def test_long_text(tmp_path: Path) -> None:
     assert len(text) < 3000
 
 
-@pytest.mark.parametrize(("pages", "verdicts"), [(1024, {"MATCH"}), (1, {"MATCH", "POISONED"})])
+@pytest.mark.parametrize(
+    ("pages", "verdicts"), [(1024, {"MATCH"}), pytest.param(1, {"MATCH", "POISONED"}, marks=pytest.mark.slow)]
+)
 def test_growth_without_end(tmp_path: Path, pages: int, verdicts: set[str]) -> None:
     """MEM-5: growth is refused somewhere, and the build goes on; one that takes too long with it is stopped."""
     growing = wat_modules.GROW_UNTIL_REFUSED.replace("memory.grow (i32.const 1)", f"memory.grow (i32.const {pages})")
@@ -150,7 +152,11 @@ def test_growth_without_end(tmp_path: Path, pages: int, verdicts: set[str]) -> N
 # Limits --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["init_runtime", "alloc", "generate", "dealloc", "last_result_len", "start"])
+@pytest.mark.parametrize(
+    "name",
+    ["generate", "last_result_len", "start"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("init_runtime", "alloc", "dealloc")],
+)
 def test_loops_are_stopped(tmp_path: Path, name: str) -> None:
     """ABI-4: a call that does not return is stopped and named, wherever it loops; the next case runs all the same."""
     loops = (

@@ -103,6 +103,7 @@ def test_the_recipe_makes_the_models() -> None:
     assert not plain
 
 
+@pytest.mark.slow  # in the fast tests Node and Python judge it alike, and `fill --check` asks it again
 def test_the_second_build_passes_every_case(corpus: Corpus) -> None:
     """ABI-1: a build that shares no code with the oracle gives every answer that the goldens expect of it."""
     goldens = golden_suite(corpus, instances(GUEST / "guest.wasm"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from refruntime.cases.steps import Generate
 from refruntime.golden.case import parse_case
 from refruntime.repl.shell import FAILED, WRONG
@@ -22,18 +24,24 @@ from tests.repl.talks import (
 )
 from tests.support.command_line import command
 
+CALLS = (*DRAWN, "step 12", "next 2", "reset", "generate The 4")
 
-def test_diff_with_the_guest_and_with_a_mutant() -> None:
-    """FW-5, GEN-5: the calls so far agree with the guest; a mutant is caught at the first call that differs."""
-    lines = (*DRAWN, "step 12", "next 2", "reset", "generate The 4", "diff")
-    outcome = say(shell(STORIES, build=build()), *lines)
+
+def test_diff_with_the_guest() -> None:
+    """FW-5, GEN-5: the calls so far agree with the guest."""
+    outcome = say(shell(STORIES, build=build()), *CALLS, "diff")
     assert outcome.answer is not None
     assert outcome.answer.document["verdict"] == "MATCH"
     assert outcome.answer.document["tokens"] >= 12
     assert "7 calls" in shown(outcome)
+
+
+@pytest.mark.slow
+def test_diff_with_a_mutant() -> None:
+    """FW-5: a mutant is caught at the first call that differs."""
     mutant = MUTANTS / "guest-bug-rope_split_halves.wasm"
     talk = shell(STORIES, build=build(mutant))
-    say(talk, *lines[:-1])
+    say(talk, *CALLS)
     caught = talk.obey("diff")
     assert caught.code == FAILED
     assert caught.answer is not None

@@ -188,6 +188,7 @@ def test_write_profile(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert "(given)" in out
 
 
+@pytest.mark.slow
 def test_random_sessions_repeat(capsys: pytest.CaptureFixture[str]) -> None:
     """ABI-4, ST-3: random sessions run against a build, and the repro line of a failing one gives it again."""
     code, out, _ = run(capsys, GUEST, "--random", "12", "--seed", "3")

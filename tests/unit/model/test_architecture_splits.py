@@ -37,7 +37,9 @@ def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("sizes", [[*[1] * 12, 22], [33, 1], [1, 33], [5, 13, 1, 15]], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [[*[1] * 12, 22], [33, 1], pytest.param([1, 33], marks=pytest.mark.slow), [5, 13, 1, 15]], ids=str
+)
 def test_any_split_of_positions(name: str, sizes: list[int]) -> None:
     """GEN-4, GG-11: one pass equals single steps equals any split, bit for bit."""
     model = transformer(name)
