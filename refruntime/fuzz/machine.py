@@ -10,75 +10,36 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, HypothesisWarning
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from refruntime.battery.random_sessions import BAD_VALUES, PROMPTS, TEMPERATURES
 from refruntime.battery.state import CALLS
 from refruntime.battery.state import SITUATIONS as BEGINNINGS
-from refruntime.battery.text import NOT_UTF8
-from refruntime.battery.text import PROMPTS as TEXTS
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step, Write
-from refruntime.fuzz.pool import SURPRISES, Pool
-
-LAST: Final = 2**32
-"""One behind the last address: a slice that reaches it lies past the end of every memory (MEM-6)."""
-
-GETTERS: Final = ("last_result_len", "last_result_ptr", "get_diagnostics_len", "get_diagnostics_ptr")
-BUFFERS: Final = ("a", "b", "c")
-TEXT: Final = b"abcdexm \xc3\xa9-"
-"""What a buffer holds; parts of it are prompts, and some of them no UTF-8."""
-
-NUMBERS: Final = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, -1, 2**32, 134_217_729)
-TRAP: Final = "trap"
-UNFIT: Final = (0, 134_217_729, 2**31, 2**32 - 1, -1)
-"""Lengths that no slice may have (MEM-2)."""
-
-letters = st.sampled_from([b"a", b"b", b"e", b"m", b"x", b"z", b"-", b"+", b"ab", b"hello the abba"])
-prompts = st.one_of(
+from refruntime.fuzz.draws import (
+    BUFFERS,
+    CALLS_AT_ONCE,
+    CHANGES,
+    GETTERS,
+    LAST,
+    NUMBERS,
+    SEALED,
+    TEXT,
+    TRAPPING,
+    UNFIT,
+    configurations,
+    counts,
     letters,
-    st.sampled_from([*PROMPTS, *TEXTS.values()]),
-    st.sampled_from([*NOT_UTF8.values()]),
-    st.text("abcdexm <s>/é€😀", max_size=10).map(str.encode),
-    st.binary(max_size=4),
-    st.integers(1, 80).map(lambda size: b"q" * size),
+    odd_configurations,
+    prompts,
 )
-counts = st.one_of(st.integers(1, 9), st.sampled_from([0, 40, 2000, 2**32 - 1]))
-configurations = st.builds(
-    Configure,
-    st.sampled_from(TEMPERATURES),
-    st.sampled_from([1, 2, 5, 40, 260, 1024]) | st.integers(1, 1024),
-    st.sampled_from([1.0, 0.95, 0.5, 1e-6]),
-    st.sampled_from([0, 1, 7, 2**63, 2**64 - 1, -1]) | st.integers(0, 2**64 - 1),
-)
-odd_configurations = st.sampled_from(BAD_VALUES) | st.builds(
-    Configure, st.floats(width=32), st.sampled_from(NUMBERS), st.floats(width=32), st.sampled_from(NUMBERS)
-)
-
-Change = Callable[[int], int]
-CHANGES: Final[tuple[Change, ...]] = (
-    lambda number: 0,
-    lambda number: 1,
-    lambda number: number + 1,
-    lambda number: number - 1,
-    lambda number: number + 64,
-    lambda number: number - 64,
-    lambda number: 2 * number,
-    lambda number: number // 2,
-    lambda number: number ^ 1 << 31,
-    lambda number: -1,
-    lambda number: 2**32,
-)
-"""What becomes of a number in a file: its neighbours, also by the alignment, its multiples, limits of its type."""
-
-SEALED: Final = st.sampled_from([True, True, True, False])
-"""Whether a changed file gets its checksum: without it nothing behind the checksum is looked at."""
+from refruntime.fuzz.pool import SURPRISES, Pool
 
 Judge = Callable[[Sequence[Step]], None]
 """Run a session; raise what Hypothesis is to shrink."""
@@ -231,10 +192,22 @@ class SessionMachine(RuleBasedStateMachine):
 
     # Several calls at once -------------------------------------------------------------------------------------------
 
-    @rule(beginning=st.sampled_from([*BEGINNINGS]), call=st.sampled_from([*CALLS, TRAP]))
+    @initialize(first=st.sampled_from([*CALLS_AT_ONCE, TRAPPING]), seldom=st.integers(0, 2))
+    def begin(self, first: Step, seldom: int) -> None:
+        """Make a call first of all: later none meets a runtime that was never made."""
+        if not seldom:
+            self.steps.append(first)
+
+    @rule(beginning=st.sampled_from([*BEGINNINGS]), call=st.sampled_from([*CALLS]))
     def situation_and_call(self, beginning: str, call: str) -> None:
-        """Bring about a situation of the state machine and make one call in it; one of them traps."""
-        self.steps += [*BEGINNINGS[beginning], *CALLS.get(call, (Call("generate", (LAST - 1, 2, 1)),))]
+        """Bring about a situation of the state machine and make one call in it."""
+        self.steps += [*BEGINNINGS[beginning], *CALLS[call]]
+
+    @rule(beginning=st.sampled_from([*BEGINNINGS]), behind=st.sampled_from(CALLS_AT_ONCE), seldom=st.integers(0, 3))
+    def situation_and_trap(self, beginning: str, behind: Step, seldom: int) -> None:
+        """Now and then, trap in a situation of the state machine, and make one call behind it."""
+        if not seldom:
+            self.steps += [*BEGINNINGS[beginning], TRAPPING, behind]
 
     @rule(prompt=st.sampled_from([b"a", b"x"]), greedy=st.booleans())
     def continue_to_a_surprise(self, prompt: bytes, greedy: bool) -> None:
