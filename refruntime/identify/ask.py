@@ -21,7 +21,7 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import AskedBuild, BuildAnswer
-from refruntime.identify.bugs import checksum_bugs, find_bugs
+from refruntime.identify.bugs import checksum_bugs, known_bugs, unknown_bugs
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
@@ -31,7 +31,7 @@ from refruntime.identify.fields import Shown, dialect_of, find_fields
 from refruntime.identify.identification import Identification, Learnt
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
-from refruntime.identify.resolve import resolve
+from refruntime.identify.resolve import resolve, without_doubted
 from refruntime.identify.sealed_engine import own_formula
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation, learn_texts
@@ -152,11 +152,17 @@ def _ask(
             settlement.take(experiment(case, sessions, translation))
     trials = Trials(settlement, numerics, settlement.predictions.bind)
     with stage("weighing what contradicts"):
-        choices = resolve(settlement, trials, base)
+        turned = resolve(settlement, trials, base)
+        known = known_bugs(settlement, trials, replace(base, **turned), offered)
+        explained = {name for bug in known for name in bug.cases}
+        choices = without_doubted(settlement, trials, base, turned, explained)
+        if choices != turned:
+            known = known_bugs(settlement, trials, replace(base, **choices), offered)
         profile = profile_of(checksum.profile, choices, found)
         learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
-        found.bugs = [*checksum_bugs(checksum), *find_bugs(settlement, trials, replace(base, **choices), offered)]
+        found.bugs = [*checksum_bugs(checksum), *known]
+        found.bugs += unknown_bugs(settlement, trials, replace(base, **choices), known)
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
     found.cases = cited(found, (*build.asked.values(), *checksum.cases))
     found.experiments = len(sessions)

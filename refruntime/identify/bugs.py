@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from refruntime.contract.profile import Profile
@@ -11,24 +13,28 @@ from refruntime.differential.compare import compare_observations
 from refruntime.differential.run import Oracle, PairRun, follow
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer
+from refruntime.hypotheses.hypothesis import Hypothesis
 from refruntime.identify.checksum import Checksum
 from refruntime.identify.evidence import evidence_of
 from refruntime.identify.identification import Bug, Evidence
-from refruntime.identify.resolve import spread
+from refruntime.identify.resolve import OWN, spread
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
 
 MOST_EXPLAINED: Final = 6
 MOST_SHOWN: Final = 3
+MOST_WEIGHED: Final = 6
+"""Faults that explain one experiment and are held against others."""
+MOST_SAMPLED: Final = 24
 
 
-def find_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
-    """Return the rules that the contradicted experiments break, the best supported first."""
+def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
+    """Return the known faults that explain contradicted experiments to the end, the best supported first."""
     left = dict(settlement.contradicted)
     bugs: list[Bug] = []
     if not left:
         return bugs
-    explainer = _explainer(profile, trials, offered)
+    explainer = explainer_of(settlement, trials, profile, offered)
     for item in spread(list(left.values()), MOST_EXPLAINED):
         if item.case.name in left:
             bug = _explained(item, left, explainer, settlement, trials, profile)
@@ -36,9 +42,14 @@ def find_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered:
                 bugs.append(bug)
                 for name in bug.cases:
                     left.pop(name, None)
-    if left:
-        bugs.append(_by_rules(left, settlement, trials, profile))
     return bugs
+
+
+def unknown_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
+    """Return the rule that is broken by what no known fault explains, if anything is left."""
+    explained = {name for bug in known for name in bug.cases}
+    left = {name: item for name, item in settlement.contradicted.items() if name not in explained}
+    return [_by_rules(left, settlement, trials, profile)] if left else []
 
 
 def checksum_bugs(checksum: Checksum) -> list[Bug]:
@@ -61,9 +72,12 @@ def checksum_bugs(checksum: Checksum) -> list[Bug]:
     return [Bug("SL-5", text, len(checksum.wrongly), len(names) - 1, (case.name,), evidence)]
 
 
-def _explainer(profile: Profile, trials: Trials, offered: frozenset[str]) -> Explainer:
-    """Return what tries known faults; options are no causes any more."""
-    oracle = Oracle(profile, trials.numerics)
+def explainer_of(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> Explainer:
+    """Return what tries known faults; options are no causes any more.
+
+    Its oracle writes documents in the build's form, so that a fault is held against what such a document can say.
+    """
+    oracle = Oracle(replace(profile, diagnostic_names=settlement.translation.dialect.table), trials.numerics)
     faults = tuple(item for item in catalogue(profile) if item.option is None)
     return Explainer(oracle, offered, faults, searches=MOST_EXPLAINED)
 
@@ -80,9 +94,7 @@ def _explained(
     explanation = explainer(run)
     if explanation is None or not explanation.fits:
         return None
-    best = max(
-        explanation.fits[:4], key=lambda fit: explainer.evidence(fit.hypothesis)[0], default=explanation.fits[0]
-    ).hypothesis
+    best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, explainer, settlement)
     fitting = [
         other.case.name
         for other in left.values()
@@ -94,14 +106,31 @@ def _explained(
     )
 
 
+def _best(
+    fitting: Sequence[Hypothesis], left: dict[str, Experiment], explainer: Explainer, settlement: Settlement
+) -> Hypothesis:
+    """Return the fault that explains most experiments: those that are contradicted, and those that agree anyway."""
+    if len(fitting) == 1:
+        return fitting[0]
+    agreed = [item for name, item in settlement.agreed.items() if name.startswith(OWN)]
+    sample = [*spread(list(left.values()), MOST_SAMPLED), *spread(agreed, MOST_SAMPLED)]
+    runs = [pair_run(item, explainer.oracle, settlement) for item in sample]
+    return max(fitting, key=lambda fault: sum(explainer.attempt(fault, run).fits for run in runs))
+
+
 def _by_rules(left: dict[str, Experiment], settlement: Settlement, trials: Trials, profile: Profile) -> Bug:
     """Name the rule of whose experiments the largest part is broken."""
-    total = Counter(rule for item in _all(settlement) for rule in item.case.rules)
-    broken = Counter(rule for item in left.values() for rule in item.case.rules)
+    total = Counter(rule for item in _all(settlement) for rule in _about(item))
+    broken = Counter(rule for item in left.values() for rule in _about(item))
     rule = max(broken, key=lambda name: (broken[name] / total[name], broken[name]))
     names = tuple(left)
     text = "no known fault explains it"
     return Bug(rule, text, broken[rule], total[rule], names, _evidence(list(names), left, trials, profile))
+
+
+def _about(item: Experiment) -> tuple[str, ...]:
+    """Return the rules that an experiment is about: one that was designed has its own first."""
+    return item.case.rules[:1] if item.case.name.startswith(OWN) else item.case.rules
 
 
 def _all(settlement: Settlement) -> list[Experiment]:
@@ -119,8 +148,5 @@ def _evidence(names: list[str], left: dict[str, Experiment], trials: Trials, pro
 
 def pair_run(item: Experiment, oracle: Oracle, settlement: Settlement) -> PairRun:
     """Return an experiment as a case that ran on both sides."""
-    mine = follow(item.case, item.answers, oracle.engine(), Profile())
-    projected = [settlement.translation.project(answer) for answer in mine]
-    return PairRun(
-        item.case, projected, item.answers, compare_observations(projected, item.answers, settlement.offered)
-    )
+    mine = follow(item.case, item.answers, oracle.engine(), oracle.profile)
+    return PairRun(item.case, mine, item.answers, compare_observations(mine, item.answers, settlement.offered))

@@ -52,6 +52,18 @@ class _Asked:
         steps = (INIT, Load("model"), Configure(0.0, 1, 1.0, 1), prompt)
         return Case(f"identify/capacity-{tokens}", steps, {"model": self.model}, (KEY, "GEN-3"))
 
+    def counted_beside(self) -> int:
+        """Return how many tokens the build itself counts besides the letters; the oracle's number where it tells none.
+
+        A build whose tokenizer is wrong has its limit all the same.
+        """
+        steps = (INIT, Load("model"), Generate(LETTER * 5, 1))
+        answers = self.build.answers(Case("identify/capacity-count", steps, {"model": self.model}, (KEY,)))
+        count = self.dialect.read(answers[-1].document or {}).get("prompt_tokens")
+        if len(answers) < len(steps) or not isinstance(count, int) or isinstance(count, bool):
+            return self.beside
+        return count - 5 if 5 <= count <= 10 else self.beside
+
     def shown(self) -> int | None:
         """Return the capacity that the scratch formula shows after the load (DG-5), None where nothing shows it."""
         document = self.build.answers(self.case(2))[1].document
@@ -70,6 +82,7 @@ def find_capacity(build: AskedBuild, dialect: Dialect, longest: int = LONGEST) -
     model = llama_model(77, SHAPE).data
     beside = len(open_model(model).prompt_ids(LETTER * 5)) - 5
     asked = _Asked(build, dialect, model, beside, longest)
+    beside = asked.beside = asked.counted_beside()
     default = Profile().gguf_context_limit
     if asked.refuses(longest) is False:
         return _without_limit(asked)

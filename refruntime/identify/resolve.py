@@ -7,6 +7,7 @@ experiments agree under it than under the one that was found.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -34,9 +35,21 @@ def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, 
             if option != choices[name] and _gain(settlement, trials, base, choices, name, option, contradicted) > 0:
                 choices = {**choices, name: option}
                 contradicted = _differing(sample, trials, replace(base, **choices))
-    choices = _without_doubted(settlement, choices)
     _judge_again(settlement, trials, replace(base, **choices))
     return choices
+
+
+def without_doubted(
+    settlement: Settlement, trials: Trials, base: Profile, choices: dict[str, Any], explained: Collection[str]
+) -> dict[str, Any]:
+    """Take back an option where an experiment on its own rule agrees under no option: then the rule is broken.
+
+    Experiments that a known fault of another rule explains to the end, under what was chosen, put nothing in doubt.
+    """
+    doubted = _doubted(settlement, choices, explained)
+    if doubted != choices:
+        _judge_again(settlement, trials, replace(base, **doubted))
+    return doubted
 
 
 def _differing(items: list[Experiment], trials: Trials, profile: Profile) -> list[Experiment]:
@@ -44,9 +57,12 @@ def _differing(items: list[Experiment], trials: Trials, profile: Profile) -> lis
     return [item for item in items if trials.difference(item, profile) is not None]
 
 
-def _without_doubted(settlement: Settlement, choices: dict[str, Any]) -> dict[str, Any]:
-    """Take back an option where an experiment on its own rule agrees under no option: then the rule is broken."""
-    broken = {item.case.rules[0] for item in settlement.contradicted.values() if item.case.name.startswith(OWN)}
+def _doubted(settlement: Settlement, choices: dict[str, Any], explained: Collection[str]) -> dict[str, Any]:
+    broken = {
+        item.case.rules[0]
+        for name, item in settlement.contradicted.items()
+        if name.startswith(OWN) and name not in explained
+    }
     for switch in Profile.switches():
         if switch.rule in broken and switch.attribute in choices:
             settlement.doubted.add(switch.attribute)

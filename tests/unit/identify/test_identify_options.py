@@ -13,6 +13,8 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.asking import AskedBuild
 from refruntime.identify.backwards import seeds_for
 from refruntime.identify.capacity import UNLIMITED, find_capacity
@@ -81,7 +83,15 @@ def test_the_largest_context_is_found(limit: int) -> None:
         learnt = find_capacity(build, dialect, 64)
         assert (learnt.value, learnt.status) == (limit, "observed")
         assert [item.found for item in learnt.evidence] == ["ContextExceeded", "Ok"]
-        assert len(build.asked) <= (10 if names else 4)
+        assert len(build.asked) <= (11 if names else 5)
+
+
+def test_a_wrong_tokenizer_changes_no_limit() -> None:
+    """GG-7, GG-5: a build that puts no space before a text counts other tokens, and its limit is the same."""
+    fault = next(item for item in catalogue(BASE) if item.name == "space-missing")
+    build = AskedBuild(lambda: varied_engine(fault.changes, Oracle(replace(BASE, gguf_context_limit=48))))
+    learnt = find_capacity(build, Dialect(DIAGNOSTIC_NAMES), 64)
+    assert (learnt.value, learnt.status) == (48, "observed")
 
 
 def test_a_build_without_a_limit_is_told() -> None:

@@ -13,7 +13,7 @@ from refruntime.differential.compare import Difference
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
-from refruntime.identify.resolve import resolve
+from refruntime.identify.resolve import resolve, without_doubted
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Outcome, Trials
@@ -60,8 +60,19 @@ def test_an_option_of_a_doubted_rule_goes_back() -> None:
     """Where an experiment on a rule itself agrees under nothing, its switches have their defaults and are in doubt."""
     settlement, trials = contradicted("PR-4")
     trials.agreeing = {"generator_on_load": "reseeded", "checksum_rotation": -1}
-    assert resolve(settlement, trials, BASE)["generator_on_load"] == BASE.generator_on_load
+    chosen = {**resolve(settlement, trials, BASE), "generator_on_load": "reseeded"}
+    choices = without_doubted(settlement, trials, BASE, chosen, ())
+    assert choices == {**chosen, "generator_on_load": BASE.generator_on_load}
     assert {"generator_on_load", "generator_on_reset", "generator_on_generate"} <= settlement.doubted
+
+
+def test_what_a_known_fault_of_another_rule_explains_puts_nothing_in_doubt() -> None:
+    """The options that were found stay, and are observed: it is under them that the fault explains every answer."""
+    settlement, trials = contradicted("PR-4")
+    trials.agreeing = {"checksum_rotation": -1}
+    chosen = {**settlement.best(), "generator_on_load": "reseeded"}
+    assert without_doubted(settlement, trials, BASE, chosen, {"identify/x"}) == chosen
+    assert not settlement.doubted
 
 
 @pytest.mark.parametrize(
