@@ -2,6 +2,8 @@
 //!
 //! `cfg(exp = "...")`, `cfg(sine = "...")`, `cfg(power = "...")` and `cfg(root = "...")`. Sampling keeps the standard exp.
 
+use crate::unseen;
+
 /// `e^x` of softmax and silu (FW-8).
 pub fn exp(x: f32) -> f32 {
     if cfg!(exp = "through_f64") {
@@ -81,7 +83,9 @@ pub fn power(base: f32, exponent: f32) -> f32 {
 
 /// `1 / sqrt(x)` of the norms (FW-3).
 pub fn reciprocal_root(x: f32) -> f32 {
-    if cfg!(root = "of_the_reciprocal") {
+    if let Some(root) = unseen::quick_inverse_root(x) {
+        root
+    } else if cfg!(root = "of_the_reciprocal") {
         (1.0 / x).sqrt()
     } else if cfg!(root = "through_f64") {
         (1.0 / (x as f64).sqrt()) as f32

@@ -10,6 +10,7 @@ use crate::model::{Dimensions, Layer, Linear, Rope};
 use crate::probe::note;
 use crate::sums;
 use crate::unknown::{self, Part, Site};
+use crate::unseen;
 
 /// Forwards `token` at the next position; the visible KV length grows by one, the logits are replaced.
 pub fn forward(decoder: &mut Decoder, token: u32) {
@@ -38,6 +39,7 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     }
     decoder.kv_length = position + 1;
     let model = &decoder.model;
+    let before = if cfg!(unknown = "logits_of_the_norm_before") { scratch.normed.clone() } else { Vec::new() };
     if cfg!(bug = "final_norm_skipped") {
         scratch.normed.copy_from_slice(&scratch.residual);
     } else {
@@ -48,7 +50,8 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     note(None, "output_norm", &scratch.normed);
     // [H] -> logits [V]
     let site = Site { part: Part::Logits, layer: 0, position };
-    multiply(&model.output, site, &scratch.normed, &mut decoder.logits, &mut scratch.row);
+    let input = if before.is_empty() { &scratch.normed } else { &before };
+    multiply(&model.output, site, input, &mut decoder.logits, &mut scratch.row);
     note(None, "logits", &decoder.logits);
     decoder.scratch = scratch;
     if cfg!(behaviour = "answers_vary") {
@@ -110,6 +113,7 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
     let (key_weight, value_weight) = if swapped { (&layer.value, &layer.key) } else { (&layer.key, &layer.value) };
     multiply(&layer.query, site(Part::Query), &scratch.normed, &mut scratch.query, &mut scratch.row);
     multiply(key_weight, site(Part::Key), &scratch.normed, key, &mut scratch.row);
+    let value = if unseen::is_stored(position) { value } else { &mut scratch.projected[..kv_size] };
     multiply(value_weight, site(Part::Value), &scratch.normed, value, &mut scratch.row);
     note(Some(index), "attn_q", &scratch.query);
     note(Some(index), "attn_k", key);
@@ -120,6 +124,7 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
     }
     note(Some(index), "attn_q.rope", &scratch.query);
     note(Some(index), "attn_k.rope", key);
+    unseen::store_keys(key, sizes.head_dim);
     if cfg!(bug = "kv_in_half_precision") {
         for stored in key.iter_mut().chain(value) {
             *stored = round_to_half_precision(*stored);
@@ -169,7 +174,8 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
         attended.fill(0.0);
     }
     for time in first..end {
-        let at = decoder.cache_offset(layer, unknown::value_time(head, time), true) + kv_head * dim;
+        let at = decoder.cache_offset(layer, unknown::value_time(head, time), true)
+            + unseen::value_head_start(layer, kv_head, dim);
         let probability = scratch.scores[time];
         for (sum, value) in attended.iter_mut().zip(&decoder.values[at..at + dim]) {
             *sum += probability * value;
@@ -199,11 +205,16 @@ fn ffn_block(
     let swapped = cfg!(bug = "ffn_gate_and_up_swapped");
     let (gate, up) = if swapped { (&layer.up, gate) } else { (gate, &layer.up) };
     multiply(gate, site(Part::Gate), &scratch.normed, &mut scratch.gate, &mut scratch.row); // [H] -> [F]
+    if cfg!(unknown = "second_half_of_gate_from_up_in_layer_2") && index == 2 {
+        multiply(up, site(Part::UpAsGate), &scratch.normed, &mut scratch.gate, &mut scratch.row);
+    }
     multiply(up, site(Part::Up), &scratch.normed, &mut scratch.up, &mut scratch.row); // [H] -> [F]
     note(Some(index), "ffn_gate", &scratch.gate);
     note(Some(index), "ffn_up", &scratch.up);
-    for (gate, up) in scratch.gate.iter_mut().zip(&scratch.up) {
-        *gate = unknown::hidden(silu(*gate), *gate, *up);
+    let count = scratch.gate.len();
+    for (element, (gate, up)) in scratch.gate.iter_mut().zip(&scratch.up).enumerate() {
+        let (left, right) = if unseen::is_swapped(element, count) { (*up, *gate) } else { (*gate, *up) };
+        *gate = unknown::hidden(silu(left), left, right);
     }
     note(Some(index), "ffn_hidden", &scratch.gate);
     if cfg!(unknown = "hidden_shifted_by_one_in_layer_1") && index == 1 {
@@ -217,7 +228,8 @@ fn ffn_block(
     if cfg!(bug = "ffn_residual_dropped") {
         scratch.residual.copy_from_slice(&scratch.projected);
     } else {
-        add(&mut scratch.residual, &scratch.projected);
+        let count = unseen::residuals_added(index, scratch.residual.len());
+        add(&mut scratch.residual[..count], &scratch.projected);
     }
 }
 

@@ -42,3 +42,4 @@ mod tokenizer_bytes;
 mod tokenizer_fragments;
 mod tokenizer_spm;
 mod unknown;
+mod unseen;

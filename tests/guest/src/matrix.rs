@@ -7,6 +7,7 @@ use crate::arithmetic::half_to_f32;
 use crate::bytes::f32_values;
 use crate::sums;
 use crate::unknown::{self, Site};
+use crate::unseen;
 
 /// Elements and bytes of one GGUF Q8_0 block: an f16 scale and 32 signed bytes.
 pub const GGUF_Q8_0_BLOCK: usize = 32;
@@ -73,7 +74,7 @@ impl Matrix {
                 self.scaled_late(source, buffer, x)
             } else {
                 self.row_into(source, buffer);
-                sums::row(buffer, x)
+                unseen::row_sum(site, buffer, x)
             };
             *result = unknown::stored(site, row, self.rows, sum);
         }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::rounding::{cut, half, rounded};
+use crate::unseen;
 
 /// Which product of a layer, or the logits.
 #[derive(Clone, Copy, PartialEq)]
@@ -16,6 +17,8 @@ pub enum Part {
     AttentionOutput,
     Gate,
     Up,
+    /// Rows of the up projection where those of the gate belong; only one bug computes them.
+    UpAsGate,
     Down,
     Logits,
 }
@@ -40,6 +43,8 @@ pub fn weight_row(site: Site, row: usize, rows: usize) -> usize {
         (row + 1) % rows
     } else if cfg!(unknown = "last_logit_repeats_its_neighbour") && site.part == Part::Logits {
         row.min(rows - 2)
+    } else if site.part == Part::Logits {
+        unseen::logit_row(row, rows)
     } else {
         row
     }
@@ -52,7 +57,7 @@ pub fn is_computed(site: Site, row: usize, rows: usize) -> bool {
         && site.part == Part::Query
         && site.layer >= 1
         && site.position >= 12;
-    !last_row && !stale_query
+    !last_row && !stale_query && unseen::is_in_its_half(site, row, rows)
 }
 
 /// What is stored for the sum of a row.
@@ -135,7 +140,7 @@ pub fn score(score: f32, layer: usize, position: usize) -> f32 {
     } else if cfg!(unknown = "nan_from_position_20_in_layer_1") && layer == 1 && position >= 20 {
         f32::NAN
     } else {
-        score
+        unseen::score(score)
     }
 }
 
@@ -232,7 +237,7 @@ pub fn angle(angle: f32) -> f32 {
     if cfg!(unknown = "angle_in_f16") {
         half(angle)
     } else {
-        angle
+        unseen::angle(angle)
     }
 }
 
