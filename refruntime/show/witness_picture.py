@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from refruntime.show.plot_frame import SETTINGS
+from refruntime.show.plot_frame import LONGEST_PROMPT, framed, label_of, settled
 from refruntime.show.witness import headline, layer_and_kind
 
 COLOURS: Final = {"equal": "#1b7837", "rounding": "#d8b365", "wrong": "#c51b7d", "not seen": "#e4e4e4"}
 STATES: Final = tuple(COLOURS)
 NOTHING: Final = -1
+LONGEST_TITLE: Final = 125
+"""Characters of a line."""
 
 
+@settled
 def witness_picture(report: Mapping[str, Any]) -> Figure:
     """Draw the document of `refruntime witness`: layers down; tensors across, then positions across."""
-    with rc_context(dict(SETTINGS)):
-        caches = [(name, part) for name, part in report["cache"].items() if part is not None]
-        figure = Figure(figsize=(10, 3.4 + 1.1 * len(caches)), layout="constrained")
-        heights = [2.6, *[1.0] * len(caches)]
-        axes = figure.subplots(1 + len(caches), 1, squeeze=False, height_ratios=heights)[:, 0]
-        _tensors(axes[0], report)
-        for place, (name, part) in zip(axes[1:], caches, strict=True):
-            _cache(place, name, part, report)
-        figure.suptitle(headline(report), fontsize=9, wrap=True)
-        return figure
+    caches = [(name, part) for name, part in report["cache"].items() if part is not None]
+    title = "\n".join(textwrap.wrap(headline(report), LONGEST_TITLE))
+    figure = framed(title, 10.0, 3.6 + 1.1 * len(caches), _about(report))
+    heights = [2.6, *[1.0] * len(caches)]
+    axes = figure.subplots(1 + len(caches), 1, squeeze=False, height_ratios=heights)[:, 0]
+    _tensors(axes[0], report)
+    for place, (name, part) in zip(axes[1:], caches, strict=True):
+        _cache(place, name, part, report)
+    return figure
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    """Return what the picture is about: build, model, prompt, arithmetic."""
+    prompt = f'prompt "{label_of(str(report["prompt"]).encode("utf-8", "replace"), LONGEST_PROMPT)}"'
+    parts = [f"build {report['build']}", f"model {report['model']}", prompt, f"numerics {report['numerics']}"]
+    return "; ".join(part.replace(" ", "\u00a0") for part in parts)  # lines end between the parts only
 
 
 def _grid(axes: Axes, states: np.ndarray[Any, Any]) -> None:
@@ -61,7 +70,7 @@ def _tensors(axes: Axes, report: Mapping[str, Any]) -> None:
             place = int(layer_text), kinds.index(kind)
             if first["pattern"] == "rounding":
                 states[place] = STATES.index("rounding")
-            axes.add_patch(Rectangle((place[1], place[0]), 1, 1, fill=False, edgecolor="black", linewidth=2))
+            axes.add_patch(Rectangle((place[1], place[0]), 1, 1, fill=False, edgecolor="black", linewidth=2, zorder=3))
     _grid(axes, states)
     axes.set_title(f"tensors of position {report['position']}", fontsize=8)
     handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]

@@ -121,6 +121,39 @@ def _cos_cephes(x: Float32) -> Float32:
     return np.where(((octant + 2) & 4) != 0, -result, result)
 
 
+_QUARTER: Final = (np.float32(1.5703125), np.float32(np.pi / 2 - 1.5703125))
+"""A quarter turn in two parts, the first of so few bits that its small multiples are exact."""
+
+
+def _quarter_turns(x: Float32) -> tuple[Float32, NDArray[np.int64]]:
+    turns = np.floor(x * np.float32(2 / np.pi) + np.float32(0.5))
+    return x - turns * _QUARTER[0] - turns * _QUARTER[1], np.nan_to_num(turns).astype(np.int64) & 3
+
+
+def _taylor(x: Float32, first: int) -> Float32:
+    """Return 1 - x^2 / (n (n + 1)) ... for sine / x, n = 2 with three terms, or cosine, n = 1 with four, by Horner."""
+    count, square = 5 - first, x * x
+    factorials = np.cumprod([1.0, *((n * (n + 1)) for n in range(first, first + 2 * count, 2))])
+    total = np.full_like(x, (-1.0) ** count / factorials[count])
+    for index in reversed(range(count)):
+        total = np.float32((-1.0) ** index / factorials[index]) + square * total
+    return np.asarray(total, np.float32)
+
+
+def _taylor_at(x: Float32, quarters: int) -> Float32:
+    """Return the sine so many quarter turns further."""
+    rest, turns = _quarter_turns(x)
+    turns = (turns + quarters) & 3
+    result = np.where(turns & 1, _taylor(rest, 1), rest * _taylor(rest, 2))
+    return np.asarray(np.where(turns & 2, -result, result), np.float32)
+
+
+def _cosine_by_root(x: Float32) -> Float32:
+    sine = libm.sinf(x)
+    root = np.sqrt(np.float32(1) - sine * sine)
+    return np.where(libm.cosf(x) < 0, -root, root)
+
+
 SINE: Final[dict[str, tuple[Unary, Unary]]] = {
     "libm": (libm.sinf, libm.cosf),
     "float64 rounded once": (
@@ -130,6 +163,8 @@ SINE: Final[dict[str, tuple[Unary, Unary]]] = {
     "Cephes": (_sin_cephes, _cos_cephes),
     "within one turn": (lambda x: libm.sinf(_within_turn(x)), lambda x: libm.cosf(_within_turn(x))),
     "cosine by sine": (libm.sinf, lambda x: libm.sinf(x + np.float32(np.pi / 2))),
+    "cosine by root": (libm.sinf, _cosine_by_root),
+    "quarter turns and Taylor": (lambda x: _taylor_at(x, 0), lambda x: _taylor_at(x, 1)),
 }
 
 # power ---------------------------------------------------------------------------------------------------------------

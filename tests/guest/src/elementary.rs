@@ -59,7 +59,7 @@ fn polynomial_cosine_and_sine(angle: f32) -> (f32, f32) {
     let turns = (angle * std::f32::consts::FRAC_2_PI + 0.5).floor();
     let rest = angle - turns * 1.570_312_5 - turns * 4.838_267_9e-4;
     let square = rest * rest;
-    let sine = rest * (1.0 + square * (-1.666_666_6e-1 + square * (8.333_333e-3 + square * -1.984_127e-4)));
+    let sine = rest * (1.0 + square * (-1.666_666_7e-1 + square * (8.333_334e-3 + square * -1.984_127e-4)));
     let cosine =
         1.0 + square * (-0.5 + square * (4.166_666_8e-2 + square * (-1.388_888_9e-3 + square * 2.480_158_7e-5)));
     match turns as i64 & 3 {

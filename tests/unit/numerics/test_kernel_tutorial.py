@@ -56,6 +56,22 @@ def test_a_command_prints_what_the_page_shows(line: str, tmp_path: Path) -> None
         assert PICTURE.stat().st_size > len(drawn) // 4  # another version of matplotlib draws other bytes
 
 
+def test_a_picture_says_of_what_it_is() -> None:
+    """FW-6: build, model, prompt and arithmetic stand in the title; the frame of the first wrong tensor lies on top."""
+    picture = pytest.importorskip("refruntime.show.witness_picture", reason="pictures need matplotlib")
+    event = {"tensor": "blk.0.attn_q", "state": "wrong"}
+    first = {"tensor": "blk.0.attn_q", "position": 3, "pattern": "sign", "text": "all with the other sign"}
+    report = {"first": first, "events": [event], "position": 3, "cache": {"keys": None, "values": None}}
+    about = {"build": "some.wasm", "model": "m.slm1", "prompt": "Up\nhill", "numerics": "seq32"}
+    figure = picture.witness_picture(report | about)
+    title = figure.get_suptitle().replace("\u00a0", " ")
+    assert title.startswith("WRONG blk.0.attn_q at position 3: all with the other sign\n")
+    assert 'build some.wasm; model m.slm1; prompt "Up' in title
+    assert title.endswith("numerics seq32")
+    axes = figure.axes[0]
+    assert max(patch.zorder for patch in axes.patches) > max(mesh.zorder for mesh in axes.collections)
+
+
 @pytest.mark.slow
 def test_the_build_is_the_guest_with_one_bug(tmp_path: Path) -> None:
     """FW-6: `kernel.wasm` is what the guest's builder makes of the bug that multiplies the scale by 1.01."""
