@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from refruntime.engines.base import Limits
 from refruntime.engines.wasm.pauses import PausableInstance, PausableModule
 from refruntime.numerics import Numerics
 from refruntime.witness.expected import Float32
+from refruntime.witness.fault import Plan
 from refruntime.witness.kv_map import find_cache
 from refruntime.witness.locate import bits
 from refruntime.witness.looking import Look, look, with_finding
@@ -135,9 +136,23 @@ class Witness:
                 begin, end = 0, call.run().fuel_of_watched
             clean = max((at for at, seen in self.looks.items() if seen.verdict == "clean"), default=None)
             plan = None if clean is None else self.looks[clean].plan()
+            plan = replace(plan or Plan(), places={**(plan.places if plan else {}), **self._kept(position)})
             expected = self.oracle.expected(position)
             self.looks[position] = look(call, expected, begin, end, lambda: self.oracle.known(position), plan)
         return self.looks[position]
+
+    def _kept(self, position: int) -> dict[str, tuple[int, ...]]:
+        """Return where the caches have keys and values of a position, by layer, if each lies there in one piece."""
+        places: dict[str, tuple[int, ...]] = {}
+        dimensions = self.oracle.model.hyperparameters
+        for name, part in (("cache_k", self.keys), ("cache_v", self.values)):
+            if part is None or part.stride != 1 or len(part.word) != dimensions.layer_count:
+                continue
+            for layer, words in enumerate(part.word[:, position].tolist()):
+                size, first = dimensions.head_dim, words[0]
+                if first >= 0 and words == [first + size * head for head in range(len(words))]:
+                    places[f"blk.{layer}.{name}"] = (words[0],)
+        return places
 
     def at(self, position: int) -> PositionLook:
         """Return the look at a position."""

@@ -132,6 +132,46 @@ def neighbours(found: Float32, expected: Float32, differing: Mask) -> str:
     return ""
 
 
+def moved(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise elements that are the right ones some places before or behind, each row by a distance of its own."""
+    x, t = bits(found), bits(expected).reshape(-1)
+    size = x.shape[1]
+    distances: dict[int, int] = {}
+    for row in np.flatnonzero(differing.any(axis=1)).tolist():
+        columns = np.flatnonzero(differing[row])
+        places = row * size + columns
+        wanted = x[row, columns]
+        fits = [
+            int(at) - int(places[0])
+            for at in np.flatnonzero(t == wanted[0])
+            if 0 <= at - places[0] + places[-1] < t.size and np.array_equal(t[places + (at - places[0])], wanted)
+        ]
+        fits = fits or _within_row(x[row], t[row * size : (row + 1) * size], columns)
+        if not fits or not wanted.any():
+            return ""
+        distances[row] = min(fits, key=abs)
+    if int(differing.sum()) < max(2, 2 * len(distances)) or 0 in distances.values():
+        return ""
+    if len(set(distances.values())) == 1:
+        return f"equal to the right ones {_places(next(iter(distances.values())))}"
+    shown = ", ".join(f"head {row} {_places(far)}" for row, far in list(distances.items())[:4])
+    return f"equal to the right ones of other places: {shown}"
+
+
+def _within_row(x: NDArray[np.uint32], t: NDArray[np.uint32], columns: NDArray[np.intp]) -> list[int]:
+    """Return the distances by which a row is displaced in itself, with others coming in at one end."""
+    fits = []
+    for distance in (sign * places for places in range(1, len(x) // 4 + 1) for sign in (-1, 1)):
+        inside = columns[(columns + distance >= 0) & (columns + distance < len(x))]
+        if 2 * len(inside) > len(columns) and np.array_equal(x[inside], t[inside + distance]):
+            fits.append(distance)
+    return fits
+
+
+def _places(distance: int) -> str:
+    return f"{abs(distance)} {'before' if distance < 0 else 'after'}"
+
+
 def clipped(found: Float32, expected: Float32, differing: Mask) -> str:
     """Recognise a limit."""
     limits = np.unique(np.abs(found[differing]))

@@ -109,16 +109,19 @@ def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sigh
     image = None
     if not sighting.expected.optional or _much_seen(sighting):
         image = image_in_place(presence, sighting)
-    if image is not None and sighting.expected.lasting:
-        return image
+    if sighting.expected.lasting:
+        kept = _kept(presence, sighting, plan)
+        if kept is not None or image is not None:
+            return kept or image
     home = _home(presence, sighting, by_name, plan)
     whole = not sighting.places or sighting.elements_seen >= MOST_IN_ANOTHER_ORDER * values.size
     if image is not None and whole and not _beside(image, home):
         return image
     if home is not None and (image is None or _beside(image, home)):
-        return planned_image(
-            presence, values, home, after, _planned_pause(presence, sighting.name, after, source, plan)
-        )
+        pause = _planned_pause(presence, sighting.name, after, source, plan)
+        if pause < 0 and image is not None:
+            pause = max(image.pauses)  # what lies beside its place was written together with it
+        return planned_image(presence, values, home, after, pause)
     if sighting.expected.optional:
         return image or find_image(presence, values, after, presence.pauses)
     image = find_permuted(presence, values, after) or image or image_behind(presence, sighting, by_name)
@@ -172,9 +175,25 @@ def _copied(presence: Presence, image: Image, after: int) -> bool:
     return False
 
 
+def _kept(presence: Presence, sighting: Sighting, plan: Plan) -> Image | None:
+    """Return what is at the end where a plan puts an array that should stay, None without a plan."""
+    planned = _planned(presence, sighting, plan)
+    values, end = sighting.expected.values, presence.pauses - 1
+    if len(planned) != 1 or planned[0] + values.size > len(presence.log.first):
+        return None
+    words = planned[0] + np.arange(values.size).reshape(values.shape)
+    held = presence.value_at(words.reshape(-1), end).view(np.float32).reshape(values.shape)
+    return Image(held, words, (end,), 0.0, 1.0)
+
+
 def _beside(image: Image, home: int | None) -> bool:
-    """Say whether an image overlaps the place where its array should be, a little beside it."""
-    return home is not None and 0 < abs(int(image.words.reshape(-1)[0]) - home) < image.values.size
+    """Say whether an image overlaps the place where its array should be, or rows of it do, a little beside it."""
+    if home is None:
+        return False
+    rows, size = image.words.shape
+    off = image.words[:, 0] - (home + size * np.arange(rows))
+    by_rows = bool((np.abs(off) < size).all() and off.any())  # rows of an array that lies in one piece
+    return by_rows or 0 < abs(int(off[0])) < image.values.size
 
 
 def _home(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting], plan: Plan) -> int | None:

@@ -120,10 +120,14 @@ def _written(presence: Presence, place: RowPlace) -> int:
     if not len(right) or place.matched.all():
         return place.pause
     start, end = int(right.min()), int(right.max())
-    room = max(4, 4 * (end - start) // len(place.matched))
+    room = max(4, 4 * (end - start) // len(right))
     changes = presence.changes_of(place.words[~place.matched])
-    near = changes[(changes >= start - room) & (changes <= end + room) & (changes < place.until)]
-    return max(place.pause, int(near.max(initial=-1)))
+    last = end
+    for change in changes[(changes >= start - room) & (changes < place.until)].tolist():
+        if change > last + room:
+            break
+        last = max(last, change)  # a kernel that goes on writing
+    return max(place.pause, last)
 
 
 def _rank(image: Image) -> tuple[float, float]:

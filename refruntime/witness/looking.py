@@ -16,7 +16,8 @@ from refruntime.witness.overwritten import overwritten
 from refruntime.witness.patterns import Pattern, find_pattern
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record
-from refruntime.witness.sightings import Sighting, align, kind_of
+from refruntime.witness.sightings import STOOD, Sighting, align, kind_of
+from refruntime.witness.standing import memory_at, stands
 
 Verdict = Literal["clean", "wrong", "not seen"]
 
@@ -94,9 +95,17 @@ def look(
     if windows and interval > 1:
         presence = Presence(record(call, begin, end, interval, pages, _nested([*windows, *taught])))
         sightings = align(presence, expected)
-    return replace(
-        judge(presence, sightings, known, plan), fine=_short_lived(presence, sightings, begin, end, interval)
-    )
+    seen = judge(presence, sightings, known, plan)
+    memory = None if seen.first is None else memory_at(call, end)
+    while (
+        memory is not None
+        and seen.first is not None
+        and stands(memory, seen.first.sighting.expected, presence.log.address)
+    ):
+        name = seen.first.name
+        sightings = [replace(s, reason=STOOD) if s.name == name else s for s in sightings]
+        seen = judge(presence, sightings, known, plan)
+    return replace(seen, fine=_short_lived(presence, sightings, begin, end, interval))
 
 
 def judge(
@@ -128,7 +137,7 @@ def judge(
     else:
         ends = [sighting for sighting in result if sighting.expected.lasting or sighting.name == "logits"]
         ends = ends or result[-1:]
-        verdict = "clean" if all(sighting.state == "equal" for sighting in ends) else "not seen"
+        verdict = "clean" if all(s.state == "equal" or s.reason == STOOD for s in ends) else "not seen"
     return Look(verdict, finding, tuple(result), presence)
 
 
@@ -152,7 +161,23 @@ def _pattern(sighting: Sighting, sightings: Sequence[Sighting], index: int, know
             for other in sightings[index + 1 :]
             if kind_of(other.name) == kind_of(sighting.name)
         }
-    return find_pattern(sighting.image.values, sighting.expected.values, {**known, **earlier}, sighting.name)
+    siblings = _siblings(sighting, sightings)
+    earlier |= {other.name: other.expected.values for other in siblings}
+    word = int(sighting.image.words.reshape(-1)[0])
+    before = [s.name for s in sightings[:index] if s.places and s.places[0] is not None and s.places[0].word == word]
+    image, values = sighting.image.values, sighting.expected.values
+    return find_pattern(image, values, {**known, **earlier}, sighting.name, [s.name for s in siblings], before)
+
+
+def _siblings(sighting: Sighting, sightings: Sequence[Sighting]) -> list[Sighting]:
+    """Return other arrays of the same size that are computed from the same."""
+    own = sighting.expected
+    return [
+        other
+        for other in sightings
+        if other.name != own.name and own.needs and other.expected.needs == own.needs
+        if other.expected.values.size == own.values.size
+    ]
 
 
 def _windows(presence: Presence, sightings: Sequence[Sighting]) -> list[Window]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from refruntime.witness import exact_patterns as exact
 from refruntime.witness import fitted_patterns as fitted
+from refruntime.witness import formulas
 from refruntime.witness.elements import elements_text
 from refruntime.witness.expected import Float32
 from refruntime.witness.fitted_patterns import largest_difference
@@ -30,14 +31,25 @@ class Pattern:
 
 
 def find_pattern(
-    found: Float32, expected: Float32, known: Mapping[str, Float32] | None = None, name: str = ""
+    found: Float32,
+    expected: Float32,
+    known: Mapping[str, Float32] | None = None,
+    name: str = "",
+    siblings: Collection[str] = (),
+    before: Collection[str] = (),
 ) -> Pattern:
     """Compare what a build holds with what it should, both [rows, n]; `known` are arrays that it may hold instead.
 
-    What is equal to an array of another position, or of another layer than that of `name`, is stale.
+    What is equal to an array of another position, or of another layer than that of `name`, is stale; so is a part that
+    was left as one of those was that lay in its place, `before`. One of the `siblings` is computed from the same.
     """
     differing = bits(found) != bits(expected)
     kind, text = _kind_and_text(found, expected, differing, known or {}, name)
+    other = text.removeprefix("equal to ")
+    if kind == COPY and other in siblings:
+        kind, text = "swapped operands", f"{text}, which is computed from the same"
+    elif kind == COPY and other in before and not differing.all():
+        kind, text = STALE, f"left as they were in {other}"
     return Pattern(kind, f"{elements_text(differing)} {text}", differing, where_of(differing))
 
 
@@ -53,7 +65,7 @@ def _kind_and_text(
             for name, values in known.items():
                 if _holds(found, values, differing):
                     old = name.startswith("what ") or (layer and layer_of(name) not in ("", layer))
-                    return "stale" if old else "copy", f"equal to {name}"
+                    return STALE if old else COPY, f"equal to {name}"
     for kind, finder in _FITTED:
         text = finder(found, expected, differing)
         if text:
@@ -61,10 +73,13 @@ def _kind_and_text(
     for name, values in known.items():
         made = fitted.by_vector(found, expected, values)
         if made is not None and made[1] == "plus" and layer and _kind(name) == _kind(own):
-            return "stale", f"plus {name}, which was not cleared"
+            return STALE, f"plus {name}, which was not cleared"
         if made is not None:
             return made[0], f"{made[1]} {name}"
     beside = {name: values for name, values in known.items() if layer and layer_of(name) == layer}
+    exchanged = formulas.exchanged_gate(found, expected, differing, beside)
+    if exchanged is not None:
+        return exchanged
     function = fitted.by_function(found[differing], expected[differing], beside) if differing.all() else None
     if function is not None:
         return function
@@ -112,6 +127,8 @@ WEIGHTS: Final = "the weights of "
 
 Finder = Callable[[Float32, Float32, Mask], str]
 
+COPY: Final = "copy"
+STALE: Final = "stale"
 ZEROS: Final = "zeros"
 ROUNDED: Final = "rounded"
 
@@ -122,6 +139,7 @@ _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
     (ROUNDED, exact.rounded),
     ("permutation", exact.permutation),
     ("permutation", exact.neighbours),
+    ("permutation", exact.moved),
     ("clipped", exact.clipped),
     ("constant factor", exact.few_units),
 )
@@ -134,6 +152,8 @@ _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
     ("rotation", fitted.turned_alike),
     ("rounding", fitted.rounding),
     ("rotation", fitted.turned),
+    ("factor per element", formulas.soft_cap),
     ("factor per element", fitted.per_column),
+    ("rounded to n bits", formulas.in_steps),
 )
 """In this order: what is exact before what only fits."""

@@ -17,6 +17,7 @@ State = Literal["equal", "wrong", "not seen"]
 
 ONE_NUMBER: Final = "one number is no evidence"
 REPEATED: Final = "its numbers are zero or repeated, which is no evidence"
+STOOD: Final = "its numbers stood there before, so that writing them again leaves no trace"
 UNSEEN: Final = "it was in memory at no pause; what it leads to is right, so it is overwritten at once or kept nowhere"
 IN_DOUBT: Final = "it was in memory at no pause, and nothing that needs it is right"
 LASTS: Final = 0.25
@@ -104,6 +105,8 @@ def _look_for(presence: Presence, expected: Expected, by_rows: bool) -> Sighting
     different = np.unique(np.abs(values[values != 0]))
     if len(different) < 2:
         return Sighting(expected, "not seen", REPEATED)
+    if whole is not None and not whole.fresh and _stands(presence, whole) and expected.needs:
+        return Sighting(expected, "not seen", STOOD)  # what needs nothing may stand in the model itself
     if len(values) == 1 or not by_rows:
         return Sighting(expected, "not seen", places=(whole,) if enough(whole) else ())
     rows = find_rows(presence, values, expected.lasting)
@@ -112,6 +115,11 @@ def _look_for(presence: Presence, expected: Expected, by_rows: bool) -> Sighting
     if whole is not None and enough(whole) and whole.evidence >= sum(p.evidence for p in rows if p is not None):
         rows = (whole,)
     return Sighting(expected, "not seen", places=rows if any(rows) else ())
+
+
+def _stands(presence: Presence, place: RowPlace) -> bool:
+    """Say whether a whole row was in its place all the time."""
+    return bool(place.matched.all()) and place.until == presence.pauses and place.evidence > 1
 
 
 def find_rows(presence: Presence, values: Float32, at_end: bool) -> tuple[RowPlace | None, ...]:

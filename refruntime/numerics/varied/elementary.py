@@ -151,7 +151,7 @@ def _taylor_at(x: Float32, quarters: int) -> Float32:
 def _cosine_by_root(x: Float32) -> Float32:
     sine = libm.sinf(x)
     root = np.sqrt(np.float32(1) - sine * sine)
-    return np.where(libm.cosf(x) < 0, -root, root)
+    return np.asarray(np.where(libm.cosf(x) < 0, -root, root), np.float32)
 
 
 SINE: Final[dict[str, tuple[Unary, Unary]]] = {

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from refruntime.battery.sampler import sampler_cases
+from refruntime.cases.steps import Configure, Generate
+from refruntime.contract.profile import Profile
 from refruntime.witness.build import Witness
+from refruntime.witness.oracle import Sampling
 from refruntime.witness.report import document
 from tests.support.command_line import command
 
@@ -102,3 +106,23 @@ def test_a_build_in_another_order_is_clean_under_it() -> None:
     assert shown.code == 0, shown.stdout
     assert "which is not the contract's (ID-4)" in shown.stdout
     assert command(*arguments, "--numerics-variation", f"matrices: {lanes}").code == 1
+
+
+def test_logits_that_never_change_are_no_fault() -> None:
+    """SA-2: a table model has the same logits everywhere, so that nothing is written; only the choice is wrong."""
+    case = next(case for case in sampler_cases(Profile()) if case.name == "sampler/slope-top-k-1")
+    configured = next(step for step in case.steps if isinstance(step, Configure))
+    generated = next(step for step in case.steps if isinstance(step, Generate))
+    sampling = Sampling(configured.temperature, configured.top_k, configured.top_p, configured.seed)
+    for build, verdict in (("guest.wasm", "not seen"), ("mutants/guest-bug-top_k_off_by_one.wasm", "wrong")):
+        module = (GUEST / build).read_bytes()
+        looked = Witness(module, case.models["model"], generated.prompt, generated.max_new_tokens, sampling)
+        seen = looked.earliest()
+        assert seen.look.verdict == verdict
+        assert (seen.look.first is None) == (verdict != "wrong")
+        if seen.look.first is not None:
+            right, other = looked.oracle.result, looked.result
+            assert other is not None
+            count = next(at for at, (a, b) in enumerate(zip(right, other, strict=False)) if a != b)
+            assert seen.look.first.name == "sampler.choice"
+            assert seen.position == looked.oracle.prompt_length + count - 1  # a token of this model is a byte

@@ -1,0 +1,75 @@
+"""Recognise numbers that another formula makes of the right ones: found, expected [rows, n] and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import permutations
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refruntime.witness.expected import Float32
+
+Mask = NDArray[np.bool_]
+
+LEAST: Final = 6
+LEVELS: Final = (127, 128, 7, 8, 15, 31, 63, 255)
+"""Steps of the largest number of a row that quantised values are multiples of."""
+
+MOST_LEVELS_OFF: Final = 1e-3
+CLOSE: Final = 2e-6
+SAME: Final = 1e-4
+DISTINCT: Final = 1e-5
+LARGEST_CAP: Final = 1e6
+
+
+def in_steps(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether the numbers of each row are the right ones rounded to multiples of a part of its largest."""
+    x, t = found.astype(np.float64), expected.astype(np.float64)
+    if x.shape[1] < LEAST or not np.isfinite(x).all() or not differing.any(axis=1).all():
+        return ""
+    largest = np.abs(x).max(axis=1, keepdims=True)
+    if not largest.all():
+        return ""
+    for levels in LEVELS:
+        step = largest / levels
+        whole = x / step
+        near = np.abs(whole - np.rint(whole)) < MOST_LEVELS_OFF
+        kept = np.abs(x - t) <= step * (0.5 + 1e-2)
+        if near.all() and kept.all():
+            return f"rounded to multiples of 1/{levels} of the largest of {'each head' if len(x) > 1 else 'them'}"
+    return ""
+
+
+def soft_cap(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise `c tanh(x / c)`, which no element but zeros leaves as it is."""
+    x, t = found.astype(np.float64).reshape(-1), expected.astype(np.float64).reshape(-1)
+    if len(t) < LEAST or not np.isfinite(x).all():
+        return ""
+    at = int(np.argmax(np.abs(t)))
+    if not 0 < abs(x[at]) < abs(t[at]) * (1 - DISTINCT) or x[at] * t[at] < 0:
+        return ""
+    low, high = abs(x[at]), LARGEST_CAP * abs(t[at])
+    for _ in range(200):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if middle * np.tanh(abs(t[at]) / middle) < abs(x[at]) else (low, middle)
+    cap = np.sqrt(low * high)
+    if np.allclose(cap * np.tanh(t / cap), x, rtol=CLOSE, atol=1e-12):
+        return f"{cap:.5g} tanh(x / {cap:.5g}): under a soft cap"
+    return ""
+
+
+def exchanged_gate(
+    found: Float32, expected: Float32, differing: Mask, arrays: Mapping[str, Float32]
+) -> tuple[str, str] | None:
+    """Return which two arrays of `silu(one) * other` changed places in what differs; None if none did."""
+    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
+    sized = {name: values.astype(np.float64).reshape(-1) for name, values in arrays.items() if values.size == x.size}
+    wrong, room = differing.reshape(-1), 1e-6 * float(np.abs(t).max())
+    with np.errstate(all="ignore"):
+        for (one, gate), (other, up) in permutations(sized.items(), 2):
+            right, exchanged = gate / (1 + np.exp(-gate)) * up, up / (1 + np.exp(-up)) * gate
+            if np.allclose(right, t, rtol=SAME, atol=room) and np.allclose(exchanged[wrong], x[wrong], SAME, room):
+                return "swapped operands", f"silu of {other} times {one}, not silu of {one} times {other}"
+    return None
