@@ -43,7 +43,11 @@ LEVELS = ("1", "2", "3", "s")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the witness said of one bug, whether that is right, and what it took of the processor."""
+    """What the witness said of one bug, whether that is right, and what it took of the processor.
+
+    `placed` says that the position is that of the table, too, or the table says none. Some tensors are evidence only at
+    the position behind the one where they are first wrong.
+    """
 
     bug: str
     said: str
@@ -51,6 +55,7 @@ class Outcome:
     text: str
     located: bool
     named: bool
+    placed: bool
     seconds: float
 
 
@@ -90,7 +95,8 @@ def judge(bug: str, truth: dict[str, Any], data: bytes) -> Outcome:
     try:
         _, seen = look(data, truth)
     except Exception as error:  # a crash is a miss that must be seen
-        return Outcome(bug, type(error).__name__, "crash", str(error)[:100], False, False, time.process_time() - began)
+        text = str(error)[:100]
+        return Outcome(bug, type(error).__name__, "crash", text, False, False, False, time.process_time() - began)
     seconds = time.process_time() - began
     first = seen.look.first
     said = first.name if first is not None else seen.look.verdict
@@ -98,8 +104,9 @@ def judge(bug: str, truth: dict[str, Any], data: bytes) -> Outcome:
     where = first.pattern.where if first is not None else ""
     located = said in truth["tensors"] or (not truth["tensors"] and first is None)
     named = located and (first is None or bool({pattern, where} & set(truth["patterns"])))
+    placed = located and (truth.get("position") in (None, seen.position) or said in truth.get("accepted", ()))
     text = f"position {seen.position}: {first.pattern.text}" if first is not None else ""
-    return Outcome(bug, said, pattern, text, located, named, seconds)
+    return Outcome(bug, said, pattern, text, located, named, placed, seconds)
 
 
 def known_bugs() -> dict[str, dict[str, Any]]:
@@ -169,7 +176,11 @@ def main() -> int:
             flush=True,
         )
     located, named = sum(o.located for o in outcomes), sum(o.named for o in outcomes)
-    print(f"{len(outcomes)} builds: {located} with the right tensor, {named} with the right pattern too")
+    placed = sum(o.placed for o in outcomes)
+    print(
+        f"{len(outcomes)} builds: {located} with the right tensor, {placed} at the very position, "
+        f"{named} with the right pattern too"
+    )
     return 0
 
 

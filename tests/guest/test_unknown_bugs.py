@@ -113,7 +113,7 @@ def _problem(bug: Mapping[str, Any], first: Difference | None) -> str | None:
     if first.tensor not in (bug["tensor"], *bug.get("accepted", ())) or first.position != place:
         return f"first wrong is {first.tensor} at position {first.position}"
     wrong = first.expected.view(np.uint32) != first.found.view(np.uint32)
-    holds = PATTERNS.get(bug["pattern"])
+    holds = PATTERNS.get(bug["pattern"]) if first.tensor == bug["tensor"] else None
     if holds is not None and not holds(first.expected[wrong], first.found[wrong]):
         return f"no {bug['pattern']}: expected {first.expected[wrong][:6]}, found {first.found[wrong][:6]}"
     return None
