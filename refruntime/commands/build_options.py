@@ -23,6 +23,18 @@ def timeout_option(seconds: float) -> Callable[[Command], Command]:
     )
 
 
+def say_if_pauses_are_slow() -> None:
+    """Say on stderr, before a long wait, that this wasmtime has to run a build anew for every pause."""
+    from refruntime.engines.wasm.pauses import HAS_YIELDS
+
+    if not HAS_YIELDS:
+        click.echo(
+            "this wasmtime cannot stop a call and go on: the build is loaded and run again for each of thousands of "
+            "pauses, which takes minutes for a small model and hours for a large one; wasmtime 30 and later can",
+            err=True,
+        )
+
+
 def kernels_option(command: Command) -> Command:
     """Add `--kernels`."""
     return click.option(

@@ -10,7 +10,7 @@ import click
 
 from refruntime.api import raw_bytes
 from refruntime.battery.models.orders import PROMPT, orders_model
-from refruntime.commands.build_options import timeout_option
+from refruntime.commands.build_options import say_if_pauses_are_slow, timeout_option
 from refruntime.commands.diff.report import refuse
 from refruntime.commands.files import ModelPath, write_file
 from refruntime.commands.shared import contract_failures, json_option, map_file, profile_option, write_json
@@ -79,6 +79,7 @@ def orders_command(
         from refruntime.witness.orders.document import comments, document
     except EngineMissing as error:
         refuse(3, str(error), as_json)
+    say_if_pauses_are_slow()
     module = bytes(map_file(build))
     about: dict[str, Any] = {"build": build.name, "profile": profile.fingerprint}
     try:

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from refruntime.api import raw_bytes
+from refruntime.commands.build_options import say_if_pauses_are_slow
 from refruntime.commands.diff.report import make_numerics, refuse
 from refruntime.commands.files import ModelPath, write_file
 from refruntime.commands.generating import sampling_options
@@ -100,6 +101,7 @@ def witness_command(
         from refruntime.witness.report import document
     except EngineMissing as error:
         refuse(3, str(error), as_json)
+    say_if_pauses_are_slow()
     about: dict[str, Any] = {"build": build.name, "model": model.name, "profile": profile.fingerprint}
     variation = resolved_variation(variation, module, profile, timeout, as_json)
     numerics = make_numerics("auto", as_json, variation)

@@ -17,6 +17,8 @@ from refruntime.witness.writes import Runs, runs
 
 MOST_RUNS: Final = 4000
 MOST_MOMENTS: Final = 256
+MOST_JOINED: Final = 64
+MOST_RESTS: Final = 4
 CLOSE: Final = 0.1
 """Images with a smaller distance are ranked by it, others by their angle."""
 
@@ -50,13 +52,13 @@ def find_image(
     not.
     """
     written = runs(presence.log, after, until)
-    bases = _bases(written, expected.size)
+    bases = _bases(presence, written, expected.size)
     for home in homes:
         bases.setdefault(home, []).extend(_moments(presence, home, expected.size, after, until))
     bases.pop(but, None)
     best = _closest(presence, expected.reshape(1, -1), bases)
     if len(expected) > 1:
-        by_rows = _closest(presence, expected, _bases(written, expected.shape[1]))
+        by_rows = _closest(presence, expected, _bases(presence, written, expected.shape[1]))
         if by_rows is not None and (best is None or _rank(by_rows) < _rank(best)):
             best = by_rows
     return (
@@ -163,8 +165,12 @@ def _closest(presence: Presence, expected: Float32, bases: dict[int, list[int]])
     return best
 
 
-def _bases(written: Runs, size: int) -> dict[int, list[int]]:
-    """Return the words at which an array of a size may begin, each with the pauses at which it was complete."""
+def _bases(presence: Presence, written: Runs, size: int) -> dict[int, list[int]]:
+    """Return the words at which an array of a size may begin, each with the pauses at which it was complete.
+
+    A longer run went on into what lies behind, or was written twice: of it those pauses count behind which the words
+    rested longest.
+    """
     length = written.last - written.first + 1
     long = np.flatnonzero(length >= max(2, size - max(2, size // 8)))
     long = long[np.argsort(np.abs(length[long] - size), kind="stable")][:MOST_RUNS]  # those of the very size first
@@ -172,7 +178,17 @@ def _bases(written: Runs, size: int) -> dict[int, list[int]]:
     for run in np.sort(long).tolist():
         for base in {int(written.first[run]), int(written.last[run]) - size + 1}:
             found.setdefault(base, []).append(int(written.end[run]))
+    for run in long[length[long] > size][:MOST_JOINED].tolist():
+        for base in {int(written.first[run]), int(written.last[run]) - size + 1}:
+            found[base] += _rests(presence, base, size, int(written.begin[run]), int(written.end[run]))
     return found
+
+
+def _rests(presence: Presence, base: int, size: int, begin: int, end: int) -> list[int]:
+    """Return the pauses between two behind which words stayed longest as they were."""
+    changes = presence.changes_of(base + np.arange(size))
+    changes = changes[(changes >= begin) & (changes <= end)]
+    return [int(at) for at in changes[np.argsort(-np.diff(changes), kind="stable")[:MOST_RESTS]]]
 
 
 def _in_turn(expected: Float32, states: Float32, words: Int, ends: list[int]) -> Image | None:

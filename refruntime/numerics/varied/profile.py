@@ -38,10 +38,17 @@ class Varied(CompiledSeq32):
         self._exp, self._power, self._root = EXP[variation.exp], POWER[variation.power], ROOT[variation.root]
 
     def project(self, matrix: Float32 | ScaledColumns | InPlaceMatrix, x: Array) -> Float32:
-        """Multiply: [n, in] -> [n, out]."""
+        """Multiply: [n, in] -> [n, out].
+
+        Where a quantised block is summed before it is scaled (FW-4), the order is that within a block. Products that
+        are scaled one by one are added in index order.
+        """
         order = self.variation.matrices
-        if order == SEQUENTIAL or isinstance(matrix, ScaledColumns | InPlaceMatrix):
+        by_one = isinstance(matrix, ScaledColumns) and not matrix.per_block
+        if order == SEQUENTIAL or by_one or isinstance(matrix, InPlaceMatrix):
             return super().project(matrix, x)
+        if isinstance(matrix, ScaledColumns):
+            return self._project_blocks(matrix, x)
         inputs, outputs = matrix.shape
         result = np.empty((len(x), outputs), np.float32)
         width = max(1, min(outputs, PRODUCTS // max(1, inputs)))
@@ -57,6 +64,16 @@ class Varied(CompiledSeq32):
 
         self.each(tile, [(begin, min(begin + width, outputs)) for begin in range(0, outputs, width)])
         return result
+
+    def _project_blocks(self, matrix: ScaledColumns, x: Array) -> Float32:
+        """Add block sums times their scales in index order: [n, in] -> [n, out]."""
+        total = np.zeros((len(x), matrix.values.shape[1]), np.float32)
+        with np.errstate(all="ignore"):
+            for block, scales in enumerate(matrix.scales):  # [out]
+                part = slice(block * matrix.block_size, (block + 1) * matrix.block_size)
+                rows = x.T[part, :, None]  # [block, n, 1]
+                total += self.variation.matrices.total(matrix.values[part, None], rows) * scales  # [n, out]
+        return total
 
     # Norms -----------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """Read off a build's memory how it computes: which order of sums and which forms give the bits that lie there (ID-4).
 
-`Evidence` records one generation of a build; `fit` tries, operation after operation, every form of `numerics.varied`
-until the tensors that it gives are in memory bit by bit.
+`OrderEvidence` records one generation of a build; `fit` tries, operation after operation, every form of
+`numerics.varied` until the tensors that it gives are in memory bit by bit.
 
-    found = fit(Evidence(module, artifact, prompt))
+    found = fit(OrderEvidence(module, artifact, prompt))
     print(found.variation.name, found.uniform)
 """
 

@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 INTERVAL: Final = 200
 """Units of fuel between two pauses: attention scores, which live shortest, are there for longer."""
 
-MOST_PAUSES: Final = 200_000
+MOST_PAUSES: Final = 600_000
 
 AT_EACH_END: Final = 4
 """So many of the first and of the last positions are watched closely."""

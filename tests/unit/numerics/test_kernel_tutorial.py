@@ -28,7 +28,7 @@ def run(line: str, folder: Path) -> str:
     words = shlex.split(line.replace("/tmp/", f"{folder}/"))
     environment = os.environ | {"COLUMNS": "110", "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *words], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
