@@ -140,7 +140,7 @@ class Fast(CompiledFormulas, NumpyFunctions):
         self, q: Array, keys: Array, values: Array, position: int, variant: AttentionVariant = PLAIN_ATTENTION
     ) -> Attention:
         """Attend by a matrix product for each KV head (FW-6): q [n, A, D], keys [D, K, T], values [T, K, D]."""
-        if len(q) == 1 and self._loader.loops is not None and variant.sinks is None:
+        if len(q) == 1 and self._loader.loops is not None:
             return super().attention(q, keys, values, position, variant)
         return self._attention_by_products(q, keys, values, position, variant)
 

@@ -18,6 +18,9 @@ COMPILED_THREAD_WORK: Final = 4_000_000
 """Multiplications in compiled loops from which a second thread pays."""
 
 
+NO_SINKS: Final = np.empty(0, np.float32)
+
+
 class CompiledFormulas(Numerics):
     """Formulas through compiled loops where these are loaded, else as they are defined."""
 
@@ -41,7 +44,7 @@ class CompiledFormulas(Numerics):
     ) -> Attention:
         """Attend causally (FW-6, GG-8, GG-11): q [n, A, D], keys [D, K, T], values [T, K, D], T = position + n."""
         loops = self.compiled_loops()
-        if loops is None or variant.sinks is not None:
+        if loops is None:
             return super().attention(q, keys, values, position, variant)
         n, heads, head_dim = q.shape
         kv_heads, visible = keys.shape[1:]
@@ -50,7 +53,8 @@ class CompiledFormulas(Numerics):
         out = mixed.reshape(-1), scores.reshape(-1), weights.reshape(-1)
         operands = *out, flat(q), *_run(keys), *_run(values)
         scale = self.attention_scale(heads, head_dim) if variant.scale is None else np.float32(variant.scale)
-        choices = scale, np.float32(variant.softcap), min(variant.window or visible, visible)
+        sinks = NO_SINKS if variant.sinks is None else flat(variant.sinks)
+        choices = sinks, scale, np.float32(variant.softcap), min(variant.window or visible, visible)
         shape = (n, heads, head_dim, kv_heads, visible)
 
         def part(bounds: tuple[int, int]) -> None:

@@ -244,13 +244,27 @@ def rms_norm(y, x, weight, epsilon):  # type: ignore[no-untyped-def]
 
 @kernel
 def attention(  # type: ignore[no-untyped-def]
-    mixed, scores, weights, queries, keys, key_strides, values, value_strides, scale, cap, window, shape, begin, end
+    mixed,
+    scores,
+    weights,
+    queries,
+    keys,
+    key_strides,
+    values,
+    value_strides,
+    sinks,
+    scale,
+    cap,
+    window,
+    shape,
+    begin,
+    end,
 ):
     """Attend causally with the query heads begin .. end - 1 (FW-6, GG-8, GG-11).
 
     mixed, queries [n, A, D]; scores, weights [A, n, T]; keys [D, K, T] and values [T, K, D] with the strides of their
     first two axes in elements; shape = (n, A, D, K, T). Row r sees t = 0 .. T - n + r, the last `window` of these; with
-    a window of T it sees all. A cap of 0 is none.
+    a window of T it sees all. A cap of 0 is none; sinks [A] take a share of the weights, an empty array has none.
     """
     n, heads, head_dim, kv_heads, visible = shape
     group = heads // kv_heads
@@ -273,7 +287,9 @@ def attention(  # type: ignore[no-untyped-def]
             for other in range(rows):
                 at, own = first + other * visible, position + row + other
                 begin_of_row = max(0, own + 1 - window)
-                _softmax(scores[at : at + visible], weights[at : at + visible], begin_of_row, own + 1, scale, cap)
+                sink = sinks[head] if sinks.size else -INFINITY
+                own_scores, own_weights = scores[at : at + visible], weights[at : at + visible]
+                _softmax(own_scores, own_weights, begin_of_row, own + 1, scale, cap, sink, sinks.size > 0)
             # A row sees one position more than the row before and, with a window, one less at the other end: what all
             # rows see is added for all at once, what lies before and behind that for each row alone, in this order.
             shared = max(0, position + row + rows - window)
@@ -302,10 +318,10 @@ def attention(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _softmax(scores, weights, first, end, scale, cap):  # type: ignore[no-untyped-def]
+def _softmax(scores, weights, first, end, scale, cap, sink, sinks):  # type: ignore[no-untyped-def]
     """Scale and cap the scores [T] and normalise them: subtract maximum, expf, sum in order, divide.
 
-    Seen is first .. end - 1; the rest is masked.
+    Seen is first .. end - 1; the rest is masked. A sink counts for the maximum and is added behind everything else.
     """
     maximum = -INFINITY
     for t in range(first, end):
@@ -315,11 +331,14 @@ def _softmax(scores, weights, first, end, scale, cap):  # type: ignore[no-untype
             scores[t] = cap * _tanhf(scores[t] / cap)
     for t in range(first, end):
         maximum = scores[t] if scores[t] > maximum else maximum
+    maximum = sink if sink > maximum else maximum
     for t in range(first, end):
         weights[t] = _expf(scores[t] - maximum)
     total = ZERO
     for t in range(first, end):
         total += weights[t]
+    if sinks:
+        total += _expf(sink - maximum)
     for t in range(first, end):
         weights[t] = weights[t] / total
     scores[:first] = -INFINITY
@@ -341,7 +360,7 @@ SIGNATURES: Final = {
     attention: (
         *(_OUT, _OUT, _OUT, _IN),  # mixed, scores, weights, queries
         *(_IN, types.UniTuple(_INDEX, 2), _IN, types.UniTuple(_INDEX, 2)),  # keys and values with their strides
-        *(types.float32, types.float32, _INDEX),  # scale, cap, window
+        *(_IN, types.float32, types.float32, _INDEX),  # sinks, scale, cap, window
         *(types.UniTuple(_INDEX, 5), _INDEX, _INDEX),
     ),
 }

@@ -169,9 +169,11 @@ def test_attention_over_scattered_arrays() -> None:
 
 @pytest.mark.parametrize(("softcap", "window"), [(0.0, 0), (1.5, 0), (0.0, 1), (0.0, 5), (0.0, 99), (2.0, 4)])
 @pytest.mark.parametrize("scale", [None, np.float32(0.35)])
-def test_attention_variants(scale: np.float32 | None, softcap: float, window: int) -> None:
-    """FW-6, GG-11: another scale, soft caps and windows give the same bits with either kind of loops."""
+@pytest.mark.parametrize("sinks", [None, [0.5, -2, 9, 0, -np.inf, 3e38]])
+def test_attention_variants(scale: np.float32 | None, softcap: float, window: int, sinks: list[float] | None) -> None:
+    """FW-6, GG-11: another scale, soft caps, windows and sinks give the same bits with either kind of loops."""
     rng, variant = np.random.default_rng(window), AttentionVariant(scale, softcap, window)
+    variant = variant if sinks is None else variant._replace(sinks=np.array(sinks, np.float32))
     for n, position in [(1, 0), (1, 30), (2, 3), (5, 7), (8, 0), (9, 26)]:
         end = position + n
         q, keys, values = (
