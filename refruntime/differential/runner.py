@@ -50,11 +50,11 @@ class CaseRunner(ABC):
         """Return which of the features that cases need the build does not have (ID-1)."""
 
     @abstractmethod
-    def _needs(self, case: Case) -> Iterable[str]:
+    def needs(self, case: Case) -> Iterable[str]:
         """Return the names of the features that a case needs."""
 
     @abstractmethod
-    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+    def compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
         """Run one case on a fresh instance and compare it with what is right."""
 
     def run(
@@ -142,12 +142,12 @@ class CaseRunner(ABC):
         Without `found` the build is asked for this case.
         """
         found = self.find([case]).of_one_case if found is None else found
-        missing = "" if case is found.required else found.reason(self._needs(case))
+        missing = "" if case is found.required else found.reason(self.needs(case))
         if missing:
             return CaseResult(case, Verdict.UNSUPPORTED, missing)
         began = time.perf_counter()
         try:
-            result = self._compared(case, offered)
+            result = self.compared(case, offered)
         except self.raised:
             raise
         except HostMisuse as misuse:
@@ -159,7 +159,8 @@ class CaseRunner(ABC):
         result = replace(result, seconds=time.perf_counter() - began)
         return self._explained_in_time(_with_refusal(result, found)) if explain else result
 
-    def _observe(self, case: Case) -> list[Observation]:
+    def observed(self, case: Case) -> list[Observation]:
+        """Run a case on a fresh instance and return what each step showed."""
         try:
             engine = self.build()
         except EngineError as error:  # the module cannot even be instantiated

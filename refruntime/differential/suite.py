@@ -50,11 +50,13 @@ class Suite(CaseRunner):
         """Return which of the features that cases need the build does not have (ID-1)."""
         return NOTHING_ABSENT if self.features is None else self.features(cases)
 
-    def _needs(self, case: Case) -> Iterable[str]:
+    def needs(self, case: Case) -> Iterable[str]:
+        """Return the names of the features that a case needs."""
         return needs_of(case)
 
-    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
-        judged = evaluate(case, self._observe(case), self.oracle, offered)
+    def compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        """Run one case on a fresh instance and compare it with what is right."""
+        judged = evaluate(case, self.observed(case), self.oracle, offered)
         return CaseResult(case, judged.verdict, judged.reason, judged.run, judged.ties, judged.flip)
 
     def _each(self, wanted: Sequence[Case], offered: frozenset[str], found: Found) -> Generator[CaseResult, None, None]:

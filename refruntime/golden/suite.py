@@ -73,7 +73,8 @@ class GoldenSuite(CaseRunner):
         """Ask the build for the features that cases need (ID-1). GoldenError, OSError."""
         return find_for_goldens(self.corpus, self.index, [case.name for case in cases], self.build)
 
-    def _needs(self, case: Case) -> Iterable[str]:
+    def needs(self, case: Case) -> Iterable[str]:
+        """Return the names of the features that a case needs."""
         features: list[str] = self.index["cases"][case.name]["features"]
         return features
 
@@ -97,7 +98,8 @@ class GoldenSuite(CaseRunner):
         _check_hash(folder + "expect.json", "$.inputs", inputs_hash(golden, case), expectation.inputs)
         return OpenedGolden(case, expectation)
 
-    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+    def compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        """Run one case on a fresh instance and hold it against its frozen answers. OSError."""
         if case.steps:
             return self._required(case)
         try:
@@ -106,7 +108,7 @@ class GoldenSuite(CaseRunner):
             return CaseResult(case, Verdict.STALE, str(error))
         expected = opened.expectation.steps
         case = replace(opened.case, steps=opened.case.steps[: len(expected)])
-        seen = self._observe(case)
+        seen = self.observed(case)
         comparison, reference = compare_with_golden(case, expected, seen, offered)
         verdict, reason = judge(reference, seen, comparison)
         if verdict is Verdict.BOTH_FAILED and not all(map(fails, expected[-1])):
@@ -120,7 +122,7 @@ class GoldenSuite(CaseRunner):
 
     def _required(self, case: Case) -> CaseResult:
         """Judge the load of the plain file that every build has to accept (ID-1)."""
-        mine, theirs = [Observation(case.steps[0], "status", int(Status.Ok))], self._observe(case)
+        mine, theirs = [Observation(case.steps[0], "status", int(Status.Ok))], self.observed(case)
         run = PairRun(case, mine, theirs, compare_observations(mine, theirs))
         verdict, reason = judge(mine, theirs, run.comparison)
         return CaseResult(case, verdict, reason, run)

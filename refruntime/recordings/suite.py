@@ -28,11 +28,13 @@ class RecordedSuite(Suite):
         """Return the diagnostics fields that the build shows in any recorded document."""
         return frozenset().union(*(offered_fields(observations) for observations in self.recorded.values()))
 
-    def _observe(self, case: Case) -> list[Observation]:
+    def observed(self, case: Case) -> list[Observation]:
+        """Return what was recorded of a case."""
         return list(self.recorded[case.name])
 
-    def _compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
-        result = super()._compared(case, offered)
+    def compared(self, case: Case, offered: frozenset[str]) -> CaseResult:
+        """Compare what was recorded of a case with the oracle's answers."""
+        result = super().compared(case, offered)
         reason = "" if result.run is None else _refused_extension(case, result.run)
         return replace(result, verdict=Verdict.UNSUPPORTED, reason=reason) if reason else result
 
