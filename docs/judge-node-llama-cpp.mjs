@@ -11,7 +11,7 @@ import {getLlama, getModuleVersion} from "node-llama-cpp";
 const [path, options = "{}"] = process.argv.slice(2);
 const llama = await getLlama({gpu: false, build: "never", logLevel: "error"});
 const model = await llama.loadModel({modelPath: path});
-const context = await model.createContext({contextSize: 512, ...JSON.parse(options)});
+const context = await model.createContext({contextSize: 512, threads: 1, ...JSON.parse(options)});
 const sequence = context.getSequence();
 
 // Logarithms of the probabilities behind each asked position; a token that is not told stays null.

@@ -3,7 +3,8 @@
     pip install xllamacpp
     python docs/serve-xllamacpp.py model.gguf 8080 kv=f32 flash=disabled
 
-`kv` is the type of keys and values, `flash` one of auto, enabled, disabled; without them llama.cpp's defaults.
+`kv` is the type of keys and values, `flash` one of auto, enabled, disabled; without them llama.cpp's defaults. One
+thread computes unless `threads` says more: small models gain nothing from others.
 """
 
 import sys
@@ -17,6 +18,7 @@ parameters = xllamacpp.CommonParams()
 parameters.model.path = path
 parameters.port = int(port)
 parameters.n_ctx = 512
+parameters.cpuparams.n_threads = int(chosen.get("threads", 1))
 if "kv" in chosen:
     kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{chosen['kv'].upper()}")
     parameters.cache_type_k = parameters.cache_type_v = kind

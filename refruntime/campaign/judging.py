@@ -52,6 +52,16 @@ NEAREST: Final = 3
 """Arithmetics whose distance is kept."""
 
 
+JUDGED: Final[dict[str, Any]] = {
+    "verdict": frozenset(map(str, StageVerdict)),
+    "text": str,
+    "source?": str,
+    "findings": [{"stage": str, "verdict": frozenset(map(str, StageVerdict)), "text": str}],
+    "measured": [{"name": str}],
+}
+"""The form of a result in a ledger."""
+
+
 class BadMatrix(ValueError):
     """A table that does not say which engines run which models; the message says what is wrong."""
 

@@ -9,7 +9,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from refruntime.campaign.judging import BadMatrix, JudgedCells, JudgeMatrix, cells_of, judge_cells, read_matrix
+from refruntime.campaign.judging import (
+    JUDGED,
+    BadMatrix,
+    JudgedCells,
+    JudgeMatrix,
+    cells_of,
+    judge_cells,
+    read_matrix,
+)
 from refruntime.commands.files import UnreadableFile, write_file
 from refruntime.commands.packing import open_ledger, software
 from refruntime.commands.shared import add_row, plain_table, printable, progress, write_json
@@ -32,7 +40,7 @@ def judge_matrix(path: Path, into: Path, profile: Profile, text: str, as_json: b
     about: dict[str, Any] = {**software(), "profile": profile.fingerprint}
     try:
         into.mkdir(parents=True, exist_ok=True)
-        ledger = open_ledger(into / LEDGER, {"work": "judge --matrix"}, as_json)
+        ledger = open_ledger(into / LEDGER, {"work": "judge --matrix"}, as_json, (JUDGED,))
         cells = tuple(cells_of(matrix, profile, about["sources"]))
         with progress("judging", len(cells)) as bar:
             judged = judge_cells(matrix, profile, cells, ledger, bar.describe, lambda _: bar(1))

@@ -91,10 +91,10 @@ def _without_seals(found: Found) -> Found:
     return Found(found.asked, absent)
 
 
-def open_ledger(folder: Path | None, documents: dict[str, Any], as_json: bool) -> Ledger:
-    """Open the ledger of a folder; exit code 2 for the folder of something else."""
+def open_ledger(folder: Path | None, documents: dict[str, Any], as_json: bool, forms: Sequence[Any] = FORMS) -> Ledger:
+    """Open the ledger of a folder, of results of these forms; exit code 2 for the folder of something else."""
     try:
-        return Ledger.open(folder, documents, FORMS)
+        return Ledger.open(folder, documents, forms)
     except LedgerError as error:
         refuse(2, str(error), as_json)
 
