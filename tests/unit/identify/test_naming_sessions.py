@@ -1,0 +1,47 @@
+"""The sessions that tell fields show a build's own fields whatever its numbers are (DG-3, DG-6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from refruntime.cases.observe import StepRunner
+from refruntime.client import Client
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.run import Oracle
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import varied_engine
+from refruntime.identify.calls import naming_sessions
+from refruntime.numerics import CompiledSeq32
+
+BASE = Profile()
+ORACLE = Oracle(BASE, CompiledSeq32(1))
+
+
+@pytest.mark.parametrize("text", ["keys and values are stored in float16"])
+def test_a_wrong_attention_changes_no_document(text: str) -> None:
+    """FW-6, FW-9: logits follow from the last token alone."""
+    faults = [item for item in catalogue(BASE) if text in item.text]
+    for fault in faults:
+        for case in list(naming_sessions(BASE))[:2]:
+            sides = []
+            for engine in (ORACLE.engine(), varied_engine(fault.changes, ORACLE)):
+                session = StepRunner(Client(engine), BASE, case.models)
+                sides.append([session.run(step) for step in case.steps])
+            assert sides[0] == sides[1]
+    assert faults
+
+
+def test_every_field_has_several_values() -> None:
+    """DG-6: a field is what its values do; min, max and mean of the logits change from token to token too."""
+    seen: dict[str, set[str]] = {}
+    for case in naming_sessions(BASE):
+        session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+        for step in case.steps:
+            document = session.run(step).diagnostics or {}
+            for name, value in document.items():
+                parts = value if isinstance(value, dict) else {"": value}
+                for part, item in parts.items():
+                    seen.setdefault(f"{name}.{part}" if part else name, set()).add(str(item))
+    few = {name for name, values in seen.items() if len(values) < 3}
+    assert few == {"model_load_ms", "tokens_per_second", "model_loaded", "logits_summary"}  # the last has parts
+    assert set(DIAGNOSTIC_NAMES) <= {name.partition(".")[0] for name in seen}
