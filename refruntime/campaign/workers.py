@@ -122,7 +122,8 @@ def _cluster(distributed: Any, address: str, count: int) -> Iterator[Any]:
     if address != LOCAL:
         yield address
         return
-    options = {"n_workers": count, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    free = "127.0.0.1:0"  # without an address it takes port 8787 of all interfaces, and warns where that is taken
+    options = {"n_workers": count, "threads_per_worker": 1, "processes": True, "dashboard_address": free}
     try:
         cluster = distributed.LocalCluster(**options, host="127.0.0.1", silence_logs=50)
     except (OSError, RuntimeError, TimeoutError) as error:
