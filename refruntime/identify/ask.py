@@ -21,7 +21,7 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import AskedBuild, BuildAnswer
-from refruntime.identify.bugs import checksum_bugs, known_bugs, unknown_bugs
+from refruntime.identify.bugs import checksum_bugs, known_bugs, unexplained_bugs
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
@@ -162,7 +162,7 @@ def _ask(
         learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
         found.bugs = [*checksum_bugs(checksum), *known]
-        found.bugs += unknown_bugs(settlement, trials, replace(base, **choices), known)
+        found.bugs += unexplained_bugs(settlement, trials, replace(base, **choices), known)
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
     found.cases = cited(found, (*build.asked.values(), *checksum.cases))
     found.experiments = len(sessions)

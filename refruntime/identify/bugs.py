@@ -45,7 +45,7 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
     return bugs
 
 
-def unknown_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
+def unexplained_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
     """Return the rule that is broken by what no known fault explains, if anything is left."""
     explained = {name for bug in known for name in bug.cases}
     left = {name: item for name, item in settlement.contradicted.items() if name not in explained}

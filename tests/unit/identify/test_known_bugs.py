@@ -14,7 +14,7 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.ask import designed_experiments
-from refruntime.identify.bugs import known_bugs, unknown_bugs
+from refruntime.identify.bugs import known_bugs, unexplained_bugs
 from refruntime.identify.elimination import Survivors
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
@@ -56,6 +56,6 @@ def test_a_fault_is_named_and_another_option_stays(form: str) -> None:
     explained = {name for bug in known for name in bug.cases}
     choices = without_doubted(settlement, trials, BASE, turned, explained)
     assert [bug.rule for bug in known] == ["SA-5"]
-    assert not unknown_bugs(settlement, trials, replace(BASE, **choices), known)
+    assert not unexplained_bugs(settlement, trials, replace(BASE, **choices), known)
     assert choices[OPEN] == BUILT.unit_conversion
     assert without_doubted(settlement, trials, BASE, turned, ())[OPEN] == BASE.unit_conversion  # what explains matters
