@@ -1,7 +1,7 @@
 """What all compiled loops share: how they are compiled, and how a block is read.
 
-The machine code of a kernel that is kept on disk holds a copy of these functions and is not compiled again when only
-this file changes. Their meaning must stay; another one needs another name.
+The machine code of a kernel that is kept on disk holds a copy of these functions. One that was made by `specialised` is
+compiled again when a file of this folder changes; any other is not, so the meaning of what it calls must stay.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -29,12 +31,22 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
         return njit(nogil=True, error_model="numpy", **options)(function)
 
 
+@cache
+def sources() -> bytes:
+    """Return a digest of the files of this folder: machine code that is kept holds copies of their functions."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
 def specialised(template: Callable[..., Any], name: str, **meanings: Any) -> Any:
     """Make a kernel of `template` in which global names have the given meanings: compiled functions or whole numbers.
 
-    Machine code is kept by a kernel's name, so the name has a digest of what the meanings do.
+    Machine code is kept by a kernel's name, so the name has a digest of what the meanings do and of the files of this
+    folder, which hold what these call.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(sources())
     for key in sorted(meanings):
         function = getattr(meanings[key], "py_func", None)
         code = getattr(function, "__code__", None)

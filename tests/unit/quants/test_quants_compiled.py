@@ -78,3 +78,16 @@ def test_unknown_kernels_are_named() -> None:
     """GG-8: a misspelt choice is a mistake of the caller."""
     with pytest.raises(ValueError, match="unknown kernels 'cuda'; expected one of auto, numpy, numba"):
         dequantize(BY_NAME["f32"], bytes(4), (1,), kernels="cuda")
+
+
+def test_machine_code_is_not_kept_beyond_its_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GG-8: a helper below the functions that a kernel is given may change; machine code holds a copy of it."""
+
+    def template(block):  # type: ignore[no-untyped-def]
+        return block
+
+    names = []
+    for sources in (b"as they are", b"as they are", b"changed"):
+        monkeypatch.setattr(loops, "sources", lambda sources=sources: sources)
+        names.append(loops.specialised(template, "example", size=32).__name__)
+    assert names[0] == names[1] != names[2]
