@@ -1,17 +1,15 @@
 """What all compiled loops share: how they are compiled, and how a block is read.
 
 The machine code of a kernel that is kept on disk holds a copy of these functions. One that was made by `specialised` is
-compiled again when a file of this folder changes; any other is not, so the meaning of what it calls must stay.
+compiled again when what it calls changes; any other is not, so the meaning of what that calls must stay.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from types import FunctionType
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -31,31 +29,38 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
         return njit(nogil=True, error_model="numpy", **options)(function)
 
 
-@cache
-def sources() -> bytes:
-    """Return a digest of the files of this folder: machine code that is kept holds copies of their functions."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.digest()
-
-
 def specialised(template: Callable[..., Any], name: str, **meanings: Any) -> Any:
     """Make a kernel of `template` in which global names have the given meanings: compiled functions or whole numbers.
 
-    Machine code is kept by a kernel's name, so the name has a digest of what the meanings do and of the files of this
-    folder, which hold what these call.
+    Machine code is kept by a kernel's name, so the name has a digest of all that the kernel calls.
     """
-    digest = hashlib.sha256(sources())
-    for key in sorted(meanings):
-        function = getattr(meanings[key], "py_func", None)
-        code = getattr(function, "__code__", None)
-        meant = meanings[key] if code is None else (code.co_code, code.co_consts, code.co_names)
-        digest.update(repr((key, meant)).encode())
+    digest = hashlib.sha256()
+    named = {**template.__globals__, **meanings}
+    _add_called(digest, template.__code__, named, set())
     full_name = f"{template.__name__}_{name}_{digest.hexdigest()[:8]}"
-    made = FunctionType(template.__code__, {**template.__globals__, **meanings}, full_name)
+    made = FunctionType(template.__code__, named, full_name)
     made.__qualname__, made.__doc__ = full_name, template.__doc__
     return kernel(made)
+
+
+def _add_called(digest: hashlib._Hash, code: CodeType, named: Mapping[str, Any], seen: set[CodeType]) -> None:
+    """Add what a function does, and what the functions do that it calls by global names."""
+    if code in seen:
+        return
+    seen.add(code)
+    digest.update(repr((code.co_code, code.co_names)).encode())
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _add_called(digest, constant, named, seen)
+        else:
+            digest.update(repr(constant).encode())
+    for name in code.co_names:
+        value = named.get(name)
+        function = getattr(value, "py_func", None) or getattr(value, "_defn", None)  # compiled, or an intrinsic
+        if function is not None:
+            _add_called(digest, function.__code__, function.__globals__, seen)
+        elif isinstance(value, int | float | np.ndarray | np.generic):
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
 
 
 _COMPILING = threading.Lock()
