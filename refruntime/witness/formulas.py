@@ -25,7 +25,10 @@ LARGEST_CAP: Final = 1e6
 
 
 def in_steps(found: Float32, expected: Float32, differing: Mask) -> str:
-    """Say whether the numbers of each row are the right ones rounded to multiples of a part of its largest."""
+    """Say whether the numbers of each row are the right ones rounded to multiples of a part of its largest.
+
+    What is nearest to 0 times the part has to be 0: numbers that are merely small are rounded by nobody.
+    """
     x, t = found.astype(np.float64), expected.astype(np.float64)
     if x.shape[1] < LEAST or not np.isfinite(x).all() or not differing.any(axis=1).all():
         return ""
@@ -35,7 +38,7 @@ def in_steps(found: Float32, expected: Float32, differing: Mask) -> str:
     for levels in LEVELS:
         step = largest / levels
         whole = x / step
-        near = np.abs(whole - np.rint(whole)) < MOST_LEVELS_OFF
+        near = np.where(np.rint(whole) == 0, x == 0, np.abs(whole - np.rint(whole)) < MOST_LEVELS_OFF)
         kept = np.abs(x - t) <= step * (0.5 + 1e-2)
         if near.all() and kept.all():
             return f"rounded to multiples of 1/{levels} of the largest of {'each head' if len(x) > 1 else 'them'}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refruntime.api import Model, open_model
 from refruntime.client import Client
 from refruntime.engines.reference import ReferenceEngine
-from tests.guest.build import GUEST
+from tests.guest.build import GUEST, load_bugs, load_unknown_bugs
 from tests.guest.probe import Tensors
 
 MODELS = GUEST.parent.parent / "golden" / "models"
@@ -34,6 +34,12 @@ def _traced(model: Model) -> dict[str, NDArray[np.float32]]:
     trace = Tensors()
     model.logits(model.prompt_ids(PROMPT), trace)
     return trace.arrays
+
+
+def test_every_entry_is_a_bug_of_the_guest() -> None:
+    """FW-2: one that became an option of a rule is a bug no more, and no build can be made for it."""
+    assert KNOWN.keys() <= load_bugs().keys()
+    assert UNKNOWN.keys() == load_unknown_bugs().keys()
 
 
 def test_another_key_head_shows_in_the_scores() -> None:

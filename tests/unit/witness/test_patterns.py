@@ -55,6 +55,14 @@ def test_multiples_of_a_part_of_the_largest(levels: int) -> None:
     assert text.endswith(f"rounded to multiples of 1/{levels} of the largest of each head")
 
 
+def test_small_numbers_are_not_rounded_ones() -> None:
+    """SA-3: weights under the temperature squared are small beside the greatest as the right ones are."""
+    distances = np.arange(16, dtype=np.float32) + 8
+    distances[0] = 0
+    kind, text = told(np.exp(-distances)[None], np.exp(-4 * distances)[None])
+    assert kind != "rounded to n bits", text
+
+
 def test_a_soft_cap() -> None:
     """FW-6: every number a little smaller, the larger the more."""
     right = 5 * numbers(4, 2)
