@@ -36,7 +36,10 @@ def specialised(template: Callable[..., Any], name: str, **meanings: Any) -> Any
     """
     digest = hashlib.sha256()
     named = {**template.__globals__, **meanings}
-    _add_called(digest, template.__code__, named, set())
+    seen: set[CodeType] = set()
+    _add_called(digest, template.__code__, named, seen)
+    for key in sorted(meanings):
+        _add_meaning(digest, key, meanings[key], seen)
     full_name = f"{template.__name__}_{name}_{digest.hexdigest()[:8]}"
     made = FunctionType(template.__code__, named, full_name)
     made.__qualname__, made.__doc__ = full_name, template.__doc__
@@ -55,12 +58,18 @@ def _add_called(digest: hashlib._Hash, code: CodeType, named: Mapping[str, Any],
         else:
             digest.update(repr(constant).encode())
     for name in code.co_names:
-        value = named.get(name)
-        function = getattr(value, "py_func", None) or getattr(value, "_defn", None)  # compiled, or an intrinsic
-        if function is not None:
-            _add_called(digest, function.__code__, function.__globals__, seen)
-        elif isinstance(value, int | float | np.ndarray | np.generic):
-            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        _add_meaning(digest, name, named.get(name), seen)
+
+
+def _add_meaning(digest: hashlib._Hash, name: str, value: Any, seen: set[CodeType]) -> None:
+    """Add what a global name means: what a compiled function or an intrinsic does, or a number."""
+    digest.update(name.encode())
+    compiled = getattr(value, "py_func", None) or getattr(value, "_defn", None)
+    function = compiled or (value if isinstance(value, FunctionType) else None)
+    if function is not None:
+        _add_called(digest, function.__code__, function.__globals__, seen)
+    elif isinstance(value, int | float | np.ndarray | np.generic):
+        digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
 
 
 _COMPILING = threading.Lock()
