@@ -133,16 +133,7 @@ class Model:
         ids = self.prompt_ids(prompt)
         transformer = self._loaded.transformer
         cache = transformer.new_cache()
-        if not ids:
-            raise InvalidLength("there are no tokens", rule="GEN-3", field="ids", expected="at least 1", found=0)
-        if len(ids) > cache.capacity:
-            raise ContextExceeded(
-                "there are more tokens than positions",
-                rule="GEN-3",
-                field="ids",
-                expected=f"at most {cache.capacity}",
-                found=len(ids),
-            )
+        check_count(len(ids), cache.capacity, "GEN-3")
         return transformer.forward(ids, cache, first_logit=0, tracer=tracer)
 
     @suggests
@@ -243,6 +234,16 @@ def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
         if not 0 <= token < vocab_size:
             raise ValueError(f"token id {token} is outside the vocabulary; expected 0 .. {vocab_size - 1}")
     return checked
+
+
+def check_count(count: int, capacity: int, rule: str) -> None:
+    """Refuse ids that are none (InvalidLength) or more than there are positions (ContextExceeded)."""
+    if not count:
+        raise InvalidLength("there are no tokens", rule=rule, field="ids", expected="at least 1", found=0)
+    if count > capacity:
+        raise ContextExceeded(
+            "there are more tokens than positions", rule=rule, field="ids", expected=f"at most {capacity}", found=count
+        )
 
 
 def raw_bytes(text: str | bytes) -> bytes:

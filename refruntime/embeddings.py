@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from refruntime.api import Artifact, artifact_bytes, checked_ids, raw_bytes
+from refruntime.api import Artifact, artifact_bytes, check_count, checked_ids, raw_bytes
 from refruntime.contract.profile import Profile
-from refruntime.errors import ContextExceeded, InvalidLength
 from refruntime.model.encoder import TextEncoder, normalised, pooled
 from refruntime.model.load import Buffer, validate_encoder
 from refruntime.model.validated import Hyperparameters
@@ -67,16 +66,7 @@ class EncoderModel:
         """
         sizes = self.hyperparameters
         ids = self.tokenize(text) if isinstance(text, str | bytes) else checked_ids(text, sizes.vocab_size)
-        if not ids:
-            raise InvalidLength("there are no tokens", rule="GG-15", field="ids", expected="at least 1", found=0)
-        if len(ids) > sizes.max_context:
-            raise ContextExceeded(
-                "there are more tokens than positions",
-                rule="GG-15",
-                field="ids",
-                expected=f"at most {sizes.max_context}",
-                found=len(ids),
-            )
+        check_count(len(ids), sizes.max_context, "GG-15")
         return ids
 
     def rows(self, text: str | bytes | Sequence[int], tracer: Tracer | None = None) -> NDArray[Any]:
