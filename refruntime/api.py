@@ -25,8 +25,8 @@ from refruntime.inspection import Inspection, inspect_artifact
 from refruntime.keywords import suggests
 from refruntime.model.binding import binder
 from refruntime.model.forward import Transformer
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.load import Buffer, read_tokenizer
-from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, numerics_named
 from refruntime.resources import model_path
 from refruntime.runtime import Runtime

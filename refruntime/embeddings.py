@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from refruntime.api import Artifact, artifact_bytes, check_count, checked_ids, raw_bytes
 from refruntime.contract.profile import Profile
 from refruntime.model.encoder import TextEncoder, normalised, pooled
+from refruntime.model.hyperparameters import Hyperparameters, needed
 from refruntime.model.load import Buffer, validate_encoder
-from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import Numerics, numerics_named
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
@@ -47,13 +47,18 @@ class EncoderModel:
         sizes = self.hyperparameters
         return (
             f"<EncoderModel {sizes.architecture} {self.quantization}: {sizes.layer_count} layers of "
-            f"{sizes.hidden_size}, pooling {sizes.pooling}, numerics {self.encoder.numerics.name}>"
+            f"{sizes.hidden_size}, pooling {self.pooling}, numerics {self.encoder.numerics.name}>"
         )
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Return the dimensions of the model."""
         return self.encoder.hyperparameters
+
+    @property
+    def pooling(self) -> str:
+        """Return how the file says that rows are pooled."""
+        return needed(self.hyperparameters.encoder).pooling
 
     def tokenize(self, text: str | bytes, add_special: bool = True) -> list[int]:
         """Encode text; `add_special` adds the tokens around it. Status: InvalidUtf8."""
@@ -80,7 +85,7 @@ class EncoderModel:
 
         Failures as `ids_of`, before the first text is computed; ValueError for a pooling that there is not.
         """
-        pooling = self.hyperparameters.pooling if pooling is None else pooling
+        pooling = self.pooling if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"no pooling {pooling!r}; expected one of {', '.join(POOLINGS)}")
         prepared, numerics, found = [self.ids_of(text) for text in texts], self.encoder.numerics, []

@@ -84,7 +84,7 @@ def embed_command(
             for each in prepared:
                 found += encoder.embed([each], pooling=pooling, normalize=normalize)
                 advance(1)
-    about |= {"pooling": pooling or encoder.hyperparameters.pooling, "normalized": normalize}
+    about |= {"pooling": pooling or encoder.pooling, "normalized": normalize}
     rows = [each.values.reshape(-1, each.values.shape[-1]) for each in found]  # [n or 1, H] each
     if save is not None:
         write_file(save, lambda file: np.save(file, np.concatenate(rows)), model)

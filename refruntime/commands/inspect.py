@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final, NamedTuple
@@ -27,7 +27,7 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.inspection import Inspection, MetadataLine, inspect_artifact
 from refruntime.inspection.summary import summary
-from refruntime.model.validated import Hyperparameters
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.show.text import plain_table
 
 SHOWN_TEXT = 100
@@ -144,8 +144,7 @@ def _print_metadata(report: Inspection, console: Console) -> None:
 
 def _told(hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Return the hyper-parameters but for those that have their neutral value."""
-    neutral = {item.name: item.default for item in fields(Hyperparameters)}
-    return {name: value for name, value in asdict(hyperparameters).items() if value != neutral[name]}
+    return {name: value for name, (value, neutral) in hyperparameters.named().items() if value != neutral}
 
 
 def _print_tensors(report: Inspection, console: Console) -> None:

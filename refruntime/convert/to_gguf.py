@@ -72,7 +72,7 @@ def _add_metadata(writer: Any, model: ValidatedModel, dtype: str) -> None:
     writer.add_head_count_kv(dimensions.kv_head_count)
     writer.add_layer_norm_rms_eps(dimensions.rms_norm_epsilon)
     writer.add_rope_dimension_count(dimensions.head_dim)
-    writer.add_rope_freq_base(dimensions.rope_theta)
+    writer.add_rope_freq_base(dimensions.rope.theta)
     writer.add_vocab_size(dimensions.vocab_size)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")

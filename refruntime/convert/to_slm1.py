@@ -13,15 +13,11 @@ from refruntime.containers.slm1_writer import EncodedTensor, write_slm1
 from refruntime.contract.profile import Profile
 from refruntime.convert.byte_vocabulary import TOKENS, require_byte_vocabulary
 from refruntime.convert.refusal import ConversionRefused
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.slm1.encode import encode_tensor
 from refruntime.model.slm1.model import required_tensors
-from refruntime.model.validated import Hyperparameters, ValidatedModel
+from refruntime.model.validated import ValidatedModel
 from refruntime.tokenizers.btok import BtokTokenizer
-
-_STORED = tuple(
-    item.name for item in fields(Slm1Parameters) if item.name in {known.name for known in fields(Hyperparameters)}
-)
-"""Hyper-parameters that the SLM1 header has."""
 
 
 def write_slm1_file(view: memoryview, model: ValidatedModel, dtype: str, profile: Profile, path: Path) -> None:
@@ -64,10 +60,10 @@ def _require_slm1_arithmetic(model: ValidatedModel) -> None:
             expected=f"heads x head size = {dimensions.hidden_size}",
             found=f"{dimensions.head_count} x {dimensions.head_dim}",
         )
-    for item in fields(Hyperparameters):
-        found = getattr(dimensions, item.name)
-        if item.name not in (*_STORED, "architecture") and found != item.default:
-            raise ConversionRefused(f"SLM1 has no {item.name}", expected=item.default, found=found)
+    stored = _stored(dimensions)
+    for name, (found, neutral) in dimensions.named().items():
+        if name not in (*stored, "rope.theta", "architecture") and found != neutral:
+            raise ConversionRefused(f"SLM1 has no {name}", expected=neutral, found=found)
     used = {canonical for _, canonical, _ in required_tensors(_parameters(model))}
     for name in model.tensors:
         if name not in used:
@@ -75,8 +71,14 @@ def _require_slm1_arithmetic(model: ValidatedModel) -> None:
 
 
 def _parameters(model: ValidatedModel) -> Slm1Parameters:
-    stored: dict[str, Any] = {name: getattr(model.hyperparameters, name) for name in _STORED}
+    stored = _stored(model.hyperparameters) | {"rope_theta": model.hyperparameters.rope.theta}
     return Slm1Parameters(flags=0 if "output.weight" in model.tensors else FLAG_TIED_OUTPUT, **stored)
+
+
+def _stored(dimensions: Hyperparameters) -> dict[str, Any]:
+    """Return the hyper-parameters that an SLM1 header has under the same name."""
+    names = [item.name for item in fields(Slm1Parameters)]
+    return {name: getattr(dimensions, name) for name in names if hasattr(dimensions, name)}
 
 
 def _encoded(stored: str, canonical: str, model: ValidatedModel, dtype: DType) -> EncodedTensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from refruntime.errors import ContractError
-from refruntime.model.validated import Hyperparameters
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.byte_ids import BOS

@@ -32,8 +32,8 @@ def summary(report: Inspection, profile: Profile) -> dict[str, str]:
     if report.container == "gguf":
         has_template = any(line.key == TEMPLATE_KEY for line in report.metadata)
         answers["chat template"] = "yes" if has_template else "no"
-    if sizes is not None and sizes.text_kinds:
-        answers["pooling"] = sizes.pooling
+    if sizes is not None and sizes.encoder is not None:
+        answers["pooling"] = sizes.encoder.pooling
     if sizes is not None:
         answers["capacity"] = _capacity(report, sizes.max_context, profile)
     if report.quantization is not None:

@@ -43,25 +43,24 @@ def faults_of(model: ValidatedModel) -> Iterator[Fault]:
             f"rotary pairs were {pairs}",
             lambda m: replace(m, architecture=replace(m.architecture, rope_pairs=other)),
         )
-        yield Fault("rope-missing", "nothing were rotated", _with(rotates=False))
+        yield Fault("rope-missing", "nothing were rotated", _with("rope", applied=False))
         for base in BASES:
-            if base != h.rope_theta:
-                yield Fault(
-                    "rope-theta", f"the rotary base were {base:g}, not {h.rope_theta:g}", _with(rope_theta=base)
-                )
-        if h.rope_scaling is not None:
-            yield Fault("rope-scaling", "the rotary scaling of the file were ignored", _with(rope_scaling=None))
+            if base != h.rope.theta:
+                text = f"the rotary base were {base:g}, not {h.rope.theta:g}"
+                yield Fault("rope-theta", text, _with("rope", theta=base))
+        if h.rope.scaling is not None:
+            yield Fault("rope-scaling", "the rotary scaling of the file were ignored", _with("rope", scaling=None))
     for epsilon in EPSILONS:
         if abs(epsilon - h.rms_norm_epsilon) > 1e-3 * h.rms_norm_epsilon:
             text = f"the epsilon of norms were {epsilon:g}, not {h.rms_norm_epsilon:.3g}"
             yield Fault("epsilon", text, _with(rms_norm_epsilon=epsilon))
-    if h.sliding_window:
-        yield Fault("window-ignored", "the attention window were ignored", _with(sliding_window=0))
-    if h.attention_softcap:
-        yield Fault("softcap-ignored", "scores had no soft cap", _with(attention_softcap=0.0))
-    if h.logit_softcap:
-        yield Fault("logit-softcap-ignored", "logits had no soft cap", _with(logit_softcap=0.0))
-    yield Fault("attention-scale", "there were no attention scale", _with(attention_scale=1.0))
+    if h.windows is not None:
+        yield Fault("window-ignored", "the attention window were ignored", _with(windows=None))
+    if h.scales.attention_softcap:
+        yield Fault("softcap-ignored", "scores had no soft cap", _with("scales", attention_softcap=0.0))
+    if h.scales.logit_softcap:
+        yield Fault("logit-softcap-ignored", "logits had no soft cap", _with("scales", logit_softcap=0.0))
+    yield Fault("attention-scale", "there were no attention scale", _with("scales", attention=1.0))
     if architecture.embedding_times_root:
         yield Fault(
             "embedding-scale",
@@ -75,9 +74,13 @@ def faults_of(model: ValidatedModel) -> Iterator[Fault]:
     yield from _permuted(model)
 
 
-def _with(**changes: object) -> Change:
+def _with(group: str = "", **changes: object) -> Change:
+    """Return a change of hyper-parameters, or of those of one group."""
+
     def change(model: ValidatedModel) -> ValidatedModel:
-        return replace(model, hyperparameters=replace(model.hyperparameters, **changes))  # type: ignore[arg-type]
+        h = model.hyperparameters
+        changed = {group: replace(getattr(h, group), **changes)} if group else changes
+        return replace(model, hyperparameters=replace(h, **changed))
 
     return change
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.model.architectures import Architecture
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import AttentionLayout, Convolution
-from refruntime.model.validated import Hyperparameters
 from refruntime.model.weights import Norm, Projection
 from refruntime.numerics import AttentionVariant, Numerics
 from refruntime.trace import TensorEvent, Tracer
@@ -71,8 +71,8 @@ def attention(run: Pass, index: int, weights: AttentionLayout[Projection, Norm, 
     numerics, dimensions, block = run.numerics, run.dimensions, f"blk.{index}."
     n, head_dim = h.shape[0], dimensions.head_dim_of(index)
     q, k, v = _projected(weights.qkv.apply(numerics, h))  # [n, A * D], [n, K * D], [n, K * D]; K is 0 without own keys
-    if dimensions.qkv_clamp:
-        limit = numerics.dtype(dimensions.qkv_clamp)
+    if dimensions.scales.qkv_clamp:
+        limit = numerics.dtype(dimensions.scales.qkv_clamp)
         q, k, v = (np.clip(values, -limit, limit) for values in (q, k, v))
     for name, values in (("q", q), ("k", k), ("v", v)):
         if values.size:
@@ -88,7 +88,7 @@ def attention(run: Pass, index: int, weights: AttentionLayout[Projection, Norm, 
             run.emit(block + "attn_k.rope", k)
     if run.architecture.heads_normalised_behind_rope:
         q, k = _normalised_heads(run, block, q, k, weights)
-    if dimensions.query_growth:
+    if dimensions.scales.query_growth:
         q = q * _growth(run, n)[:, None, None]
         run.emit(block + "attn_q.scaled", q)
     if k.size:
@@ -146,16 +146,16 @@ def _normalised_heads(
 
 def _growth(run: Pass, n: int) -> Array:
     """Return what queries are multiplied with at each position: [n] (GG-14), in float64 and rounded once."""
-    length, growth = run.dimensions.query_growth_length, run.dimensions.query_growth
+    length, growth = run.dimensions.scales.query_growth_length, run.dimensions.scales.query_growth
     return run.numerics.array([1 + growth * math.log(1 + at // length) for at in range(run.start, run.start + n)])
 
 
 def _rotates(run: Pass, index: int) -> bool:
     architecture, dimensions = run.architecture, run.dimensions
     every = architecture.rope_skipped_every
-    if architecture.rope_of_windows_only and dimensions.sliding_window and not dimensions.window(index):
+    if architecture.rope_of_windows_only and dimensions.windows is not None and not dimensions.window(index):
         return False
-    return architecture.positions == "rotary" and dimensions.rotates and not (every and index % every == every - 1)
+    return architecture.positions == "rotary" and dimensions.rope.applied and not (every and index % every == every - 1)
 
 
 def rotate(run: Computation, q: Array, k: Array, angles: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -174,13 +174,13 @@ def rotate(run: Computation, q: Array, k: Array, angles: tuple[Array, Array]) ->
 
 def _variant(run: Pass, index: int, sinks: Array | None) -> tuple[AttentionVariant, ...]:
     """Return how attention of this layer differs from FW-6, nothing where it does not."""
-    dimensions, scale = run.dimensions, None
-    if dimensions.attention_scale:
-        scale = run.numerics.dtype(dimensions.attention_scale)
-    elif dimensions.attention_scale_dim:
-        scale = run.numerics.attention_scale(dimensions.head_count, dimensions.attention_scale_dim)
+    dimensions, scales, scale = run.dimensions, run.dimensions.scales, None
+    if scales.attention is not None:
+        scale = run.numerics.dtype(scales.attention)
+    elif scales.attention_dim is not None:
+        scale = run.numerics.attention_scale(dimensions.head_count, scales.attention_dim)
     variant = AttentionVariant(
-        scale, dimensions.attention_softcap, dimensions.window(index), queries_scaled=run.architecture.queries_scaled
+        scale, scales.attention_softcap, dimensions.window(index), queries_scaled=run.architecture.queries_scaled
     )
     if sinks is not None:
         return (variant._replace(sinks=sinks),)

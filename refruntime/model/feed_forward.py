@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.model.blocks import Computation, normalise
+from refruntime.model.hyperparameters import needed
 from refruntime.model.layout.tree import Experts, ExpertsBeside, FeedForward, LayerInput
 from refruntime.model.weights import Norm, Projection
 
@@ -99,7 +100,7 @@ def experts(
     The router reads `routed`, or `h`.
     """
     numerics, block = run.numerics, f"blk.{index}."
-    n, used = h.shape[0], run.dimensions.expert_used_count
+    n, used = h.shape[0], needed(run.dimensions.experts).used_count
     (scores,) = weights.router.apply(numerics, h if routed is None else routed)  # [n, E]
     chosen, shares = _choose(run, scores, weights.choice_bias)  # [n, used] each
     run.emit(block + "ffn_gate_inp", scores)
@@ -131,17 +132,17 @@ def _choose(run: Computation, scores: Array, choice_bias: Array | None) -> tuple
 
     A bias of the choice decides which are the best, and nothing else. Of equals the lower index comes first.
     """
-    numerics, dimensions = run.numerics, run.dimensions
-    if dimensions.expert_gating == "sigmoid":
+    numerics, experts = run.numerics, needed(run.dimensions.experts)
+    if experts.gating == "sigmoid":
         values = numerics.sigmoid(scores)  # [n, E]
-    elif dimensions.expert_gating == "softmax":
+    elif experts.gating == "softmax":
         values = numerics.softmax(scores[None], np.ones(scores.shape, np.bool_))[0]
     else:
         values = scores
     ranking = values if choice_bias is None else values + choice_bias
-    chosen = np.argsort(-ranking, axis=1, kind="stable")[:, : dimensions.expert_used_count]  # [n, used]
+    chosen = np.argsort(-ranking, axis=1, kind="stable")[:, : experts.used_count]  # [n, used]
     shares = np.take_along_axis(values, chosen, axis=1)  # [n, used]
-    if dimensions.expert_gating == "softmax of the chosen":
+    if experts.gating == "softmax of the chosen":
         shares = numerics.softmax(shares[None], np.ones(shares.shape, np.bool_))[0]
     if run.architecture.experts_renormalised:
         total = numerics.sum_rows(shares.T)  # [n]

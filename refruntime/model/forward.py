@@ -109,8 +109,8 @@ class Transformer:
         if self.architecture.embedding_times_root:
             x = x * np.sqrt(numerics.dtype(dimensions.hidden_size))
             emit(tracer, "token_embd.scaled", start, x)
-        elif dimensions.embedding_scale != 1.0:
-            x = x * numerics.dtype(dimensions.embedding_scale)
+        elif dimensions.scales.embedding != 1.0:
+            x = x * numerics.dtype(dimensions.scales.embedding)
             emit(tracer, "token_embd.scaled", start, x)
         if self.architecture.positions == "learned":
             x = x + numerics.matrix_rows(self.weights.model.positions, range(start, start + len(tokens)))
@@ -173,13 +173,13 @@ class Transformer:
         name = self.architecture.output_norm
         h = self.normalise(name, x, self.weights.model.output_norm, start, tracer)  # [n, H]
         (logits,) = self.weights.model.output.apply(self.numerics, h)  # [n, V]
-        scale = self.numerics.dtype(dimensions.logit_scale)
+        scale = self.numerics.dtype(dimensions.scales.logit)
         if self.architecture.logit_scale == "multiply":
             logits = logits * scale
         elif self.architecture.logit_scale == "divide":
             logits = self.numerics.divided(logits, scale)
-        if dimensions.logit_softcap:
-            logits = self.numerics.softcap(logits, dimensions.logit_softcap)
+        if dimensions.scales.logit_softcap:
+            logits = self.numerics.softcap(logits, dimensions.scales.logit_softcap)
         emit(tracer, "logits", start, logits)
         return logits
 
@@ -194,7 +194,7 @@ class Transformer:
 
     def _scaled(self, update: Array) -> Array:
         """Apply the factor of what is added to the residual stream (GG-11)."""
-        scale = self.hyperparameters.residual_scale
+        scale = self.hyperparameters.scales.residual
         return update if scale == 1.0 else update * self.numerics.dtype(scale)
 
     def add(self, name: str, x: Array, update: Array, start: int, tracer: Tracer | None) -> Array:

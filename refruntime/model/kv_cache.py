@@ -12,7 +12,7 @@ from refruntime.contract.limits import MAX_BUFFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, GenerationFailed, InvalidHeader, InvalidLength, ShapeMismatch
 from refruntime.memory_limit import within_memory
-from refruntime.model.validated import Hyperparameters
+from refruntime.model.hyperparameters import Hyperparameters
 
 FIRST_POSITIONS = 256
 
@@ -118,7 +118,8 @@ def first_cache_bytes(hyperparameters: Hyperparameters, dtype: type[np.floating[
     h = hyperparameters
     attending = sum(h.attends(layer) for layer in range(h.layer_count))
     others = h.layer_count - attending
-    numbers = 2 * attending * h.kv_head_count * h.head_dim + others * max(h.hidden_size, 2 * h.recurrent_width)
+    width = 0 if h.recurrent is None else max(h.hidden_size, 2 * h.recurrent.width)
+    numbers = 2 * attending * h.kv_head_count * h.head_dim + others * width
     return numbers * min(h.max_context, FIRST_POSITIONS) * np.dtype(dtype).itemsize
 
 

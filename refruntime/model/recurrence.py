@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.model.blocks import Pass
+from refruntime.model.hyperparameters import needed
 from refruntime.model.layout.tree import DeltaNet, StateSpace
 from refruntime.model.weights import Projection
 
@@ -27,20 +28,20 @@ Step = Callable[[Array, Array], tuple[Array, Array]]
 
 def state_space(run: Pass, index: int, weights: StateSpace[Projection, Array], h: Array) -> Array:
     """Return Wo(norm(silu(z) * (scan(x, B, C, steps) + d x))) of Wi h: [n, H] -> [n, H] (GG-14)."""
-    numerics, sizes, block = run.numerics, run.dimensions, f"blk.{index}.ssm_"
+    numerics, sizes, block = run.numerics, needed(run.dimensions.recurrent), f"blk.{index}.ssm_"
     z, channels, steps = weights.input.apply(numerics, h)  # [n, I], [n, C], [n, S]
     run.emit(block + "in", channels)
     taken = _convolved(run, index, weights.kernel, weights.kernel_bias, channels)  # [n, C]
     steps = numerics.softplus(steps + weights.step_bias)  # [n, S]
     decay = weights.decay[:, 0]  # [S]
     scanned = _scan(run, index, np.concatenate([taken, steps], axis=1), _state_space_step(run, decay))  # [n, S, M]
-    x = taken[:, : sizes.state_inner_size].reshape(scanned.shape)  # [n, S, M]
+    x = taken[:, : sizes.inner_size].reshape(scanned.shape)  # [n, S, M]
     y = scanned + x * weights.skip[None]  # [n, S, M]
     run.emit(block + "scan", y)
     gated = numerics.silu(z) * y.reshape(z.shape)  # [n, I]
-    parts = gated.reshape(-1, sizes.state_inner_size // sizes.state_groups)  # [n * G, I / G]
+    parts = gated.reshape(-1, sizes.inner_size // sizes.groups)  # [n * G, I / G]
     ones = np.ones(parts.shape[1], parts.dtype)
-    grouped = numerics.rms_norm(parts, ones, sizes.rms_norm_epsilon).reshape(len(h), sizes.state_groups, -1)
+    grouped = numerics.rms_norm(parts, ones, run.dimensions.rms_norm_epsilon).reshape(len(h), sizes.groups, -1)
     normal = (grouped * weights.norm[None]).reshape(z.shape)  # [n, I]
     run.emit(block + "norm", normal)
     (output,) = weights.output.apply(numerics, normal)  # [n, H]
@@ -50,8 +51,8 @@ def state_space(run: Pass, index: int, weights: StateSpace[Projection, Array], h
 
 def _state_space_step(run: Pass, decay: Array) -> Step:
     """state = state * exp(step * a) + B * (x * step); out = sum over N of state * C: states [S, M, N]."""
-    numerics, sizes = run.numerics, run.dimensions
-    heads, groups, inner, size = sizes.state_heads, sizes.state_groups, sizes.state_inner_size, sizes.state_size
+    numerics, sizes = run.numerics, needed(run.dimensions.recurrent)
+    heads, groups, inner, size = sizes.heads, sizes.groups, sizes.inner_size, sizes.state_size
     group = np.arange(heads) // (heads // groups)  # [S]
 
     def step(state: Array, row: Array) -> tuple[Array, Array]:
@@ -68,8 +69,8 @@ def _state_space_step(run: Pass, decay: Array) -> Step:
 
 def delta_net(run: Pass, index: int, weights: DeltaNet[Projection, Array], h: Array) -> Array:
     """Return Wo(norm(scan(q, k, v, decay, beta)) * silu(z)) of h: [n, H] -> [n, H] (GG-14)."""
-    numerics, sizes, block = run.numerics, run.dimensions, f"blk.{index}."
-    n, heads, groups, size = len(h), sizes.state_heads, sizes.state_groups, sizes.state_size
+    numerics, sizes, block = run.numerics, needed(run.dimensions.recurrent), f"blk.{index}."
+    n, heads, groups, size = len(h), sizes.heads, sizes.groups, sizes.state_size
     (channels,) = weights.channels.apply(numerics, h)  # [n, C]
     (z,) = weights.gate.apply(numerics, h)  # [n, I]
     (alpha,), (beta,) = weights.alpha.apply(numerics, h), weights.beta.apply(numerics, h)  # [n, S] each
@@ -81,7 +82,7 @@ def delta_net(run: Pass, index: int, weights: DeltaNet[Projection, Array], h: Ar
     rows = np.concatenate([normal, taken[:, keys:], decays, numerics.sigmoid(beta)], axis=1)
     scanned = _scan(run, index, rows, _delta_net_step(run))  # [n, S, M]
     run.emit(block + "ssm_scan", scanned)
-    mixed = numerics.rms_norm(scanned.reshape(n * heads, -1), weights.norm, sizes.rms_norm_epsilon)
+    mixed = numerics.rms_norm(scanned.reshape(n * heads, -1), weights.norm, run.dimensions.rms_norm_epsilon)
     gated = mixed.reshape(z.shape) * numerics.silu(z)  # [n, I]
     run.emit(block + "ssm_norm", gated)
     (output,) = weights.output.apply(numerics, gated)  # [n, H]
@@ -103,8 +104,8 @@ def _delta_net_step(run: Pass) -> Step:
 
     State head s reads key head s mod G.
     """
-    numerics, sizes = run.numerics, run.dimensions
-    heads, groups, inner, size = sizes.state_heads, sizes.state_groups, sizes.state_inner_size, sizes.state_size
+    numerics, sizes = run.numerics, needed(run.dimensions.recurrent)
+    heads, groups, inner, size = sizes.heads, sizes.groups, sizes.inner_size, sizes.state_size
     key = np.arange(heads) % groups  # [S]
     scale = numerics.dtype(1) / np.sqrt(numerics.dtype(size))
 
@@ -139,10 +140,10 @@ def _convolved(run: Pass, index: int, kernel: Array, bias: Array | None, channel
 
 def _scan(run: Pass, index: int, rows: Array, step: Step) -> Array:
     """Take in one row after the other: [n, width] -> [n, S, M]; the state behind the last one is kept."""
-    sizes, start = run.dimensions, run.start
+    sizes, start = needed(run.dimensions.recurrent), run.start
     run.cache.store_rows(index, "taken", start, rows)
-    inner = sizes.state_inner_size // sizes.state_heads
-    empty = np.zeros((sizes.state_heads, inner, sizes.state_size), run.numerics.dtype)
+    inner = sizes.inner_size // sizes.heads
+    empty = np.zeros((sizes.heads, inner, sizes.state_size), run.numerics.dtype)
     known, state = run.cache.state(index, start, empty)
     for row in run.cache.rows(index, "taken", known, start):  # another caller's state: take in again what was forwarded
         state, _ = step(state, row)

@@ -19,7 +19,7 @@ from refruntime.model.kv_cache import first_cache_bytes
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.encoder import EncoderTree, encoder_layout
 from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
-from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel, WeightSource
+from refruntime.model.validated import QuantizedRows, ValidatedModel, WeightSource
 from refruntime.numerics import Inventory, Numerics, Rotary, StoredSource, has_blocks
 from refruntime.quants.ggml import StoredRows
 
@@ -173,21 +173,19 @@ class _Binder:
         dimensions = self.dimensions
         model: BoundModel = bound(model_layout(self.architecture, dimensions, self.tensors), self.leaf)
         factors = self.rotary_factors(model)
-        rotated = dimensions.rotated_dim or dimensions.head_dim
-        rotary = self.rotary(dimensions.rope_theta, rotated, factors, scaled=True)
-        window_theta, scaled = dimensions.window_rope_theta, self.architecture.window_rope_scaled
-        if dimensions.window_head_dim:
-            rotated, factors = dimensions.window_head_dim, None
-        window_rotary = rotary if window_theta is None else self.rotary(window_theta, rotated, factors, scaled)
-        return Weights(model, rotary, window_rotary)
+        rotated, windows, scaled = dimensions.rotated, dimensions.windows, self.architecture.window_rope_scaled
+        rotary = self.rotary(dimensions.rope.theta, rotated, factors, scaled=True)
+        if windows is None or windows.rope_theta is None:
+            return Weights(model, rotary, rotary)
+        if windows.head_dim:
+            rotated, factors = windows.head_dim, None
+        return Weights(model, rotary, self.rotary(windows.rope_theta, rotated, factors, scaled))
 
     def encoder(self) -> EncoderWeights:
         dimensions = self.dimensions
         rotary = None
         if self.architecture.positions == "rotary":
-            rotary = self.rotary(
-                dimensions.rope_theta, dimensions.rotated_dim or dimensions.head_dim, None, scaled=True
-            )
+            rotary = self.rotary(dimensions.rope.theta, dimensions.rotated, None, scaled=True)
         return EncoderWeights(bound(encoder_layout(self.architecture, dimensions, self.tensors), self.leaf), rotary)
 
     def leaf(self, slot: Slot) -> Any:
@@ -203,17 +201,16 @@ class _Binder:
     def rotary_factors(self, model: BoundModel) -> Array | None:
         """Return what divides the rotary angles: of a long and a short set the one that the capacity asks for."""
         if len(model.rope_factors) == 2:
-            long = self.dimensions.max_context > self.dimensions.original_context
+            long = self.dimensions.max_context > self.dimensions.rope.original_context
             return model.rope_factors[0 if long else 1]
         return next(iter(model.rope_factors), None)
 
     def rotary(self, theta: float, rotated: int, factors: Array | None, scaled: bool) -> Rotary:
-        dimensions: Hyperparameters = self.dimensions
-        scaling = dimensions.rope_scaling if scaled else None
-        rotary = self.numerics.rotary(theta, rotated, factors, scaling)
-        if dimensions.rope_magnitude == 1.0:
+        rope = self.dimensions.rope
+        rotary = self.numerics.rotary(theta, rotated, factors, rope.scaling if scaled else None)
+        if rope.magnitude == 1.0:
             return rotary
-        magnitude = self.numerics.dtype(dimensions.rope_magnitude)
+        magnitude = self.numerics.dtype(rope.magnitude)
         return replace(rotary, magnitude=magnitude if rotary.magnitude is None else rotary.magnitude * magnitude)
 
     def once(self, form: str, source: WeightSource, store: Callable[[WeightSource], Any]) -> Any:

@@ -13,10 +13,10 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, GenerationFailed
 from refruntime.model.binding import Binder, bind_model
 from refruntime.model.forward import Transformer
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.kv_cache import KVCache, scratch_bytes
 from refruntime.model.load import Buffer
 from refruntime.model.lookahead import Lookahead
-from refruntime.model.validated import Hyperparameters
 from refruntime.numerics import CompiledSeq32, Numerics
 from refruntime.runtime.machine import Machine
 from refruntime.runtime.parts import Resident, State

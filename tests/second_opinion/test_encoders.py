@@ -181,7 +181,7 @@ def test_texts_do_not_influence_each_other(name: str) -> None:
         (alone,) = encoder.embed([text])
         assert together.ids == alone.ids
         assert np.array_equal(together.values, alone.values)
-    assert encoder.hyperparameters.pooling == {"bert": "cls", "nomic-bert": "mean"}[name]
+    assert encoder.pooling == {"bert": "cls", "nomic-bert": "mean"}[name]
     assert len({each.values.tobytes() for each in batch}) == len(TEXTS)
 
 

@@ -14,17 +14,17 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import ARCHITECTURES, Architecture
 from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.gguf.layer_sizes import (
-    differing_layers,
     read_experts,
     read_ffn_size,
     read_kv_heads,
     read_layers,
-    read_window,
+    read_sharing_layers,
+    read_windows,
     sizes_of_layers,
 )
-from refruntime.model.gguf.rotary import read_original_context, read_rope_scaling, read_rotated_dim
+from refruntime.model.gguf.rotary import read_original_context, read_rope
 from refruntime.model.gguf.values import factor, invalid, positive, size, size_of_all_layers
-from refruntime.model.validated import Hyperparameters
+from refruntime.model.hyperparameters import EncoderParameters, Hyperparameters, RecurrentParameters, ScaleParameters
 
 _USED: Final = frozenset(
     {
@@ -54,6 +54,20 @@ _WINDOW_KEYS: Final = frozenset({"attention.sliding_window", "attention.sliding_
 """Keys that an architecture with windowed layers understands."""
 
 _EPSILON_KEYS: Final = {"rms": "attention.layer_norm_rms_epsilon", "layer": "attention.layer_norm_epsilon"}
+
+_SCALES: Final = {
+    "embedding_scale": "embedding",
+    "residual_scale": "residual",
+    "logit_scale": "logit",
+    "attention.scale": "attention",
+    "attention.clamp_kqv": "qkv_clamp",
+    "attn_logit_softcapping": "attention_softcap",
+    "final_logit_softcapping": "logit_softcap",
+    "attention.temperature_scale": "query_growth",
+}
+"""Key of a factor or cap -> its name here; 0 in a file means that there is none."""
+
+_UNSCALED: Final = ScaleParameters()
 
 POOLINGS: Final = {0: "none", 1: "mean", 2: "cls", 3: "last"}
 """Number in the key pooling_type -> what an encoder makes of its rows; 4 ranks, by another head."""
@@ -125,7 +139,7 @@ def read_hyperparameters(
     head_dim = _head_dim(metadata, architecture, hidden_size, head_count)
     ffn_sizes = sizes_of_layers(metadata, architecture, "feed_forward_length", layer_count)
     ffn_size = max(ffn_sizes) if ffn_sizes else read_ffn_size(metadata, architecture, layer_count)
-    windows = read_window(metadata, architecture, profile, layer_count)
+    windows = read_windows(metadata, architecture, profile, layer_count)
     return Hyperparameters(
         architecture=architecture.name,
         vocab_size=vocab_size,
@@ -137,23 +151,21 @@ def read_hyperparameters(
         head_dim=head_dim,
         ffn_size=ffn_size,
         max_context=min(context_length, profile.gguf_context_limit),
-        rope_theta=positive(metadata, prefix + "rope.freq_base", 10000.0),
+        rope=read_rope(metadata, architecture, head_dim),
         rms_norm_epsilon=positive(metadata, prefix + _EPSILON_KEYS[architecture.norm]),
-        rope_scaling=read_rope_scaling(metadata, architecture),
-        rotated_dim=read_rotated_dim(metadata, architecture, head_dim),
+        scales=_scales(metadata, architecture, hidden_size, layer_count, head_count),
+        windows=windows,
+        experts=read_experts(metadata, architecture, ffn_size),
+        recurrent=_recurrent(metadata, architecture, attending),
+        encoder=_encoder(metadata, architecture),
         learned_positions=context_length if architecture.positions == "learned" else 0,
-        attention_scale_dim=(
-            hidden_size // head_count if layer_count == architecture.layers_scaled_by_hidden_size else 0
-        ),
         parallel=_parallel(metadata, architecture, tensors),
-        **attending,
-        **_factors(metadata, architecture, hidden_size, layer_count),
-        **windows,
-        **differing_layers(metadata, architecture, layer_count, windows.get("windowed_layers", ())),
+        kv_heads_of_layers=sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count),
         ffn_sizes=ffn_sizes,
-        **read_experts(metadata, architecture, ffn_size, layer_count),
-        **_state_space(metadata, architecture),
-        **_encoder(metadata, architecture),
+        sharing_layers=read_sharing_layers(metadata, architecture, layer_count, windows),
+        layer_input_size=(
+            metadata.u32(prefix + "embedding_length_per_layer_input") if architecture.layer_inputs else 0
+        ),
     )
 
 
@@ -181,19 +193,21 @@ def understood_keys(architecture: Architecture) -> frozenset[str]:
     return _USED | architecture.keys | windows | parallel | {_EPSILON_KEYS[architecture.norm]}
 
 
-def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
-    if architecture.other_mixer not in {"state space", "delta net"}:
-        return {}
+def _recurrent(
+    metadata: GgufMetadata, architecture: Architecture, attending: dict[str, Any]
+) -> RecurrentParameters | None:
+    """Read the sizes of layers that do not attend; `attending` tells which these are."""
+    if architecture.other_mixer == "none":
+        return None
+    if architecture.other_mixer == "convolution":
+        key = architecture.name + ".shortconv.l_cache"
+        length = metadata.u32(key)
+        if length < 2:
+            raise invalid("a convolution has to reach back", key, "at least 2", length)
+        return RecurrentParameters(length, **attending)
     prefix = architecture.name + ".ssm."
-    names = {
-        "convolution_length": "conv_kernel",
-        "state_size": "state_size",
-        "state_heads": "time_step_rank",
-        "state_groups": "group_count",
-        "state_inner_size": "inner_size",
-    }
-    sizes = {name: size(metadata, prefix + key) for name, key in names.items()}
-    heads, groups, inner = sizes["state_heads"], sizes["state_groups"], sizes["state_inner_size"]
+    keys = ("conv_kernel", "state_size", "time_step_rank", "group_count", "inner_size")
+    length, state_size, heads, groups, inner = (size(metadata, prefix + key) for key in keys)
     if heads % groups:
         raise invalid(
             "state heads do not divide among the groups", prefix + "group_count", f"a divisor of {heads}", groups
@@ -202,16 +216,16 @@ def _state_space(metadata: GgufMetadata, architecture: Architecture) -> dict[str
         raise invalid(
             "state heads do not divide the inner size", prefix + "inner_size", f"a multiple of {heads}", inner
         )
-    if architecture.other_mixer == "delta net" and inner != heads * sizes["state_size"]:
-        expected = f"{heads} heads of {sizes['state_size']}"
+    if architecture.other_mixer == "delta net" and inner != heads * state_size:
+        expected = f"{heads} heads of {state_size}"
         raise invalid("value heads are as long as key heads", prefix + "inner_size", expected, inner)
-    return sizes
+    return RecurrentParameters(length, **attending, state_size=state_size, heads=heads, groups=groups, inner_size=inner)
 
 
-def _encoder(metadata: GgufMetadata, architecture: Architecture) -> dict[str, Any]:
+def _encoder(metadata: GgufMetadata, architecture: Architecture) -> EncoderParameters | None:
     """Read how an encoder pools its rows and how many kinds of text it tells apart; it has to see all positions."""
     if architecture.name not in ENCODERS:
-        return {}
+        return None
     causal, pooling = (f"{architecture.name}.{key}" for key in ("attention.causal", "pooling_type"))
     if metadata.boolean(causal, True):
         raise invalid("an encoder that sees earlier positions alone is not implemented", causal, False, True)
@@ -219,7 +233,7 @@ def _encoder(metadata: GgufMetadata, architecture: Architecture) -> dict[str, An
     if number not in POOLINGS:
         expected = ", ".join(f"{code} ({name})" for code, name in POOLINGS.items())
         raise invalid("the pooling is not implemented", pooling, expected, number)
-    return {"pooling": POOLINGS[number], "text_kinds": size(metadata, "tokenizer.ggml.token_type_count")}
+    return EncoderParameters(size(metadata, "tokenizer.ggml.token_type_count"), POOLINGS[number])
 
 
 def _head_dim(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, head_count: int) -> int:
@@ -253,40 +267,27 @@ def _scales_by_size(hidden_size: int, layer_count: int) -> dict[str, float]:
     return {"residual_scale": float(residual), "logit_scale": float(np.float32(256) / np.float32(hidden_size))}
 
 
-def _factors(metadata: GgufMetadata, architecture: Architecture, hidden_size: int, layer_count: int) -> dict[str, Any]:
-    """Read the factors, caps and lengths that this architecture understands; the rest keeps its neutral default."""
+def _scales(
+    metadata: GgufMetadata, architecture: Architecture, hidden_size: int, layer_count: int, head_count: int
+) -> ScaleParameters:
+    """Read the factors and caps that this architecture understands; the rest keeps its neutral default."""
     prefix, keys, defaults = architecture.name + ".", architecture.keys, dict(architecture.defaults)
     if architecture.scales_by_size:
         defaults |= _scales_by_size(hidden_size, layer_count)
-    names = {
-        "embedding_scale": ("embedding_scale", 1.0),
-        "residual_scale": ("residual_scale", 1.0),
-        "logit_scale": ("logit_scale", 1.0),
-        "attention.scale": ("attention_scale", 0.0),
-        "attention.clamp_kqv": ("qkv_clamp", 0.0),
-        "attn_logit_softcapping": ("attention_softcap", 0.0),
-        "final_logit_softcapping": ("logit_softcap", 0.0),
-        "rope.scaling.attn_factor": ("rope_magnitude", 1.0),
-        "attention.temperature_scale": ("query_growth", 0.0),
-    }
     values: dict[str, Any] = {
-        name: factor(metadata, prefix + key, neutral, defaults.get(key, 0.0))
-        for key, (name, neutral) in names.items()
+        name: factor(metadata, prefix + key, getattr(_UNSCALED, name), defaults.get(key, 0.0))
+        for key, name in _SCALES.items()
         if key in keys
     }
     if values.get("query_growth"):
         values["query_growth_length"] = read_original_context(metadata, architecture)
     if architecture.logit_scale == "divide":  # llama.cpp requires this one
-        values["logit_scale"] = positive(metadata, prefix + "logit_scale", defaults.get("logit_scale"))
-    if architecture.rope_factors == "long and short":
-        values["original_context"] = read_original_context(metadata, architecture)
-    if architecture.rope_switched:
-        values["rotates"] = metadata.boolean(prefix + "rope.scaling.finetuned", True)
-    if architecture.other_mixer == "convolution":
-        values["convolution_length"] = length = metadata.u32(prefix + "shortconv.l_cache")
-        if length < 2:
-            raise invalid("a convolution has to reach back", prefix + "shortconv.l_cache", "at least 2", length)
-    return values
+        values["logit"] = positive(metadata, prefix + "logit_scale", defaults.get("logit_scale"))
+    if architecture.layers_differ:
+        values["attention"] = 1.0
+    if layer_count == architecture.layers_scaled_by_hidden_size:
+        values["attention_dim"] = hidden_size // head_count
+    return ScaleParameters(**values)
 
 
 def _equal(metadata: GgufMetadata, key: str, expected: int) -> None:

@@ -11,6 +11,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model.architectures import Architecture
 from refruntime.model.architectures.phi3 import PHI3
 from refruntime.model.gguf.values import DRAFTING, invalid, positive, size, size_of_all_layers, values_per_layer
+from refruntime.model.hyperparameters import ExpertParameters, WindowParameters
 
 
 def read_layers(metadata: GgufMetadata, architecture: Architecture) -> tuple[int, int]:
@@ -45,12 +46,26 @@ def read_ffn_size(metadata: GgufMetadata, architecture: Architecture, layer_coun
     return size_of_all_layers(metadata, prefix + "feed_forward_length", layer_count, default)
 
 
-def differing_layers(
-    metadata: GgufMetadata, architecture: Architecture, layer_count: int, windowed: tuple[int, ...]
-) -> dict[str, Any]:
-    """Read what differs between the layers of gemma4: heads of windowed ones, and whose keys the last ones use."""
+def read_sharing_layers(
+    metadata: GgufMetadata, architecture: Architecture, layer_count: int, windows: WindowParameters | None
+) -> int:
+    """Read how many of the last layers use keys and values of earlier ones."""
     if not architecture.layers_differ:
-        return {}
+        return 0
+    key = architecture.name + ".attention.shared_kv_layers"
+    sharing = metadata.u32(key, 0)
+    own, windowed = layer_count - sharing, frozenset(windows.layers or ()) if windows else frozenset()
+    borrowing = sum(layer >= own for layer in windowed)  # windowed layers that share; the others have no window
+    lent = (not borrowing or own - 2 in windowed) and (borrowing == sharing or own - 1 not in windowed)
+    if sharing and (own < 2 or not lent):
+        raise invalid("layers cannot use keys of others", key, "a layer of each kind right before them", sharing)
+    return sharing
+
+
+def _head_dim_of_windows(metadata: GgufMetadata, architecture: Architecture) -> int | None:
+    """Read the size of the heads of windowed layers, where it may differ from that of the others."""
+    if not architecture.layers_differ:
+        return None
     prefix = architecture.name + "."
     head_dim = size(metadata, prefix + "attention.key_length_swa")
     for key in ("attention.value_length_swa", "rope.dimension_count_swa"):
@@ -60,19 +75,7 @@ def differing_layers(
     if head_dim % 2:
         key = prefix + "attention.key_length_swa"
         raise invalid("a head of odd size cannot be rotated in pairs", key, "an even number", head_dim)
-    key = prefix + "attention.shared_kv_layers"
-    sharing = metadata.u32(key, 0)
-    own = layer_count - sharing
-    lenders = {own - (2 if layer in windowed else 1): layer in windowed for layer in range(max(own, 0), layer_count)}
-    if sharing and (own < 2 or any((lender in windowed) != window for lender, window in lenders.items())):
-        raise invalid("layers cannot use keys of others", key, "a layer of each kind right before them", sharing)
-    return {
-        "window_head_dim": head_dim,
-        "kv_heads_of_layers": sizes_of_layers(metadata, architecture, "attention.head_count_kv", layer_count),
-        "sharing_layers": sharing,
-        "attention_scale": 1.0,
-        "layer_input_size": metadata.u32(prefix + "embedding_length_per_layer_input"),
-    }
+    return head_dim
 
 
 def read_kv_heads(
@@ -116,21 +119,22 @@ def _attending_layers(metadata: GgufMetadata, architecture: Architecture, layer_
     return {"attention_interval": interval}
 
 
-def read_window(
+def read_windows(
     metadata: GgufMetadata, architecture: Architecture, profile: Profile, layer_count: int
-) -> dict[str, Any]:
-    """Read how far layers with a window see, which these are, and their rotary base."""
+) -> WindowParameters | None:
+    """Read how far layers with a window see, which these are, their rotary base and heads; None where all see all."""
     prefix = architecture.name + "."
     key = prefix + "attention.sliding_window"
     if architecture is PHI3:
         window = metadata.u32(key, 0)
-        return {"sliding_window": window} if profile.gguf_phi3_window == "applied" else {}
+        return WindowParameters(window) if window and profile.gguf_phi3_window == "applied" else None
     if not architecture.window_period or architecture.windows_with_layers not in (0, layer_count):
-        return {}
+        return None
+    head_dim = _head_dim_of_windows(metadata, architecture)
     default = None if architecture.layers_differ else int(architecture.defaults.get("attention.sliding_window", 0))
     window = metadata.u32(key, default)
     if not window:
-        return {}
+        return None
     theta = positive(metadata, prefix + "rope.freq_base", 10000.0)
     if "rope.freq_base_swa" in architecture.keys:
         own = architecture.defaults.get("rope.freq_base_swa", theta)
@@ -140,21 +144,20 @@ def read_window(
     if windowed is None and architecture.layers_differ:
         raise invalid("each layer says whether it has a window", pattern, "an array of booleans", "none")
     if windowed is None:
-        layers: dict[str, Any] = {"window_period": metadata.u32(pattern, architecture.window_period)}
-    else:
-        layers = {"windowed_layers": tuple(int(layer) for layer in windowed.nonzero()[0])}
-    return {"sliding_window": window, "window_rope_theta": theta} | layers
+        period = metadata.u32(pattern, architecture.window_period)
+        return WindowParameters(window, period=period, rope_theta=theta, head_dim=head_dim)
+    layers = tuple(int(layer) for layer in windowed.nonzero()[0])
+    return WindowParameters(window, layers, rope_theta=theta, head_dim=head_dim)
 
 
-def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int, layer_count: int) -> dict[str, Any]:
-    """Read how many experts there are, their sizes, how they are chosen; nothing where there are none."""
+def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> ExpertParameters | None:
+    """Read how many experts there are, their sizes, how they are chosen; None where there are none."""
     if architecture.feed_forward != "experts" and not architecture.experts_beside:
-        return {}
+        return None
     prefix = architecture.name + "."
-    if architecture.experts_beside and not metadata.u32(prefix + "expert_count", 0):
-        return {}
-    if architecture.shared_expert == "plain" and not metadata.u32(prefix + "expert_count", 0):
-        return {"dense_layers": layer_count}  # the shared expert is the plain feed-forward
+    possible = architecture.experts_beside or architecture.shared_expert == "plain"
+    if possible and not metadata.u32(prefix + "expert_count", 0):
+        return None
     count, used = size(metadata, prefix + "expert_count"), size(metadata, prefix + "expert_used_count")
     if used > count:
         raise invalid("more experts are used than there are", prefix + "expert_used_count", f"at most {count}", used)
@@ -162,14 +165,14 @@ def read_experts(metadata: GgufMetadata, architecture: Architecture, ffn_size: i
     if "expert_feed_forward_length" in architecture.keys:  # without the key llama.cpp divides the dense size
         expert_ffn = metadata.u32(prefix + "expert_feed_forward_length", 0) or ffn_size // used
     leading = "leading_dense_block_count"
-    return {
-        "expert_count": count,
-        "expert_used_count": used,
-        "expert_ffn_size": expert_ffn,
-        "expert_gating": _expert_gating(metadata, architecture),
-        "shared_ffn_size": _shared_ffn_size(metadata, architecture, ffn_size),
-        "dense_layers": metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
-    }
+    return ExpertParameters(
+        count,
+        used,
+        expert_ffn,
+        _expert_gating(metadata, architecture),
+        _shared_ffn_size(metadata, architecture, ffn_size),
+        metadata.u32(prefix + leading, 0) if leading in architecture.keys else 0,
+    )
 
 
 def _shared_ffn_size(metadata: GgufMetadata, architecture: Architecture, ffn_size: int) -> int:

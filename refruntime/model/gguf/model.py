@@ -18,10 +18,11 @@ from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.gguf.hyperparameters import read_architecture, read_hyperparameters
 from refruntime.model.gguf.tokenizer import read_tokenizer
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.layout.architecture import layout_within
 from refruntime.model.layout.encoder import encoder_layout_within
 from refruntime.model.layout.tree import expected_tensors
-from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
+from refruntime.model.validated import QuantizedRows, ValidatedModel
 from refruntime.quants.ggml import GGML_TYPES, GgmlType, StoredRows, dequantize
 
 _DRAFTING_TENSOR: Final = re.compile(

@@ -9,13 +9,30 @@ from refruntime.containers.gguf import GgufMetadata
 from refruntime.containers.gguf_metadata import printable
 from refruntime.model.architectures.base import Architecture
 from refruntime.model.gguf.values import factor, invalid, positive, size
+from refruntime.model.hyperparameters import RopeParameters
 from refruntime.numerics.rotary import RopeScaling
 
 ROUNDED_TO_FLOAT32: Final = 2.0**-23
 """How far a number of the converter may be from ours when both mean the same."""
 
 
-def read_rotated_dim(metadata: GgufMetadata, architecture: Architecture, head_dim: int) -> int | None:
+def read_rope(metadata: GgufMetadata, architecture: Architecture, head_dim: int) -> RopeParameters:
+    """Read all of the rotary embedding. InvalidHeader."""
+    prefix = architecture.name + "."
+    magnitude = "rope.scaling.attn_factor"
+    return RopeParameters(
+        theta=positive(metadata, prefix + "rope.freq_base", 10000.0),
+        scaling=_scaling(metadata, architecture),
+        rotated=_rotated(metadata, architecture, head_dim),
+        magnitude=factor(metadata, prefix + magnitude, 1.0) if magnitude in architecture.keys else 1.0,
+        original_context=(
+            read_original_context(metadata, architecture) if architecture.rope_factors == "long and short" else 0
+        ),
+        applied=not architecture.rope_switched or metadata.boolean(prefix + "rope.scaling.finetuned", True),
+    )
+
+
+def _rotated(metadata: GgufMetadata, architecture: Architecture, head_dim: int) -> int | None:
     """Return how many numbers of a head are rotated, None for all of them."""
     if architecture.positions != "rotary":
         return None
@@ -31,7 +48,7 @@ def read_rotated_dim(metadata: GgufMetadata, architecture: Architecture, head_di
     return None if rotated == head_dim else rotated
 
 
-def read_rope_scaling(metadata: GgufMetadata, architecture: Architecture) -> RopeScaling | None:
+def _scaling(metadata: GgufMetadata, architecture: Architecture) -> RopeScaling | None:
     """Read linear or YaRN scaling as llama.cpp does: linear is the default type; a factor of 0 means 1.
 
     The magnitude of YaRN follows from its factor; a file may repeat it (OLMo 3), but not say another.

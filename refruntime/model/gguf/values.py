@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from numpy.typing import NDArray
 
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.errors import InvalidHeader
+
+Neutral = TypeVar("Neutral", float, float | None)
 
 DRAFTING: Final = "nextn_predict_layers"
 """Key for the number of layers behind the others that draft tokens, which a forward pass leaves out."""
@@ -30,7 +32,7 @@ def positive(metadata: GgufMetadata, key: str, default: float | None = None) -> 
     return value
 
 
-def factor(metadata: GgufMetadata, key: str, neutral: float, default: float = 0.0) -> float:
+def factor(metadata: GgufMetadata, key: str, neutral: Neutral, default: float = 0.0) -> float | Neutral:
     """Read a factor that is not negative; 0 means that there is none, as in llama.cpp: `neutral`."""
     value = metadata.f32(key, default)
     if not isfinite(value) or value < 0:

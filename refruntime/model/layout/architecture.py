@@ -7,9 +7,10 @@ short convolution reads.
 from __future__ import annotations
 
 from collections.abc import Collection, Container
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from refruntime.model.architectures.base import ABSENT, OPTIONAL, REQUIRED, Architecture, Presence
+from refruntime.model.hyperparameters import ExpertParameters, Hyperparameters, RecurrentParameters
 from refruntime.model.layout.tree import (
     AttentionLayout,
     Convolution,
@@ -29,7 +30,6 @@ from refruntime.model.layout.tree import (
     TableSlot,
     VectorSlot,
 )
-from refruntime.model.validated import Hyperparameters
 
 OtherMixer = (
     Convolution[ProjectionSlot, VectorSlot]
@@ -47,7 +47,7 @@ AnyFeedForward = (
 
 def model_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> ModelLayout:
     """Return the layout of a model; `present` decides between forms of which a file holds one."""
-    return _Layout(architecture, dimensions, present, dimensions.expert_count).model()
+    return _Layout(architecture, dimensions, present).model()
 
 
 def layout_within(architecture: Architecture, dimensions: Hyperparameters, present: Collection[str]) -> ModelLayout:
@@ -57,22 +57,23 @@ def layout_within(architecture: Architecture, dimensions: Hyperparameters, prese
     first of them; all experts lie in the stacks of one.
     """
     layers = min(dimensions.layer_count, len(present) + 1)
-    return _Layout(architecture, replace(dimensions, layer_count=layers), present, experts=1).model()
+    return _Layout(architecture, replace(dimensions, layer_count=layers), present, most_experts=1).model()
 
 
 def layer_layouts(
     architecture: Architecture, dimensions: Hyperparameters, present: Container[str]
 ) -> tuple[Layer[ProjectionSlot, NormSlot, VectorSlot], ...]:
     """Return the layouts of the layers alone."""
-    layout = _Layout(architecture, dimensions, present, dimensions.expert_count)
+    layout = _Layout(architecture, dimensions, present)
     return tuple(layout.layer(index) for index in range(dimensions.layer_count))
 
 
+@dataclass(frozen=True)
 class _Layout:
-    def __init__(
-        self, architecture: Architecture, dimensions: Hyperparameters, present: Container[str], experts: int
-    ) -> None:
-        self.architecture, self.dimensions, self.present, self.experts = architecture, dimensions, present, experts
+    architecture: Architecture
+    dimensions: Hyperparameters
+    present: Container[str]
+    most_experts: int | None = None
 
     def model(self) -> ModelLayout:
         architecture, sizes = self.architecture, self.dimensions
@@ -116,7 +117,7 @@ class _Layout:
         )
 
     def rope_factors(self) -> tuple[VectorSlot, ...]:
-        rotated = self.dimensions.rotated_dim or self.dimensions.head_dim
+        rotated = self.dimensions.rotated
         if self.architecture.rope_factors == "one set":
             return (VectorSlot("rope_freqs.weight", (rotated // 2,), False),)
         if self.architecture.rope_factors == "long and short":
@@ -132,7 +133,9 @@ class _Layout:
         hidden = sizes.hidden_size
         return Layer(
             attn_norm=self.norm(block + "attn_norm", hidden) if before else None,
-            mixer=self.attention(block, index) if sizes.attends(index) else self.other_mixer(block),
+            mixer=self.attention(block, index)
+            if sizes.recurrent is None or sizes.recurrent.attends(index)
+            else self.other_mixer(block, sizes.recurrent),
             post_attention_norm=self.norm(block + architecture.norms_behind[0], hidden) if behind else None,
             ffn_norm=self.norm(block + architecture.ffn_norm, hidden) if own_norm else None,
             feed_forward=self.feed_forward(block, index),
@@ -172,18 +175,14 @@ class _Layout:
             output=_matrices(block + "attn_output", shape=(hidden, mixed), bias=architecture.attention_output_bias),
         )
 
-    def other_mixer(self, block: str) -> OtherMixer:
+    def other_mixer(self, block: str, sizes: RecurrentParameters) -> OtherMixer:
         kind = self.architecture.other_mixer
         if kind == "state space":
-            return self.state_space(block)
-        return self.delta_net(block) if kind == "delta net" else self.convolution(block)
+            return self.state_space(block, sizes)
+        return self.delta_net(block, sizes) if kind == "delta net" else self.convolution(block, sizes)
 
-    def state_space(self, block: str) -> StateSpace[ProjectionSlot, VectorSlot]:
-        sizes = self.dimensions
-        hidden, inner, channels, heads = (
-            *(sizes.hidden_size, sizes.state_inner_size),
-            *(sizes.recurrent_channels, sizes.state_heads),
-        )
+    def state_space(self, block: str, sizes: RecurrentParameters) -> StateSpace[ProjectionSlot, VectorSlot]:
+        hidden, inner, channels, heads = self.dimensions.hidden_size, sizes.inner_size, sizes.channels, sizes.heads
         whole = (inner + channels + heads, hidden)
         block += "ssm_"
         return StateSpace(
@@ -193,14 +192,12 @@ class _Layout:
             step_bias=VectorSlot(block + "dt.bias", (heads,)),
             decay=VectorSlot(block + "a", (heads, 1)),
             skip=VectorSlot(block + "d", (heads, 1)),
-            norm=VectorSlot(block + "norm.weight", (sizes.state_groups, inner // sizes.state_groups)),
+            norm=VectorSlot(block + "norm.weight", (sizes.groups, inner // sizes.groups)),
             output=_matrices(block + "out", shape=(hidden, inner)),
         )
 
-    def delta_net(self, block: str) -> DeltaNet[ProjectionSlot, VectorSlot]:
-        sizes = self.dimensions
-        hidden, inner, heads = sizes.hidden_size, sizes.state_inner_size, sizes.state_heads
-        channels = sizes.recurrent_channels
+    def delta_net(self, block: str, sizes: RecurrentParameters) -> DeltaNet[ProjectionSlot, VectorSlot]:
+        hidden, inner, channels, heads = self.dimensions.hidden_size, sizes.inner_size, sizes.channels, sizes.heads
         return DeltaNet(
             channels=_matrices(block + "attn_qkv", shape=(channels, hidden)),
             gate=_matrices(block + "attn_gate", shape=(inner, hidden)),
@@ -213,32 +210,32 @@ class _Layout:
             output=_matrices(block + "ssm_out", shape=(hidden, inner)),
         )
 
-    def convolution(self, block: str) -> Convolution[ProjectionSlot, VectorSlot]:
+    def convolution(self, block: str, sizes: RecurrentParameters) -> Convolution[ProjectionSlot, VectorSlot]:
         hidden = self.dimensions.hidden_size
         block += "shortconv."
         return Convolution(
             gates=_matrices(block + "in_proj", shape=(3 * hidden, hidden), borders=(hidden, 2 * hidden)),
-            kernel=VectorSlot(block + "conv.weight", (hidden, self.dimensions.convolution_length)),
+            kernel=VectorSlot(block + "conv.weight", (hidden, sizes.convolution_length)),
             output=_matrices(block + "out_proj", shape=(hidden, hidden)),
         )
 
     def feed_forward(self, block: str, layer: int) -> AnyFeedForward:
         kind, bias, sizes = self.architecture.feed_forward, self.architecture.feed_forward_bias, self.dimensions
-        hidden, ffn = sizes.hidden_size, sizes.ffn_of(layer)
-        if kind == "experts" and layer >= sizes.dense_layers:
-            return self.routed(block)
+        hidden, ffn, experts = sizes.hidden_size, sizes.ffn_of(layer), sizes.experts
+        if kind == "experts" and experts is not None and layer >= experts.dense_layers:
+            return self.routed(block, experts)
         if kind == "gate and up fused":
             up = _matrices(block + "ffn_up", shape=(2 * ffn, hidden), bias=bias, borders=(ffn,))
         else:
             names = ("ffn_up",) if kind == "plain" else ("ffn_gate", "ffn_up")
             up = _matrices(*(block + name for name in names), shape=(ffn, hidden), bias=bias)
         dense = FeedForward(up, _matrices(block + "ffn_down", shape=(hidden, ffn), bias=bias))
-        if self.architecture.experts_beside and sizes.expert_count:
-            return self.experts_beside(block, dense)
+        if self.architecture.experts_beside and experts is not None:
+            return self.experts_beside(block, dense, experts)
         return dense
 
     def experts_beside(
-        self, block: str, dense: FeedForward[ProjectionSlot]
+        self, block: str, dense: FeedForward[ProjectionSlot], experts: ExpertParameters
     ) -> ExpertsBeside[ProjectionSlot, NormSlot, VectorSlot]:
         hidden = self.dimensions.hidden_size
         return ExpertsBeside(
@@ -246,45 +243,43 @@ class _Layout:
             dense_norm=self.norm(block + "post_ffw_norm_1", hidden),
             experts_norm=self.norm(block + "pre_ffw_norm_2", hidden),
             router_scale=VectorSlot(block + "ffn_gate_inp.scale", (hidden,)),
-            experts=self.routed(block),
+            experts=self.routed(block, experts),
             mixed_norm=self.norm(block + "post_ffw_norm_2", hidden),
         )
 
-    def routed(self, block: str) -> Experts[ProjectionSlot, VectorSlot]:
-        architecture, count = self.architecture, self.dimensions.expert_count
-        router = (count, self.dimensions.hidden_size)
+    def routed(self, block: str, sizes: ExpertParameters) -> Experts[ProjectionSlot, VectorSlot]:
+        architecture, count, hidden = self.architecture, sizes.count, self.dimensions.hidden_size
+        router = (count, hidden)
         biased = architecture.expert_choice_biased
         return Experts(
             router=_matrices(block + "ffn_gate_inp", shape=router, bias=architecture.expert_bias),
             choice_bias=VectorSlot(block + "exp_probs_b.bias", (count,)) if biased else None,
-            experts=tuple(self.expert(block, index) for index in range(self.experts)),
+            experts=tuple(self.expert(block, index, sizes) for index in range(self.most_experts or count)),
             output_scales=VectorSlot(block + "ffn_down_exps.scale", (count,), False)
             if architecture.experts_beside
             else None,
-            shared=self.shared_expert(block) if self.dimensions.shared_ffn_size else None,
-            shared_gate=_matrices(block + "ffn_gate_inp_shexp", shape=(1, self.dimensions.hidden_size))
+            shared=self.shared_expert(block, sizes.shared_ffn_size) if sizes.shared_ffn_size else None,
+            shared_gate=_matrices(block + "ffn_gate_inp_shexp", shape=(1, hidden))
             if architecture.shared_expert == "gated"
             else None,
         )
 
-    def shared_expert(self, block: str) -> FeedForward[ProjectionSlot]:
-        hidden, ffn = self.dimensions.hidden_size, self.dimensions.shared_ffn_size
+    def shared_expert(self, block: str, ffn: int) -> FeedForward[ProjectionSlot]:
+        hidden = self.dimensions.hidden_size
         up = _matrices(block + "ffn_gate_shexp", block + "ffn_up_shexp", shape=(ffn, hidden))
         return FeedForward(up, _matrices(block + "ffn_down_shexp", shape=(hidden, ffn)))
 
-    def expert(self, block: str, index: int) -> FeedForward[ProjectionSlot]:
-        sizes = self.dimensions
-        wide, narrow = (sizes.expert_ffn_size, sizes.hidden_size), (sizes.hidden_size, sizes.expert_ffn_size)
+    def expert(self, block: str, index: int, sizes: ExpertParameters) -> FeedForward[ProjectionSlot]:
+        hidden, ffn = self.dimensions.hidden_size, sizes.ffn_size
+        wide, narrow = (ffn, hidden), (hidden, ffn)
 
         def one(name: str, shape: tuple[int, int]) -> MatrixSlot:
             bias = self.architecture.expert_bias
-            return MatrixSlot(f"{block}ffn_{name}_exps", shape, bias, count=sizes.expert_count, index=index)
+            return MatrixSlot(f"{block}ffn_{name}_exps", shape, bias, count=sizes.count, index=index)
 
         if self.architecture.experts_fused == "possible" and f"{block}ffn_gate_up_exps.weight" in self.present:
-            both = one("gate_up", (2 * sizes.expert_ffn_size, sizes.hidden_size))
-            return FeedForward(
-                ProjectionSlot((both,), (sizes.expert_ffn_size,)), ProjectionSlot((one("down", narrow),))
-            )
+            both = one("gate_up", (2 * ffn, hidden))
+            return FeedForward(ProjectionSlot((both,), (ffn,)), ProjectionSlot((one("down", narrow),)))
         return FeedForward(ProjectionSlot((one("gate", wide), one("up", wide))), ProjectionSlot((one("down", narrow),)))
 
     def norm(self, name: str, size: int) -> NormSlot:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic
 
 from refruntime.model.architectures.base import Architecture
+from refruntime.model.hyperparameters import Hyperparameters, needed
 from refruntime.model.layout.architecture import layer_layouts
 from refruntime.model.layout.tree import (
     Layer,
@@ -19,7 +20,6 @@ from refruntime.model.layout.tree import (
     V,
     VectorSlot,
 )
-from refruntime.model.validated import Hyperparameters
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ EncoderLayout = EncoderTree[ProjectionSlot, NormSlot, VectorSlot, TableSlot]
 
 def encoder_layout(architecture: Architecture, dimensions: Hyperparameters, present: Container[str]) -> EncoderLayout:
     """Return the layout of an encoder; `present` decides between forms of which a file holds one."""
-    hidden, kinds = dimensions.hidden_size, dimensions.text_kinds
+    hidden, kinds = dimensions.hidden_size, needed(dimensions.encoder).text_kinds
     positions = TableSlot("position_embd", (dimensions.learned_positions, hidden))
     return EncoderTree(
         embedding=TableSlot("token_embd", (dimensions.vocab_size, hidden)),

@@ -24,7 +24,8 @@ from refruntime.containers.slm1_format import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader, InvalidTensorDirectory, MissingTensor, ShapeMismatch
-from refruntime.model.validated import Hyperparameters, QuantizedRows, ValidatedModel
+from refruntime.model.hyperparameters import Hyperparameters, RopeParameters
+from refruntime.model.validated import QuantizedRows, ValidatedModel
 from refruntime.quants.slm1 import dequantize, unpack_q4_0
 from refruntime.tokenizers import bpe1_section, btok
 from refruntime.tokenizers.base import Tokenizer
@@ -146,8 +147,8 @@ def validate_slm1(file: Slm1File, profile: Profile) -> ValidatedModel:
         head_dim=header.head_dim,
         ffn_size=header.ffn_size,
         max_context=header.max_context,
-        rope_theta=header.rope_theta,
         rms_norm_epsilon=header.rms_norm_epsilon,
+        rope=RopeParameters(header.rope_theta),
     )
     return ValidatedModel("slm1", hyperparameters, weights, tokenizer, _label(list(weights.values())))
 

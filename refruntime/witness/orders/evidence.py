@@ -107,7 +107,7 @@ class OrderEvidence:
             plain = weights.rotary
             if variation.changes().keys() & {"power", "frequency"} and plain.stretch is None:
                 size = 2 * plain.frequencies.shape[0]
-                rotary = numerics.rotary(dimensions.rope_theta, size, plain.factors, None)
+                rotary = numerics.rotary(dimensions.rope.theta, size, plain.factors, None)
                 transformer.weights = replace(weights, rotary=rotary, window_rotary=rotary)
             lasting = all(name.endswith("_norm") for name in names)
             positions = [*range(len(self.ids))] if lasting else [*self.first, *self.last]

@@ -53,7 +53,7 @@ def test_inspection_tells_what_is_special(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(make("gemma2", 1))
     shown = command("inspect", path, "--metadata").stdout
-    assert "sliding_window" in shown
-    assert "logit_softcap" in shown
-    assert "expert_count" not in shown
-    assert "residual_scale" not in shown
+    assert "windows.size" in shown
+    assert "scales.logit_softcap" in shown
+    assert "experts" not in shown
+    assert "scales.residual" not in shown

@@ -208,7 +208,7 @@ TOKENS = [*(f"<0x{byte:02X}>" if byte != 32 else "▁" for byte in range(256)), 
         ({"tokens": [*TOKENS[:65], "A", *TOKENS[66:]], "types65": 1}, "id 65 differs"),
         ({"tokens": [*TOKENS[:-2], "<PAD>", "<unk>"]}, "id 258 differs"),
         ({"rope_freqs.weight": np.ones(8, np.float32)}, "rope_freqs"),
-        ({"linear_scaling": 4.0}, "no rope_scaling"),
+        ({"linear_scaling": 4.0}, "no rope.scaling"),
     ],
 )
 def test_refused_gguf(source: Path, tmp_path: Path, changes: dict[str, Any], reason: str) -> None:

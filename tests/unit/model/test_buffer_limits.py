@@ -8,8 +8,8 @@ import pytest
 
 from refruntime.contract import Profile, Status
 from refruntime.errors import ContractError
+from refruntime.model.hyperparameters import Hyperparameters, RopeParameters
 from refruntime.model.kv_cache import check_buffers
-from refruntime.model.validated import Hyperparameters
 
 SMALL = Hyperparameters(
     architecture="slm1",
@@ -21,7 +21,7 @@ SMALL = Hyperparameters(
     head_dim=2,
     ffn_size=16,
     max_context=32,
-    rope_theta=10000.0,
+    rope=RopeParameters(10000.0),
     rms_norm_epsilon=2.0**-17,
 )
 

@@ -21,6 +21,7 @@ from refruntime.model.architectures.encoders import ENCODERS
 from refruntime.model.forward import Transformer
 from refruntime.model.gguf.hyperparameters import understood_keys
 from refruntime.model.gguf.model import validate_gguf
+from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import F64
@@ -240,20 +241,20 @@ def test_bad_hyperparameters_give_6_and_name_the_key(case: str) -> None:
     assert caught.value.field == key
 
 
-DEFAULTS: dict[str, tuple[str, str, Callable[[ValidatedModel], object], object]] = {
-    "gemma2 window": ("gemma2", "attention.sliding_window", lambda m: m.hyperparameters.sliding_window, 4096),
-    "gemma2 cap of scores": ("gemma2", "attn_logit_softcapping", lambda m: m.hyperparameters.attention_softcap, 50),
-    "gemma2 cap of logits": ("gemma2", "final_logit_softcapping", lambda m: m.hyperparameters.logit_softcap, 30),
-    "gemma3 base of windows": ("gemma3", "rope.freq_base_swa", lambda m: m.hyperparameters.window_rope_theta, 1e4),
-    "gemma3 window": ("gemma3", "attention.sliding_window", lambda m: m.hyperparameters.sliding_window, 0),
-    "stablelm layers": ("stablelm", "use_parallel_residual", lambda m: m.hyperparameters.parallel, False),
-    "granite attention": ("granite", "attention.scale", lambda m: m.hyperparameters.attention_scale, 0),
-    "command-r logits": ("command-r", "logit_scale", lambda m: m.hyperparameters.logit_scale, 1),
-    "exaone4 windows": ("exaone4", "attention.sliding_window", lambda m: m.hyperparameters.sliding_window, 0),
-    "minicpm embedding": ("minicpm", "embedding_scale", lambda m: m.hyperparameters.embedding_scale, 12),
-    "granitehybrid rotates": ("granitehybrid", "rope.scaling.finetuned", lambda m: m.hyperparameters.rotates, True),
-    "mistral3 queries": ("mistral3", "attention.temperature_scale", lambda m: m.hyperparameters.query_growth, 0),
-    "olmo clamp": ("olmo-clipped", "attention.clamp_kqv", lambda m: m.hyperparameters.qkv_clamp, 0),
+DEFAULTS: dict[str, tuple[str, str, Callable[[Hyperparameters], object], object]] = {
+    "gemma2 window": ("gemma2", "attention.sliding_window", lambda h: h.windows.size, 4096),
+    "gemma2 cap of scores": ("gemma2", "attn_logit_softcapping", lambda h: h.scales.attention_softcap, 50),
+    "gemma2 cap of logits": ("gemma2", "final_logit_softcapping", lambda h: h.scales.logit_softcap, 30),
+    "gemma3 base of windows": ("gemma3", "rope.freq_base_swa", lambda h: h.windows.rope_theta, 1e4),
+    "gemma3 window": ("gemma3", "attention.sliding_window", lambda h: h.windows, None),
+    "stablelm layers": ("stablelm", "use_parallel_residual", lambda h: h.parallel, False),
+    "granite attention": ("granite", "attention.scale", lambda h: h.scales.attention, None),
+    "command-r logits": ("command-r", "logit_scale", lambda h: h.scales.logit, 1),
+    "exaone4 windows": ("exaone4", "attention.sliding_window", lambda h: h.windows, None),
+    "minicpm embedding": ("minicpm", "embedding_scale", lambda h: h.scales.embedding, 12),
+    "granitehybrid rotates": ("granitehybrid", "rope.scaling.finetuned", lambda h: h.rope.applied, True),
+    "mistral3 queries": ("mistral3", "attention.temperature_scale", lambda h: h.scales.query_growth, 0),
+    "olmo clamp": ("olmo-clipped", "attention.clamp_kqv", lambda h: h.scales.qkv_clamp, 0),
 }
 
 
@@ -263,7 +264,7 @@ def test_absent_keys_have_the_defaults_of_llama_cpp(case: str) -> None:
     name, key, value_of, expected = DEFAULTS[case]
     made = recipe(name, 1)
     made.metadata.pop(f"{made.architecture}.{key}", None)
-    assert value_of(load(made)) == expected
+    assert value_of(load(made).hyperparameters) == expected
 
 
 @pytest.mark.parametrize(("name", "layers"), [("gemma2", 46), ("gemma3", 62)])
@@ -275,8 +276,8 @@ def test_the_27b_models_scale_attention_by_hidden_size(name: str, layers: int) -
     for layer in range(small.layers, layers):
         copied = {each for each in small.tensors if each.startswith(f"blk.{layer % period}.")}
         made.tensors |= {f"blk.{layer}.{each.split('.', 2)[2]}": small.tensors[each] for each in copied}
-    assert load(small).hyperparameters.attention_scale_dim == 0
-    assert load(made).hyperparameters.attention_scale_dim == 8
+    assert load(small).hyperparameters.scales.attention_dim is None
+    assert load(made).hyperparameters.scales.attention_dim == 8
 
 
 def test_windows_lie_where_llama_cpp_has_them() -> None:
@@ -308,6 +309,18 @@ def test_windows_lie_where_the_file_lists_them(yes: int) -> None:
         assert [sizes.window(layer) for layer in range(made.layers)] == [5, 0, *[5] * (made.layers - 2)]
 
 
+def test_layers_that_share_keys_are_not_counted_one_by_one() -> None:
+    """GG-4: a file that claims four thousand million layers of which most share is refused at once, by a tensor."""
+    made = recipe("gemma4", 1)
+    del made.metadata["gemma4.attention.sliding_window_pattern"]
+    claims = {"block_count": 2**32 - 1, "shared_kv_layers": 2**32 - 4, "sliding_window": 0, "feed_forward_length": 72}
+    for key, value in claims.items():
+        group = "attention." if key in ("shared_kv_layers", "sliding_window") else ""
+        made.metadata[f"gemma4.{group}{key}"] = value
+    with pytest.raises(MissingTensor):
+        load(made)
+
+
 def test_one_of_two_sets_of_factors_is_not_enough() -> None:
     """GG-4: a file with long factors needs the short ones too, whichever the capacity chooses."""
     for name in ("rope_factors_long.weight", "rope_factors_short.weight"):
@@ -322,7 +335,7 @@ def test_long_factors_go_by_the_capacity() -> None:
     """GG-7, GG-11: the capacity, not the length of a prompt, decides between short and long factors."""
     made = recipe("phi3-long", 1)
     sizes = load(made).hyperparameters
-    assert sizes.max_context > sizes.original_context == 100
+    assert sizes.max_context > sizes.rope.original_context == 100
     prompt = [1, 30, 40, 50]
     found = {limit: logits_of(load(made, Profile(gguf_context_limit=limit)), prompt) for limit in (4, 100, 101, 2048)}
     assert np.array_equal(found[4], found[100])

@@ -10,7 +10,8 @@ from refruntime.containers.gguf import read_gguf
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError, InvalidHeader, MissingTensor, ShapeMismatch
 from refruntime.model.gguf.model import quantization_label, validate_gguf
-from refruntime.model.validated import Hyperparameters, ValidatedModel
+from refruntime.model.hyperparameters import Hyperparameters, RopeParameters
+from refruntime.model.validated import ValidatedModel
 from tests.support.gguf_by_hand import (
     HIDDEN,
     LAYERS,
@@ -47,7 +48,7 @@ def test_the_tiny_model_loads_as_written() -> None:
         head_dim=2,
         ffn_size=12,
         max_context=96,
-        rope_theta=10000.0,
+        rope=RopeParameters(10000.0),
         rms_norm_epsilon=struct.unpack("<f", struct.pack("<f", 1e-5))[0],
     )
     assert (model.container, model.quantization, model.tokenizer.kind) == ("gguf", "f32", "spm")

@@ -63,7 +63,7 @@ def test_model_of_two_layers() -> None:
     assert (model.container, model.quantization, model.tokenizer.kind) == ("slm1", "f32", "btok")
     assert (sizes.vocab_size, sizes.hidden_size, sizes.layer_count, sizes.ffn_size) == (300, 6, 2, 10)
     assert (sizes.head_count, sizes.kv_head_count, sizes.head_dim, sizes.max_context) == (3, 3, 2, 17)
-    assert (sizes.rope_theta, sizes.rms_norm_epsilon) == (10000.0, 2.0**-17)
+    assert (sizes.rope.theta, sizes.rms_norm_epsilon) == (10000.0, 2.0**-17)
 
 
 def rounded(value: float) -> float:
