@@ -96,7 +96,7 @@ FUZZ_MINUTES ?= 30
 .PHONY: fuzz-loaders
 fuzz-loaders: $(VENV)/.installed-test $(VENV)/.installed-coverage ## fuzz both loaders, tokenizers and the module reader guided by coverage, FUZZ_MINUTES each (Linux)
 	@for target in gguf slm1 tokenizers modules; do \
-	  echo "== $$target"; $(BIN)/python tools/fuzz_loaders.py "$$target" --minutes "$(FUZZ_MINUTES)"; \
+	  echo "== $$target"; $(BIN)/python tests/drivers/loaders.py "$$target" --minutes "$(FUZZ_MINUTES)"; \
 	done
 
 .PHONY: clean

@@ -14,70 +14,25 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.timing import best
 from refruntime import open_model
 from refruntime.api import Model
+from refruntime.battery.models.gguf import LlamaShape, llama_model
 
-HIDDEN, LAYERS, HEADS, FFN, VOCABULARY, CONTEXT = 512, 4, 8, 2048, 260, 512  # TinyLM-16M
-
-
-def make_model(path: Path) -> None:
-    """Write a random llama with an SPM vocabulary of byte tokens."""
-    rng = np.random.default_rng(1)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FFN)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_rope_dimension_count(HIDDEN // HEADS)
-    writer.add_vocab_size(VOCABULARY)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([b"<unk>", b"<s>", b"</s>", b"\xe2\x96\x81", *(b"<0x%02X>" % byte for byte in range(256))])
-    writer.add_token_scores([0.0] * VOCABULARY)
-    writer.add_token_types([2, 3, 3, 1, *[6] * 256])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    shapes = {"token_embd": (VOCABULARY, HIDDEN), "output_norm": (HIDDEN,), "output": (VOCABULARY, HIDDEN)}
-    for layer in range(LAYERS):
-        shapes |= {f"blk.{layer}.{name}": (HIDDEN, HIDDEN) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
-        shapes |= {f"blk.{layer}.{name}": (FFN, HIDDEN) for name in ("ffn_gate", "ffn_up")}
-        shapes |= {f"blk.{layer}.{name}": (HIDDEN,) for name in ("attn_norm", "ffn_norm")}
-        shapes[f"blk.{layer}.ffn_down"] = (HIDDEN, FFN)
-    for name, shape in shapes.items():
-        scale = 1.0 if len(shape) == 1 else shape[-1] ** -0.5
-        values = rng.normal(0, scale, shape) if len(shape) > 1 else np.ones(shape)
-        writer.add_tensor(name + ".weight", values.astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def best(action: Callable[[], object], rounds: int = 3) -> float:
-    """Return the shortest time of several runs in seconds."""
-    times = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+TINYLM_16M = LlamaShape(hidden=512, layers=4, heads=8, kv_heads=8, ffn=2048, context=512)
+ROUNDS = 3
 
 
 def measure_ours(path: Path, numerics: Any, ids: list[int], tokens: int) -> dict[str, float]:
     """Return load, prefill and decode of one numeric profile."""
-    load = best(lambda: open_model(path, numerics=numerics))
+    load = best(lambda: open_model(path, numerics=numerics), ROUNDS)
     model: Model = open_model(path, numerics=numerics)
     transformer = model.transformer
 
@@ -87,8 +42,9 @@ def measure_ours(path: Path, numerics: Any, ids: list[int], tokens: int) -> dict
             transformer.forward([token], cache)
 
     transformer.forward(ids, transformer.new_cache())
-    prefill = best(lambda: transformer.forward(ids, transformer.new_cache()))
-    return {"load_seconds": load, "prefill_per_second": len(ids) / prefill, "decode_per_second": tokens / best(decode)}
+    prefill = best(lambda: transformer.forward(ids, transformer.new_cache()), ROUNDS)
+    decoding = tokens / best(decode, ROUNDS)
+    return {"load_seconds": load, "prefill_per_second": len(ids) / prefill, "decode_per_second": decoding}
 
 
 def measure_torch(path: Path, ids: list[int], tokens: int) -> dict[str, float]:
@@ -115,8 +71,8 @@ def measure_torch(path: Path, ids: list[int], tokens: int) -> dict[str, float]:
     prefill()
     return {
         "load_seconds": load,
-        "prefill_per_second": len(ids) / best(prefill),
-        "decode_per_second": tokens / best(decode),
+        "prefill_per_second": len(ids) / best(prefill, ROUNDS),
+        "decode_per_second": tokens / best(decode, ROUNDS),
     }
 
 
@@ -139,7 +95,7 @@ def main() -> None:
         path = arguments.model
         if path is None:
             path = Path(folder) / "tinylm-16m.gguf"
-            make_model(path)
+            path.write_bytes(llama_model(1, TINYLM_16M).data)
         figures = measure(path, arguments.tokens, arguments.prompt)
     if arguments.json:
         print(json.dumps(figures))

@@ -26,8 +26,8 @@ from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import numerics_named
-from tests.support.scalar_ggml import VARIABLE, folder, quiet
 
+VARIABLE = "REFRUNTIME_SCALAR_GGML"
 LEAST = 0.5
 """Share of the speed of the scalar build that is asked for."""
 
@@ -38,12 +38,11 @@ def by_llama(path: Path, tokens: list[int]) -> Decode:
     """Return what decodes tokens from an empty cache by the scalar build: the last logits [V]."""
     import llama_cpp.llama_cpp as llama
 
-    with quiet():
-        model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
-        settings = llama.llama_context_default_params()
-        settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(tokens) + 8, 1, 1
-        settings.type_k = settings.type_v = settings.flash_attn_type = 0
-        context = llama.llama_init_from_model(model, settings)
+    model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
+    settings = llama.llama_context_default_params()
+    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(tokens) + 8, 1, 1
+    settings.type_k = settings.type_v = settings.flash_attn_type = 0
+    context = llama.llama_init_from_model(model, settings)
     size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     batch = llama.llama_batch_init(1, 0, 1)
 
@@ -78,10 +77,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    libraries = folder()
-    if libraries is None:
+    libraries = os.environ.get(VARIABLE)
+    if not libraries:
         raise SystemExit(f"{VARIABLE} names no folder with a scalar build of ggml")
-    os.environ["LLAMA_CPP_LIB_PATH"] = str(libraries)
+    os.environ["LLAMA_CPP_LIB_PATH"] = libraries
     tokens = [1, *map(int, np.random.default_rng(3).integers(3, 250, asked.tokens - 1))]
     runs = {"llama.cpp, scalar": by_llama(asked.model, tokens), "ggml32, compiled": by_us(asked.model, tokens)}
     seconds = dict.fromkeys(runs, float("inf"))

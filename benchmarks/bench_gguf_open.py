@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import gguf
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.timing import best
 from refruntime.containers.gguf import read_gguf
 
 
@@ -35,16 +37,6 @@ def write_vocabulary(path: Path, tokens: int, merges: int) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def best(action: Callable[[], object], repeat: int) -> float:
-    """Return the shortest time of `repeat` calls in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def measure(tokens: int, merges: int, repeat: int) -> dict[str, float]:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.timing import best
 from refruntime.engines.base import Limits
 from refruntime.engines.wasm import WasmModule
 from refruntime.instrument.encoding import unsigned
@@ -41,15 +43,6 @@ def enlarged(module: bytes, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def best(action: Callable[[], object]) -> float:
-    times = []
-    for _ in range(ROUNDS):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def replaced(module: bytes, opcode: int) -> bytes:
     read = Module(module)
     read.rewrite({opcode}, lambda site: site.bytes)
@@ -69,7 +62,7 @@ def main() -> None:
         ("every i32.add", lambda: replaced(module, 0x6A)),
         ("every local.get", lambda: replaced(module, 0x20)),
     ):
-        print(f"{name:<20} {best(action):.3f} s")
+        print(f"{name:<20} {best(action, ROUNDS, time.process_time):.3f} s")
     start = time.perf_counter()
     WasmModule(watched.module, Limits(seconds=600))
     print(f"wasmtime compiles it {time.perf_counter() - start:.3f} s (wall clock, all cores)")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.timing import best
 from refruntime.numerics import libm
 
 COUNT = 1_000_000
 ROUNDS = 7
-
-
-def best_time(function: Callable[..., NDArray[np.float32]], *arguments: NDArray[np.float32]) -> float:
-    """Return the shortest of several runs, in seconds."""
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        function(*arguments)
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def main() -> None:
@@ -43,7 +38,7 @@ def main() -> None:
     ]
     print(f"milliseconds for {COUNT} elements, best of {ROUNDS}")
     for name, kind, function, arguments in rows:
-        print(f"{name:6} {kind:28} {1000 * best_time(function, *arguments):7.1f}")
+        print(f"{name:6} {kind:28} {1000 * best(partial(function, *arguments), ROUNDS):7.1f}")
 
 
 if __name__ == "__main__":

@@ -11,15 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gguf
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.timing import best
 from refruntime.containers.gguf import read_gguf
+from refruntime.contract.profile import Profile
 from refruntime.model.gguf.tokenizer import read_tokenizer
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.spelling import to_alphabet
@@ -78,22 +81,12 @@ def mixed_text(size: int) -> str:
     return code + "".join(prose)
 
 
-def best(action: Callable[[], object], repeat: int) -> float:
-    """Return the shortest time of `repeat` calls in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def measure(path: Path, text: bytes, repeat: int) -> dict[str, Any]:
     """Load one vocabulary, encode and decode the text."""
     data = path.read_bytes()
 
     def load() -> Tokenizer:
-        return read_tokenizer(read_gguf(data).metadata)
+        return read_tokenizer(read_gguf(data).metadata, Profile())
 
     tokenizer = load()
     times = {"load": best(load, repeat), "encode_new": best(lambda: load().encode(text), repeat)}

@@ -17,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from refruntime.battery.models.slm1 import TINYLM_16M, random_model
 from refruntime.cases.steps import Case, Configure, Generate, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle, run_pair
@@ -25,7 +26,6 @@ from refruntime.hypotheses.explain import Explainer
 from refruntime.numerics import CompiledSeq32
 from refruntime.witness.build import Witness
 from refruntime.witness.oracle import Sampling
-from tests.support.synthetic import TINYLM_16M, random_weights, slm1_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "golden" / "models"
@@ -36,7 +36,7 @@ TOKENS = 8
 def artifacts() -> dict[str, bytes]:
     """Return the models by name."""
     stories = {name: (MODELS / name).read_bytes() for name in ("stories.f32.slm1", "stories.q8_0.slm1")}
-    return stories | {"TinyLM-16M, f32": bytes(slm1_file(random_weights(1, **TINYLM_16M), **TINYLM_16M))}
+    return stories | {"TinyLM-16M, f32": random_model(1, TINYLM_16M, profile=Profile())}
 
 
 def measured(action: Any) -> tuple[Any, dict[str, float]]:

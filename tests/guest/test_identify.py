@@ -34,7 +34,7 @@ def _built(folder: Path, *words: str) -> list[str]:
 def _examined(folder: Path, names: list[str], *words: str) -> list[dict[str, Any]]:
     """Examine modules of a folder in two processes."""
     only = [word for name in names for word in ("--only", name)]
-    command = [sys.executable, "tools/identify_test.py", str(folder), "--jobs", "2", "--json", *words, *only]
+    command = [sys.executable, "tests/drivers/identify.py", str(folder), "--jobs", "2", "--json", *words, *only]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     outcomes: list[dict[str, Any]] = json.loads(done.stdout[: done.stdout.rindex("]") + 1])
     assert {outcome["name"] for outcome in outcomes} == set(names), done.stdout + done.stderr

@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("wasmtime")
 
+from tests.drivers.witness import Outcome, judge, known_bugs, of_unknown
 from tests.guest.build import load_unknown_bugs
 from tests.guest.random_builds import Variant, build_all
 from tests.guest.toolchain import BuildError, find_toolchain
-from tools.witness_test import Outcome, judge, known_bugs, of_unknown
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ EDGES = {"gguf": 600, "slm1": 400, "tokenizers": 250, "modules": 150}
 def test_seeds_reach_the_readers(target: str, tmp_path: Path) -> None:
     """GG-3, SL-1: the seeds of each target are run, show the edges of its readers, and are no findings."""
     pytest.importorskip("atheris")
-    words = [sys.executable, "tools/fuzz_loaders.py", target, "--minutes", "0.02", "--folder", str(tmp_path)]
+    words = [sys.executable, "tests/drivers/loaders.py", target, "--minutes", "0.02", "--folder", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-2000:]

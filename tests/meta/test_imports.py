@@ -25,6 +25,7 @@ from tests.meta.import_rules import (
 
 PACKAGE = Path(refruntime.__file__).parent
 SOURCES = package_sources(PACKAGE)
+FROM_TESTS = re.compile(r"^\s*(?:from|import)\s+tests\b", re.MULTILINE)
 FAILURES = failure_names(SOURCES["refruntime.errors"])
 
 
@@ -32,6 +33,21 @@ def test_every_part_is_known() -> None:
     """A new folder or module of the package must be given its place in the table of arrows first."""
     assert {part_of(module) for module in SOURCES} <= set(INTERNAL)
     assert len(SOURCES) > 20
+
+
+@pytest.mark.parametrize("folder", ["refruntime", "tools", "benchmarks"])
+def test_nothing_but_tests_imports_tests(folder: str) -> None:
+    """What runs or measures the project stands without its tests; a program that needs them stands among them."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted((PACKAGE.parent / folder).rglob("*.py"))}
+    assert len(sources) > 5
+    assert [str(path) for path, source in sources.items() if FROM_TESTS.search(source)] == []
+
+
+def test_an_import_of_tests_is_found() -> None:
+    """The pattern itself is checked, on the ways in which tests were once imported."""
+    for line in ("from tests.support.x import y", "    from tests import guest", "import tests.guest.build"):
+        assert FROM_TESTS.search(f"import sys\n{line}\n")
+    assert not FROM_TESTS.search("import sys  # not from tests\nfrom testing import x\n")
 
 
 def test_arrows_have_no_circle() -> None:

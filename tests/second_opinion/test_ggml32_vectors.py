@@ -1,4 +1,4 @@
-"""Profile `ggml32` against numbers that ggml's own generic kernels computed (`tools/scalar_ggml`), every bit."""
+"""Profile `ggml32` against numbers that ggml's own generic kernels computed (`makers/ggml32`), every bit."""
 
 from __future__ import annotations
 

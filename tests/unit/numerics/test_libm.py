@@ -23,7 +23,7 @@ Float64Array = NDArray[np.float64]
 
 TESTS = Path(__file__).resolve().parents[2]
 VECTORS = TESTS / "second_opinion" / "vectors" / "libm"
-PROBE = TESTS.parent / "tools" / "libm_vectors" / "wasm_libm.py"
+PROBE = TESTS / "second_opinion" / "makers" / "libm" / "wasm_libm.py"
 
 FUNCTIONS: dict[str, Callable[..., Float32Array]] = {
     "expf": libm.expf,

@@ -1,10 +1,10 @@
 """Measure the witness on builds of the guest with seeded bugs: is the first wrong tensor the right one?
 
-    python tools/witness_test.py                       # the bugs of tests/guest/first_wrong.json
-    python tools/witness_test.py --unknown             # those of tests/guest/unknown_bugs.json
-    python tools/witness_test.py --clean 500           # false alarms over so many positions of clean builds
-    python tools/witness_test.py --clean 64 spm.f32.gguf
-    python tools/witness_test.py rope_reversed gelu_for_silu
+    python tests/drivers/witness.py                 # the bugs of tests/guest/first_wrong.json
+    python tests/drivers/witness.py --unknown             # those of tests/guest/unknown_bugs.json
+    python tests/drivers/witness.py --clean 500           # false alarms over so many positions of clean builds
+    python tests/drivers/witness.py --clean 64 spm.f32.gguf
+    python tests/drivers/witness.py rope_reversed gelu_for_silu
 
 Modules are built into --builds once and kept. Needs what `tests/guest/build.py` needs.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from refruntime.battery.sampler import sampler_cases  # noqa: E402

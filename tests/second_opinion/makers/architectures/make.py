@@ -1,6 +1,6 @@
 """Compute again what transformers and llama.cpp give for random models that no other data hold.
 
-Usage: python tools/architecture_vectors/make.py LLAMA_CPP_PYTHON LIBRARIES [--check]
+Usage: python tests/second_opinion/makers/architectures/make.py LLAMA_CPP_PYTHON LIBRARIES [--check]
 
 LLAMA_CPP_PYTHON is the unpacked source package llama-cpp-python 0.3.36, LIBRARIES a folder with its scalar build
 (tools/scalar_ggml/build.sh). Needs torch 2.13 and transformers 5.24 beside gguf. The models are those of
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[4]
 VECTORS = PROJECT / "tests" / "second_opinion" / "vectors" / "architectures"
 sys.path.insert(0, str(PROJECT))
 

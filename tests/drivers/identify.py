@@ -1,7 +1,7 @@
 """Measure `identify` on random legal builds: what is found against the truth that stands beside each module.
 
     python tests/guest/random_builds.py --random 20 --seed 7 --out DIR          # or --with-bug known
-    python tools/identify_test.py DIR [--compare TOKENS] [--jobs N] [--only NAME] [--json]
+    python tests/drivers/identify.py DIR [--compare TOKENS] [--jobs N] [--only NAME] [--json]
 
 Each build is identified; every option, field, text and feature is held against the truth. `--compare` then runs cases
 of the battery under the profile that was found, those that `identify` did not ask and as many more as generate that
@@ -25,7 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from refruntime.battery.catalogue import default_battery, generation_models
 from refruntime.battery.features import feature_finder

@@ -1,6 +1,6 @@
 """Write tests/second_opinion/vectors/ggml32.npz: rows, stored weights and dots by ggml's generic kernels.
 
-    REFRUNTIME_SCALAR_GGML=/tmp/scalar-ggml/bin python -m tools.scalar_ggml.make_vectors
+    REFRUNTIME_SCALAR_GGML=/tmp/scalar-ggml/bin python -m tests.second_opinion.makers.ggml32.make_vectors
 
 Needs the libraries that `tools/scalar_ggml/build.sh` builds.
 """
@@ -16,7 +16,7 @@ from refruntime.quants.ggml import GGML_TYPES
 from tests.support.scalar_ggml import Q8_BYTES, VARIABLE, ScalarGgml, folder, random_rows, random_weights
 
 ROWS, COLUMNS = 6, 512
-TARGET = Path(__file__).parents[2] / "tests/second_opinion/vectors/ggml32.npz"
+TARGET = Path(__file__).parents[2] / "vectors/ggml32.npz"
 
 
 def main() -> None:

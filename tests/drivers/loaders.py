@@ -1,7 +1,7 @@
 """Fuzz what reads foreign bytes, guided by coverage (atheris): loaders, tokenizer sections, the reader of modules.
 
-    python tools/fuzz_loaders.py gguf --minutes 30
-    python tools/fuzz_loaders.py slm1 | tokenizers | modules
+    python tests/drivers/loaders.py gguf --minutes 30
+    python tests/drivers/loaders.py slm1 | tokenizers | modules
 
 What a reader may do with any bytes is return or raise a failure of the contract, in at most SECONDS of processor time
 and 2 GB of memory. Everything else is a finding: the input goes to FOLDER/findings, one for each kind, and the run goes
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import atheris  # noqa: E402

@@ -1,6 +1,6 @@
 """Compute the vectors of byte-pair tokenizers again, with llama.cpp's own code.
 
-Usage: python tools/tokenizer_vectors/make_vectors.py LLAMA_CPP [--check]
+Usage: python tests/second_opinion/makers/tokenizers/make_vectors.py LLAMA_CPP [--check]
 
 LLAMA_CPP is a folder with the sources of llama.cpp, such as `vendor/llama.cpp` in the source package of
 llama-cpp-python. Needs g++ and gcc. Texts and vocabularies stay those of the files; the answers are computed anew.
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[4]
 VECTORS = PROJECT / "tests" / "second_opinion" / "vectors" / "tokenizers"
 sys.path.insert(0, str(PROJECT))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from wasm_libm import UNARY_FUNCTIONS, WasmLibm, build, compiler_version, find_compiler
 
-VECTORS = Path(__file__).resolve().parents[2] / "tests" / "second_opinion" / "vectors" / "libm"
+VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "libm"
 SEED = 20240229
 UNARY_COUNT = 8192
 QUIET_NAN = np.uint32(0x7FC00000)

@@ -1,7 +1,7 @@
 """Compare refruntime's libm with the WASM module on many inputs: every bit pattern of the unary functions, if asked.
 
-    python tools/libm_vectors/compare.py expf sinf cosf tanhf --stride 1
-    python tools/libm_vectors/compare.py powf --pairs 100000000
+    python tests/second_opinion/makers/libm/compare.py expf sinf cosf tanhf --stride 1
+    python tests/second_opinion/makers/libm/compare.py powf --pairs 100000000
 
 Exits 1 when an element differs in a bit, 2 when nothing was compared.
 """

@@ -1,6 +1,6 @@
 """Read what llama.cpp's word pieces make of every code point out of its Unicode tables.
 
-Usage: python tools/tokenizer_vectors/make_word_pieces.py LLAMA_CPP [--check]
+Usage: python tests/second_opinion/makers/tokenizers/make_word_pieces.py LLAMA_CPP [--check]
 
 LLAMA_CPP is a folder with the sources of llama.cpp. With --check nothing is written, and the exit code is 1 if the file
 would change.
@@ -14,7 +14,7 @@ import re
 from itertools import groupby, pairwise
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[2] / "tests/second_opinion/vectors/tokenizers/word_pieces.json"
+FILE = Path(__file__).resolve().parents[2] / "vectors/tokenizers/word_pieces.json"
 END = 0x110000
 PUNCTUATION, MARK, SYMBOL, CONTROL = 0x20, 0x10, 0x40, 0x80
 """Bits of a code point's flags in `unicode.h`."""

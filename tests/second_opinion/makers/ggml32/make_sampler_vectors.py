@@ -1,6 +1,6 @@
 """Write tests/second_opinion/vectors/samplers/llama_stages.npz: what llama.cpp's samplers leave of random cases.
 
-    LLAMA_CPP_LIB_PATH=/tmp/scalar-ggml/bin python -m tools.scalar_ggml.make_sampler_vectors
+    LLAMA_CPP_LIB_PATH=/tmp/scalar-ggml/bin python -m tests.second_opinion.makers.ggml32.make_sampler_vectors
 
 Needs llama-cpp-python, pointed to any build of llama.cpp with that interface.
 """
@@ -24,7 +24,7 @@ from tests.support.llama_samplers import (
 )
 
 CASES = 15
-TARGET = Path(__file__).parents[2] / "tests/second_opinion/vectors/samplers/llama_stages.npz"
+TARGET = Path(__file__).parents[2] / "vectors/samplers/llama_stages.npz"
 
 
 def main() -> None:

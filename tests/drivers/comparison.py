@@ -1,8 +1,8 @@
 """Test the comparison itself: every seeded bug of the guest must be caught, and most must be named.
 
-    python tools/self_test.py                       # builds every variant of tests/guest first; needs rustc for wasm32
-    python tools/self_test.py --modules DIR         # takes the modules that `tests/guest/build.py --out DIR` made
-    python tools/self_test.py --only rope_reversed --only sc3_no
+    python tests/drivers/comparison.py                 # builds every variant of tests/guest; needs rustc for wasm32
+    python tests/drivers/comparison.py --modules DIR   # takes the modules that `tests/guest/build.py --out DIR` made
+    python tests/drivers/comparison.py --only rope_reversed --only sc3_no
 
 For every bug: how many cases of the battery are not fine, and which hypothesis explains most of them. For every option
 of a declared rule: which gap is found, and whether the build agrees under the written profile. The exit code is 1 when
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-PROJECT: Final = Path(__file__).resolve().parent.parent
+PROJECT: Final = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from refruntime.battery.catalogue import default_battery  # noqa: E402
