@@ -12,7 +12,7 @@ from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import Ran, Told, run_tasks
 from refruntime.campaign.tasks import FuzzTask, ShrinkTask, Task, result_of
 from refruntime.campaign.workers import Workers
-from refruntime.fuzz.batch import RULES, SESSIONS
+from refruntime.fuzz.batch import RULES, SESSIONS, FuzzSums
 from refruntime.fuzz.reached import Reached
 
 MOST_SHRUNK: Final = 24
@@ -34,17 +34,10 @@ class Group:
 
 
 @dataclass
-class Summary:
+class Summary(FuzzSums):
     """The sums over all batches of one build."""
 
     batches: int = 0
-    sessions: int = 0
-    steps: int = 0
-    tokens: int = 0
-    fields: int = 0
-    undefined: int = 0
-    differing: int = 0
-    reached: Reached = field(default_factory=Reached)
     groups: dict[str, Group] = field(default_factory=dict)
 
     def add(self, task: FuzzTask, result: Mapping[str, Any]) -> None:

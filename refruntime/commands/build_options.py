@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,6 +22,17 @@ def timeout_option(seconds: float) -> Callable[[Command], Command]:
         show_default=True,
         help="Seconds after which a call of the build is stopped.",
     )
+
+
+def build_profile_option(command: Command) -> Command:
+    """Add `--profile FILE` for a build, which may declare one itself."""
+    return click.option(
+        "--profile",
+        "profile_path",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Contract profile in TOML; without it what the build declares, else the default.",
+    )(command)
 
 
 def say_if_pauses_are_slow() -> None:

@@ -19,6 +19,7 @@ from refruntime.campaign.run import MOST_TRIES, Ran
 from refruntime.campaign.tasks import FORMS
 from refruntime.campaign.workers import Workers, in_processes, in_this_process
 from refruntime.cases.features import Found
+from refruntime.commands.build_options import build_profile_option, kernels_option, timeout_option
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.meet import meet
 from refruntime.commands.diff.report import conditions, make_numerics, refuse, resolved_contract
@@ -147,22 +148,8 @@ def trouble_code(ran: Ran, ledger: Ledger) -> int:
 def meeting_options(command: Any) -> Any:
     """Add the options that say how a build is met."""
     from refruntime.commands.diff.meet import identify_option
-    from refruntime.numerics import KERNELS
 
-    command = click.option(
-        "--kernels",
-        type=click.Choice(KERNELS),
-        default="auto",
-        show_default=True,
-        help="What computes the oracle's numbers; it never changes a bit.",
-    )(command)
-    command = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
-        default=20.0,
-        show_default=True,
-        help="Seconds after which a call of the build is stopped.",
-    )(command)
+    command = timeout_option(20.0)(kernels_option(command))
     command = click.option(
         "--seal/--no-seal",
         "seals",
@@ -170,11 +157,4 @@ def meeting_options(command: Any) -> Any:
         show_default=True,
         help="Give the build SLM1 files with the checksum that it computes itself, where it refuses the contract's.",
     )(command)
-    command = identify_option(command)
-    return click.option(
-        "--profile",
-        "profile_path",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Contract profile in TOML; without it what the build declares, else the default.",
-    )(command)
+    return build_profile_option(identify_option(command))

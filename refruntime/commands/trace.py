@@ -31,8 +31,6 @@ from refruntime.session.questions import pattern
 from refruntime.show.tensors import describe, tensors_table
 from refruntime.show.text import count
 
-NAMES = 12
-
 
 @click.command(
     "trace",

@@ -28,10 +28,29 @@ def _loaded(name: str, load: Callable[[], Any]) -> Any:
         raise EngineAnswer(f"{name} cannot load the model: {error}") from error
 
 
-class LlamaCppPython:
-    """llama-cpp-python with its defaults or other `options`: whatever its build, its cache and its attention are."""
+class _Package:
+    """A package that gives the logits of any position."""
 
     kind: Kind = "logits"
+
+    def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+        """Return logits [T, V]."""
+        raise NotImplementedError
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
+        """Return the best token again and again, of equals the lower id."""
+        tokens: list[int] = []
+        for _ in range(count):
+            row = self.rows([*ids, *tokens], [len(ids) + len(tokens) - 1])[0]
+            tokens.append(int(np.argmax(row)))
+        return tokens
+
+    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
+        """Return None: this package shows no probabilities behind its samplers."""
+
+
+class LlamaCppPython(_Package):
+    """llama-cpp-python with its defaults or other `options`: whatever its build, its cache and its attention are."""
 
     def __init__(self, model: Path, positions: int, **options: Any) -> None:
         package = _package("llama_cpp", "llama-cpp-python")
@@ -64,17 +83,6 @@ class LlamaCppPython:
             self._llama.eval(list(ids[start : start + size]))
         return np.array(self._llama.scores[: len(ids)], np.float32)[list(positions)]
 
-    def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
-        """Return the best token again and again, of equals the lower id."""
-        tokens: list[int] = []
-        for _ in range(count):
-            row = self.rows([*ids, *tokens], [len(ids) + len(tokens) - 1])[0]
-            tokens.append(int(np.argmax(row)))
-        return tokens
-
-    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
-        """Return None: this package shows no probabilities behind its samplers."""
-
     def close(self) -> None:
         """Free the model."""
         close = getattr(self._llama, "close", None)
@@ -82,10 +90,8 @@ class LlamaCppPython:
             close()
 
 
-class Transformers:
+class Transformers(_Package):
     """Hugging Face transformers in float32: a folder of theirs, or a GGUF file that they decode."""
-
-    kind: Kind = "logits"
 
     def __init__(self, model: Path, positions: int, **options: Any) -> None:
         self._torch = _package("torch", "torch")
@@ -112,17 +118,6 @@ class Transformers:
         with self._torch.no_grad():
             self._answer = self._model(self._torch.tensor([list(ids) for ids in batch]), **cached)
         return np.asarray(self._answer.logits.float().numpy(), np.float32)
-
-    def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
-        """Return the best token again and again, of equals the lower id."""
-        tokens: list[int] = []
-        for _ in range(count):
-            row = self.rows([*ids, *tokens], [len(ids) + len(tokens) - 1])[0]
-            tokens.append(int(np.argmax(row)))
-        return tokens
-
-    def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
-        """Return None: this package shows no probabilities behind its samplers."""
 
     def ways(self) -> Mapping[str, Way]:
         """Return the same rows within a batch, token by token with the cache, and on one thread."""

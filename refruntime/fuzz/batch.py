@@ -58,8 +58,8 @@ class FuzzSubject:
 
 
 @dataclass
-class BatchResult:
-    """What a batch did; `findings` has the first session of each group, `differing` counts all."""
+class FuzzSums:
+    """What sessions did; `differing` counts all that differ."""
 
     sessions: int = 0
     steps: int = 0
@@ -68,6 +68,12 @@ class BatchResult:
     undefined: int = 0
     differing: int = 0
     reached: Reached = field(default_factory=Reached)
+
+
+@dataclass
+class BatchResult(FuzzSums):
+    """What a batch did; `findings` has the first session of each group."""
+
     findings: dict[str, FuzzFinding] = field(default_factory=dict)
 
 

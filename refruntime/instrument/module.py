@@ -51,7 +51,6 @@ _ORDER: Final = (
 _COUNTED: Final = frozenset(_ORDER) - {START_SECTION, DATA_COUNT_SECTION}
 """Sections that are a count and items."""
 
-_FUNCTION_EXPORT: Final = b"\x00"
 _GLOBAL_EXPORT: Final = b"\x03"
 
 
@@ -137,10 +136,6 @@ class Module:
     def export_global(self, name: str, index: int) -> None:
         """Export a global; a surface check ignores exported globals (ABI-1). The name must be free."""
         self._export(name, _GLOBAL_EXPORT, index)
-
-    def export_function(self, name: str, index: int) -> None:
-        """Export a function; a surface check reports it. The name must be free."""
-        self._export(name, _FUNCTION_EXPORT, index)
 
     def exported_names(self) -> frozenset[str]:
         """Return the names that the module exported when it was read: MalformedModule."""

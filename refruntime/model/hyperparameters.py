@@ -140,16 +140,6 @@ class Hyperparameters:
     drafting_layers: int = 0  # behind the others in the file; a forward pass leaves them out
 
     @property
-    def query_size(self) -> int:
-        """Return the numbers of all query heads: A * D."""
-        return self.head_count * self.head_dim
-
-    @property
-    def key_size(self) -> int:
-        """Return the numbers of all key heads, which is that of all value heads: K * D."""
-        return self.kv_head_count * self.head_dim
-
-    @property
     def rotated(self) -> int:
         """Return how many numbers of a head are rotated."""
         return self.rope.rotated or self.head_dim

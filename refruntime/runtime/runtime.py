@@ -132,10 +132,10 @@ class Runtime:
         """
         self._generate(lambda machine: machine.checked(ids), max_new_tokens)
 
-    def _generate(self, prompt_ids: Callable[[Machine], list[int]], max_new_tokens: int) -> None:
+    def _generate(self, prompt_of: Callable[[Machine], list[int]], max_new_tokens: int) -> None:
         self.machine = self.machine.accept(max_new_tokens)
         try:
-            self.prefill(prompt_ids(self.machine))
+            self.prefill(prompt_of(self.machine))
             while not self.machine.complete:
                 self._take()
             self._become(self.machine.finish())

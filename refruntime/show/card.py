@@ -10,7 +10,6 @@ from refruntime.contract.profile import Profile
 from refruntime.identify.identification import Evidence, Identification, Learnt
 
 WIDTH: Final = 16
-MOST_EVIDENCE: Final = 1
 MOST_NAMES: Final = 8
 Section = tuple[str, Sequence[tuple[str, str]]]
 

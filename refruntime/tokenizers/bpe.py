@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from refruntime.tokenizers.fragments import FragmentTokenizer
 from refruntime.tokenizers.merging import merge_neighbours
 from refruntime.tokenizers.pre_tokenizers import PreTokenizer
 from refruntime.tokenizers.spelling import escape_spaces, from_alphabet, to_alphabet, unescape_spaces
@@ -22,11 +23,10 @@ LONGEST_REMEMBERED_WORD: Final = 64
 """How many words, and of how many characters, a tokenizer remembers with their ids."""
 
 
-class BpeTokenizer:
+class BpeTokenizer(FragmentTokenizer):
     """Merge neighbouring symbols by rank within words.
 
-    `merges` are pairs `left right`, best first; of equal pairs the first counts. `bos_id` and `eos_id` must be given
-    where `add_bos` and `add_eos` are set.
+    `merges` are pairs `left right`, best first; of equal pairs the first counts.
     """
 
     kind = "bpe"
@@ -43,61 +43,24 @@ class BpeTokenizer:
         add_bos: bool = False,
         add_eos: bool = False,
     ) -> None:
-        self.drops_unknown = False
-        self.vocabulary = vocabulary
+        super().__init__(vocabulary, bos_id=bos_id, eos_id=eos_id, stop_ids=stop_ids, add_bos=add_bos, add_eos=add_eos)
         self.pre_tokenizer = pre_tokenizer
-        self.bos_id = bos_id
-        self.eos_id = eos_id
-        ends = [eos_id] if eos_id is not None else []
-        self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
-        self._prefix = [bos_id] if add_bos and bos_id is not None else []
-        self._suffix = [eos_id] if add_eos and eos_id is not None else []
         last = len(merges) - 1
         self._ranks = {merge: last - index for index, merge in enumerate(reversed(merges))}
         self._known_words: dict[str, list[int]] = {}
 
-    @property
-    def adds_eos(self) -> bool:
-        """Say whether EOS is added behind a text."""
-        return bool(self._suffix)
-
-    @property
-    def adds_bos(self) -> bool:
-        """Return whether `encode` puts BOS before a text."""
-        return bool(self._prefix)
-
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of ids."""
-        return len(self.vocabulary.texts)
-
-    def encode(self, text: bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        """Encode UTF-8 text; GenerationFailed for a byte that the vocabulary cannot express (section 13).
-
-        With `parse_special` the texts of control tokens in `text` are those tokens, as a chat template means them.
-        """
-        ids = list(self._prefix) if add_special else []
-        place = 0
-        for fragment in self.vocabulary.split(text, parse_special=parse_special):
-            if isinstance(fragment, int):
-                ids.append(fragment)
-                place += len(self.vocabulary.texts[fragment])
-                continue
-            place = text.find(fragment, place)
-            for word in self.words(fragment):
-                known = self._known_words.get(word)
-                ids += self._encode_word(word, text, place) if known is None else known
-            place += len(fragment)
-        return ids + self._suffix if add_special else ids
+    def encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
+        """Encode the words of a fragment."""
+        ids: list[int] = []
+        for word in self.words(fragment):
+            known = self._known_words.get(word)
+            ids += self._encode_word(word, text, place) if known is None else known
+        return ids
 
     def words(self, text: bytes) -> list[str]:
         """Cut text without special tokens into the words within which symbols merge."""
         raw = escape_spaces(text) if self.pre_tokenizer.raw_bytes else text
         return self.pre_tokenizer.splitter.split(_characters(raw))
-
-    def decode(self, ids: Iterable[int]) -> bytes:
-        """Join the bytes of the tokens (GG-6)."""
-        return b"".join(map(self.piece, ids))
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of one token: nothing for control, unknown, unused and undefined ones (GG-6, section 13)."""

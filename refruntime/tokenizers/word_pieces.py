@@ -10,10 +10,11 @@ Example with the tokens `▁un` and `able`: `Un\u00e1ble!` becomes the words `un
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
+from refruntime.tokenizers.fragments import FragmentTokenizer
 from refruntime.tokenizers.spelling import SPACE, unescape_spaces
 from refruntime.tokenizers.unicode_classes import WHITE_SPACE, general_categories
 from refruntime.tokenizers.vocabulary import Vocabulary
@@ -39,7 +40,7 @@ _HAN: Final = (
 """First and last code points that are words of their own, with the gap before 0x2B920 that others have too."""
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(FragmentTokenizer):
     """Cut words into the longest pieces; `first` and `last` stand around a text, `unknown` for a word that has none."""
 
     kind = "wordpiece"
@@ -54,33 +55,20 @@ class WordPieceTokenizer:
         lowercase: bool = True,
         strip_accents: bool = True,
     ) -> None:
-        self.vocabulary = vocabulary
-        self.bos_id, self.eos_id, self.unknown_id = first, last, unknown
-        self.stop_ids: frozenset[int] = frozenset()
+        super().__init__(vocabulary, bos_id=first, eos_id=last, stop_ids=(), add_bos=True, add_eos=True)
+        self.unknown_id = unknown
         self._lowercase, self._strip_accents = lowercase, strip_accents
         self._longest = max(map(len, vocabulary.texts))
 
-    @property
-    def vocab_size(self) -> int:
-        """Return the number of ids."""
-        return len(self.vocabulary.texts)
+    def encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
+        """Encode the words of a fragment."""
+        decoded = fragment.decode("utf-8", "replace")
+        found = words(decoded, lowercase=self._lowercase, strip_accents=self._strip_accents)
+        return [token for word in found for token in self._pieces(SPACE + word.encode())]
 
-    def encode(self, text: bytes, *, add_special: bool = True, parse_special: bool = False) -> list[int]:
-        """Encode UTF-8 text; with `parse_special` the texts of control tokens are those tokens."""
-        ids = [self.bos_id] if add_special else []
-        for fragment in self.vocabulary.split(text, parse_special=parse_special):
-            if isinstance(fragment, int):
-                ids.append(fragment)
-                continue
-            for word in words(
-                fragment.decode("utf-8", "replace"), lowercase=self._lowercase, strip_accents=self._strip_accents
-            ):
-                ids += self._pieces(SPACE + word.encode())
-        return [*ids, self.eos_id] if add_special else ids
-
-    def decode(self, ids: Iterable[int]) -> bytes:
-        """Join the bytes of the tokens, a space before each word; normalisation is not undone."""
-        return b"".join(self.vocabulary.piece(token, unescape_spaces) for token in ids)
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of one token, a space before a word; normalisation is not undone."""
+        return self.vocabulary.piece(token, unescape_spaces)
 
     def _pieces(self, word: bytes) -> list[int]:
         """Return the longest pieces of a word from its start on; the unknown token if there is a gap."""

@@ -20,7 +20,6 @@ from refruntime.witness.recording import Int
 
 PROBES: Final = 3
 HASH_BITS: Final = 22
-MOST_HITS: Final = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ ONE_NUMBER: Final = "one number is no evidence"
 REPEATED: Final = "its numbers are zero or repeated, which is no evidence"
 STOOD: Final = "its numbers stood there before, so that writing them again leaves no trace"
 UNSEEN: Final = "it was in memory at no pause; what it leads to is right, so it is overwritten at once or kept nowhere"
-IN_DOUBT: Final = "it was in memory at no pause, and nothing that needs it is right"
 LASTS: Final = 0.25
 
 PART: Final = "only a part of it was in memory at one pause; what it leads to is right"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from refruntime.commands.build_options import kernels_option, timeout_option
+from refruntime.commands.build_options import build_profile_option, kernels_option, timeout_option
 from refruntime.commands.diff.build import compare_build
 from refruntime.commands.diff.golden import diff_goldens
 from refruntime.commands.diff.meet import identify_option
@@ -63,13 +63,7 @@ Examples:
     type=ModelPath(),
     help="Generate with this model too (family `generate`). Several are allowed.",
 )
-@click.option(
-    "--profile",
-    "profile_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Contract profile in TOML; without it what the build declares, else the default.",
-)
+@build_profile_option
 @click.option(
     "--random",
     "sessions",

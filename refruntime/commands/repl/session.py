@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from refruntime.commands.build_options import build_profile_option
 from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
@@ -57,13 +58,7 @@ Examples:
 @click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
 @logits_options
 @click.option("--wasm", metavar="BUILD", type=click.Path(path_type=Path), help="The build that `diff` compares with.")
-@click.option(
-    "--profile",
-    "profile_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Contract profile in TOML; without it what the build declares, else the default.",
-)
+@build_profile_option
 @unknown_bytes_option
 @numerics_option
 @golden_option

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Final
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -119,6 +118,3 @@ def session_family(words: list[Words]) -> WordFamily:
             Word("quit", "leave; so does Ctrl-D", "quit", leave, also=("q", "exit")),
         ),
     )
-
-
-SESSION_WORDS: Final = ("script", "diff", "save", "help", "quit")
