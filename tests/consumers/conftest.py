@@ -12,7 +12,7 @@ import pytest
 from tests.consumers.chromium import SUB_PATH, fresh_page
 from tests.consumers.node import GOLDEN
 from tests.consumers.static_site import serve
-from tests.differential.builds import GUEST
+from tests.support.builds import GUEST
 
 
 @pytest.fixture(scope="session")

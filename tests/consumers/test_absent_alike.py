@@ -14,10 +14,10 @@ import pytest
 
 from tests.consumers.chromium import open_page, pick, saved_report, without_times
 from tests.consumers.node import run_node
-from tests.differential.builds import GUEST
 from tests.guest.build import build
 from tests.guest.dialects import Dialect, names_of
 from tests.guest.toolchain import BuildError, find_toolchain
+from tests.support.builds import GUEST
 from tests.support.command_line import command
 
 UNSUPPORTED = "UNSUPPORTED"

@@ -18,9 +18,9 @@ import pytest
 from refruntime.campaign.judging import read_matrix
 from refruntime.resources import own_model
 from tests.consumers.node import PROJECT
-from tests.differential.builds import GUEST, MUTANTS
 from tests.package.wheels import copy_of_the_project
 from tests.support.asked_engines import PROGRAM
+from tests.support.builds import GUEST, MUTANTS
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install pyyaml")
 

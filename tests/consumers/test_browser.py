@@ -32,8 +32,8 @@ from tests.consumers.golden_by_hand import INIT, OK, answering, case, write_gold
 from tests.consumers.node import PROJECT, run_node
 from tests.consumers.sessions import GGUF, LOAD
 from tests.consumers.static_site import serve
-from tests.differential.builds import GUEST, MUTANTS
 from tests.support import wat_modules
+from tests.support.builds import GUEST, MUTANTS
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"

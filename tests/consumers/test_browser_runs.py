@@ -14,7 +14,7 @@ import pytest
 
 from tests.consumers.chromium import CONTRAST, DONE, PATIENCE, SUB_PATH, open_page, pick, shown_ids
 from tests.consumers.node import run_node
-from tests.differential.builds import GUEST, MUTANTS
+from tests.support.builds import GUEST, MUTANTS
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"

@@ -9,7 +9,7 @@ import pytest
 
 from refruntime.cli import main
 from tests.consumers.chromium import CONTRAST
-from tests.differential.builds import MUTANTS
+from tests.support.builds import MUTANTS
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'"

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.differential.builds import GUEST, MUTANTS
+from tests.support.builds import GUEST, MUTANTS
 from tests.support.command_line import command
 from tests.support.recorded_sessions import PROJECT, RECORDER
 

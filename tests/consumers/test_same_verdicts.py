@@ -14,7 +14,7 @@ from refruntime.golden.corpus import Corpus
 from refruntime.golden.report import golden_document
 from refruntime.golden.suite import golden_suite
 from tests.consumers.node import run_node
-from tests.differential.builds import GUEST, MUTANTS, wasm_build
+from tests.support.builds import GUEST, MUTANTS, wasm_build
 from tests.support.command_line import command
 
 BUILDS: Mapping[str, Path] = {"guest": GUEST, **MUTANTS}

@@ -14,7 +14,7 @@ from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.differential.run import Oracle, observe
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
-from tests.differential.builds import GUEST, MUTANTS, wasm_build
+from tests.support.builds import GUEST, MUTANTS, wasm_build
 
 FIRST_FIELDS = {
     "attention_scale_hidden": ("generate/slm1-f32-greedy", {"top_tokens", "selected_token"}),

@@ -37,9 +37,9 @@ from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Changes, varied_engine
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache
-from tests.differential.builds import GUEST_FOLDER, MUTANTS, wasm_build
 from tests.guest.build import build, load_unknown_bugs
 from tests.guest.toolchain import BuildError, find_toolchain
+from tests.support.builds import GUEST_FOLDER, MUTANTS, wasm_build
 
 PROFILE = Profile()
 BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))

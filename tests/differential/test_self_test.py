@@ -14,9 +14,9 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.identify.ask import Memory
-from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
 from tests.drivers.comparison import CAUSES, NUMERIC_FAMILIES, OPTIONS, Recorded, catch, diverging, engines, gap_of
 from tests.guest.build import Toolchain, build, find_toolchain, option_names
+from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
 
 BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))
 pytestmark = pytest.mark.xdist_group("self-test")  # one worker records the oracle's answers for all

@@ -14,8 +14,8 @@ from typing import IO
 import pytest
 
 from refruntime.cases.steps import RESET, Case, Generate, Load
-from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.consoles import PROJECT, check, commands
+from tests.support.builds import GUEST, MUTANTS
 from tests.support.recorded_sessions import visit
 
 CI, TESTING = ((PROJECT / "docs" / name).read_text() for name in ("ci.md", "testing-a-build.md"))

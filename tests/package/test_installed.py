@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.consumers.node import missing_node
-from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.consoles import commands
 from tests.meta.test_house import PROJECT
 from tests.package.wheels import Installed, built, installed
+from tests.support.builds import GUEST, MUTANTS
 
 pytestmark = pytest.mark.package
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.consumers.node import missing_node
-from tests.differential.builds import GUEST, MUTANTS
 from tests.meta.test_house import PROJECT
+from tests.support.builds import GUEST, MUTANTS
 
 pytestmark = pytest.mark.package
 

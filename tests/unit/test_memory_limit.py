@@ -22,7 +22,7 @@ from refruntime.memory_limit import VARIABLE, BadSetting, machine_memory, memory
 from refruntime.model.binding import bind_model
 from refruntime.model.layout.tree import AttentionLayout
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
-from tests.differential.builds import changed_build
+from tests.support.builds import changed_build
 from tests.support.slm1_by_hand import (
     ENTRY_FIELDS,
     F32,

@@ -23,7 +23,7 @@ from refruntime.contract.status import Status
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
-from tests.differential.builds import GUEST, wasm_build
+from tests.support.builds import GUEST, wasm_build
 from tests.support.command_line import command
 
 FILES = tuple(malformed_files())

@@ -23,7 +23,7 @@ from refruntime.campaign.workers import NoCluster, Workers, in_this_process, on_
 from refruntime.cases.features import Found
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Limits
-from tests.differential.builds import GUEST, wasm_build
+from tests.support.builds import GUEST, wasm_build
 from tests.support.command_line import command
 from tests.unit.test_atomic import small_disk as small_disk  # a fixture
 

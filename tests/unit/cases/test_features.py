@@ -18,7 +18,7 @@ from refruntime.contract.rules import load_rules
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineLimit, EngineTrap
 from refruntime.engines.reference import ReferenceEngine
-from tests.differential.builds import without
+from tests.support.builds import without
 
 PROFILE = Profile()
 

@@ -17,9 +17,9 @@ from refruntime.exports import ExportedABI
 from refruntime.host_numbers import Number
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Hypothesis
-from tests.repl.terminals import Terminal
 from tests.support.command_line import command
 from tests.support.lookup_model import lookup_model, spelling
+from tests.support.terminals import Terminal
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import wasmtime
 from refruntime import Profile
 from refruntime.cli import main
 from refruntime.differential import evaluate as evaluate_module
-from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
+from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
 
 FEW = ("--filter", "status/transfer-*", "--filter", "output/two-bytes")
 

@@ -22,7 +22,7 @@ from refruntime.differential.report.values import SHOWN_ROWS, difference_lines
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.suite import Suite
 from refruntime.hypotheses.explain import CauseExplanation, Explainer
-from tests.differential.builds import GUEST, MUTANTS, changed_build
+from tests.support.builds import GUEST, MUTANTS, changed_build
 
 STORY = {"story": story_model(Profile())}
 FINE = Case("good/fine", (Load("story"), Generate(b"a", 2)), STORY, ("GEN-5",))

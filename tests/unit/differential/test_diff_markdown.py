@@ -11,7 +11,7 @@ from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.show.markdown import markdown_report
-from tests.differential.builds import HIDDEN_LOGITS, changed_build
+from tests.support.builds import HIDDEN_LOGITS, changed_build
 
 PROFILE = Profile()
 STORY = {"story": story_model(PROFILE)}

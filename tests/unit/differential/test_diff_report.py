@@ -20,7 +20,7 @@ from refruntime.differential.report.text import SHOWN_CASES, text_report
 from refruntime.differential.report.values import visible
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
-from tests.differential.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
+from tests.support.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
 
 PROFILE = Profile()
 STORY = {"story": story_model(PROFILE)}

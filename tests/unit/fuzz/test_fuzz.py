@@ -27,9 +27,9 @@ from refruntime.golden.reading import GoldenError
 from refruntime.numerics import CompiledSeq32
 from tests.contract.state_table import TABLE
 from tests.contract.test_state_machine import parse
-from tests.differential.builds import changed_build
 from tests.guest.build import build
 from tests.guest.toolchain import BuildError, Toolchain, find_toolchain
+from tests.support.builds import changed_build
 from tests.support.command_line import command
 
 pytestmark = pytest.mark.xdist_group("fuzz")  # one worker makes the pool of artifacts

@@ -25,7 +25,7 @@ from refruntime.golden.reading import GoldenError
 from refruntime.golden.suite import golden_suite
 from refruntime.golden.values import disk_json, json_hash
 from refruntime.runtime import Machine, Runtime
-from tests.differential.builds import GUEST, TROUBLES, Misbehaving, changed_build
+from tests.support.builds import GUEST, TROUBLES, Misbehaving, changed_build
 from tests.support.command_line import command
 from tests.support.golden_files import write_corpus
 

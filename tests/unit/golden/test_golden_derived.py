@@ -21,7 +21,7 @@ from refruntime.golden.derived import NO_OPINION
 from refruntime.golden.suite import golden_suite
 from refruntime.recordings.convert import RecordedAnswer
 from refruntime.recordings.suite import recorded_suite
-from tests.differential.builds import changed_build
+from tests.support.builds import changed_build
 from tests.support.command_line import command
 from tests.support.golden_files import CASES, case, write_corpus
 

@@ -20,7 +20,7 @@ from refruntime.contract.profile import Profile
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.values import disk_json
 from refruntime.quants import ggml, legacy
-from tests.differential.builds import GUEST, MUTANTS
+from tests.support.builds import GUEST, MUTANTS
 from tests.support.command_line import command
 from tests.support.golden_files import CASES, STORY, case, write_case, write_corpus
 

@@ -28,7 +28,7 @@ from refruntime.identify.texts import Translation
 from refruntime.numerics import CompiledSeq32
 from refruntime.numerics.base import Array
 from refruntime.sampling.generator import draw
-from tests.differential.builds import changed_build
+from tests.support.builds import changed_build
 
 BASE = Profile()
 

@@ -18,7 +18,7 @@ from refruntime.identify.checksum import find_checksum
 from refruntime.identify.document import json_document
 from refruntime.numerics import CompiledSeq32
 from refruntime.show.card import card_text
-from tests.differential.builds import changed_build
+from tests.support.builds import changed_build
 from tests.support.checksum_builds import COMPARISONS, TRUNCATED, summing_build
 
 

@@ -20,7 +20,7 @@ import pytest
 from refruntime import Profile
 from refruntime.battery.models.slm1 import table_model
 from refruntime.golden.values import disk_json
-from tests.differential.builds import GUEST, GUEST_FOLDER, MUTANTS
+from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
 from tests.support.command_line import command
 from tests.support.wat_modules import FOREVER
 from tests.support.wat_modules import build as build_module

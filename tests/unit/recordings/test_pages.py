@@ -22,7 +22,7 @@ from refruntime.show.page.diff import Extra, diff_page
 from refruntime.show.page.forward_map import forward_map
 from refruntime.show.page.pieces import rule_text
 from refruntime.show.page.verify import verify_page
-from tests.differential.builds import HIDDEN_LOGITS, MUTANTS, changed_build
+from tests.support.builds import HIDDEN_LOGITS, MUTANTS, changed_build
 
 PROFILE = Profile()
 STORY = {"story": story_model(PROFILE)}

@@ -20,7 +20,7 @@ from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.recordings.convert import convert
 from refruntime.recordings.read import read_recording
 from refruntime.recordings.suite import observations
-from tests.differential.builds import GUEST, MUTANTS
+from tests.support.builds import GUEST, MUTANTS
 from tests.support.command_line import command
 from tests.support.recorded_sessions import RECORDER, Visit, node_program, visit
 from tests.support.wat_modules import build as build_module

@@ -16,11 +16,11 @@ from refruntime.golden.corpus import Corpus
 from refruntime.repl.words.table import all_words
 from refruntime.resources import golden_folder as own_goldens
 from refruntime.session.state import SessionError
-from tests.repl.talks import DRAWN, STORIES, golden_folder, say, shell, shown
 from tests.support.chat_models import BOS, CHATML, END, START, model_file
 from tests.support.gguf_by_hand import BOOL, scalar
+from tests.support.talks import DRAWN, STORIES, golden_folder, say, shell, shown
 
-GUEST = Path(__file__).resolve().parent.parent / "guest"
+GUEST = Path(__file__).resolve().parents[2] / "guest"
 
 
 @pytest.fixture

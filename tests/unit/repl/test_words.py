@@ -14,7 +14,7 @@ from refruntime.exports import ExportedABI
 from refruntime.repl.shell import CRASHED, FAILED, MISSING, WRONG
 from refruntime.repl.words.table import all_words
 from refruntime.repl.words.word import Word
-from tests.repl.talks import (
+from tests.support.talks import (
     DRAWN,
     STORIES,
     golden_folder,

@@ -19,7 +19,7 @@ from refruntime.session.why import Why
 from refruntime.show.terminal import why_shown
 from refruntime.show.text import as_string
 from refruntime.trace import ChoiceEvent, Event
-from tests.repl.talks import PROJECT, tiny_model
+from tests.support.talks import PROJECT, tiny_model
 
 CORPUS = Corpus(PROJECT / "golden")
 FAMILIES = ("sampling/", "generate/stories-q8", "generate/small-f32", "abi/seed")

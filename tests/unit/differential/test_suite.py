@@ -28,7 +28,7 @@ from refruntime.model.slm1.encode import encode_tensor
 from refruntime.numerics import F64
 from refruntime.runtime import Machine, Runtime
 from refruntime.sampling import Choice, sample
-from tests.differential.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
+from tests.support.builds import HIDDEN_LOGITS, TROUBLES, Misbehaving, changed_build
 
 PROFILE = Profile()
 STORY = {"story": story_model(PROFILE)}

@@ -6,14 +6,14 @@ import importlib.util
 from pathlib import Path
 
 from refruntime.repl.words.table import all_words
-from tests.repl_tools import transcripts
+from tests.meta import transcripts
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PAGE = PROJECT / "docs" / "words.md"
 
 
 def test_the_session_of_the_page() -> None:
-    """GEN-4: run again, the page is the page; `python -m tests.repl_tools.transcripts PAGE` writes it anew."""
+    """GEN-4: run again, the page is the page; `python -m tests.meta.transcripts PAGE` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert transcripts.run(page).splitlines() == page.splitlines()
 

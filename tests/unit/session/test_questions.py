@@ -7,7 +7,7 @@ import pytest
 
 from refruntime.contract.profile import Profile
 from refruntime.session.session import Session
-from tests.repl.talks import (
+from tests.support.talks import (
     DRAWN,
     say,
     shell,

@@ -15,7 +15,8 @@ from refruntime.api import open_model
 from refruntime.battery.state import generator_cases
 from refruntime.contract.profile import Profile
 from refruntime.golden.case import step_document
-from tests.repl.talks import (
+from tests.support.command_line import command
+from tests.support.talks import (
     DRAWN,
     GUEST,
     PROJECT,
@@ -25,7 +26,6 @@ from tests.repl.talks import (
     shell,
     tiny_model,
 )
-from tests.support.command_line import command
 
 
 def test_script_echoes_and_counts() -> None:

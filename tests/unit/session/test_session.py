@@ -18,7 +18,7 @@ from refruntime.errors import ContextExceeded, InvalidLength, InvalidUtf8
 from refruntime.exports import ExportedABI
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError
-from tests.repl.talks import STORIES, fresh, tiny_model
+from tests.support.talks import STORIES, fresh, tiny_model
 
 SETTINGS = [
     {},

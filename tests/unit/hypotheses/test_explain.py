@@ -25,7 +25,7 @@ from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
 from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.numerics import F64, CompiledSeq32, Seq32
 from refruntime.numerics.base import Array
-from tests.differential.builds import changed_build
+from tests.support.builds import changed_build
 
 PROFILE = Profile()
 ORACLE = Oracle(PROFILE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from refruntime.resources import golden_folder
-from tests.repl.terminals import Terminal
+from tests.support.terminals import Terminal
 
 SHOWN = {
     "inspect": ("inspect", "stories.f32.gguf"),

@@ -1,4 +1,4 @@
-"""Run the examples of a page, and write what they show into it: `python -m tests.repl_tools.transcripts PAGE`.
+"""Run the examples of a page, and write what they show into it: `python -m tests.meta.transcripts PAGE`.
 
 A line `$ refruntime repl ...` in a console block begins a session; lines with `> ` in the console blocks behind it are
 its words, and what is below each is what it showed. Lines with `>>> ` in Python blocks share one namespace.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from refruntime import Profile, Session
-from tests.repl_tools import transcripts
+from tests.meta import transcripts
 
 pytest.importorskip("wasmtime", reason="the tutorial runs a build; the extra `wasm` is not installed")
 
@@ -16,7 +16,7 @@ PAGE = PROJECT / "docs" / "find-a-sampler-bug.md"
 
 
 def test_the_page_shows_what_its_commands_show() -> None:
-    """SA-2: run again, the page is the page; `python -m tests.repl_tools.transcripts PAGE` writes it anew."""
+    """SA-2: run again, the page is the page; `python -m tests.meta.transcripts PAGE` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert transcripts.run(page).splitlines() == page.splitlines()
 

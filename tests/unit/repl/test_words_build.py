@@ -10,7 +10,8 @@ import pytest
 from refruntime.cases.steps import Generate
 from refruntime.golden.case import parse_case
 from refruntime.repl.shell import FAILED, WRONG
-from tests.repl.talks import (
+from tests.support.command_line import command
+from tests.support.talks import (
     DRAWN,
     MUTANTS,
     PROJECT,
@@ -22,7 +23,6 @@ from tests.repl.talks import (
     shown,
     tiny_model,
 )
-from tests.support.command_line import command
 
 CALLS = (*DRAWN, "step 12", "next 2", "reset", "generate The 4")
 

@@ -24,7 +24,7 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, Verdict
 from refruntime.hypotheses.explain import Explainer
-from tests.differential.builds import changed_build, without
+from tests.support.builds import changed_build, without
 
 PROFILE = Profile()
 ABOUT = About("build.wasm", "ab" * 32, PROFILE)

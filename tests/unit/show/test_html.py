@@ -15,7 +15,7 @@ import pytest
 from refruntime import Session
 from refruntime.session.logits_session import ImportedSession
 
-MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
+MODEL = Path(__file__).resolve().parents[3] / "golden" / "models" / "stories.q8_0.slm1"
 HOSTILE = [
     b"<script>alert(1)</script>",
     b'"><img src=x onerror=alert(1)>',

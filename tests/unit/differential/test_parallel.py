@@ -24,7 +24,7 @@ from refruntime.differential.suite import Suite
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.numerics import Seq32
-from tests.differential.builds import MUTANTS
+from tests.support.builds import MUTANTS
 from tests.unit.differential.test_diff_report import ABOUT
 
 PROFILE = Profile()

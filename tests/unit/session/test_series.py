@@ -16,7 +16,7 @@ from refruntime.session.series import candidates_of, error_by_layer, steps_of
 from refruntime.session.state import SessionError
 
 HEAT = float(np.float32(1.1))
-MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
+MODEL = Path(__file__).resolve().parents[3] / "golden" / "models" / "stories.q8_0.slm1"
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.repl.terminals import Terminal
 from tests.support.chat_models import CHATML, model_file
+from tests.support.terminals import Terminal
 
 
 @pytest.fixture

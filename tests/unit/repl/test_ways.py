@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refruntime.repl.shell import FAILED, WRONG, Shell
-from tests.repl.talks import DRAWN, STORIES, say, shell, shown
+from tests.support.talks import DRAWN, STORIES, say, shell, shown
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from refruntime.contract.profile import Profile
 from refruntime.repl.node import Node
 from refruntime.repl.shell import FAILED, Shell
 from refruntime.session.from_case import replay
-from tests.repl.talks import bits, shell, tiny_model
+from tests.support.talks import bits, shell, tiny_model
 
 WORDS = st.one_of(
     st.sampled_from(

@@ -14,10 +14,10 @@ from refruntime.containers.slm1_format import DType
 from refruntime.containers.slm1_writer import write_slm1
 from refruntime.contract.profile import Profile
 from refruntime.model.slm1.encode import encode_tensor
-from tests.repl.talks import STORIES
-from tests.repl.terminals import Terminal
 from tests.support.slm1_by_hand import bpe1
 from tests.support.synthetic import SMALL, parameters, random_weights, slm1_file
+from tests.support.talks import STORIES
+from tests.support.terminals import Terminal
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.repl.terminals import Terminal
+from tests.support.terminals import Terminal
 
 pytest.importorskip("wasmtime", reason="a build is run; the extra `wasm` is not installed")
 
-MUTANTS = Path(__file__).resolve().parent.parent / "guest" / "mutants"
+MUTANTS = Path(__file__).resolve().parents[2] / "guest" / "mutants"
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from matplotlib import image, rc_context
 
 from refruntime.show import plots
 
-MODEL = Path(__file__).resolve().parent.parent.parent / "golden" / "models" / "stories.q8_0.slm1"
+MODEL = Path(__file__).resolve().parents[3] / "golden" / "models" / "stories.q8_0.slm1"
 KINDS = ("probabilities", "entropy", "attention", "error")
 SVG = "{http://www.w3.org/2000/svg}"
 

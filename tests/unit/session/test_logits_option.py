@@ -16,7 +16,7 @@ from refruntime.samplers.chain import Settings
 from refruntime.samplers.explain import chains_of
 from refruntime.sampling import SamplingConfig, sample, seeded
 
-GOLDEN = Path(__file__).resolve().parent.parent.parent / "golden"
+GOLDEN = Path(__file__).resolve().parents[3] / "golden"
 MODEL = GOLDEN / "models" / "stories.q8_0.slm1"
 ROWS = np.random.default_rng(2).normal(0, 3, (3, 260)).astype(np.float32)
 
