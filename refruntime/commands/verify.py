@@ -13,7 +13,8 @@ from refruntime.commands.files import write_file
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.shared import html_option, json_option, write_json
 from refruntime.golden.corpus import Corpus
-from refruntime.golden.verify import Verification, verify
+from refruntime.golden.verification import Verification
+from refruntime.golden.verify import verify
 from refruntime.show.page.verify import verify_page
 from refruntime.visible import printable
 

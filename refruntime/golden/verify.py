@@ -5,78 +5,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-from refruntime.atomic import PARTIAL
 from refruntime.cases.needs import needs_of
-from refruntime.contract.rules import load_rules
-from refruntime.golden.case import IDENTIFIER, GoldenCase
-from refruntime.golden.corpus import CASE_FILES, Corpus
+from refruntime.golden.case import GoldenCase
+from refruntime.golden.corpus import Corpus
 from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expectation
 from refruntime.golden.features import feature_table
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
-from refruntime.golden.reading import GoldenError, JsonNode, check_disk_form, parse_document, shown
+from refruntime.golden.reading import GoldenError, check_disk_form, parse_document
 from refruntime.golden.samples import check_samples
 from refruntime.golden.values import ARRAY_TYPES, bytes_hash, parse_npy
-
-MAX_TOTAL_BYTES: Final = 8_000_000
-UNPINNED: Final = "UNPINNED.md"
-MODEL_INDEX: Final = "models/INDEX.json"
-TOP_SUFFIXES: Final = (".md", ".mjs", ".html")
-"""Of the files beside the index, those that are documents and consumers."""
-PARTS: Final = "consumer"
-"""The folder of the consumers' parts."""
-
-_UNPINNED_RULE: Final = re.compile(r"(?:\||[-*])\s*[`*]*([A-Z]+-[A-Za-z0-9]+)[`*]*\s*(?:\||:|\u2014|-)\s*(\S.*)")
-
-
-@dataclass(frozen=True)
-class VerifyFinding:
-    """Something wrong: the file (with the place inside it), what was expected, and what was found."""
-
-    file: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: expected {self.expected}, found {self.found}"
-
-
-@dataclass
-class Verification:
-    """What was found, and how much was looked at."""
-
-    findings: list[VerifyFinding] = field(default_factory=list)
-    cases: int = 0
-    steps: int = 0
-    samples: int = 0
-    hashes: int = 0
-    files: int = 0
-    total_bytes: int = 0
-    rules_pinned: int = 0
-    rules_unpinned: int = 0
-    root: str = ""
-    contract: frozenset[str] = field(default_factory=lambda: frozenset(load_rules()), repr=False)
-
-    def add(self, file: str, expected: str, found: str) -> None:
-        """Note a finding."""
-        self.findings.append(VerifyFinding(file, expected, found))
-
-    def note(self, error: GoldenError | OSError) -> None:
-        """Note what could not be read."""
-        if isinstance(error, GoldenError):
-            self.add(f"{error.file}: {error.path}" if error.path else error.file, error.expected, error.found)
-        else:
-            self.add(str(error.filename), "a file that can be read", error.strerror or str(error))
-
-    def same(self, file: str, what: str, expected: object, found: object) -> None:
-        """Compare a recomputed value with the stored one."""
-        self.hashes += 1
-        if expected != found:
-            self.add(file, f"{what} {shown(expected)}", shown(found))
+from refruntime.golden.verification import Verification
+from refruntime.golden.verify_files import check_coverage, check_files, check_models
 
 
 def verify(corpus: Corpus, *, partial: bool = False) -> Verification:
@@ -94,10 +36,10 @@ def verify(corpus: Corpus, *, partial: bool = False) -> Verification:
         return result
     _check_tables(index, result)
     used = _check_cases(corpus, index, result) | _check_features(index, result)
-    _check_models(corpus, index, used, result)
-    _check_files(corpus, index, result)
+    check_models(corpus, index, used, result)
+    check_files(corpus, index, result)
     if not partial:
-        _check_coverage(corpus, index, result)
+        check_coverage(corpus, index, result)
     result.root = str(with_root(index)["root"])
     result.same(INDEX, "the root hash", result.root, index["root"])
     return result
@@ -219,119 +161,3 @@ def _check_arrays(
         if name not in ARRAY_TYPES:
             result.add(f"{INDEX}: $.cases.{golden.id}.arrays", f"only {', '.join(ARRAY_TYPES)}", name)
     check_samples(folder + "expect.json", expectation.samples, arrays)
-
-
-# Models, files, rules ------------------------------------------------------------------------------------------------
-
-
-def _check_models(corpus: Corpus, index: Mapping[str, Any], used: set[str], result: Verification) -> None:
-    described = _model_index(corpus, result)
-    for name in sorted({*index["models"], *used}):
-        entry = index["models"].get(name, {})
-        try:
-            data = corpus.artifact(name)
-        except (GoldenError, OSError) as error:
-            result.note(GoldenError(name, "", "the model", "no such file") if isinstance(error, OSError) else error)
-            continue
-        found = {"bytes": len(data), "sha256": bytes_hash(data)}
-        result.same(f"{INDEX}: $.models.{name}", f"the size and hash of {name}", found, dict(entry) or None)
-        if name in described:
-            result.same(f"{MODEL_INDEX}: $.models.{name}", f"the size and hash of {name}", found, described[name])
-        elif name not in used:
-            result.add(name, f"a model that a case loads, or one that {MODEL_INDEX} lists", "neither")
-    for name in sorted(described.keys() - index["models"].keys()):
-        result.add(f"{MODEL_INDEX}: $.models", "models that INDEX.json lists", name)
-
-
-def _model_index(corpus: Corpus, result: Verification) -> dict[str, dict[str, Any]]:
-    """Return size and hash by path from the list of trained models, which need not be loaded by a case."""
-    try:
-        data = corpus.read_if_there(MODEL_INDEX)
-        if data is None:
-            return {}
-        models = JsonNode(_any_json(data), MODEL_INDEX).members()["models"].members()
-        keys = ("bytes", "sha256")
-        return {f"models/{name}": {key: node.members()[key].value for key in keys} for name, node in models.items()}
-    except (GoldenError, OSError) as error:
-        result.note(error)
-    except KeyError as error:
-        result.add(MODEL_INDEX, f"the key {error}", "none")
-    return {}
-
-
-def _any_json(data: bytes) -> Any:
-    """Parse a description of models; it tells of training, so it may hold any JSON."""
-    import json
-
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise GoldenError(MODEL_INDEX, "", "JSON", str(error)) from None
-
-
-def _check_files(corpus: Corpus, index: Mapping[str, Any], result: Verification) -> None:
-    """Find files that nobody refers to, links, and a corpus that is too large."""
-    for name in corpus.files():
-        result.files += 1
-        path = corpus.path(name)
-        if path.is_symlink():
-            result.add(name, "a file", "a symbolic link")
-            continue
-        result.total_bytes += path.stat().st_size
-        if name.endswith(PARTIAL):
-            result.add(name, "no file that an interrupted fill left", "it is there; run refruntime fill")
-        elif not _is_known(name, index):
-            result.add(name, "a file that the format knows and that is referred to", "an orphan")
-    if result.total_bytes > MAX_TOTAL_BYTES:
-        result.add(".", f"at most {MAX_TOTAL_BYTES} bytes in all", str(result.total_bytes))
-
-
-def _is_known(name: str, index: Mapping[str, Any]) -> bool:
-    folder, _, file = name.rpartition("/")
-    if not folder:
-        return name == INDEX or name.endswith(TOP_SUFFIXES)
-    if folder == PARTS:
-        return file.endswith(".mjs")
-    if folder == "models":
-        return name in index["models"] or file in ("INDEX.json", "README.md")
-    identifier = folder.removeprefix("cases/")
-    return folder.startswith("cases/") and IDENTIFIER.fullmatch(identifier) is not None and file in CASE_FILES
-
-
-def unpinned_rules(text: str) -> Iterator[tuple[str, str]]:
-    """Yield rule and reason from `UNPINNED.md`: rows `| ID | reason |`, or list items `- ID: reason`."""
-    for line in text.splitlines():
-        match = _UNPINNED_RULE.match(line.strip())
-        if match:
-            yield match[1], match[2].rstrip("| ").strip()
-
-
-def _check_coverage(corpus: Corpus, index: Mapping[str, Any], result: Verification) -> None:
-    """Every rule is pinned by a case or excused with a reason, and not both."""
-    try:
-        text = corpus.read(UNPINNED).decode("utf-8")
-    except FileNotFoundError:
-        result.add(UNPINNED, "the rules that no case pins, with reasons", "no such file")
-        text = ""
-    except (OSError, GoldenError) as error:
-        result.note(error)
-        return
-    except UnicodeDecodeError as error:
-        result.add(UNPINNED, "UTF-8", f"another byte at offset {error.start}")
-        return
-    excused = list(unpinned_rules(text))
-    pinned = {rule for entry in index["cases"].values() for rule in entry["rules"]}
-    names = [rule for rule, _ in excused]
-    for rule, reason in excused:
-        if rule not in result.contract:
-            result.add(UNPINNED, "rules of the contract", rule)
-        elif rule in pinned:
-            result.add(UNPINNED, "only rules that no case pins", f"{rule}, which a case cites")
-        if len(reason) < 10:
-            result.add(UNPINNED, f"a reason for {rule}", repr(reason))
-        if names.count(rule) > 1:
-            result.add(UNPINNED, "every rule once", f"{rule} {names.count(rule)} times")
-    for rule in sorted(result.contract):
-        if rule not in pinned and rule not in names:
-            result.add(UNPINNED, f"a case that cites {rule}, or a reason for none here", "neither")
-    result.rules_pinned, result.rules_unpinned = len(pinned & result.contract), len(set(names))

@@ -20,7 +20,8 @@ from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.features import plain_path
 from refruntime.golden.suite import golden_suite
-from refruntime.golden.verify import unpinned_rules, verify
+from refruntime.golden.verify import verify
+from refruntime.golden.verify_files import unpinned_rules
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = PROJECT / "golden"

@@ -17,14 +17,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES = 300
 LONGER = {
-    "battery/models/gguf.py": "one description of every key and tensor of a random GGUF model",
     "contract/dialect.py": "one grammar of diagnostics, read and written",
-    "engines/wasm/pauses.py": "one protocol of stops and restarts",
-    "golden/verify.py": "one check after the other, each named",
     "identify/comparison.py": "one search for a comparison in a module's code",
     "numerics/base.py": "one formula after the other, in the order of the contract",
     "numerics/compiled/loops.py": "loops that inline each other are compiled and kept as one file",
-    "repl/words/calls.py": "one word for each export",
 }
 """Files of the package that are longer than MAX_LINES, and why."""
 

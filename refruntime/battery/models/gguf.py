@@ -15,19 +15,7 @@ import numpy as np
 from refruntime.battery.models.slm1 import Float32, Numbers
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
-CODES: Final = {
-    U8: "B",
-    I8: "b",
-    U16: "H",
-    I16: "h",
-    U32: "I",
-    I32: "i",
-    F32: "f",
-    BOOL: "?",
-    U64: "Q",
-    I64: "q",
-    F64: "d",
-}
+CODES: Final = dict(zip((U8, I8, U16, I16, U32, I32, F32, BOOL, U64, I64, F64), "BbHhIif?Qqd", strict=True))
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 ALIGNMENT: Final = 32
 

@@ -18,11 +18,8 @@ from refruntime.engines.base import EngineLimit, EngineTrap, Limits, MemoryFault
 from refruntime.engines.wasm.binding import wasmtime
 from refruntime.engines.wasm.calls import PreparedCall
 from refruntime.engines.wasm.messages import backtrace, one_line, trap_code, trap_message
-from refruntime.engines.wasm.module import TICK_SECONDS, WasmModule
+from refruntime.engines.wasm.module import TICK_SECONDS, WasmModule, limited_store
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
-
-MAX_TABLE_ELEMENTS: Final = 2**20
-MAX_TABLES: Final = 16
 
 
 class WasmEngine:
@@ -39,14 +36,7 @@ class WasmEngine:
         self.module = module if isinstance(module, WasmModule) else WasmModule(module, self.limits)
         self._lock = threading.Lock()
         self._stopped = ""
-        self._store = wasmtime.Store(self.module.engine)
-        self._store.set_limits(
-            memory_size=self.limits.memory_bytes,
-            table_elements=MAX_TABLE_ELEMENTS,
-            instances=1,
-            tables=MAX_TABLES,
-            memories=1,
-        )
+        self._store = limited_store(self.module.engine, self.limits)
         seconds = self._begin("instantiation")
         try:
             instance = wasmtime.Instance(self._store, self.module.compiled, [])

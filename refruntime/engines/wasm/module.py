@@ -28,6 +28,8 @@ MAX_MODULE_BYTES: Final = 16 * 2**20
 MAX_MACHINE_CODE_BYTES: Final = 16 * 2**20
 """What is kept of modules compiled before, so that the same build is not compiled twice in one process."""
 STACK_BYTES: Final = 2**19
+MAX_TABLE_ELEMENTS: Final = 2**20
+MAX_TABLES: Final = 16
 TICK_SECONDS: Final = 0.02
 IDLE_TICKS: Final = 50
 
@@ -164,3 +166,16 @@ class EpochClock:
                 if idle >= IDLE_TICKS:
                     self._thread = None
                     return
+
+
+def limited_store(engine: Any, limits: Limits) -> Any:
+    """Return a store for one instance, with one memory."""
+    store = wasmtime.Store(engine)
+    store.set_limits(
+        memory_size=limits.memory_bytes,
+        table_elements=MAX_TABLE_ELEMENTS,
+        instances=1,
+        tables=MAX_TABLES,
+        memories=1,
+    )
+    return store

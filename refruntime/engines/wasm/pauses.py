@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, InvalidModule, Limits, MemoryFault
 from refruntime.engines.wasm.binding import c_interface, wasmtime
-from refruntime.engines.wasm.engine import MAX_TABLE_ELEMENTS, MAX_TABLES
 from refruntime.engines.wasm.messages import backtrace, one_line, trap_code, trap_message
-from refruntime.engines.wasm.module import TICK_SECONDS, EpochClock, compile_module, new_engine
+from refruntime.engines.wasm.module import TICK_SECONDS, EpochClock, compile_module, limited_store, new_engine
 from refruntime.host_numbers import Number, to_f32, to_u32, to_u64
 from refruntime.instrument.reader import check_header
 
@@ -79,14 +78,7 @@ class PausableInstance:
         self._watch: tuple[str, int, int, OnPause] | None = None
         self._calls: dict[str, int] = {}
         self._words: Words = np.zeros(0, np.uint32)
-        self._store: Any = wasmtime.Store(module.engine)
-        self._store.set_limits(
-            memory_size=module.limits.memory_bytes,
-            table_elements=MAX_TABLE_ELEMENTS,
-            instances=1,
-            tables=MAX_TABLES,
-            memories=1,
-        )
+        self._store: Any = limited_store(module.engine, module.limits)
         self._store.set_fuel(MOST_FUEL)
         self._renew()
         linker = wasmtime.Linker(module.engine)
@@ -184,13 +176,7 @@ class PausableInstance:
     def _plain(self, function: Any, raw: Any, result: Any) -> None:
         trap = ctypes.POINTER(c_interface.wasm_trap_t)()
         error = c_interface.wasmtime_func_call(
-            self._store._context(),
-            ctypes.byref(function._func),
-            raw,
-            len(raw),
-            result,
-            len(result),
-            ctypes.byref(trap),
+            self._store._context(), ctypes.byref(function._func), raw, len(raw), result, len(result), ctypes.byref(trap)
         )
         self._raise(trap, error)
 

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from rich.console import RenderableType
-from rich.text import Text
-
-from refruntime.cases.observe import Observation
 from refruntime.cases.steps import (
     FREE,
     INIT,
     NEXT_TOKEN,
     RESET,
-    Call,
     Configure,
     Generate,
     Load,
-    Step,
-    Write,
-    describe,
 )
-from refruntime.cases.steps import (
-    Argument as StepArgument,
-)
-from refruntime.contract.exports import EXPORTS_BY_NAME
-from refruntime.contract.status import Status
-from refruntime.differential.compare import outcome
 from refruntime.differential.verdict import is_failure
-from refruntime.golden.case import BOUND_NAME, PLACE, step_document
-from refruntime.golden.values import parse_float
 from refruntime.repl.node import Branches, Node
 from refruntime.repl.parameters import (
     as_text,
     count,
-    integer,
     named_values,
-    number,
     optional,
     required,
     sampling_values,
@@ -49,49 +30,11 @@ from refruntime.repl.parameters import (
 )
 from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.tools import Tools
+from refruntime.repl.words.calling import call
+from refruntime.repl.words.raw_calls import EXPORT_NAMES, raw_bytes_of, raw_call, write
 from refruntime.repl.words.word import Word, WordAnswer, WordFamily
 from refruntime.show.text import row
 from refruntime.show.visible import quoted
-
-_EXPORTS: Final = ", ".join(EXPORTS_BY_NAME)
-
-
-def call(tools: Tools, branches: Branches, step: Step) -> WordAnswer:
-    """Let the oracle answer a call and show what a host sees."""
-    node, notes = tools.call(branches.node, step)
-    observation = node.observation
-    shown: list[RenderableType] = [Text(f"on the way, {note}", style="yellow") for note in notes]
-    shown += [] if observation is None else observed(observation)
-    return WordAnswer(branches.at(node), _document(step, observation, notes), shown)
-
-
-def observed(observation: Observation) -> list[RenderableType]:
-    """Return what one call answered, as people read it."""
-    style = "bold red" if is_failure(observation) else "bold green"
-    shown: list[RenderableType] = [row("answer", (outcome(observation), style), f"  {describe(observation.step)}")]
-    if observation.result is not None:
-        shown.append(row("result", quoted(observation.result, 2000)))
-    diagnostics = observation.diagnostics
-    if diagnostics:
-        names = ("prompt_tokens", "generated_tokens", "kv_length", "selected_token", "last_error")
-        shown.append(row("diagnostics", ", ".join(f"{name} {diagnostics.get(name)}" for name in names)))
-    return shown
-
-
-def _document(step: Step, observation: Observation | None, notes: Sequence[str]) -> dict[str, Any]:
-    document: dict[str, Any] = {"call": step_document(step), "notes": list(notes)}
-    if observation is None:
-        return document
-    if observation.kind == "status":
-        known = {status.value: status.name for status in Status}
-        document["status"] = {"code": observation.value, "name": known.get(observation.value or 0)}
-        document["result"] = None if observation.result is None else observation.result.hex()
-        document["diagnostics"] = None if observation.diagnostics is None else dict(observation.diagnostics)
-        return document
-    return document | {"kind": observation.kind, "value": observation.value, "detail": observation.detail}
-
-
-# The words -----------------------------------------------------------------------------------------------------------
 
 
 def load(tools: Tools, branches: Branches, model: str | None) -> WordAnswer:
@@ -175,71 +118,6 @@ def _texts(arguments: Sequence[Argument]) -> list[str]:
     return [argument.text for argument in arguments]
 
 
-def raw_call(tools: Tools, branches: Branches, words: Sequence[str]) -> WordAnswer:
-    """Call any export with raw arguments; `-> NAME` keeps the result under a name."""
-    bind = None
-    if "->" in words:
-        at = words.index("->")
-        words, after = words[:at], words[at + 1 :]
-        if len(after) != 1:
-            raise WrongWord("expected one name after ->, made of a-z and `_`")
-        bind = after[0]
-    if words[0] not in EXPORTS_BY_NAME:
-        raise WrongWord(f"expected an export: {_EXPORTS}")
-    export = EXPORTS_BY_NAME[words[0]]
-    types = export.wasm_parameters
-    if len(words) - 1 != len(types):
-        raise WrongWord(f"expected {len(types)} arguments for {export.signature}, found {len(words) - 1}")
-    bound = _bound(branches)
-    values = tuple(_value(word, type_, bound) for word, type_ in zip(words[1:], types, strict=True))
-    if bind is not None:
-        _check_bind(bind, export.result)
-    return call(tools, branches, Call(export.name, values, bind))
-
-
-def _check_bind(name: str, result: str) -> None:
-    if not re.fullmatch(BOUND_NAME, name) or name in ("inf", "nan"):
-        raise WrongWord(f"expected a name made of a-z and `_` that is no number, found {name!r}")
-    if not result:
-        raise WrongWord("this export returns nothing that could have a name")
-
-
-def _bound(branches: Branches) -> set[str]:
-    return {step.bind for step in branches.node.script if isinstance(step, Call) and step.bind is not None}
-
-
-def _value(word: str, type_: str, bound: set[str]) -> StepArgument:
-    if type_ == "f32":
-        value = parse_float(word)
-        return number(word, "a float argument") if value is None else value
-    if word[:1].isalpha():
-        return _place(word, bound)
-    return integer(word, "an argument", -(2**63), 2**64 - 1)
-
-
-def _place(word: str, bound: set[str]) -> str:
-    match = PLACE.fullmatch(word)
-    if match is None or match[1] not in bound:
-        known = ", ".join(sorted(bound)) or "none yet"
-        raise WrongWord(f"{word!r} is no number and no name that a call bound; bound names: {known}")
-    return word
-
-
-def _bytes(argument: Argument) -> bytes:
-    text = argument.text
-    if argument.quoted or not text.startswith("hex="):
-        return argument.raw
-    try:
-        return bytes.fromhex(text.removeprefix("hex="))
-    except ValueError:
-        raise WrongWord(f"expected hex digits, two for each byte, found {text!r}") from None
-
-
-def write(tools: Tools, branches: Branches, place: str, data: bytes) -> WordAnswer:
-    """Write bytes into memory at a bound name."""
-    return call(tools, branches, Write(_place(place, _bound(branches)), data))
-
-
 CALLS: Final = WordFamily(
     "Calls of a host, as in goldens",
     (
@@ -290,7 +168,7 @@ CALLS: Final = WordFamily(
             "call any export",
             "call alloc 16 -> buffer",
             raw_call,
-            (several("words", "EXPORT [ARGUMENT ..] [-> NAME]", _texts, "export", least=1, hint=_EXPORTS),),
+            (several("words", "EXPORT [ARGUMENT ..] [-> NAME]", _texts, "export", least=1, hint=EXPORT_NAMES),),
         ),
         Word(
             "write",
@@ -299,7 +177,7 @@ CALLS: Final = WordFamily(
             write,
             (
                 required("place", "PLACE", as_text, hint="such as buffer or buffer+4"),
-                required("data", "BYTES", _bytes, hint='"text" or hex=00ff'),
+                required("data", "BYTES", raw_bytes_of, hint='"text" or hex=00ff'),
             ),
         ),
         Word("init", "call init_runtime", "init", init),

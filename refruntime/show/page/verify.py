@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from refruntime.golden.verify import Verification, VerifyFinding
+from refruntime.golden.verification import Verification, VerifyFinding
 from refruntime.show.page.pieces import bar, code, command, page, paragraph, section, sides, table, text
 
 SHOWN: Final = 200

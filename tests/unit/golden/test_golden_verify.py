@@ -18,7 +18,8 @@ from refruntime.contract.rules import load_rules
 from refruntime.golden.corpus import Corpus
 from refruntime.golden.index import build_index
 from refruntime.golden.values import bytes_hash, disk_json, json_hash
-from refruntime.golden.verify import MAX_TOTAL_BYTES, unpinned_rules, verify
+from refruntime.golden.verify import verify
+from refruntime.golden.verify_files import MAX_TOTAL_BYTES, unpinned_rules
 from tests.support.command_line import command
 from tests.support.golden_files import CASES, STORY, case, write_case, write_corpus
 

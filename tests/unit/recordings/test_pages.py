@@ -17,7 +17,7 @@ from refruntime.differential.choice import first_choice
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
-from refruntime.golden.verify import Verification, VerifyFinding
+from refruntime.golden.verification import Verification, VerifyFinding
 from refruntime.show.page.diff import Extra, diff_page
 from refruntime.show.page.forward_map import forward_map
 from refruntime.show.page.pieces import rule_text
