@@ -16,9 +16,9 @@ from tests.consumers.chromium import open_page, pick, saved_report, without_time
 from tests.consumers.node import run_node
 from tests.guest.build import build
 from tests.guest.dialects import Dialect, names_of
-from tests.guest.toolchain import BuildError, find_toolchain
 from tests.support.builds import GUEST
 from tests.support.command_line import command
+from tests.support.toolchain import needed_toolchain
 
 UNSUPPORTED = "UNSUPPORTED"
 LACKS: Mapping[str, tuple[str, str, str]] = {
@@ -42,10 +42,7 @@ BUILDS = {
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The guest without the features of each name of BUILDS; skips without a compiler."""
-    try:
-        tools = find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    tools = needed_toolchain()
     folder = tmp_path_factory.mktemp("lacking")
     return {
         name: build(

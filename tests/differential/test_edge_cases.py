@@ -38,8 +38,8 @@ from refruntime.hypotheses.hypothesis import Changes, varied_engine
 from refruntime.model.forward import Transformer
 from refruntime.model.kv_cache import KVCache
 from tests.guest.build import build, load_unknown_bugs
-from tests.guest.toolchain import BuildError, find_toolchain
 from tests.support.builds import GUEST_FOLDER, MUTANTS, wasm_build
+from tests.support.toolchain import needed_toolchain
 
 PROFILE = Profile()
 BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))
@@ -196,10 +196,7 @@ def test_a_golden_that_catches_a_bug_does_so_in_diff(
     The sessions that cite the broken rule come first. Each runs on the build once; its answers are held against the
     frozen ones and against the oracle's. What one session shows is enough: `diff` runs them all.
     """
-    try:
-        toolchain = find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    toolchain = needed_toolchain()
     fresh = wasm_build(build(tmp_path, bugs=[name], opt_level="0", toolchain=toolchain).path)
     offered = golden_suite(corpus, fresh).offered()
     found = find_for_cases(fresh, PROFILE, cases.values()).of_one_case  # who refuses every file is not poor but wrong

@@ -15,8 +15,9 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.identify.ask import Memory
 from tests.drivers.comparison import CAUSES, NUMERIC_FAMILIES, OPTIONS, Recorded, catch, diverging, engines, gap_of
-from tests.guest.build import Toolchain, build, find_toolchain, option_names
+from tests.guest.build import Toolchain, build, option_names
 from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
+from tests.support.toolchain import needed_toolchain
 
 BUGS: dict[str, dict[str, str]] = json.loads((GUEST_FOLDER / "bugs.json").read_text("utf-8"))
 pytestmark = pytest.mark.xdist_group("self-test")  # one worker records the oracle's answers for all
@@ -47,12 +48,7 @@ def whole_battery() -> Recorded:
 @pytest.fixture(scope="module")
 def toolchain() -> Toolchain:
     """The Rust compiler for wasm32; skips where there is none."""
-    from tests.guest.build import BuildError
-
-    try:
-        return find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    return needed_toolchain()
 
 
 def test_every_bug_has_a_name_and_every_option_a_place() -> None:

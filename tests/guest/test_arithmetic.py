@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.guest import build
 from tests.guest.dialects import ARITHMETIC, Dialect, names_of
 from tests.guest.random_builds import Variant, build_all
 
@@ -18,6 +17,7 @@ from refruntime.api import open_model
 from refruntime.battery.models.slm1 import Shape, random_model, random_weights
 from refruntime.contract.profile import Profile
 from tests.guest.probe import differences, record_of
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.slow
 
@@ -120,10 +120,7 @@ def expected(a: Floats, b: Floats, dialect: Dialect) -> np.float32:
 @pytest.fixture(scope="module")
 def model() -> bytes:
     """Small SLM1 model; skips without a compiler."""
-    try:
-        build.find_toolchain()
-    except build.BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     return random_model(SEED, SHAPE, profile=Profile())
 
 

@@ -7,7 +7,6 @@ from random import Random
 
 import pytest
 
-from tests.guest import build
 from tests.guest.dialects import Dialect, checksum, names_of
 from tests.guest.random_builds import Variant, build_all
 
@@ -20,6 +19,7 @@ from refruntime.engines.wasm import WasmEngine
 from refruntime.identify.comparison import CannotSeal
 from refruntime.identify.formula import formula_of
 from refruntime.identify.seal import Sealer, probes
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.slow
 
@@ -27,10 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of built modules; skips without a compiler."""
-    try:
-        build.find_toolchain()
-    except build.BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     return tmp_path_factory.mktemp("asked")
 
 

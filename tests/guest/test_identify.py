@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.build import BuildError, find_toolchain
+from tests.support.toolchain import needed_toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".guests"
@@ -22,10 +22,7 @@ TOKENS = 10_000
 
 def _built(folder: Path, *words: str) -> list[str]:
     """Build modules into a folder and return their names."""
-    try:
-        find_toolchain()
-    except BuildError as error:
-        pytest.skip(f"no compiler for the guest: {error}")
+    needed_toolchain()
     command = [sys.executable, "tests/guest/random_builds.py", "--out", str(folder), *words]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return [Path(line.split()[0]).name for line in done.stdout.splitlines()]

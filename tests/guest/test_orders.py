@@ -26,7 +26,7 @@ from refruntime.witness.orders import Fit, OrderEvidence, fit
 from tests.guest.build import GUEST
 from tests.guest.dialects import Dialect
 from tests.guest.random_builds import Variant, build_all
-from tests.guest.toolchain import BuildError, find_toolchain
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _build(folder: Path, texts: Sequence[str], bug: str | None = None, options: tuple[str, ...] = ()) -> Path:
     """Build a guest; its compiler is needed."""
-    try:
-        find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     return next(build_all([Variant(options=options, dialect=Dialect.of(list(texts)), bug=bug)], folder))
 
 

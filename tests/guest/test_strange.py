@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest import build
 from tests.guest.dialects import Dialect, names_of
 from tests.guest.random_builds import Variant, build_all, random_variants
 
@@ -18,6 +17,7 @@ from refruntime.client import Client
 from refruntime.engines.base import EngineTrap
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from tests.guest.strange import Comparison, models
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +32,7 @@ ALONE = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of built modules; skips without a compiler."""
-    try:
-        build.find_toolchain()
-    except build.BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     return tmp_path_factory.mktemp("strange")
 
 

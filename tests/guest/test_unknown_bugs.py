@@ -21,6 +21,7 @@ from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from tests.guest.probe import Difference, differences
+from tests.support.toolchain import needed_toolchain
 
 PROJECT = Path(build.GUEST).parent.parent
 PROMPT = b"Once upon a time there was a little hen who"
@@ -81,10 +82,7 @@ def test_no_catalogue_knows_them() -> None:
 @pytest.mark.slow
 def test_each_spoils_what_its_row_says(tmp_path: Path) -> None:
     """FW-2 to FW-9, SL-2: first wrong tensor, position and pattern of every unknown bug; the clean guest has none."""
-    try:
-        build.find_toolchain()
-    except build.BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     profile = Profile()
     models = {
         needs: random_model(seed, SHAPE, dtype, block_size=8, profile=profile)

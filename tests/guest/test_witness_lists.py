@@ -13,17 +13,14 @@ pytest.importorskip("wasmtime")
 from tests.drivers.witness import Outcome, judge, known_bugs, of_unknown
 from tests.guest.build import load_unknown_bugs
 from tests.guest.random_builds import Variant, build_all
-from tests.guest.toolchain import BuildError, find_toolchain
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.slow
 
 
 def judged(table: dict[str, dict[str, Any]], folder: Path) -> list[Outcome]:
     """Build every bug and look into it."""
-    try:
-        find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    needed_toolchain()
     modules = build_all([Variant(bug=name) for name in table], folder)
     outcomes = []
     for (bug, truth), module in zip(table.items(), modules, strict=True):

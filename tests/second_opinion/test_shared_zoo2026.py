@@ -11,7 +11,6 @@ import pytest
 
 from refruntime.contract.profile import Profile
 from refruntime.contract.rules import rule
-from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.numerics import F64, CompiledSeq32, Fast, Numerics
@@ -19,7 +18,7 @@ from tests.second_opinion.float64_blocks import Opinion, Weights, read_weights
 from tests.second_opinion.float64_expert_models import lfm2moe
 from tests.second_opinion.float64_zoo import forward
 from tests.second_opinion.package_controls import CONTROLS, PackageControl
-from tests.second_opinion.test_shared_zoo import Stream, arrays_of, logits_of
+from tests.second_opinion.test_shared_zoo import Stream, arrays_of, check_greedy_ids, logits_of
 
 FOLDER = "zoo2026"
 ZOO = ["cohere2", "ernie4_5", "exaone4", "exaone4-window", "gemma4", "gemma4-moe", "gpt-oss", "gpt-oss-yarn",
@@ -152,13 +151,7 @@ def test_llama_cpp_decides_unless_the_profile_says_otherwise(
 def test_greedy_ids_equal_llama_cpp(name: str, shared_data: Path) -> None:
     """GEN-5, SA-1: 64 greedy tokens after each of two prompts equal llama.cpp's."""
     expected = expected_of(shared_data, name)
-    transformer = Transformer(load(shared_data, name), Profile(), CompiledSeq32())
-    for index in (0, 1):
-        prompt = [int(token) for token in expected[f"greedy_prompt_{index}"]]
-        wanted = [int(token) for token in expected[f"greedy_ids_{index}"]]
-        assert len(wanted) == 64
-        logits = transformer.forward([*prompt, *wanted], transformer.new_cache(), first_logit=len(prompt) - 1)
-        assert logits[: len(wanted)].argmax(axis=1).tolist() == wanted
+    check_greedy_ids(load(shared_data, name), expected)
 
 
 @pytest.mark.parametrize("control", [control for control in CONTROLS if control.zoo in ZOO], ids=str)

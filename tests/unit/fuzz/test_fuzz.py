@@ -28,9 +28,10 @@ from refruntime.numerics import CompiledSeq32
 from tests.contract.state_table import TABLE
 from tests.contract.test_state_machine import parse
 from tests.guest.build import build
-from tests.guest.toolchain import BuildError, Toolchain, find_toolchain
+from tests.guest.toolchain import Toolchain
 from tests.support.builds import changed_build
 from tests.support.command_line import command
+from tests.support.toolchain import needed_toolchain
 
 pytestmark = pytest.mark.xdist_group("fuzz")  # one worker makes the pool of artifacts
 
@@ -232,10 +233,7 @@ def test_kept_findings_are_replayed_on_the_next_build(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def toolchain() -> Toolchain:
     """The Rust compiler for wasm32; skips where there is none."""
-    try:
-        return find_toolchain()
-    except BuildError as error:
-        pytest.skip(str(error))
+    return needed_toolchain()
 
 
 @pytest.mark.slow
