@@ -10,33 +10,46 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 
+import numpy as np
+
 DECODED_FIRST = ("iq1_s", "iq3_s")
 """Of the block types that are multiplied through their decoders, those that stand for all in the fast tests."""
 
 
 def compile_type(name: str) -> None:
     """Compile what the fast tests use of one block type: its decoder, and the products over its stored bytes."""
-    from refruntime.numerics.compiled.stored import READERS, columns_of, dots_of
-    from refruntime.quants.compiled import KERNELS, decoder
+    from refruntime.numerics.compiled.stored import columns_of, dots_of
+    from refruntime.quants.compiled import IN_RUNS, decoder
     from refruntime.quants.ggml import GGML_TYPES
 
-    for kind in GGML_TYPES.values():
-        if kind.name == name and name in KERNELS:
-            decoder(kind.name)
-            if name in READERS or name in DECODED_FIRST:
-                columns_of(kind), dots_of(kind)
+    kind = next(kind for kind in GGML_TYPES.values() if kind.name == name)
+    decode = decoder(name)
+    if decode is None:
+        return
+    blocks = np.zeros((1, kind.type_size), np.uint8)
+    decode(blocks, np.empty((1, kind.block_size), np.float32))
+    if name in IN_RUNS or name in DECODED_FIRST:
+        for loop_of in (columns_of, dots_of):
+            loop_of(name)(np.empty(1, np.float32), blocks[None], np.zeros(kind.block_size, np.float32), 0, 1)
 
 
 def compile_numerics() -> None:
     """Compile the loops of the numeric profiles and of the checksum."""
-    from refruntime.containers import checksum_compiled  # noqa: F401  # compiles when it is imported
-    from refruntime.numerics import CompiledSeq32
-    from refruntime.numerics.compiled.row_products import RowProducts
-    from refruntime.numerics.compiled.threads import Threads
+    from refruntime.containers.checksum_compiled import checksum
+    from refruntime.contract.checksum_order import Mix
+    from refruntime.numerics import AttentionVariant, CompiledSeq32
+    from refruntime.numerics.compiled import formula_loops
     from refruntime.numerics.ggml32 import compiled
 
-    CompiledSeq32(kernels="numba")
-    RowProducts(Threads("fast", 1))
+    numerics = CompiledSeq32(1, "numba")
+    one, many = np.ones((1, 2), np.float32), np.ones((2, 1, 2), np.float32)
+    numerics.project(one.T, one)
+    numerics.exp(one), numerics.tanh(one), numerics.silu(one)
+    numerics.rms_norm(one, one[0], 1e-5)
+    numerics.rope(many, one[:, :1].repeat(2, 0), one[:, :1].repeat(2, 0))
+    numerics.attention(many, many.transpose(2, 1, 0), many, 0, AttentionVariant())
+    formula_loops.dots(np.empty(1, np.float32), one, one[0], 0, 1)
+    checksum(np.zeros(1, np.uint8), (Mix("xor", "byte"),), 0)
     compiled.compile_kernels()
 
 

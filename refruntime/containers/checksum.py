@@ -20,6 +20,7 @@ from refruntime.containers.checksum_operands import CHECKSUM_FIELD as CHECKSUM_F
 from refruntime.containers.checksum_plain import Advance, plain_loop, rotate_left
 from refruntime.contract.checksum_order import Operation, Rotate, read_order
 from refruntime.contract.profile import Profile
+from refruntime.machine_code import prepare
 
 LOADING_PAYS: Final = 3_000_000
 """Bytes in the plain loop that take as long as loading the compiled one."""
@@ -102,8 +103,10 @@ class Summing:
 
 def compiled_checksum() -> Any:
     """Return the compiled loop, None where numba cannot be loaded."""
+    from refruntime.containers.checksum_compiled import checksum
+
     try:
-        from refruntime.containers.checksum_compiled import checksum
+        prepare()
     except ImportError:
         return None
     return checksum

@@ -12,7 +12,7 @@ PACKAGE = "refruntime"
 
 # Each set holds the parts on which the next ones may rest. Arrows point down only.
 FOUNDATION = {"contract", "errors", "trace"}
-FORMATS = FOUNDATION | {"containers", "quants", "numerics"}
+FORMATS = FOUNDATION | {"machine_code", "containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
@@ -48,9 +48,10 @@ INTERNAL: dict[str, set[str]] = {
     "keywords": set(),
     "errors": {"contract"},
     "memory_limit": {"errors"},
-    "numerics": FOUNDATION | {"quants"},
-    "quants": FOUNDATION,
-    "containers": FOUNDATION | {"quants"},
+    "machine_code": {"resources"},
+    "numerics": FOUNDATION | {"machine_code", "quants"},
+    "quants": FOUNDATION | {"machine_code"},
+    "containers": FOUNDATION | {"machine_code", "quants"},
     "tokenizers": FOUNDATION,
     "sampling": FOUNDATION | {"numerics"},
     "model": FORMATS | {"tokenizers", "memory_limit"},
@@ -104,6 +105,7 @@ USERS = {
 
 ARRAYS = {"numpy"}
 THIRD_PARTY: dict[str, set[str]] = {
+    "machine_code": ARRAYS | {"llvmlite", "numba"},
     "numerics": ARRAYS | {"numba", "threadpoolctl"},
     "quants": ARRAYS | {"gguf", "llvmlite", "numba"},
     "containers": ARRAYS | {"gguf", "numba"},
@@ -144,7 +146,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 
 # Nothing below `engines` knows files, processes or the network: it is given bytes and gives bytes.
-KNOWS_NO_FILES = FOUNDATION | PIECES | ORACLE | {"instrument"}
+KNOWS_NO_FILES = (FOUNDATION | PIECES | ORACLE | {"instrument"}) - {"machine_code"}  # which keeps what was compiled
 OUTSIDE_WORLD = {
     *("pathlib", "io", "shutil", "tempfile", "glob", "fileinput", "subprocess", "multiprocessing", "socket", "ssl"),
     *(

@@ -1,8 +1,8 @@
 """Compiled loops for seq32: the additions of NumPy's definition in the same order, so the same bits, only faster.
 
-No fast-math, so the compiler may neither reorder a sum nor fuse a product into it. What runs at the same time is
-different outputs and different positions, each with a sum of its own. The loops hold no lock of Python and keep no
-state, so any number of threads may call them.
+No fast-math (but in `dots`), so the compiler may neither reorder a sum nor fuse a product into it. What runs at one
+time is different outputs and different positions, each with a sum of its own. The loops hold no lock of Python and keep
+no state, so any number of threads may call them.
 
 Arrays come flat, with the start and the stride of their rows in elements: this way a part of a cache or of a result is
 still a run of neighbouring numbers, which is what the compiler needs to use the vector unit.
@@ -10,12 +10,9 @@ still a run of neighbouring numbers, which is what the compiler needs to use the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numba import types
-from numba.core import event
 
 from refruntime.numerics.libm.exponential import (
     EXP_LINEAR_LIMIT,
@@ -347,45 +344,14 @@ def _softmax(scores, weights, first, end, scale, cap, sink, sinks):  # type: ign
     weights[end:] = ZERO
 
 
-_IN: Final = types.Array(types.float32, 1, "C", readonly=True)
-_OUT: Final = types.Array(types.float32, 1, "C")
-_INDEX: Final = types.intp
-SIGNATURES: Final = {
-    project: (_OUT, _IN, _IN, *[_INDEX] * 5),
-    exponential: (_OUT, _IN),
-    silu: (_OUT, _IN),
-    rotate: (_OUT, _IN, _IN, _IN, _INDEX, _INDEX),
-    hyperbolic_tangent: (_OUT, _IN),
-    rms_norm: (_OUT, _IN, _IN, types.float32),
-    attention: (
-        *(_OUT, _OUT, _OUT, _IN),  # mixed, scores, weights, queries
-        *(_IN, types.UniTuple(_INDEX, 2), _IN, types.UniTuple(_INDEX, 2)),  # keys and values with their strides
-        *(_IN, types.float32, types.float32, _INDEX),  # sinks, scale, cap, window
-        *(types.UniTuple(_INDEX, 5), _INDEX, _INDEX),
-    ),
-}
+def _dots(result, matrix, x, begin, end):  # type: ignore[no-untyped-def]
+    """Set result[r] to the dot product of row r with x, in any order, for r = `begin` .. `end` - 1."""
+    for row in range(begin, end):
+        total = ZERO
+        for column in range(x.size):
+            total += matrix[row, column] * x[column]
+        result[row] = total
 
 
-class _Announcement(event.Listener):  # type: ignore[misc]
-    """Say once that compilation begins; nothing is said when all machine code was found on disk."""
-
-    def __init__(self, notice: Callable[[str], None]) -> None:
-        self._notice: Callable[[str], None] | None = notice
-
-    def on_start(self, event: Any) -> None:
-        """Take note of the begin of a compilation."""
-        if self._notice is not None:
-            self._notice("compiling the seq32 kernels; this happens once and takes a few seconds")
-            self._notice = None
-
-    def on_end(self, event: Any) -> None:
-        """Do nothing."""
-
-
-def compile_kernels(notice: Callable[[str], None]) -> None:
-    """Compile all kernels, or load their machine code from disk; `notice` is told when that takes long."""
-    with event.install_listener("numba:compile", _Announcement(notice)):
-        for kernel, signature in SIGNATURES.items():
-            if not kernel.signatures:
-                kernel.compile(signature)
-                kernel.disable_compile()  # arrays of another type are a mistake, not a reason to compile again
+dots: Final = kernel(_dots, fastmath=True)
+"""For `fast` alone."""

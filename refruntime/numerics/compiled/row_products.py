@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.numerics.compiled import loops
+from refruntime.machine_code import prepare
+from refruntime.numerics.compiled import formula_loops
 from refruntime.numerics.compiled.loading import Notice, tell_terminal
 from refruntime.numerics.compiled.stored import dots_of
 from refruntime.numerics.compiled.threads import Range, Threads
 from refruntime.numerics.in_place import BlocksInPlace, InPlaceMatrix, Part
 from refruntime.quants.compiled import decoder
-from refruntime.quants.compiled.loops import kernel
 
 Float32 = NDArray[np.float32]
 
@@ -30,22 +30,12 @@ DECODED: Final = 131_072
 """Weights of one tile that is decoded: they stay in the second-level cache until they are multiplied."""
 
 
-def _rows(result: Float32, matrix: Float32, x: Float32, begin: int, end: int) -> None:
-    """Set result[r] to the dot product of row r with x for r = `begin` .. `end` - 1."""
-    for row in range(begin, end):
-        total = np.float32(0)
-        for column in range(x.size):
-            total += matrix[row, column] * x[column]
-        result[row] = total
-
-
 class RowProducts:
     """Multiply matrices [out, in] by one or more positions with the given threads."""
 
     def __init__(self, threads: Threads, notice: Notice = tell_terminal) -> None:
-        loops.compile_kernels(notice)
-        self.formulas = loops
-        self._kernel = kernel(_rows, fastmath=True)
+        prepare(notice)
+        self.formulas = formula_loops
         self._threads = threads
 
     def __call__(self, matrix: Float32, x: Float32) -> Float32:
@@ -53,7 +43,7 @@ class RowProducts:
         result = np.empty(matrix.shape[0], np.float32)
 
         def part(bounds: Range) -> None:
-            self._kernel(result, matrix, x, *bounds)
+            formula_loops.dots(result, matrix, x, *bounds)
 
         self._threads.each(part, _tiles(matrix.shape[0], matrix.shape[1], PART))
         return result
@@ -68,9 +58,9 @@ class RowProducts:
             part, bounds = tile
             own = result[0, part.begin : part.end]
             if part.blocks is None:
-                self._kernel(own, part.plain, vector, *bounds)
+                formula_loops.dots(own, part.plain, vector, *bounds)
             else:
-                dots_of(part.blocks.type)(own, part.blocks.blocks, vector, *bounds)
+                dots_of(part.blocks.type.name)(own, part.blocks.blocks, vector, *bounds)
 
         def positions(tile: tuple[Part, Range]) -> None:
             part, (begin, end) = tile

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.machine_code import prepare
 from refruntime.numerics.base import Array
 from refruntime.numerics.compiled.formulas import COMPILED_THREAD_WORK, CompiledFormulas, elementwise, flat
 from refruntime.numerics.compiled.loading import Loader, Notice, tell_terminal
+from refruntime.numerics.compiled.stored import LANES, columns_of
 from refruntime.numerics.compiled.threads import Range, Threads, ranges
 from refruntime.numerics.in_place import (
     InPlaceMatrix,
@@ -27,9 +29,6 @@ Float32 = NDArray[np.float32]
 
 THREAD_WORK: Final = 400_000
 """Multiplications in NumPy from which a second thread pays."""
-
-LANES: Final = 32
-"""Rows that the loops over stored blocks take together."""
 
 
 class CompiledSeq32(CompiledFormulas, Seq32):
@@ -123,8 +122,6 @@ class CompiledSeq32(CompiledFormulas, Seq32):
                 columns = rows if plain else np.ascontiguousarray(rows.T)
                 result[:, begin : begin + columns.shape[1]] = super().project(columns, x)
             return result
-        from refruntime.numerics.compiled.stored import columns_of
-
         positions = flat(x)
         for part in matrix.parts:
             if part.blocks is None:
@@ -133,7 +130,7 @@ class CompiledSeq32(CompiledFormulas, Seq32):
             own = result[:, part.begin : part.end]
             filled = own if own.flags.c_contiguous else np.empty(own.shape, np.float32)
             operands = filled.reshape(-1), part.blocks.blocks, positions
-            loop = columns_of(part.blocks.type)
+            loop = columns_of(part.blocks.type.name)
 
             def tile(bounds: Range, loop: Any = loop, operands: Any = operands) -> None:
                 loop(*operands, *bounds)
@@ -158,8 +155,8 @@ class CompiledSeq32(CompiledFormulas, Seq32):
 
 
 def _load(notice: Notice) -> ModuleType:
-    """Return the module of compiled loops, ready to run; ImportError where numba cannot be loaded."""
-    from refruntime.numerics.compiled import loops
+    """Return the module of compiled loops; ImportError where they cannot be."""
+    from refruntime.numerics.compiled import formula_loops
 
-    loops.compile_kernels(notice)
-    return loops
+    prepare(notice)
+    return formula_loops

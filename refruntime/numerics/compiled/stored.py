@@ -1,10 +1,4 @@
-"""Multiply from the blocks of a file: what a block means is worked out in registers or in the cache, and not kept.
-
-Two loops for each block type. `dots` is for `fast`: one position, sums in any order. `columns` is for seq32: the values
-that decoding gives, multiplied and added in the order and with the roundings of the contract (FW-4), so that its bits
-are those of decoding first. Types that are not read 32 values at a time (`runs`) are decoded block by block into the
-cache by the kernels that decode whole tensors.
-"""
+"""Multiply from the blocks of a file, through the loops of `stored_loops`, which are called without numba."""
 
 from __future__ import annotations
 
@@ -13,208 +7,43 @@ from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
-from numba import typeof, types
 
-from refruntime.quants.compiled import KERNELS, readable, reading, tables_of
-from refruntime.quants.compiled.lane_memory import (
-    TILE,
-    load,
-    load_bytes,
-    number_at,
-    prefetch,
-    put_number,
-    store,
-    store_bytes,
-    transpose,
-    transpose_bytes,
-)
-from refruntime.quants.compiled.lanes import (
-    LANES,
-    add,
-    multiply,
-    multiply_add,
-    pair,
-    splat,
-    total,
-)
-from refruntime.quants.compiled.loops import compile_for, inlined, specialised
-from refruntime.quants.compiled.runs import READERS
-from refruntime.quants.ggml import GgmlType
+from refruntime.machine_code import Loop
+from refruntime.quants.compiled import tables_of
 
-Loop = Callable[[Any, Any, Any, int, int], None]
+Product = Callable[[Any, Any, Any, int, int], None]
 """Called with result, blocks [out, blocks of a row, bytes], x, and the first and last row."""
 
-ZERO: Final = np.float32(0)
+LANES: Final = 32
+"""Numbers that a loop handles at once; rows that the loops of seq32 take together."""
 RUN_WIDTH: Final = 1024  # columns that are taken apart together: a multiple of every block
-STRIDE: Final = (
-    RUN_WIDTH + LANES
-)  # between rows of bytes: a power of two would crowd them into a few lines of the cache
+STRIDE: Final = RUN_WIDTH + LANES  # between rows of bytes: a power of two would crowd them into few lines of the cache
 WIDTH: Final = 256  # columns of the types that are decoded block by block
-ROW_STRIDE: Final = WIDTH + TILE
+ROW_STRIDE: Final = WIDTH + LANES // 2
 
-
-def _dots_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
-    """Set result[r] to the product of row r with x [in] for r = begin .. end - 1: blocks [out, blocks, bytes]."""
-    raw, row_bytes = blocks.reshape(-1), blocks.shape[1] * SIZE  # type: ignore[name-defined]  # noqa: F821
-    for row in range(begin, end):
-        at, column, sums = row * row_bytes, 0, splat(ZERO)
-        for _ in range(blocks.shape[1]):
-            own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
-            for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                q = numbers(quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
-                lanes = combine(q, pair(f[0], f[1]), pair(o[0], o[1]))  # type: ignore[name-defined]  # noqa: F821
-                sums = multiply_add(sums, lanes, load(x, column))
-                column += LANES
-            at += SIZE  # type: ignore[name-defined]  # noqa: F821
-        result[row] = total(sums)
-
-
-def _dots_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
-    """Do what `_dots_of_runs` does for a type that is decoded block by block."""
-    values = np.empty((1, BLOCK), np.float32)  # type: ignore[name-defined]  # noqa: F821
-    flat = values.reshape(-1)
-    for row in range(begin, end):
-        column, sums = 0, splat(ZERO)
-        for block in range(blocks.shape[1]):
-            decode(blocks[row, block : block + 1], values, *tables)  # type: ignore[name-defined]  # noqa: F821
-            for at in range(0, flat.size, LANES):
-                sums = multiply_add(sums, load(flat, at), load(x, column))
-                column += LANES
-        result[row] = total(sums)
-
-
-@inlined
-def _add_columns(sums, columns, x, column, inputs):  # type: ignore[no-untyped-def]
-    """Add to the sums [n, 32] of 32 rows the products of 32 columns [32, 32] with those of x from `column` on."""
-    at = column
-    for position in range(0, sums.size, LANES):
-        lanes = load(sums, position)
-        for own in range(LANES):
-            lanes = add(lanes, multiply(load(columns, own * LANES), splat(number_at(x, at + own))))
-        store(sums, position, lanes)
-        at += inputs
-
-
-@inlined
-def _write(result, sums, first, count, outputs):  # type: ignore[no-untyped-def]
-    """Write the sums [n, 32] of `count` rows to their places in the flat result [n, out]."""
-    for position in range(sums.size // LANES):
-        for row in range(count):
-            result[position * outputs + first + row] = sums[position * LANES + row]
-
-
-def _columns_of_runs(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
-    """Fill result[:, begin:end], flat [n, out], with the products of x, flat [n, in], and blocks [out, blocks, bytes].
-
-    Of 32 rows, 1024 columns are taken apart, each row as it lies in memory. Then 32 by 32 quants are turned, made
-    values with the factors of their rows, and added to the sums of 32 rows, column after column.
-    """
-    raw, outputs, block_count = blocks.reshape(-1), blocks.shape[0], blocks.shape[1]
-    positions = result.size // outputs
-    inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
-    bytes_, turned = np.zeros(LANES * STRIDE, np.uint8), np.empty(LANES * LANES, np.uint8)
-    # Of each 32 columns and each row: two factors and two offsets, each 32 rows side by side.
-    scaling, values = np.zeros(RUN_WIDTH // LANES * 4 * LANES, np.float32), np.empty(LANES * LANES, np.float32)
-    together = RUN_WIDTH // (RUNS * LANES)  # type: ignore[name-defined]  # noqa: F821
-    for first in range(begin, end, LANES):
-        count = min(LANES, end - first)
-        sums[:] = ZERO
-        for block in range(0, block_count, together):
-            last = min(block + together, block_count)
-            for row in range(count):
-                at, place, own_scaling = ((first + row) * block_count + block) * SIZE, row * STRIDE, row  # type: ignore[name-defined]  # noqa: F821
-                for _ in range(block, last):
-                    own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
-                    for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                        store_bytes(bytes_, place, quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
-                        f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                        o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                        put_number(scaling, own_scaling, f[0])
-                        put_number(scaling, own_scaling + LANES, f[1])
-                        if MOVED:  # type: ignore[name-defined]  # noqa: F821
-                            put_number(scaling, own_scaling + 2 * LANES, o[0])
-                            put_number(scaling, own_scaling + 3 * LANES, o[1])
-                        place, own_scaling = place + LANES, own_scaling + 4 * LANES
-                    at += SIZE  # type: ignore[name-defined]  # noqa: F821
-            for run in range((last - block) * RUNS):  # type: ignore[name-defined]  # noqa: F821
-                for row in range(LANES):  # memory works on the rows that come next in the meantime
-                    following = ((first + LANES + row) * block_count + block) * SIZE  # type: ignore[name-defined]  # noqa: F821
-                    prefetch(raw, following + run * SIZE // RUNS)  # type: ignore[name-defined]  # noqa: F821
-                transpose_bytes(turned, 0, bytes_, run * LANES, STRIDE)
-                column, lanes = (block * RUNS + run) * LANES, load(sums, 0)  # type: ignore[name-defined]  # noqa: F821
-                for half in range(2):
-                    f, o = load(scaling, (4 * run + half) * LANES), load(scaling, (4 * run + 2 + half) * LANES)
-                    for own in range(half * TILE, half * TILE + TILE):
-                        q = numbers(load_bytes(turned, own * LANES))  # type: ignore[name-defined]  # noqa: F821
-                        value = combine(q, f, o)  # type: ignore[name-defined]  # noqa: F821
-                        if positions == 1:
-                            lanes = add(lanes, multiply(value, splat(number_at(x, column + own))))
-                        else:
-                            store(values, own * LANES, value)
-                if positions == 1:
-                    store(sums, 0, lanes)
-                else:
-                    _add_columns(sums, values, x, column, inputs)
-        _write(result, sums, first, count, outputs)
-
-
-def _columns_of_blocks(result, blocks, x, begin, end, tables):  # type: ignore[no-untyped-def]
-    """Do what `_columns_of_runs` does for a type that is decoded block by block."""
-    outputs, block_count, together = blocks.shape[0], blocks.shape[1], WIDTH // BLOCK  # type: ignore[name-defined]  # noqa: F821
-    positions = result.size // outputs
-    inputs, sums = x.size // positions, np.empty(positions * LANES, np.float32)
-    rows, turned = np.zeros(LANES * ROW_STRIDE, np.float32), np.empty(LANES * LANES, np.float32)
-    for first in range(begin, end, LANES):
-        count = min(LANES, end - first)
-        sums[:] = ZERO
-        for block in range(0, block_count, together):
-            last = min(block + together, block_count)
-            width = (last - block) * BLOCK  # type: ignore[name-defined]  # noqa: F821
-            for row in range(count):
-                values = rows[row * ROW_STRIDE : row * ROW_STRIDE + width].reshape(last - block, BLOCK)  # type: ignore[name-defined]  # noqa: F821
-                decode(blocks[first + row, block:last], values, *tables)  # type: ignore[name-defined]  # noqa: F821
-            for column in range(0, width, LANES):
-                for across in range(0, LANES, TILE):
-                    for down in range(0, LANES, TILE):
-                        transpose(turned, down * LANES + across, rows, across * ROW_STRIDE + column + down, ROW_STRIDE)
-                _add_columns(sums, turned, x, block * BLOCK + column, inputs)  # type: ignore[name-defined]  # noqa: F821
-        _write(result, sums, first, count, outputs)
+_BYTES_ROOM: Final = LANES * (LANES + STRIDE)
+_ROOM: Final = LANES * (LANES + ROW_STRIDE)
+_NO_BYTES: Final = np.empty(0, np.uint8)
 
 
 @lru_cache
-def dots_of(kind: GgmlType) -> Loop:
-    """Return the loop of `fast` for a block type, compiled or loaded from disk: one position [in] -> [out]."""
-    if kind.name in READERS:
-        kernel = reading(_dots_of_runs, kind.name, SIZE=kind.type_size, RUNS=kind.block_size // LANES)
-    else:
-        kernel = specialised(_dots_of_blocks, kind.name, decode=KERNELS[kind.name][0], BLOCK=kind.block_size)
-    return _ready(kernel, kind)
+def dots_of(name: str) -> Product:
+    """Return the loop of `fast` for a block type: one position [in] -> [out]."""
+    loop, tables = Loop("refruntime.numerics.compiled.stored_loops", "dots", name), tables_of(name)
+
+    def product(result: Any, blocks: Any, x: Any, begin: int, end: int) -> None:
+        loop(result, blocks, x, begin, end, tables, _NO_BYTES, np.empty(WIDTH, np.float32))
+
+    return product
 
 
 @lru_cache
-def columns_of(kind: GgmlType) -> Loop:
-    """Return the loop of seq32 for a block type, compiled or loaded from disk: flat [n, in] -> flat [n, out]."""
-    return _ready(columns_kernel(kind), kind)
+def columns_of(name: str) -> Product:
+    """Return the loop of seq32 for a block type: flat [n, in] -> flat [n, out]."""
+    loop, tables = Loop("refruntime.numerics.compiled.stored_loops", "columns", name), tables_of(name)
 
+    def product(result: Any, blocks: Any, x: Any, begin: int, end: int) -> None:
+        room = np.empty(_ROOM + result.size // len(blocks) * LANES, np.float32)
+        loop(result, blocks, x, begin, end, tables, np.empty(_BYTES_ROOM, np.uint8), room)
 
-def columns_kernel(kind: GgmlType) -> Any:
-    """Make the kernel of `columns_of`, not yet compiled."""
-    if kind.name not in READERS:
-        decode = KERNELS[kind.name][0]
-        return specialised(_columns_of_blocks, kind.name, decode=decode, BLOCK=kind.block_size)
-    moved = int(READERS[kind.name].moved)
-    sizes = {"SIZE": kind.type_size, "RUNS": kind.block_size // LANES, "MOVED": moved}
-    return reading(_columns_of_runs, kind.name, **sizes)
-
-
-def _ready(kernel: Any, kind: GgmlType) -> Loop:
-    """Compile a kernel for its one signature and give it its tables."""
-    tables, numbers, out = tables_of(kind.name), readable(np.float32, 1), types.Array(types.float32, 1, "C")
-    compile_for(kernel, out, readable(np.uint8, 3), numbers, types.intp, types.intp, typeof(tables))
-
-    def loop(result: Any, blocks: Any, x: Any, begin: int, end: int) -> None:
-        kernel(result, blocks, x, begin, end, tables)
-
-    return loop
+    return product

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.machine_code import Loop, prepare
+from refruntime.numerics.compiled.loading import Notice
 from refruntime.numerics.compiled.threads import Range, Threads, ranges
-from refruntime.numerics.ggml32 import kernels
 from refruntime.numerics.ggml32.activations import Activations, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import GROUP
@@ -24,7 +25,8 @@ THREAD_WORK: Final = 4_000_000
 class CompiledProducts:
     """The products of `dots` through compiled loops, with as many threads as there are processors, at most 8."""
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, notice: Notice | None = None) -> None:
+        prepare(notice)
         self._threads = Threads("ggml32", threads)
 
     def quantize(self, kind: str, x: Float32) -> Activations:
@@ -33,9 +35,9 @@ class CompiledProducts:
         blocks = np.ascontiguousarray(x).reshape(len(x), -1, size)
         quants, scales = np.empty(blocks.shape, np.int8), np.empty(blocks.shape[:2], np.float32)
         if kind == "q8_k":
-            kernels.quantize_256(blocks, quants, scales)
+            _loop("quantize_256")(blocks, quants, scales)
             return Activations(quants, scales, np.zeros_like(scales))
-        kernels.quantize_32(blocks, quants, scales)
+        _loop("quantize_32")(blocks, quants, scales)
         sums = np.zeros_like(scales)
         if kind == "q8_1":
             sums = as_half(quants.sum(axis=2, dtype=np.int32).astype(np.float32) * scales)
@@ -47,24 +49,24 @@ class CompiledProducts:
         quants = rows.quants.astype(np.int16)  # [n, b, size]
         result = np.empty((integers.shape[0], len(quants)), np.float32)
         operands: tuple[Any, ...] = integers, weights.scales
-        loop: Callable[..., None]
+        loop: str
         if form.order == "sum times scales":
-            loop, operands = kernels.sum_times_scales, (*operands, quants, rows.scales)
+            loop, operands = "sum_times_scales", (*operands, quants, rows.scales)
         elif form.order == "scales times sum":
             split = quants.reshape(len(quants), -1, integers.shape[2])
             unit = form.unit if form.unit_inside else 1
             repeat = split.shape[1] // rows.scales.shape[1]
-            loop, operands = kernels.scales_times_sum, (*operands, split, rows.scales, repeat, np.float64(unit))
+            loop, operands = "scales_times_sum", (*operands, split, rows.scales, repeat, np.float64(unit))
         elif form.order == "scales times sum, plus minimum":
             operands = (*operands, weights.minimum_scales, quants, rows.scales, rows.sums)
-            loop = kernels.plus_minimum
+            loop = "plus_minimum"
         elif form.order in ("scales times sum, less minima", "eight lanes", "eight lanes, less minima"):
-            loop = kernels.less_minima if form.order.startswith("scales") else kernels.eight_lanes
+            loop = "less_minima" if form.order.startswith("scales") else "eight_lanes"
             operands = (*operands, *_minima(weights), quants, rows.scales, _sums_of_groups(rows))
         elif form.order == "groups with scales":
-            loop, operands = kernels.groups_with_scales, (*operands, weights.group_scales, quants, rows.scales)
+            loop, operands = "groups_with_scales", (*operands, weights.group_scales, quants, rows.scales)
         else:
-            loop, operands = kernels.parts_of_a_block, (*operands, quants, rows.scales)
+            loop, operands = "parts_of_a_block", (*operands, quants, rows.scales)
         self._each(loop, result, operands, integers.size * len(quants))
         unit = form.unit
         return result if unit == 1 or form.unit_inside else result * np.float32(1 / unit)
@@ -72,17 +74,31 @@ class CompiledProducts:
     def plain(self, columns: Float32, rows: Float32) -> Float32:
         """Return every dot of plain numbers: columns [in, r], rows [n, in] -> [r, n]."""
         result = np.empty((columns.shape[1], len(rows)), np.float32)
-        self._each(kernels.plain_dots, result, (columns, rows), columns.size * len(rows))
+        self._each("plain_dots", result, (columns, np.ascontiguousarray(rows)), columns.size * len(rows))
         return result
 
-    def _each(self, loop: Callable[..., None], result: Float32, operands: tuple[Any, ...], work: int) -> None:
+    def _each(self, name: str, result: Float32, operands: tuple[Any, ...], work: int) -> None:
         """Run a loop over all rows of the result, in parts."""
+        loop = _loop(name, operands[0].dtype.name)
 
         def part(bounds: Range) -> None:
-            loop(result, *bounds, *operands)
+            loop(result, *bounds, *operands, *_room(name, bounds))
 
         parts = min(self._threads.parts(work, THREAD_WORK), max(1, len(result)))
         self._threads.each(part, ranges(len(result), parts))
+
+
+@lru_cache
+def _loop(name: str, _weights: str = "") -> Loop:
+    """Return a loop; it takes weights of one type, so that there is one for each."""
+    return Loop("refruntime.numerics.ggml32.kernels", name)
+
+
+def _room(name: str, bounds: Range) -> tuple[Any, ...]:
+    """Return the arrays in which a loop works."""
+    if name == "eight_lanes":
+        return np.zeros(8, np.int32), np.zeros(8, np.float32)
+    return (np.empty(bounds[1] - bounds[0], np.float64),) if name == "plain_dots" else ()
 
 
 def _minima(weights: IntegerBlocks) -> tuple[Float32, NDArray[np.int16]]:

@@ -1,7 +1,7 @@
 """Compiled loops for ggml32: the sums of NumPy's definition in the same order, so the same bits, only faster.
 
-No fast-math: the compiler may reorder sums of integers, which are exact, and no others. The loops keep no state and
-hold no lock of Python, so threads may share the rows of a matrix.
+Room to work in comes from the caller. No fast-math: the compiler may reorder sums of integers, which are exact, and no
+others. The loops keep no state and hold no lock of Python, so threads may share the rows of a matrix.
 """
 
 from __future__ import annotations
@@ -88,9 +88,8 @@ def _lanes(lanes, w, q):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums):  # type: ignore[no-untyped-def]
+def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, quants, row_scales, sums, exact, totals):  # type: ignore[no-untyped-def]
     """Add (scale * row scale) * sum in eight lanes; less minima, of which there may be none; then lane after lane."""
-    exact, totals = np.zeros(8, np.int32), np.zeros(8, np.float32)
     for row in range(begin, end):
         for n in range(quants.shape[0]):
             totals[:] = 0
@@ -143,9 +142,8 @@ def parts_of_a_block(result, begin, end, integers, scales, quants, row_scales): 
 
 
 @kernel
-def plain_dots(result, begin, end, columns, rows):  # type: ignore[no-untyped-def]
+def plain_dots(result, begin, end, columns, rows, totals):  # type: ignore[no-untyped-def]
     """Multiply columns [in, out] with rows [n, in]; products in float32 are added in float64."""
-    totals = np.zeros(end - begin, np.float64)
     for n in range(rows.shape[0]):
         totals[:] = 0
         for column in range(columns.shape[0]):

@@ -284,10 +284,10 @@ class Ggml32(Numerics):
         return result
 
 
-def _compiled_products(threads: int | None, _: Notice) -> CompiledProducts:
+def _compiled_products(threads: int | None, notice: Notice) -> CompiledProducts:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
 
-    return CompiledProducts(threads)
+    return CompiledProducts(threads, notice)
 
 
 def _exact_total(rows: Any) -> NDArray[np.float64]:

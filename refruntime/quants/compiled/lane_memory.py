@@ -12,8 +12,9 @@ from typing import Any, Final
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba.np.arrayobj import make_array, populate_array
 
 from refruntime.quants.compiled.lanes import (
     BYTE,
@@ -48,6 +49,41 @@ def _load(lanes: LanesType) -> Any:
         return lanes(array, types.intp), generate
 
     return load
+
+
+def _folded(context: Any, builder: Any, kinds: Any, array: Any, shape: Any) -> Any:
+    """Return a view of a contiguous array in another shape."""
+    result, given = kinds
+    source, view = make_array(given)(context, builder, array), make_array(result)(context, builder)
+    item = context.get_constant(types.intp, given.dtype.bitwidth // 8)
+    strides = [builder.mul(size, item) for size in shape[1:]] + [item]  # of one or two dimensions
+    populate_array(view, source.data, shape, strides, item, source.meminfo, source.parent)
+    return impl_ret_borrowed(context, builder, result, view._getvalue())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def flat(_typing: Any, array: Any) -> Any:
+    """Return the numbers of a contiguous array as a run; `reshape` would need numba's runtime."""
+    result = types.Array(array.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        count = make_array(array)(context, builder, values[0]).nitems
+        return _folded(context, builder, (result, array), values[0], [count])
+
+    return result(array), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def folded(_typing: Any, array: Any, _width: Any) -> Any:
+    """Return a run of numbers as rows of a width."""
+    result = types.Array(array.dtype, 2, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        run, width = values
+        rows = builder.sdiv(make_array(array)(context, builder, run).nitems, width)
+        return _folded(context, builder, (result, array), run, [rows, width])
+
+    return result(array, types.intp), generate
 
 
 load = _load(FLOATS)

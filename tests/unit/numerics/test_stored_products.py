@@ -13,16 +13,18 @@ from refruntime.numerics import CompiledSeq32, Fast
 from refruntime.numerics.compiled.loading import Loader
 from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, residence
 from refruntime.numerics.seq32 import Seq32
+from refruntime.quants.compiled import IN_RUNS
 from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
 from tests.support.ggml_blocks import BY_NAME, COMPILED, HALF_SCALES, extreme_blocks, random_blocks
+from tests.support.machine_code import fused_instructions, numbers, octets
 from tools.compile_kernels import DECODED_FIRST
 
-numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
+pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 stored = pytest.importorskip("refruntime.numerics.compiled.stored")
-loops = pytest.importorskip("refruntime.quants.compiled.loops")
+stored_loops = pytest.importorskip("refruntime.numerics.compiled.stored_loops")
 
 TYPES = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in stored.READERS and name not in DECODED_FIRST))
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in IN_RUNS and name not in DECODED_FIRST))
     for name in COMPILED
 ]
 """Block types. Whatever has loops of its own is fast; the others go through decoders that are tested for themselves."""
@@ -173,49 +175,8 @@ def test_fast_without_numba_decodes_part_by_part(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ["q4_1", "q4_k", "q2_k", "iq1_s"])
 def test_seq32_fuses_no_product_into_a_sum(name: str) -> None:
     """FW-4: products are rounded before they are added; the machine code of the loop has no fused multiply-add."""
-    kind, original = BY_NAME[name], loops.kernel
-    try:
-        loops.kernel = loops.inlined  # machine code that was kept on disk cannot be shown
-        kernel = stored.columns_kernel(kind)
-    finally:
-        loops.kernel = original
-    flat, bytes_, tables = numba.types.float32[::1], numba.types.uint8[:, :, ::1], numba.typeof(stored.tables_of(name))
-    kernel.compile((flat, bytes_, flat, numba.types.intp, numba.types.intp, tables))
-    (code,) = kernel.inspect_asm().values()
-    assert len(code) > 1000
-    assert not any(word in code for word in ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "fmla", "fmls"))
-
-
-def test_any_number_of_threads_may_ask_for_a_loop_first() -> None:
-    """FW-4: machine code is made once, whoever asks; two threads that ask at the same time both get it."""
-    kernel = stored.specialised(_twice, f"test{threading.get_ident()}")
-    failures: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            loops.compile_for(kernel, numba.types.float32[::1])
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert len(kernel.signatures) == 1
-
-
-def _twice(values: np.ndarray) -> None:
-    for index in range(values.size):
-        values[index] = values[index] + values[index]
-
-
-def test_kernels_of_other_meanings_have_other_names() -> None:
-    """FW-4: machine code is kept by name, so a template with another meaning must not find it."""
-    first, second = (stored.specialised(_twice, "same", STEP=step) for step in (1, 2))
-    assert first.py_func.__qualname__ != second.py_func.__qualname__
-    assert stored.specialised(_twice, "same", STEP=1).py_func.__qualname__ == first.py_func.__qualname__
+    arguments = numbers(), octets(3), numbers(), 0, 1, stored.tables_of(name), octets(), numbers()
+    assert not fused_instructions(stored_loops.columns(name), *arguments)
 
 
 def test_auto_decides_by_the_blocks_of_a_model() -> None:

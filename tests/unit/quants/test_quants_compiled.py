@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +10,21 @@ import pytest
 from refruntime.quants import ggml
 from refruntime.quants.ggml import COMPILED_ELEMENTS, dequantize
 from tests.support.ggml_blocks import BY_NAME, COMPILED, extreme_blocks, random_blocks, same_bits
+from tests.support.machine_code import fused_instructions, numbers, octets
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 compiled = pytest.importorskip("refruntime.quants.compiled")
-loops = pytest.importorskip("refruntime.quants.compiled.loops")
+decoding = pytest.importorskip("refruntime.quants.compiled.decoding")
+
+
+def test_types_that_are_read_in_runs_are_told_without_numba() -> None:
+    """GG-8: the names that callers see are those of the readers."""
+    assert set(compiled.IN_RUNS) == set(decoding.READERS)
 
 
 def test_every_block_type_has_a_kernel() -> None:
     """GG-8: all types but those of plain numbers are compiled."""
-    assert sorted(compiled.KERNELS) == sorted(COMPILED)
+    assert sorted(compiled.TABLES) == sorted(COMPILED)
     assert compiled.decoder("f16") is None
 
 
@@ -35,13 +40,7 @@ def test_compiled_loops_give_the_bits_of_numpy(name: str) -> None:
 @pytest.mark.parametrize("name", ["q4_1", "q5_1", "q2_k", "q4_k", "q5_k", "iq1_s"])
 def test_no_product_is_fused_into_a_sum(name: str) -> None:
     """Section 13 GGUF: ggml's `d * q - m` is rounded twice; the machine code has no fused multiply-add."""
-    compiled.decoder(name)
-    kernel, _ = compiled.KERNELS[name]
-    fresh = loops.inlined(kernel.py_func)  # code that was kept on disk cannot be shown
-    fresh.compile(kernel.signatures[0])
-    (code,) = fresh.inspect_asm().values()
-    assert len(code) > 1000
-    assert not any(word in code for word in ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "fmla", "fmls"))
+    assert not fused_instructions(decoding.decoding(name), octets(2), numbers(2), *compiled.tables_of(name))
 
 
 def test_large_tensors_are_compiled_unasked_once_it_pays_and_small_ones_are_not(
@@ -79,19 +78,3 @@ def test_unknown_kernels_are_named() -> None:
     """GG-8: a misspelt choice is a mistake of the caller."""
     with pytest.raises(ValueError, match="unknown kernels 'cuda'; expected one of auto, numpy, numba"):
         dequantize(BY_NAME["f32"], bytes(4), (1,), kernels="cuda")
-
-
-def test_machine_code_is_not_kept_beyond_what_it_calls() -> None:
-    """GG-8: a helper below the function that a kernel is given may change; machine code holds a copy of it."""
-
-    def template(block):  # type: ignore[no-untyped-def]
-        return read(block)  # type: ignore[name-defined]  # noqa: F821
-
-    def kernel_that_adds(number: int) -> str:
-        source = f"def helper(x):\n    return x + {number}\ndef read(x):\n    return helper(x)\n"
-        names: dict[str, Any] = {}
-        exec(compile(source, "helpers", "exec"), names)
-        names["helper"] = loops.inlined(names["helper"])
-        return str(loops.specialised(template, "example", read=loops.inlined(names["read"])).__name__)
-
-    assert kernel_that_adds(1) == kernel_that_adds(1) != kernel_that_adds(2)
