@@ -51,7 +51,7 @@ class GoldenExpectation:
     hash: str
 
 
-def step_kind(step: Step) -> str:
+def step_kind(step: Step) -> ObservationKind:
     """Return what a step shows when nothing goes wrong: `status`, `value` or `none`."""
     if isinstance(step, Write):
         return "none"
