@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_the_check_finds_what_is_planted(source: str) -> None:
 def test_the_check_leaves_alone_what_is_right(source: str) -> None:
     """Names of options, words and extras are no paths."""
     assert check_places("refruntime.commands.run", source) == []
+
+
+def test_contributing_names_every_room() -> None:
+    """The two tables that say where a change and a test go follow the rooms of the package and of the tests."""
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:refruntime|tests)/\w+)(?:/|\.py)`", text))
+    rooms = {
+        f"{folder}/{path.stem}"
+        for folder in ("refruntime", "tests")
+        for path in (PROJECT / folder).iterdir()
+        if (path.is_dir() and any(path.glob("*.py"))) or (path.suffix == ".py" and folder == "refruntime")
+    }
+    assert {room for room in rooms if not room.rpartition("/")[2].startswith("_")} - named == set()
+    assert {name for name in named if name.count("/") == 1} <= rooms
 
 
 def test_a_checkout_reads_its_own_files() -> None:
