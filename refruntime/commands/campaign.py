@@ -34,8 +34,8 @@ from refruntime.commands.packing import (
 )
 from refruntime.commands.shared import add_row, json_option, plain_table, printable, progress, write_json
 from refruntime.contract.profile import Profile
-from refruntime.differential.parallel import processors
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_FINE, EXIT_INTERRUPTED, EXIT_MISMATCH, Verdict
+from refruntime.numerics.compiled.threads import processors
 
 SHOWN_GROUPS: Final = 8
 

@@ -30,8 +30,8 @@ from refruntime.commands.packing import (
     software,
 )
 from refruntime.commands.shared import json_option, progress, write_json
-from refruntime.differential.parallel import processors
 from refruntime.golden.reading import GoldenError
+from refruntime.numerics.compiled.threads import processors
 
 
 @click.command(

@@ -33,6 +33,12 @@ def slm1_checksum(data: bytes | bytearray | memoryview, profile: Profile) -> int
     return _SUMMING.checksum(np.frombuffer(data, np.uint8), resolved_operations(profile), profile.checksum_start)
 
 
+def with_checksum(data: bytes, checksum: int) -> bytes:
+    """Return a file with another number in its checksum field."""
+    first, last = CHECKSUM_FIELD
+    return data[:first] + checksum.to_bytes(8, "little") + data[last:]
+
+
 def resolved_operations(profile: Profile) -> Operations:
     """Return the operations of a step, with the rotation of the profile in the place of a bare `rotate`."""
     plain = Rotate(profile.checksum_rotation)

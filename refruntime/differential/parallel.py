@@ -8,7 +8,6 @@ a build is given up) is decided by the suite, which sees the results one after t
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -88,11 +87,6 @@ class Processes:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
                 process.terminate()
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # In the other process ------------------------------------------------------------------------------------------------

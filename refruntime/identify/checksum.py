@@ -9,12 +9,12 @@ from typing import Final
 from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.client import Client
-from refruntime.containers.checksum import CHECKSUM_FIELD
+from refruntime.containers.checksum import CHECKSUM_FIELD, with_checksum
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.engines.base import Engine, EngineError, Limits
 from refruntime.identify.asking import AskedBuild
-from refruntime.identify.comparison import ChecksumComparison, with_field
+from refruntime.identify.comparison import ChecksumComparison
 from refruntime.identify.formula import Fitted, NoFormula, formula_of
 from refruntime.identify.seal import CannotSeal, Sealer
 
@@ -73,7 +73,7 @@ def _wrong(right: bytes) -> dict[str, bytes]:
     """Return the file with one bit of its checksum turned, for each of PLACES."""
     first, last = CHECKSUM_FIELD
     own = int.from_bytes(right[first:last], "little")
-    return {f"bit-{place}": with_field(right, own ^ 1 << place) for place in PLACES}
+    return {f"bit-{place}": with_checksum(right, own ^ 1 << place) for place in PLACES}
 
 
 def _shown(found: Checksum, fresh: Callable[[], Engine], right: bytes) -> Checksum:

@@ -15,7 +15,7 @@ from random import Random
 from typing import Final, Literal
 
 from refruntime.client import Client
-from refruntime.containers.checksum import CHECKSUM_FIELD
+from refruntime.containers.checksum import with_checksum
 from refruntime.contract.status import Status
 from refruntime.engines.base import EngineError, Limits, refusing_malformed
 from refruntime.engines.wasm import WasmEngine, WasmModule
@@ -116,7 +116,7 @@ class WatchedBuild:
         try:
             engine = self._engine = self._engine or WasmEngine(self.compiled, self.limits)
             self.watched.plant(engine, stored)
-            status = Client(engine).load_model(with_field(file, stored))
+            status = Client(engine).load_model(with_checksum(file, stored))
         except EngineError as error:
             meetings = self.watched.meetings(self._engine) if self._engine is not None else ()
             self.restart()
@@ -133,12 +133,6 @@ class WatchedBuild:
     def compares_64_bits(self) -> bool:
         """Say whether the module has any of the watched 64-bit instructions."""
         return any(site.opcode in WATCHED_64 for site in self.watched.sites)
-
-
-def with_field(file: bytes, number: int) -> bytes:
-    """Return the file with another number in its checksum field."""
-    first, last = CHECKSUM_FIELD
-    return file[:first] + number.to_bytes(8, "little") + file[last:]
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from functools import cached_property
 from typing import Final, Literal
 
 from refruntime.battery.models.slm1 import Shape, random_model
-from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
+from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum, with_checksum
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Limits
 from refruntime.identify.comparison import CannotSeal as CannotSeal
-from refruntime.identify.comparison import ChecksumComparison, WatchedBuild, ask_parts, find_comparison, with_field
+from refruntime.identify.comparison import ChecksumComparison, WatchedBuild, ask_parts, find_comparison
 
 HEADER_BYTES: Final = 108
 
@@ -100,7 +100,7 @@ class Sealer:
 
     def key(self, file: bytes) -> str:
         """Return the key of a file in `known`: this build and the content without the checksum field."""
-        return f"{self.sha256}:{hashlib.sha256(with_field(file, 0)).hexdigest()}"
+        return f"{self.sha256}:{hashlib.sha256(with_checksum(file, 0)).hexdigest()}"
 
     def seal(self, file: bytes) -> Sealed:
         """Return the file with the checksum that the build computes for it."""
@@ -132,7 +132,7 @@ class Sealer:
     def own(self, file: bytes) -> bytes:
         """Return a file that the build takes for right with the checksum of SL-5; any other as it is."""
         sealed = self.seal(file)
-        return with_field(file, slm1_checksum(file, Profile())) if sealed.checksum and sealed.data == file else file
+        return with_checksum(file, slm1_checksum(file, Profile())) if sealed.checksum and sealed.data == file else file
 
 
 def probes() -> Sequence[bytes]:
@@ -142,4 +142,4 @@ def probes() -> Sequence[bytes]:
 
 
 def _with_sum(file: bytes, checksum: int, how: How) -> Sealed:
-    return Sealed(with_field(file, checksum), checksum, how)
+    return Sealed(with_checksum(file, checksum), checksum, how)

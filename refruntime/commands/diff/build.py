@@ -20,7 +20,7 @@ from refruntime.commands.files import write_file
 from refruntime.commands.shared import map_file, progress
 from refruntime.commands.variation import resolved_variation
 from refruntime.contract.profile import Profile
-from refruntime.differential.parallel import Processes, Recipe, processors
+from refruntime.differential.parallel import Processes, Recipe
 from refruntime.differential.remembered import remembered
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
@@ -28,6 +28,7 @@ from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
+from refruntime.numerics.compiled.threads import processors
 from refruntime.numerics.varied import Variation
 
 

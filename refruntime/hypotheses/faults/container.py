@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
+from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum, with_checksum
 from refruntime.containers.slm1_format import ENTRY_OFFSETS, FLAG_TIED_OUTPUT, HEADER_OFFSETS
 from refruntime.contract.profile import Profile
 from refruntime.hypotheses.faults.topic import Topic
@@ -30,7 +30,7 @@ def _slm1(change: Callable[[bytearray], None]) -> Changes:
             return data
         copy = bytearray(data)
         change(copy)
-        return _with_checksum(bytes(copy), slm1_checksum(bytes(copy), profile))
+        return with_checksum(bytes(copy), slm1_checksum(bytes(copy), profile))
 
     return Changes(artifact=changed)
 
@@ -43,11 +43,6 @@ def _stored(data: bytes) -> int:
     return int.from_bytes(data[slice(*CHECKSUM_FIELD)], "little")
 
 
-def _with_checksum(data: bytes, checksum: int) -> bytes:
-    first, last = CHECKSUM_FIELD
-    return data[:first] + checksum.to_bytes(8, "little") + data[last:]
-
-
 def _verified_by(checksum: Callable[[bytes, Profile], int]) -> Changes:
     """Return a change that gives a file a right checksum exactly when another formula accepts the stored one."""
 
@@ -55,7 +50,7 @@ def _verified_by(checksum: Callable[[bytes, Profile], int]) -> Changes:
         if not _is_slm1(data) or _stored(data) == 0:
             return data
         right = slm1_checksum(data, profile)
-        return _with_checksum(data, right if checksum(data, profile) == _stored(data) else right ^ 1 or 2)
+        return with_checksum(data, right if checksum(data, profile) == _stored(data) else right ^ 1 or 2)
 
     return Changes(artifact=changed)
 

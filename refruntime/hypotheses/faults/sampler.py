@@ -16,7 +16,7 @@ from refruntime.hypotheses.hypothesis import Changes
 from refruntime.numerics.libm import expf
 from refruntime.runtime import Generator, Machine
 from refruntime.sampling import STAGES, Draw
-from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing
+from refruntime.sampling.stages import Cut, Float32, Pick, Selection, Weighing, weighed
 
 FAULTS: Final = Topic("sampler", forwards=True)
 
@@ -100,20 +100,14 @@ def _all_of_them(logits: Float32, top_k: int, profile: Profile) -> Selection:
     return STAGES.select(logits, MAX_TOP_K, profile)
 
 
-def _weighed(weights: Float32) -> Weighing:
-    with np.errstate(all="ignore"):
-        cumulative = np.add.accumulate(weights, dtype=np.float32)
-    return Weighing(weights, cumulative, cumulative[-1])
-
-
 @FAULTS.fault("temperature-multiplied", "logits are multiplied by the temperature", "SA-3", as_stage("weigh"))
 def _times_temperature(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
-    return _weighed(expf((selection.logits - selection.logits[0]) * temperature))
+    return weighed(expf((selection.logits - selection.logits[0]) * temperature))
 
 
 @FAULTS.fault("temperature-ignored", "the temperature is ignored", "SA-3", as_stage("weigh"))
 def _without_temperature(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
-    return _weighed(expf(selection.logits - selection.logits[0]))
+    return weighed(expf(selection.logits - selection.logits[0]))
 
 
 @FAULTS.fault(
@@ -121,12 +115,12 @@ def _without_temperature(selection: Selection, temperature: np.float32, profile:
 )
 def _divided_first(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
     scaled = selection.logits / temperature
-    return _weighed(expf(scaled - scaled[0]))
+    return weighed(expf(scaled - scaled[0]))
 
 
 @FAULTS.fault("weights-without-maximum", "the sampler does not subtract the maximum", "SA-3", as_stage("weigh"))
 def _without_maximum(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
-    return _weighed(expf(selection.logits / temperature))
+    return weighed(expf(selection.logits / temperature))
 
 
 @FAULTS.fault(
@@ -134,7 +128,7 @@ def _without_maximum(selection: Selection, temperature: np.float32, profile: Pro
 )
 def _rounded_exp(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
     scaled = (selection.logits - selection.logits[0]) / temperature
-    return _weighed(np.exp(scaled.astype(np.float64)).astype(np.float32))
+    return weighed(np.exp(scaled.astype(np.float64)).astype(np.float32))
 
 
 def _cut_at(weighing: Weighing, threshold: Any, reached: Any, cumulative: Any) -> Cut:
@@ -168,7 +162,7 @@ def _over_total(weighing: Weighing, cut: Cut, unit: np.float32, profile: Profile
 
 @FAULTS.fault("walk-from-the-end", "the candidates are walked from the least likely one", "SA-6", as_stage("pick"))
 def _from_the_end(weighing: Weighing, cut: Cut, unit: np.float32, profile: Profile) -> Pick:
-    turned = _weighed(weighing.weights[: cut.kept][::-1])
+    turned = weighed(weighing.weights[: cut.kept][::-1])
     pick = STAGES.pick(turned, cut, unit, profile)
     return replace(pick, index=cut.kept - 1 - pick.index)
 

@@ -21,7 +21,7 @@ def ranges(count: int, parts: int) -> list[Range]:
     return list(itertools.pairwise(count * index // parts for index in range(parts + 1)))
 
 
-def _processors() -> int:
+def processors() -> int:
     """Return how many processors this process may use, which a container or `taskset` bounds."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -30,7 +30,7 @@ class Threads:
     """A number of threads, started when first needed; by default one for each processor that this process may use."""
 
     def __init__(self, name: str, count: int | None = None) -> None:
-        self.count = count if count is not None else min(_processors(), MOST)
+        self.count = count if count is not None else min(processors(), MOST)
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
 

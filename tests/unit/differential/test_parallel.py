@@ -16,7 +16,7 @@ from refruntime.cases.steps import INIT, NEXT_TOKEN, RESET, Case, Generate, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential import parallel
 from refruntime.differential.case_result import CaseResult, SuiteResult
-from refruntime.differential.parallel import Processes, Recipe, processors
+from refruntime.differential.parallel import Processes, Recipe
 from refruntime.differential.report.json_document import json_document
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.runner import MOST_EXPLAINED
@@ -24,6 +24,7 @@ from refruntime.differential.suite import Suite
 from refruntime.engines.base import Engine
 from refruntime.engines.wasm import WasmEngine, WasmModule
 from refruntime.numerics import Seq32
+from refruntime.numerics.compiled.threads import processors
 from tests.support.builds import MUTANTS
 from tests.unit.differential.test_diff_report import ABOUT
 
