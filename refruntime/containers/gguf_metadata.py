@@ -6,10 +6,11 @@ Source: the GGUF specification in ggml's `docs/gguf.md` and the checks of llama.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -85,7 +86,8 @@ class GgufField:
     """One key and where its value lies; `value` reads it.
 
     `offset` is the absolute position of the value: of the number, of a string's length prefix, or of an array's first
-    element. `element_type` is None unless the value is an array; `count` is 1 unless it is.
+    element; `end` is the position behind it. `element_type` is None unless the value is an array; `count` is 1 unless
+    it is.
     """
 
     key: str
@@ -94,6 +96,7 @@ class GgufField:
     count: int
     offset: int
     data: memoryview
+    end: int
 
     @property
     def type_name(self) -> str:
@@ -123,13 +126,21 @@ class GgufField:
 
     def byte_strings(self) -> list[bytes]:
         """Read the strings of a scalar or array as bytes."""
-        data, position, unpack = self.data, self.offset, LENGTH.unpack_from
-        strings = []
-        for _ in range(self.count):
-            start = position + 8
-            position = start + unpack(data, position)[0]
-            strings.append(bytes(data[start:position]))
-        return strings
+        return _strings(self.data[self.offset : self.end].tobytes(), self.count)
+
+    def strings_later(self) -> Callable[[], list[bytes]]:
+        """Return what reads the strings as bytes, from a copy, so that the file may change or go in the meantime."""
+        return partial(_strings, self.data[self.offset : self.end].tobytes(), self.count)
+
+
+def _strings(raw: bytes, count: int) -> list[bytes]:
+    """Take strings apart that follow each other, each behind its length."""
+    position, unpack, strings = 0, LENGTH.unpack_from, []
+    for _ in range(count):
+        start = position + 8
+        position = start + unpack(raw, position)[0]
+        strings.append(raw[start:position])
+    return strings
 
 
 class GgufMetadata(Mapping[str, GgufValue]):
@@ -183,6 +194,10 @@ class GgufMetadata(Mapping[str, GgufValue]):
     def strings(self, key: str) -> list[bytes]:
         """Read a required array of strings as bytes (InvalidHeader)."""
         return self._required(key, ValueType.ARRAY, ValueType.STRING).byte_strings()
+
+    def strings_later(self, key: str) -> Callable[[], list[bytes]]:
+        """Return what reads a required array of strings as bytes, from a copy of it (InvalidHeader)."""
+        return self._required(key, ValueType.ARRAY, ValueType.STRING).strings_later()
 
     def numbers(self, key: str, *element_types: ValueType) -> NDArray[Any]:
         """Read a required array of numbers, [count], of one of the element types (InvalidHeader)."""

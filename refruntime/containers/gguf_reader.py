@@ -166,8 +166,7 @@ class MetadataReader(Reader):
                     expected=f"at most {MAX_ARRAY_ELEMENTS}",
                     found=count,
                 )
-        field = GgufField(key, value_type, element_type, count, self.position, self.data)
-        stored = field.stored_type
+        offset, stored = self.position, value_type if element_type is None else element_type
         if stored is ValueType.STRING:
             self._skip_strings(count)
         else:
@@ -177,7 +176,7 @@ class MetadataReader(Reader):
                     "a value reaches past the end of the file", "value", expected=f"{size} bytes", found=self.rest()
                 )
             self.position += size
-        return field
+        return GgufField(key, value_type, element_type, count, offset, self.data, self.position)
 
     def _type(self, what: str) -> ValueType:
         number = self.number(U32, what)

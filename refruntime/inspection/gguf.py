@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from refruntime.containers.gguf import HEADER, SUPPORTED_VERSIONS, GgufTensor, read_gguf
@@ -127,10 +128,7 @@ def _can(read: Callable[[int], object], count: int) -> bool:
 def _metadata_line(field: GgufField) -> MetadataLine:
     if field.type is not ValueType.ARRAY:
         return MetadataLine(field.key, field.type_name, field.offset, 1, field.value)
-    head = GgufField(
-        field.key, field.type, field.element_type, min(field.count, SHOWN_ELEMENTS), field.offset, field.data
-    )
-    values: Any = head.value
+    values: Any = replace(field, count=min(field.count, SHOWN_ELEMENTS)).value
     shown = values if isinstance(values, list) else values.tolist()
     return MetadataLine(field.key, field.type_name, field.offset, field.count, shown)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Final
 
 from refruntime.tokenizers.fragments import FragmentTokenizer
@@ -26,7 +27,7 @@ LONGEST_REMEMBERED_WORD: Final = 64
 class BpeTokenizer(FragmentTokenizer):
     """Merge neighbouring symbols by rank within words.
 
-    `merges` are pairs `left right`, best first; of equal pairs the first counts.
+    `merges` gives pairs `left right`, best first, when a text is encoded; of equal pairs the first counts.
     """
 
     kind = "bpe"
@@ -34,7 +35,7 @@ class BpeTokenizer(FragmentTokenizer):
     def __init__(
         self,
         vocabulary: Vocabulary,
-        merges: Sequence[bytes],
+        merges: Sequence[bytes] | Callable[[], Sequence[bytes]],
         pre_tokenizer: PreTokenizer,
         *,
         bos_id: int | None = None,
@@ -45,9 +46,15 @@ class BpeTokenizer(FragmentTokenizer):
     ) -> None:
         super().__init__(vocabulary, bos_id=bos_id, eos_id=eos_id, stop_ids=stop_ids, add_bos=add_bos, add_eos=add_eos)
         self.pre_tokenizer = pre_tokenizer
-        last = len(merges) - 1
-        self._ranks = {merge: last - index for index, merge in enumerate(reversed(merges))}
+        self._merges = merges
         self._known_words: dict[str, list[int]] = {}
+
+    @cached_property
+    def _ranks(self) -> dict[bytes, int]:
+        """Return the rank of every pair; what follows a NUL is not part of it."""
+        merges = self._merges() if callable(self._merges) else self._merges
+        last = len(merges) - 1
+        return {merge.partition(b"\0")[0]: last - index for index, merge in enumerate(reversed(merges))}
 
     def encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
         """Encode the words of a fragment."""

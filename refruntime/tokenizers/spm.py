@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from refruntime.tokenizers.fragments import FragmentTokenizer
 from refruntime.tokenizers.merging import merge_neighbours
 from refruntime.tokenizers.spelling import escape_spaces, unescape_spaces
@@ -38,7 +40,7 @@ class SpmTokenizer(FragmentTokenizer):
     ) -> None:
         super().__init__(vocabulary, bos_id=bos_id, eos_id=eos_id, stop_ids=stop_ids, add_bos=add_bos, add_eos=add_eos)
         self.add_space_prefix = add_space_prefix
-        self.costs = [-score for score in scores]
+        self.costs = (-np.asarray(scores, np.float64)).tolist()
         self.of_byte = [self._find_byte(byte) for byte in range(256)]
 
     def piece(self, token: int) -> bytes:

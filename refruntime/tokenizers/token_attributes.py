@@ -10,8 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from refruntime.errors import InvalidHeader
 from refruntime.tokenizers.end_texts import end_texts
+
+Bits = NDArray[np.int64]
 
 
 class Attribute(IntEnum):
@@ -50,7 +55,7 @@ _ALWAYS_SHOWN: Final = (b"<|channel|>", b"<|message|>", b"<|start|>", b"<|constr
 
 def derive_attributes(
     ids: Mapping[bytes, int],
-    types: Sequence[int] | None,
+    types: Sequence[int] | Bits | None,
     *,
     model_name: str = "",
     pre_tokenizer: str = "",
@@ -64,12 +69,12 @@ def derive_attributes(
     generation by their text are control tokens (GG-6). InvalidHeader when the strip rules of the model's name need a
     token that the vocabulary lacks.
     """
-    attributes = [int(Attribute.NORMAL)] * len(ids) if types is None else [_OF_TYPE.get(each, 0) for each in types]
-    attributes = [int(each) for each in attributes]
+    attributes = np.full(len(ids), Attribute.NORMAL) if types is None else _of_types(np.asarray(types, np.int64))
     for token in marks_by_text(ids, named_roles).values():
         attributes[token] |= Attribute.CONTROL
-    for text, token in ids.items():
-        if attributes[token] & Attribute.CONTROL and b"unused" in text:
+    control = set(with_attribute(attributes, Attribute.CONTROL))
+    for text, token in ids.items() if control else ():
+        if token in control and b"unused" in text:
             attributes[token] |= Attribute.UNUSED
     if ends_by_text:
         for token in _present(ids, end_texts().ends):
@@ -81,7 +86,23 @@ def derive_attributes(
             if exemption.holds(ids):
                 attributes[ids[exemption.text]] = int(_OF_NAME[exemption.type])
     _add_strip_rules(attributes, ids, model_name.lower(), pre_tokenizer)
-    return attributes
+    found: list[int] = attributes.tolist()
+    return found
+
+
+def _of_types(types: Bits) -> Bits:
+    """Return the attribute of each token type of the file, int64 [V] -> [V]."""
+    attributes = np.zeros(max(_OF_TYPE) + 2, np.int64)  # the last one for types that there are not
+    attributes[list(_OF_TYPE)] = list(_OF_TYPE.values())
+    unknown = len(attributes) - 1
+    found: Bits = attributes[np.where((types < 0) | (types > unknown), unknown, types)]
+    return found
+
+
+def with_attribute(attributes: Sequence[int] | Bits, wanted: int) -> list[int]:
+    """Return the tokens that have one of the wanted attributes, in order."""
+    found: list[int] = np.flatnonzero(np.asarray(attributes, np.int64) & wanted).tolist()
+    return found
 
 
 def marks_by_text(ids: Mapping[bytes, int], named_roles: Collection[str] = ()) -> dict[str, int]:
@@ -99,15 +120,14 @@ def _present(ids: Mapping[bytes, int], texts: Iterable[bytes]) -> list[int]:
     return [ids[text] for text in texts if text in ids]
 
 
-def _add_strip_rules(attributes: list[int], ids: Mapping[bytes, int], model_name: str, pre_tokenizer: str) -> None:
+def _add_strip_rules(attributes: Bits, ids: Mapping[bytes, int], model_name: str, pre_tokenizer: str) -> None:
     """Let whitespace beside some tokens vanish, as the original tokenizers of these models do."""
     if any(name in pre_tokenizer for name in ("jina-v2-de", "jina-v2-es", "jina-v2-code")):
         for token in _present(ids, [b"<mask>"]):
             attributes[token] |= Attribute.LSTRIP
     elif "phi-3" in model_name or "phi3" in model_name:
-        for token, attribute in enumerate(attributes):
-            if attribute & SPECIAL:
-                attributes[token] |= Attribute.RSTRIP
+        for token in with_attribute(attributes, SPECIAL):
+            attributes[token] |= Attribute.RSTRIP
         for text, strips in (("</s>", True), ("<unk>", False), ("<s>", False), ("<|endoftext|>", False)):
             if text.encode() not in ids:
                 raise InvalidHeader(

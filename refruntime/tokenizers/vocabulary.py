@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from refruntime.errors import InvalidHeader
 from refruntime.tokenizers.occurrences import Occurrences
-from refruntime.tokenizers.token_attributes import SPECIAL, Attribute, derive_attributes
+from refruntime.tokenizers.token_attributes import SPECIAL, Attribute, Bits, derive_attributes, with_attribute
 
 WHITESPACE: Final = b" \t\n\v\f\r"
 """What C's `isspace` accepts in the C locale."""
@@ -30,7 +30,7 @@ class Vocabulary:
     def build(
         cls,
         tokens: Sequence[bytes],
-        types: Sequence[int] | None = None,
+        types: Sequence[int] | Bits | None = None,
         *,
         model_name: str = "",
         pre_tokenizer: str = "",
@@ -42,11 +42,13 @@ class Vocabulary:
         A text ends at its first NUL; an empty one is replaced by `[EMPTY_<id>]`. The other arguments are those of
         `derive_attributes`.
         """
-        texts = [token.partition(b"\0")[0] or b"[EMPTY_%d]" % index for index, token in enumerate(tokens)]
-        ids: dict[bytes, int] = {}
-        for index, text in enumerate(texts):
-            if ids.setdefault(text, index) != index:
-                raise _invalid("two tokens have the same text", f"ids {ids[text]} and {index}, {text!r}")
+        texts = list(tokens)
+        if b"" in texts or b"\0" in b"".join(texts):
+            texts = [text.partition(b"\0")[0] or b"[EMPTY_%d]" % index for index, text in enumerate(texts)]
+        ids = dict(zip(texts, range(len(texts)), strict=True))
+        if len(ids) < len(texts):
+            first, second = _equal_texts(texts)
+            raise _invalid("two tokens have the same text", f"ids {first} and {second}, {texts[second]!r}")
         if not ids:
             raise _invalid("the vocabulary is empty", "0 tokens")
         attributes = derive_attributes(
@@ -58,8 +60,8 @@ class Vocabulary:
             ends_by_text=ends_by_text,
         )
         vocabulary = cls(texts, ids, attributes)
-        for index, attribute in enumerate(attributes):
-            if attribute & Attribute.BYTE and vocabulary.byte(index) is None:
+        for index in with_attribute(attributes, Attribute.BYTE):
+            if vocabulary.byte(index) is None:
                 raise _invalid("a byte token is not spelt <0xHH>", f"id {index}, {texts[index]!r}")
         return vocabulary
 
@@ -85,8 +87,7 @@ class Vocabulary:
     @cached_property
     def special(self) -> list[int]:
         """Return the ids of control, user-defined and unknown tokens, longest text first, then lowest id."""
-        found = [token for token, bits in enumerate(self.attributes) if bits & SPECIAL]
-        return sorted(found, key=lambda token: -len(self.texts[token]))
+        return sorted(with_attribute(self.attributes, SPECIAL), key=lambda token: -len(self.texts[token]))
 
     def piece(self, token: int, unspell: Callable[[bytes], bytes]) -> bytes:
         """Return the bytes of one token; `unspell` gives those of a normal token's text.
@@ -126,6 +127,12 @@ class Vocabulary:
     @cached_property
     def _all_occurrences(self) -> Occurrences:
         return Occurrences([self.texts[token] for token in self.special])
+
+
+def _equal_texts(texts: list[bytes]) -> tuple[int, int]:
+    """Return the first token whose text another one had before, behind that one."""
+    ids: dict[bytes, int] = {}
+    return next((first, at) for at, text in enumerate(texts) if (first := ids.setdefault(text, at)) != at)
 
 
 class _Partition:

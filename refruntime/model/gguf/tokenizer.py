@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refruntime.containers.gguf import GgufMetadata, ValueType
 from refruntime.containers.gguf_metadata import printable
@@ -113,8 +115,9 @@ def _read_bpe(metadata: GgufMetadata, name: str, profile: Profile) -> BpeTokeniz
         always_bos=pre_tokenizer.always_bos,
     )
     has_merges = name != "kimi-k2" or PREFIX + "merges" in metadata
-    merges = metadata.strings(PREFIX + "merges") if has_merges else []
-    return BpeTokenizer(vocabulary, [merge.partition(b"\0")[0] for merge in merges], pre_tokenizer, **roles)
+    merges: Callable[[], list[bytes]] | list[bytes]
+    merges = metadata.strings_later(PREFIX + "merges") if has_merges else []
+    return BpeTokenizer(vocabulary, merges, pre_tokenizer, **roles)
 
 
 class _Roles(TypedDict):
@@ -187,11 +190,11 @@ def _named_roles(metadata: GgufMetadata, size: int) -> dict[str, int]:
 def read_vocabulary(metadata: GgufMetadata, profile: Profile) -> Vocabulary:
     """Read token texts and types; absent types are all normal (section 13)."""
     tokens = metadata.strings(PREFIX + "tokens")
-    types: list[int] | None = None
+    types: NDArray[np.int64] | None = None
     if PREFIX + "token_type" in metadata:
         numbers = metadata.numbers(PREFIX + "token_type", ValueType.INT32)
         check_count(PREFIX + "token_type", len(numbers), len(tokens))
-        types = numbers.tolist()
+        types = numbers.astype(np.int64)
     return Vocabulary.build(
         tokens,
         types,
