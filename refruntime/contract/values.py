@@ -7,9 +7,10 @@ import textwrap
 from typing import Any, Final, TypeGuard
 
 from refruntime.contract.checksum_order import OrderError, read_order
-from refruntime.contract.dialect import FORM, SUMMARY_PARTS, Form, FormError
+from refruntime.contract.dialect import FORM, SUMMARY_PARTS
 from refruntime.contract.features import feature
 from refruntime.contract.fields import DIAGNOSTIC_NAMES
+from refruntime.contract.forms import Form, FormError
 from refruntime.contract.status import Status
 
 CONTAINERS: Final = ("slm1", "gguf")

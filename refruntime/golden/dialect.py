@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from refruntime.contract.dialect import KINDS, MISSING, SUMMARY_PARTS, Dialect, Form
+from refruntime.contract.dialect import SUMMARY_PARTS, Dialect
+from refruntime.contract.forms import KINDS, MISSING, Form
 from refruntime.golden.reading import JsonNode
 from refruntime.golden.values import DIALECT_FORMAT, FORMAT_VERSION
 

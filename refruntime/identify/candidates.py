@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from refruntime.contract.dialect import MISSING, NULLABLE, Form
+from refruntime.contract.dialect import NULLABLE
+from refruntime.contract.forms import MISSING, Form
 
 COUNTS: Final = ("prompt_tokens", "generated_tokens", "peak_scratch_bytes", "kv_length", "top_k")
 LABELLED: Final = ("quantization", "model_loaded")

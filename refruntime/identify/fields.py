@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from refruntime.contract.dialect import MISSING, SUMMARY_PARTS, Dialect, Form, at_place, place_of
+from refruntime.contract.dialect import SUMMARY_PARTS, Dialect, at_place, place_of
+from refruntime.contract.forms import MISSING, Form
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.compare import same_meaning
 from refruntime.identify.candidates import forms_for

@@ -31,7 +31,8 @@ from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum, with_c
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Limits
 from refruntime.identify.comparison import CannotSeal as CannotSeal
-from refruntime.identify.comparison import ChecksumComparison, WatchedBuild, ask_parts, find_comparison
+from refruntime.identify.comparison import ChecksumComparison, ask_parts, find_comparison
+from refruntime.identify.watched_build import WatchedBuild
 
 HEADER_BYTES: Final = 108
 

@@ -17,8 +17,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES = 300
 LONGER = {
-    "contract/dialect.py": "one grammar of diagnostics, read and written",
-    "identify/comparison.py": "one search for a comparison in a module's code",
     "numerics/base.py": "one formula after the other, in the order of the contract",
     "numerics/compiled/loops.py": "loops that inline each other are compiled and kept as one file",
 }

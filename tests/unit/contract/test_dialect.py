@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from refruntime.contract.dialect import MISSING, Dialect, Form, FormError, at_place, place_of
+from refruntime.contract.dialect import Dialect, at_place, place_of
+from refruntime.contract.forms import MISSING, Form, FormError
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 
 VALUES: dict[str, Any] = {
