@@ -9,6 +9,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from refruntime.commands.computing import computing_options
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
@@ -17,11 +18,8 @@ from refruntime.commands.shared import (
     add_row,
     contract_failures,
     ids_option,
-    json_option,
     map_file,
-    numerics_option,
     plain_table,
-    profile_option,
     progress,
     visible,
     write_json,
@@ -51,9 +49,7 @@ Examples:
 )
 @click.option("--normalize", is_flag=True, help="Divide each embedding by its length, as for cosines.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write them to this .npy file: [texts, H].")
-@profile_option
-@numerics_option
-@json_option
+@computing_options
 def embed_command(
     model: Path,
     texts: tuple[str, ...],

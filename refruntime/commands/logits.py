@@ -11,20 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from refruntime.api import Model, open_model
+from refruntime.api import Model
+from refruntime.commands.computing import computing_options, opened_with_ids, prompt_arguments
 from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
-    MODEL,
     NumericsChoice,
     add_row,
     contract_failures,
-    ids_option,
-    json_option,
     map_file,
-    numerics_option,
     one_prompt,
     plain_table,
-    profile_option,
     progress,
     visible,
     write_json,
@@ -43,13 +39,9 @@ Examples:
   refruntime logits model.gguf --ids 1,403,407 --save logits.npy --numerics f64
 """,
 )
-@MODEL
-@click.argument("prompt", required=False)
-@ids_option
+@prompt_arguments
 @click.option("--save", type=click.Path(path_type=Path), help="Write all logits [T, V] to this .npy file.")
-@profile_option
-@numerics_option
-@json_option
+@computing_options
 def logits_command(
     model: Path,
     prompt: str | None,
@@ -67,12 +59,7 @@ def logits_command(
     about = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics.name}
     data = map_file(model)
     with contract_failures(as_json, **about):
-        with progress("loading"):
-            opened = open_model(data, profile, numerics.make())
-        try:
-            tokens = opened.prompt_ids(source)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--ids") from error
+        opened, tokens = opened_with_ids(data, source, profile, numerics)
         with progress("computing", len(tokens) * opened.hyperparameters.layer_count) as advance:
             values = opened.logits(tokens, tracer=_LayerCounter(advance))  # [T, V]
     if save is not None:

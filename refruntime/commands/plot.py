@@ -9,18 +9,14 @@ from typing import Any, Final
 
 import click
 
+from refruntime.commands.computing import computing_options, prompt_arguments
 from refruntime.commands.files import UnreadableFile
 from refruntime.commands.generating import sampling_options
 from refruntime.commands.shared import (
-    MODEL,
     NumericsChoice,
     contract_failures,
-    ids_option,
-    json_option,
     map_file,
-    numerics_option,
     one_prompt,
-    profile_option,
     progress,
     write_json,
 )
@@ -56,9 +52,7 @@ Examples:
   refruntime plot stories.slm1 "Once upon a time" --kind error -o error.svg
 """,
 )
-@MODEL
-@click.argument("prompt", required=False)
-@ids_option
+@prompt_arguments
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
@@ -86,9 +80,7 @@ Examples:
     show_default=True,
     help="Pixels across at most; what does not fit goes on below.",
 )
-@profile_option
-@numerics_option
-@json_option
+@computing_options
 def plot_command(
     model: Path,
     prompt: str | None,

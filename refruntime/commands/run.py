@@ -14,20 +14,16 @@ from rich.console import Console
 from refruntime.api import Generation, open_model, open_tokenizer
 from refruntime.chat.prompt import ChatTemplate, messages_of
 from refruntime.commands.chat.failures import template_failures
+from refruntime.commands.computing import computing_options, prompt_arguments
 from refruntime.commands.files import read_input
 from refruntime.commands.generating import Follower, date_option, raw_option, sampling_options, text_stream
 from refruntime.commands.run_chain import CHAINS_OF_RUN, KINDS, generate_by_chain, read_settings
 from refruntime.commands.shared import (
-    MODEL,
     NumericsChoice,
     contract_failures,
-    ids_option,
-    json_option,
     map_file,
-    numerics_option,
     one_prompt,
     print_failure,
-    profile_option,
     progress,
     status_document,
     unknown_bytes_option,
@@ -57,9 +53,7 @@ Examples:
   refruntime run model.gguf --chat "Why is the sky blue?" --system "Answer in one sentence."
 """,
 )
-@MODEL
-@click.argument("prompt", required=False)
-@ids_option
+@prompt_arguments
 @click.option(
     "-f",
     "--file",
@@ -81,9 +75,7 @@ Examples:
 )
 @raw_option
 @unknown_bytes_option
-@profile_option
-@numerics_option
-@json_option
+@computing_options
 def run_command(
     model: Path,
     prompt: str | None,

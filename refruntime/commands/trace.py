@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from refruntime.api import open_model
+from refruntime.commands.computing import computing_options, opened_with_ids, prompt_arguments
 from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
-    MODEL,
     NumericsChoice,
     contract_failures,
-    ids_option,
-    json_option,
     map_file,
-    numerics_option,
     one_prompt,
-    profile_option,
     progress,
     write_json,
 )
@@ -41,9 +36,7 @@ Examples:
   refruntime trace model.gguf --ids 1,403,407 --at 'blk.*.residual' --save stream.npz --numerics f64
 """,
 )
-@MODEL
-@click.argument("prompt", required=False)
-@ids_option
+@prompt_arguments
 @click.option(
     "--at",
     "wanted",
@@ -52,9 +45,7 @@ Examples:
     help="Names to show, a shell pattern such as 0/attn_q, blk.0.attn_q or *.residual; all without it.",
 )
 @click.option("--save", type=click.Path(path_type=Path), help="Write the tensors into this .npz file.")
-@profile_option
-@numerics_option
-@json_option
+@computing_options
 def trace_command(
     model: Path,
     prompt: str | None,
@@ -73,12 +64,7 @@ def trace_command(
     about: dict[str, Any] = {"model": str(model), "profile": profile.fingerprint, "numerics": numerics.name}
     data = map_file(model)
     with contract_failures(as_json, **about):
-        with progress("loading"):
-            opened = open_model(data, profile, numerics.make())
-        try:
-            tokens = opened.prompt_ids(source)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--ids") from error
+        opened, tokens = opened_with_ids(data, source, profile, numerics)
         if not 0 < len(tokens) <= opened.hyperparameters.max_context:
             raise click.BadParameter(
                 f"{len(tokens)} ids; expected 1 .. {opened.hyperparameters.max_context}", param_hint="--ids"
