@@ -1,7 +1,8 @@
 """Measure the witness on builds of the guest with seeded bugs: is the first wrong tensor the right one?
 
-    python tests/drivers/witness.py                 # the bugs of tests/guest/first_wrong.json
+    python tests/drivers/witness.py                       # the bugs of tests/guest/first_wrong.json
     python tests/drivers/witness.py --unknown             # those of tests/guest/unknown_bugs.json
+    python tests/drivers/witness.py --group practice      # those of tests/guest/unknown_bugs_practice.json
     python tests/drivers/witness.py --clean 500           # false alarms over so many positions of clean builds
     python tests/drivers/witness.py --clean 64 spm.f32.gguf
     python tests/drivers/witness.py rope_reversed gelu_for_silu
@@ -29,7 +30,7 @@ from refruntime.contract.profile import Profile  # noqa: E402
 from refruntime.witness.build import PositionLook, Witness  # noqa: E402
 from refruntime.witness.oracle import Sampling  # noqa: E402
 from refruntime.witness.sightings import PART, UNSEEN  # noqa: E402
-from tests.guest.build import build, file_name, find_toolchain  # noqa: E402
+from tests.guest.build import GROUPS, build, file_name, find_toolchain, load_unknown_bugs  # noqa: E402
 
 GUEST = ROOT / "tests" / "guest"
 MODELS = ROOT / "golden" / "models"
@@ -116,13 +117,16 @@ def known_bugs() -> dict[str, dict[str, Any]]:
 
 
 def of_unknown(truth: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry of unknown_bugs.json in the form of the others."""
+    """Return an entry of unknown_bugs.json, or of one of its groups, in the form of the others.
+
+    `also` are further patterns that are true of the same numbers.
+    """
     return {
         "model": f"stories.{truth.get('needs') or 'f32'}.slm1",
         "tokens": 12,
         **truth,
         "tensors": [truth["tensor"], *truth.get("accepted", ())],
-        "patterns": [truth["pattern"]],
+        "patterns": [truth["pattern"], *truth.get("also", ())],
     }
 
 
@@ -158,16 +162,16 @@ def main() -> int:
     parser.add_argument("bugs", nargs="*")
     parser.add_argument("--builds", type=Path, default=ROOT / ".cache" / "witness", help="where modules are kept")
     parser.add_argument("--unknown", action="store_true")
+    parser.add_argument("--group", choices=GROUPS, help="unknown bugs that were written after the witness")
     parser.add_argument("--clean", type=int, metavar="POSITIONS")
     parsed = parser.parse_args()
     if parsed.clean:
         return 1 if clean(parsed.builds, parsed.clean, parsed.bugs or CLEAN_MODELS) else 0
-    table = known_bugs()
-    if parsed.unknown:
-        table = json.loads((GUEST / "unknown_bugs.json").read_text("utf-8"))
+    is_unknown = parsed.unknown or parsed.group is not None
+    table: dict[str, dict[str, Any]] = load_unknown_bugs(parsed.group) if is_unknown else known_bugs()
     outcomes = []
     for bug in parsed.bugs or table:
-        truth = of_unknown(table[bug]) if parsed.unknown else table[bug]
+        truth = of_unknown(table[bug]) if is_unknown else table[bug]
         outcome = judge(bug, truth, module(parsed.builds, bug))
         outcomes.append(outcome)
         mark = "ok  " if outcome.named else "part" if outcome.located else "MISS"

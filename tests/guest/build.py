@@ -46,6 +46,8 @@ EXPORTS = (
 
 PROBE_EXPORTS = ("probe_ptr", "probe_len", "probe_clear")
 """What a build with a probe has besides: a record of its tensors, for the tests of the guest alone."""
+GROUPS = ("practice",)
+"""Groups of unknown bugs that have a table of their own."""
 LONGEST_NAME = 120
 """Characters of a file name that says every switch; a file system takes 255 bytes."""
 
@@ -91,10 +93,19 @@ def load_bugs() -> dict[str, dict[str, str]]:
     return table
 
 
-def load_unknown_bugs() -> dict[str, dict[str, str]]:
-    """Return name -> description of every bug that no catalogue of hypotheses may know."""
-    table: dict[str, dict[str, str]] = json.loads((GUEST / "unknown_bugs.json").read_text("utf-8"))
+def load_unknown_bugs(group: str | None = None) -> dict[str, dict[str, str]]:
+    """Return name -> description of every bug that no catalogue of hypotheses may know, of one group (GROUPS) or none.
+
+    The groups were written after the witness: one to practise on, one that nobody looks at who changes it.
+    """
+    name = "unknown_bugs.json" if group is None else f"unknown_bugs_{group}.json"
+    table: dict[str, dict[str, str]] = json.loads((GUEST / name).read_text("utf-8"))
     return table
+
+
+def every_unknown_bug() -> dict[str, dict[str, str]]:
+    """Return those of all groups and of none."""
+    return {name: bug for group in (None, *GROUPS) for name, bug in load_unknown_bugs(group).items()}
 
 
 def option_names() -> list[str]:
@@ -161,13 +172,13 @@ def build(
 ) -> Built:
     """Compile and link one module into directory `out`; raises BuildError.
 
-    `bugs` are names of bugs.json or unknown_bugs.json. With `probe` the module records its tensors.
+    `bugs` are names of bugs.json, of unknown_bugs.json or of one of its groups. With `probe` the module records its tensors.
     `opt_level` "0" compiles in a fourth of the time what runs slower, with the same bits. `incremental` names a
     directory that keeps what one build has in common with the next: a few times faster, and the same bits when it runs,
     but other bytes than a build in one piece. One build at a time may use it.
     """
     _check_options(options)
-    _check_names("bug", bugs, sorted({**load_bugs(), **load_unknown_bugs()}))
+    _check_names("bug", bugs, sorted({**load_bugs(), **every_unknown_bug()}))
     tools = toolchain or find_toolchain()
     known = load_bugs()
     switches = [f'option="{item}"' for item in options] + ["probe"] * probe + dialect.switches
@@ -235,7 +246,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=GUEST, help="directory for the modules (default: beside this file)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME", help="an option of options.json")
     parser.add_argument(
-        "--bug", action="append", default=[], metavar="NAME", help="a bug of bugs.json or unknown_bugs.json"
+        "--bug", action="append", default=[], metavar="NAME", help="a bug of bugs.json or of a table of unknown bugs"
     )
     parser.add_argument("--all-options", action="store_true", help="one module for every option")
     parser.add_argument("--all-bugs", action="store_true", help="one module for every seeded bug")

@@ -75,7 +75,7 @@ class Variant:
 
 
 def _all_bugs() -> dict[str, dict[str, Any]]:
-    return {**build.load_bugs(), **build.load_unknown_bugs()}
+    return {**build.load_bugs(), **build.every_unknown_bug()}
 
 
 def random_variants(count: int, seed: int, bugs: str | None = None, arithmetic: bool = False) -> list[Variant]:
@@ -166,7 +166,7 @@ def _needed(bug: str, rule: str) -> tuple[str, ...]:
     )
     if bug == "bad_scales_accepted":
         needs = ("q8_0", "q4_0")
-    stated = build.load_unknown_bugs().get(bug, {}).get("needs", "")
+    stated = build.every_unknown_bug().get(bug, {}).get("needs", "")
     return (*needs, *(("gguf",) if rule.startswith("GG") else ()), *((stated,) if stated else ()))
 
 

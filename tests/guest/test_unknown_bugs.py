@@ -20,6 +20,8 @@ pytest.importorskip("wasmtime")
 from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
+from tests.drivers.witness import PROMPT as STORY
+from tests.drivers.witness import model_path, of_unknown
 from tests.guest.probe import Difference, differences
 from tests.support.toolchain import needed_toolchain
 
@@ -58,10 +60,11 @@ PATTERNS: dict[str, Callable[[Float32, Float32], bool]] = {
 """Pattern -> does it hold for the elements that are wrong? Patterns that are a sentence only are not in here."""
 
 
-def test_table_names_the_switches_of_the_source() -> None:
-    """FW-4: every bug of the table is a switch in the source, and the other way round; at least thirty of them."""
+def test_tables_name_the_switches_of_the_source() -> None:
+    """FW-4: every bug of the tables is a switch in the source, and the other way round; at least thirty of them."""
     source = "".join(path.read_text("utf-8") for path in sorted((Path(build.GUEST) / "src").glob("*.rs")))
-    bugs = build.load_unknown_bugs()
+    bugs = build.every_unknown_bug()
+    assert len(bugs) == sum(len(build.load_unknown_bugs(group)) for group in (None, *build.GROUPS))
     assert set(re.findall(r'\bunknown = "(\w+)"', source)) == set(bugs)
     assert len(bugs) >= 30
     assert not set(bugs) & set(build.load_bugs())
@@ -69,11 +72,13 @@ def test_table_names_the_switches_of_the_source() -> None:
         assert {"family", "rule", "description", "tensor", "position", "pattern", "text"} <= set(bug), name
         assert bug.get("needs") in MODELS, name
         assert re.fullmatch(r"blk\.\d\.\S+|token_embd|output_norm|logits", bug["tensor"]), name
+    for group in build.GROUPS:
+        assert all("also" in bug for bug in build.load_unknown_bugs(group).values()), group
 
 
 def test_no_catalogue_knows_them() -> None:
     """FW-4: nothing of the package reads the table or names one of its bugs."""
-    names = ("unknown_bugs", *build.load_unknown_bugs())
+    names = ("unknown_bugs", *build.every_unknown_bug())
     for path in sorted((PROJECT / "refruntime").rglob("*.py")):
         text = path.read_text("utf-8")
         assert not [name for name in names if re.search(rf"\b{name}\b", text)], path
@@ -99,6 +104,26 @@ def test_each_spoils_what_its_row_says(tmp_path: Path) -> None:
     for name, bug in bugs.items():
         first = next((item for item in differences(modules[name], models[bug.get("needs")], PROMPT) if item), None)
         if problem := _problem(bug, first):
+            failed[name] = problem
+    assert failed == {}, json.dumps(failed, indent=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", build.GROUPS)
+def test_each_of_a_group_spoils_what_its_row_says(group: str, tmp_path: Path) -> None:
+    """FW-1 to FW-9, SL-2, GG-8: the same of the groups, on the model and the prompt that the witness sees."""
+    try:
+        build.find_toolchain()
+    except build.BuildError as error:
+        pytest.skip(str(error))
+    bugs: dict[str, dict[str, Any]] = build.load_unknown_bugs(group)
+    failed = {}
+    for (name, bug), module in zip(
+        bugs.items(), build_all([Variant(bug=name, probe=True) for name in bugs], tmp_path), strict=True
+    ):
+        truth = of_unknown(bug)
+        found = differences(module, model_path(truth["model"]).read_bytes(), truth.get("prompt", STORY).encode())
+        if problem := _problem(bug, next((item for item in found if item), None)):
             failed[name] = problem
     assert failed == {}, json.dumps(failed, indent=2)
 

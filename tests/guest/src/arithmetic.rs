@@ -1,15 +1,17 @@
 //! Scalar f32 arithmetic in the contract's order: sums run in index order from 0.0 (section 11).
 
 use crate::elementary::{exp, quotient, reciprocal_root};
-use crate::{sums, unknown};
+use crate::slips::{self, Norm};
+use crate::{slips_attention, sums, unknown};
 
 /// Writes `x * inv * weight` with `inv = 1 / sqrt(mean(x * x) + epsilon)` (FW-3).
 ///
-/// Without `weight` only the inverse is applied; `is_stale` is of interest to one unknown bug.
-pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, is_stale: bool, out: &mut [f32]) {
+/// Without `weight` only the inverse is applied; which norm it is, is of interest to unknown bugs only.
+pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, norm: Norm, out: &mut [f32]) {
     let (divisor, summed) = unknown::norm_counts(x.len());
     let epsilon = unknown::epsilon(epsilon);
-    let mean = quotient(sums::squares(&x[..summed]), divisor as f32, cfg!(reciprocal = "mean"));
+    let (sum, epsilon) = slips::squares(sums::squares(&x[..summed]), epsilon);
+    let mean = quotient(sum, divisor as f32, cfg!(reciprocal = "mean"));
     let inverse = if cfg!(bug = "norm_without_epsilon") {
         1.0 / mean.sqrt()
     } else if cfg!(bug = "norm_epsilon_outside_root") {
@@ -17,7 +19,7 @@ pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, is_stale: bool,
     } else {
         reciprocal_root(mean + epsilon)
     };
-    let inverse = unknown::norm_inverse(inverse, is_stale);
+    let inverse = slips::norm_inverse(unknown::norm_inverse(inverse, norm), norm);
     for (index, (result, value)) in out.iter_mut().zip(x).enumerate() {
         let scale = weight.map_or(1.0, |weight| weight[index]);
         *result = if cfg!(bug = "norm_weight_first") { value * (inverse * scale) } else { value * inverse * scale };
@@ -39,7 +41,7 @@ pub fn softmax(scores: &mut [f32]) {
     let summed = unknown::weights_summed(scores.len());
     let mut sum = 0.0f32;
     for (index, score) in scores.iter_mut().enumerate() {
-        *score = exp(*score - highest);
+        *score = slips_attention::exponential(*score - highest);
         if index < summed {
             sum += *score;
         }

@@ -8,6 +8,8 @@ use crate::elementary::cosine_and_sine;
 use crate::matrix::Matrix;
 use crate::model::{Dimensions, Layer, Linear, Rope};
 use crate::probe::note;
+use crate::slips::{self, Norm};
+use crate::slips_attention;
 use crate::sums;
 use crate::unknown::{self, Part, Site};
 use crate::unseen;
@@ -18,7 +20,8 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     // The scratch moves out, so that the model can be borrowed beside it.
     let mut scratch = std::mem::take(&mut decoder.scratch);
     // embeddings [V, H] -> residual [H]
-    decoder.model.embeddings.row_into(unknown::embedding_row(token as usize), &mut scratch.residual);
+    let row = unknown::embedding_row(token as usize);
+    slips::embed(&decoder.model.embeddings, row, &mut scratch.residual, &mut scratch.row);
     note(None, "token_embd", &scratch.residual);
     rotation_at(&decoder.model.rope, position, &mut scratch.rotation);
     for layer in 0..decoder.model.dimensions.layer_count {
@@ -45,11 +48,11 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
     } else {
         let last = model.layers.last().map_or(&model.output_norm, |layer| &layer.ffn_norm);
         let weight = if cfg!(unknown = "output_norm_has_the_weights_of_ffn_norm") { last } else { &model.output_norm };
-        normalise(Some(weight), &model.dimensions, false, &mut scratch);
+        normalise(Some(weight), &model.dimensions, Norm::Output, &mut scratch);
     }
     note(None, "output_norm", &scratch.normed);
     // [H] -> logits [V]
-    let site = Site { part: Part::Logits, layer: 0, position };
+    let site = Site { part: Part::Logits, layer: 0, position, head_dim: model.dimensions.head_dim };
     let input = if before.is_empty() { &scratch.normed } else { &before };
     multiply(&model.output, site, input, &mut decoder.logits, &mut scratch.row);
     note(None, "logits", &decoder.logits);
@@ -63,13 +66,13 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
 }
 
 /// residual [H] -> normed [H] (FW-3).
-fn normalise(weight: Option<&Matrix>, sizes: &Dimensions, is_stale: bool, scratch: &mut Scratch) {
+fn normalise(weight: Option<&Matrix>, sizes: &Dimensions, norm: Norm, scratch: &mut Scratch) {
     let row = &mut scratch.row[..sizes.hidden_size];
     let weight = weight.map(|weight| {
         weight.row_into(0, row);
         &*row
     });
-    rms_norm(&scratch.residual, weight, sizes.epsilon, is_stale, &mut scratch.normed);
+    rms_norm(&scratch.residual, weight, sizes.epsilon, norm, &mut scratch.normed);
 }
 
 fn multiply(linear: &Linear, site: Site, x: &[f32], out: &mut [f32], row: &mut [f32]) {
@@ -99,16 +102,18 @@ fn multiply_transposed(weight: &Matrix, x: &[f32], out: &mut [f32], row: &mut [f
 
 /// residual += Wo attention(rope(Wq h), rope(Wk h), Wv h) with h = rmsnorm(residual) (FW-2, FW-6).
 fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch: &mut Scratch) {
-    let key_offset = decoder.cache_offset(index, position, false);
+    let key_place = slips_attention::key_place(position, decoder.model.dimensions.capacity);
+    let key_offset = decoder.cache_offset(index, key_place, false);
     let value_offset = decoder.cache_offset(index, position, true);
     let sizes = &decoder.model.dimensions;
     let layer = &decoder.model.layers[index];
     let kv_size = sizes.kv_head_count * sizes.head_dim;
-    normalise(Some(&layer.attention_norm), sizes, index == 1, scratch);
+    let gain = &decoder.model.layers[slips::gain_layer(index)].attention_norm;
+    normalise(Some(gain), sizes, Norm::Attention(index), scratch);
     note(Some(index), "attn_norm", &scratch.normed);
     let key = &mut decoder.keys[key_offset..key_offset + kv_size];
     let value = &mut decoder.values[value_offset..value_offset + kv_size];
-    let site = |part: Part| Site { part, layer: index, position };
+    let site = |part: Part| Site { part, layer: index, position, head_dim: sizes.head_dim };
     let swapped = cfg!(unknown = "key_and_value_swapped_in_layer_1") && index == 1;
     let (key_weight, value_weight) = if swapped { (&layer.value, &layer.key) } else { (&layer.key, &layer.value) };
     multiply(&layer.query, site(Part::Query), &scratch.normed, &mut scratch.query, &mut scratch.row);
@@ -135,7 +140,8 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
     }
     note(Some(index), "attn.mixed", &scratch.attended);
     let layer = &decoder.model.layers[index];
-    let site = Site { part: Part::AttentionOutput, layer: index, position };
+    let site =
+        Site { part: Part::AttentionOutput, layer: index, position, head_dim: decoder.model.dimensions.head_dim };
     multiply(&layer.attention_output, site, &scratch.attended, &mut scratch.projected, &mut scratch.row);
     note(Some(index), "attn_output", &scratch.projected);
     for (value, addend) in scratch.residual.iter_mut().zip(&scratch.projected) {
@@ -198,10 +204,10 @@ fn ffn_block(
         scratch.normed.copy_from_slice(&scratch.residual);
     } else {
         let ignored = cfg!(unknown = "ffn_norm_weights_ignored_in_layer_1") && index == 1;
-        normalise(if ignored { None } else { Some(&layer.ffn_norm) }, sizes, false, scratch);
+        normalise(if ignored { None } else { Some(&layer.ffn_norm) }, sizes, Norm::FeedForward(index), scratch);
     }
     note(Some(index), "ffn_norm", &scratch.normed);
-    let site = |part: Part| Site { part, layer: index, position };
+    let site = |part: Part| Site { part, layer: index, position, head_dim: sizes.head_dim };
     let swapped = cfg!(bug = "ffn_gate_and_up_swapped");
     let (gate, up) = if swapped { (&layer.up, gate) } else { (gate, &layer.up) };
     multiply(gate, site(Part::Gate), &scratch.normed, &mut scratch.gate, &mut scratch.row); // [H] -> [F]
@@ -243,6 +249,9 @@ fn add(residual: &mut [f32], update: &[f32]) {
 fn rotation_at(rope: &Rope, position: usize, rotation: &mut Vec<(f32, f32)>) {
     let position = if cfg!(bug = "rope_position_plus_one") { position + 1 } else { position };
     let position = unknown::rotary_position(position);
+    if slips_attention::keeps_rotation(position) {
+        return;
+    }
     rotation.clear();
     for (pair, frequency) in rope.frequencies.iter().enumerate() {
         let mut angle = position as f32 * frequency;

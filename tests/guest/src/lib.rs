@@ -30,6 +30,8 @@ mod model;
 mod probe;
 mod rounding;
 mod sampler;
+mod slips;
+mod slips_attention;
 mod slm1;
 mod slm1_checksum;
 mod slm1_directory;

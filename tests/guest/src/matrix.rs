@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::arithmetic::half_to_f32;
 use crate::bytes::f32_values;
+use crate::slips;
 use crate::sums;
 use crate::unknown::{self, Site};
 use crate::unseen;
@@ -76,7 +77,7 @@ impl Matrix {
                 self.row_into(source, buffer);
                 unseen::row_sum(site, buffer, x)
             };
-            *result = unknown::stored(site, row, self.rows, sum);
+            *result = unknown::stored(site, row, self.rows, sum, *result);
         }
     }
 
@@ -151,7 +152,7 @@ impl Matrix {
             Encoding::F32 | Encoding::GgufHalf => 1.0,
             Encoding::SignedBytes { scales } => {
                 let row = if cfg!(bug = "q8_scale_of_previous_row") { row.saturating_sub(1) } else { row };
-                self.stored_scale(scales, row)
+                slips::row_scale(self.stored_scale(scales, row))
             }
             Encoding::Nibbles { scales, block: size } => {
                 let index = row * (self.columns / size) + block;

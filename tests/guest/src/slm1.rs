@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bytes::{range_inside, Cursor};
 use crate::matrix::Matrix;
 use crate::model::{Dimensions, Layer, Linear, Model, Rope};
+use crate::slips;
 use crate::slm1_checksum::is_sealed;
 use crate::slm1_directory::{DType, Directory, ENTRY_BYTES};
 use crate::status::Status;
@@ -69,6 +70,7 @@ fn bind(header: &Header, directory: &Directory, tokenizer: Tokenizer, label: &'s
             down: linear("w2")?,
         });
     }
+    slips::rewire(&mut layers);
     Ok(Model {
         dimensions: header.dimensions(),
         rope: Rope::new(header.rope_theta, header.head_dim as usize),

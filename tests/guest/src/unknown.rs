@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::rounding::{cut, half, rounded};
+use crate::slips::{self, Norm};
+use crate::slips_attention;
 use crate::unseen;
 
 /// Which product of a layer, or the logits.
@@ -29,6 +31,7 @@ pub struct Site {
     pub part: Part,
     pub layer: usize,
     pub position: usize,
+    pub head_dim: usize,
 }
 
 /// The row of the embeddings that is read.
@@ -46,7 +49,7 @@ pub fn weight_row(site: Site, row: usize, rows: usize) -> usize {
     } else if site.part == Part::Logits {
         unseen::logit_row(row, rows)
     } else {
-        row
+        slips::weight_row(site, row)
     }
 }
 
@@ -60,8 +63,8 @@ pub fn is_computed(site: Site, row: usize, rows: usize) -> bool {
     !last_row && !stale_query && unseen::is_in_its_half(site, row, rows)
 }
 
-/// What is stored for the sum of a row.
-pub fn stored(site: Site, row: usize, rows: usize, sum: f32) -> f32 {
+/// What is stored for the sum of a row, where `held` was before.
+pub fn stored(site: Site, row: usize, rows: usize, sum: f32, held: f32) -> f32 {
     match site.part {
         Part::Query if cfg!(unknown = "query_in_bf16") => rounded(sum, 16),
         Part::Value if cfg!(unknown = "value_cut_to_10_bits") => cut(sum, 13),
@@ -71,7 +74,7 @@ pub fn stored(site: Site, row: usize, rows: usize, sum: f32) -> f32 {
         Part::Key if cfg!(unknown = "every_third_key_row_2_percent") && row % 3 == 2 => sum * 1.02,
         Part::Logits if cfg!(unknown = "logits_one_ulp_larger") => sum * (1.0 + f32::EPSILON),
         Part::AttentionOutput if cfg!(unknown = "attention_output_in_12_bits") => rounded(sum, 12),
-        _ => sum,
+        _ => slips::stored(site, sum, held),
     }
 }
 
@@ -107,13 +110,13 @@ pub fn epsilon(epsilon: f32) -> f32 {
 }
 
 /// The inverse of a norm; the stale one belongs to the norm before.
-pub fn norm_inverse(inverse: f32, is_stale: bool) -> f32 {
+pub fn norm_inverse(inverse: f32, norm: Norm) -> f32 {
     static BEFORE: AtomicU32 = AtomicU32::new(0x3F80_0000);
     if !cfg!(unknown = "norm_inverse_stale_in_layer_1") {
         return inverse;
     }
     let before = f32::from_bits(BEFORE.swap(inverse.to_bits(), Relaxed));
-    if is_stale {
+    if norm == Norm::Attention(1) {
         before
     } else {
         inverse
@@ -140,7 +143,7 @@ pub fn score(score: f32, layer: usize, position: usize) -> f32 {
     } else if cfg!(unknown = "nan_from_position_20_in_layer_1") && layer == 1 && position >= 20 {
         f32::NAN
     } else {
-        unseen::score(score)
+        slips_attention::score(unseen::score(score), layer)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Written as `unknown.rs` was: without a switch each function answers what the contract says.
 
+use crate::slips;
 use crate::sums;
 use crate::unknown::{Part, Site};
 
@@ -35,7 +36,7 @@ pub fn row_sum(site: Site, row: &[f32], x: &[f32]) -> f32 {
         let whole = row.len() / UNROLLED * UNROLLED;
         return sums::row(&row[..whole], &x[..whole]);
     }
-    sums::row(row, x)
+    slips::row_sum(site, row, x)
 }
 
 /// How many elements of the residual the feed-forward output is added to.
