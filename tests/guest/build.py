@@ -172,7 +172,7 @@ def build(
 ) -> Built:
     """Compile and link one module into directory `out`; raises BuildError.
 
-    `bugs` are names of bugs.json, of unknown_bugs.json or of one of its groups. With `probe` the module records its tensors.
+    `bugs` are names of bugs.json or of a table of unknown bugs. With `probe` the module records its tensors.
     `opt_level` "0" compiles in a fourth of the time what runs slower, with the same bits. `incremental` names a
     directory that keeps what one build has in common with the next: a few times faster, and the same bits when it runs,
     but other bytes than a build in one piece. One build at a time may use it.
