@@ -8,8 +8,11 @@ use crate::{slips_attention, sums, unknown};
 ///
 /// Without `weight` only the inverse is applied; which norm it is, is of interest to unknown bugs only.
 pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, norm: Norm, out: &mut [f32]) {
+    let centred = slips::centred(x, norm);
+    let x = centred.as_deref().unwrap_or(x);
     let (divisor, summed) = unknown::norm_counts(x.len());
     let epsilon = unknown::epsilon(epsilon);
+    let added = slips::added_after(norm, epsilon);
     let (sum, epsilon) = slips::squares(sums::squares(&x[..summed]), epsilon);
     let mean = quotient(sum, divisor as f32, cfg!(reciprocal = "mean"));
     let inverse = if cfg!(bug = "norm_without_epsilon") {
@@ -23,6 +26,9 @@ pub fn rms_norm(x: &[f32], weight: Option<&[f32]>, epsilon: f32, norm: Norm, out
     for (index, (result, value)) in out.iter_mut().zip(x).enumerate() {
         let scale = weight.map_or(1.0, |weight| weight[index]);
         *result = if cfg!(bug = "norm_weight_first") { value * (inverse * scale) } else { value * inverse * scale };
+        if let Some(epsilon) = added {
+            *result += epsilon;
+        }
     }
 }
 
@@ -48,7 +54,7 @@ pub fn softmax(scores: &mut [f32]) {
     }
     let by_reciprocal = cfg!(any(bug = "softmax_reciprocal", reciprocal = "softmax"));
     for score in scores.iter_mut() {
-        *score = unknown::weight(quotient(*score, sum, by_reciprocal));
+        *score = unknown::weight(quotient(*score, slips_attention::sum(sum), by_reciprocal));
     }
 }
 

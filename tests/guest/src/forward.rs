@@ -69,7 +69,7 @@ pub fn forward(decoder: &mut Decoder, token: u32) {
 fn normalise(weight: Option<&Matrix>, sizes: &Dimensions, norm: Norm, scratch: &mut Scratch) {
     let row = &mut scratch.row[..sizes.hidden_size];
     let weight = weight.map(|weight| {
-        weight.row_into(0, row);
+        slips::gains_into(weight, norm, row);
         &*row
     });
     rms_norm(&scratch.residual, weight, sizes.epsilon, norm, &mut scratch.normed);
@@ -78,9 +78,9 @@ fn normalise(weight: Option<&Matrix>, sizes: &Dimensions, norm: Norm, scratch: &
 fn multiply(linear: &Linear, site: Site, x: &[f32], out: &mut [f32], row: &mut [f32]) {
     if cfg!(unknown = "attention_output_transposed_in_layer_1") && site.part == Part::AttentionOutput && site.layer == 1
     {
-        return multiply_transposed(&linear.weight, x, out, row);
+        return unseen::multiply_transposed(&linear.weight, x, out, row);
     }
-    linear.weight.multiply(site, x, out, row);
+    linear.weight.multiply(site, &slips::input(site, x), out, row);
     if let Some(bias) = &linear.bias {
         bias.row_into(0, row);
         for (value, addend) in out.iter_mut().zip(row.iter()) {
@@ -89,28 +89,21 @@ fn multiply(linear: &Linear, site: Site, x: &[f32], out: &mut [f32], row: &mut [
     }
 }
 
-/// The product with the transposed square matrix, which only one unknown bug computes.
-fn multiply_transposed(weight: &Matrix, x: &[f32], out: &mut [f32], row: &mut [f32]) {
-    out.fill(0.0);
-    for (index, factor) in x.iter().enumerate().take(weight.rows) {
-        weight.row_into(index, row);
-        for (sum, value) in out.iter_mut().zip(row.iter()) {
-            *sum += value * factor;
-        }
-    }
-}
-
 /// residual += Wo attention(rope(Wq h), rope(Wk h), Wv h) with h = rmsnorm(residual) (FW-2, FW-6).
 fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch: &mut Scratch) {
     let key_place = slips_attention::key_place(position, decoder.model.dimensions.capacity);
     let key_offset = decoder.cache_offset(index, key_place, false);
-    let value_offset = decoder.cache_offset(index, position, true);
+    let value_place = slips_attention::value_place(index, position, decoder.model.dimensions.capacity);
+    let value_offset = decoder.cache_offset(index, value_place, true);
     let sizes = &decoder.model.dimensions;
     let layer = &decoder.model.layers[index];
     let kv_size = sizes.kv_head_count * sizes.head_dim;
     let gain = &decoder.model.layers[slips::gain_layer(index)].attention_norm;
     normalise(Some(gain), sizes, Norm::Attention(index), scratch);
     note(Some(index), "attn_norm", &scratch.normed);
+    if slips_attention::repeats_value(index, position) {
+        decoder.values.copy_within(value_offset - kv_size..value_offset, value_offset);
+    }
     let key = &mut decoder.keys[key_offset..key_offset + kv_size];
     let value = &mut decoder.values[value_offset..value_offset + kv_size];
     let site = |part: Part| Site { part, layer: index, position, head_dim: sizes.head_dim };
@@ -125,11 +118,16 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
     note(Some(index), "attn_v", value);
     rotate_heads(&mut scratch.query, sizes.head_dim, &scratch.rotation, false);
     if !cfg!(bug = "rope_skips_keys") {
-        rotate_heads(key, sizes.head_dim, &scratch.rotation, true);
+        let late = key_rotation(&decoder.model.rope, position);
+        rotate_heads(key, sizes.head_dim, late.as_ref().unwrap_or(&scratch.rotation), true);
+    }
+    if slips_attention::rotates_values(index) {
+        rotate_heads(value, sizes.head_dim, &scratch.rotation, true);
     }
     note(Some(index), "attn_q.rope", &scratch.query);
     note(Some(index), "attn_k.rope", key);
     unseen::store_keys(key, sizes.head_dim);
+    slips_attention::store_keys(key, index);
     if cfg!(bug = "kv_in_half_precision") {
         for stored in key.iter_mut().chain(value) {
             *stored = round_to_half_precision(*stored);
@@ -144,6 +142,7 @@ fn attention_block(decoder: &mut Decoder, index: usize, position: usize, scratch
         Site { part: Part::AttentionOutput, layer: index, position, head_dim: decoder.model.dimensions.head_dim };
     multiply(&layer.attention_output, site, &scratch.attended, &mut scratch.projected, &mut scratch.row);
     note(Some(index), "attn_output", &scratch.projected);
+    slips::replace_residual(&mut scratch.residual, &scratch.normed, index);
     for (value, addend) in scratch.residual.iter_mut().zip(&scratch.projected) {
         *value = unknown::before_attention(*value, index) + addend;
     }
@@ -157,13 +156,14 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
     let kv_head = if cfg!(bug = "kv_head_modulo") {
         head % sizes.kv_head_count
     } else {
-        head / (sizes.head_count / sizes.kv_head_count)
+        slips_attention::grouped_as(head, sizes.head_count) / (sizes.head_count / sizes.kv_head_count)
     };
     let scaled_by = if cfg!(bug = "attention_scale_hidden") { sizes.hidden_size } else { dim };
     let scale = 1.0 / (scaled_by as f32).sqrt();
     let first =
         if cfg!(bug = "attention_forgets_first") && position > 0 { 1 } else { unknown::first_visible(position) };
     let end = if cfg!(bug = "attention_excludes_current") && position > 0 { position } else { position + 1 };
+    let end = slips_attention::end(end, sizes.capacity);
     let query = &scratch.query[head * dim..(head + 1) * dim];
     for time in first..end {
         let at = decoder.cache_offset(layer, unknown::key_time(layer, time), false) + kv_head * dim;
@@ -171,11 +171,12 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
         let score = sums::score(query, &decoder.keys[at..at + dim]) * scale;
         scratch.scores[time] = unknown::score(score, layer, position);
     }
-    note(Some(layer), "attn.scores", &scratch.scores[..end]);
+    note(Some(layer), "attn.scores", slips_attention::visible(&scratch.scores[..end], position));
+    slips_attention::mask(&mut scratch.scores, layer, position);
     softmax(&mut scratch.scores[first..end]);
-    note(Some(layer), "attn.weights", &scratch.scores[..end]);
+    note(Some(layer), "attn.weights", slips_attention::visible(&scratch.scores[..end], position));
     let kv_head = unknown::value_head(kv_head, head, sizes.head_count);
-    let attended = &mut scratch.attended[head * dim..(head + 1) * dim];
+    let attended = &mut scratch.attended[slips_attention::attended_place(layer, head, dim)];
     if !(cfg!(unknown = "mixed_not_cleared_in_layer_1") && layer == 1) {
         attended.fill(0.0);
     }
@@ -184,7 +185,7 @@ fn attend(decoder: &Decoder, layer: usize, head: usize, position: usize, scratch
             + unseen::value_head_start(layer, kv_head, dim);
         let probability = scratch.scores[time];
         for (sum, value) in attended.iter_mut().zip(&decoder.values[at..at + dim]) {
-            *sum += probability * value;
+            *sum = slips_attention::mixed(*sum + probability * value, layer);
         }
     }
 }
@@ -202,7 +203,7 @@ fn ffn_block(
 ) {
     if cfg!(bug = "ffn_input_not_normalised") {
         scratch.normed.copy_from_slice(&scratch.residual);
-    } else {
+    } else if slips::is_normalised(position) {
         let ignored = cfg!(unknown = "ffn_norm_weights_ignored_in_layer_1") && index == 1;
         normalise(if ignored { None } else { Some(&layer.ffn_norm) }, sizes, Norm::FeedForward(index), scratch);
     }
@@ -217,6 +218,7 @@ fn ffn_block(
     multiply(up, site(Part::Up), &scratch.normed, &mut scratch.up, &mut scratch.row); // [H] -> [F]
     note(Some(index), "ffn_gate", &scratch.gate);
     note(Some(index), "ffn_up", &scratch.up);
+    slips::overlap(&mut scratch.gate, &scratch.up);
     let count = scratch.gate.len();
     for (element, (gate, up)) in scratch.gate.iter_mut().zip(&scratch.up).enumerate() {
         let (left, right) = if unseen::is_swapped(element, count) { (*up, *gate) } else { (*gate, *up) };
@@ -235,13 +237,13 @@ fn ffn_block(
         scratch.residual.copy_from_slice(&scratch.projected);
     } else {
         let count = unseen::residuals_added(index, scratch.residual.len());
-        add(&mut scratch.residual[..count], &scratch.projected);
+        add(&mut scratch.residual[..count], &scratch.projected, index);
     }
 }
 
-fn add(residual: &mut [f32], update: &[f32]) {
+fn add(residual: &mut [f32], update: &[f32], layer: usize) {
     for (value, addend) in residual.iter_mut().zip(update) {
-        *value += addend;
+        *value = slips::residual(*value + addend, layer);
     }
 }
 
@@ -264,6 +266,15 @@ fn rotation_at(rope: &Rope, position: usize, rotation: &mut Vec<(f32, f32)>) {
         let angle = if cfg!(bug = "rope_reversed") { -angle } else { angle };
         rotation.push(cosine_and_sine(unknown::angle(angle)));
     }
+}
+
+/// The rotation of keys where it is not that of queries, which only one unknown bug computes.
+fn key_rotation(rope: &Rope, position: usize) -> Option<Vec<(f32, f32)>> {
+    cfg!(unknown = "keys_rotated_one_position_late").then(|| {
+        let mut rotation = Vec::new();
+        rotation_at(rope, position + 1, &mut rotation);
+        rotation
+    })
 }
 
 /// Rotates adjacent pairs of every head: `(x0 cos - x1 sin, x0 sin + x1 cos)` (FW-5).

@@ -74,10 +74,26 @@ impl Matrix {
                 self.quants_into(source, buffer);
                 self.scaled_late(source, buffer, x)
             } else {
-                self.row_into(source, buffer);
-                unseen::row_sum(site, buffer, x)
+                if slips::has_short_rows(site) {
+                    self.elements_into(source * (self.columns - 1), buffer);
+                } else {
+                    self.row_into(source, buffer);
+                }
+                unseen::row_sum(site, source, self.rows, buffer, x)
             };
             *result = unknown::stored(site, row, self.rows, sum, *result);
+        }
+    }
+
+    /// Decodes as many elements as a row has, from any place on.
+    fn elements_into(&self, start: usize, out: &mut [f32]) {
+        let mut buffer = vec![0.0; self.columns];
+        for (index, value) in out.iter_mut().enumerate() {
+            let (row, column) = ((start + index) / self.columns, (start + index) % self.columns);
+            if index == 0 || column == 0 {
+                self.row_into(row, &mut buffer);
+            }
+            *value = buffer[column];
         }
     }
 
@@ -132,7 +148,8 @@ impl Matrix {
             Encoding::SignedBytes { .. } => signed_bytes(bytes, out),
             Encoding::Nibbles { .. } => {
                 for (pair, &byte) in out.chunks_exact_mut(2).zip(bytes) {
-                    let (first, second) = if cfg!(bug = "q4_high_nibble_first") { (1, 0) } else { (0, 1) };
+                    let high_first = cfg!(bug = "q4_high_nibble_first") || slips::has_high_nibble_first(row, self.rows);
+                    let (first, second) = if high_first { (1, 0) } else { (0, 1) };
                     pair[first] = signed_nibble(byte & 0x0F);
                     pair[second] = signed_nibble(byte >> 4);
                 }
@@ -157,7 +174,8 @@ impl Matrix {
             Encoding::Nibbles { scales, block: size } => {
                 let index = row * (self.columns / size) + block;
                 let wrong = cfg!(bug = "q4_scale_of_previous_block");
-                self.stored_scale(scales, if wrong { index.saturating_sub(1) } else { index })
+                let index = if wrong { index.saturating_sub(1) } else { index };
+                self.stored_scale(scales, slips::scale_index(index, self.columns / size, self.rows))
             }
             Encoding::GgufQ8 => {
                 let blocks = self.columns / GGUF_Q8_0_BLOCK;
@@ -183,6 +201,9 @@ fn signed_bytes(bytes: &[u8], out: &mut [f32]) {
 fn signed_nibble(nibble: u8) -> f32 {
     if cfg!(bug = "q4_unsigned") {
         return nibble as f32;
+    }
+    if cfg!(unknown = "nibbles_minus_eight") {
+        return nibble as f32 - 8.0;
     }
     // The shift pair extends the sign of a four-bit number.
     ((nibble << 4) as i8 >> 4) as f32

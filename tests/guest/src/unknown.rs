@@ -37,7 +37,7 @@ pub struct Site {
 /// The row of the embeddings that is read.
 pub fn embedding_row(token: usize) -> usize {
     let neighbour = cfg!(unknown = "embedding_of_the_row_before") && token % 8 == 5;
-    token - neighbour as usize
+    slips::token(token - neighbour as usize)
 }
 
 /// The row of the weights that is read for a row of the result.
@@ -60,7 +60,7 @@ pub fn is_computed(site: Site, row: usize, rows: usize) -> bool {
         && site.part == Part::Query
         && site.layer >= 1
         && site.position >= 12;
-    !last_row && !stale_query && unseen::is_in_its_half(site, row, rows)
+    !last_row && !stale_query && unseen::is_in_its_half(site, row, rows) && slips::is_computed(site)
 }
 
 /// What is stored for the sum of a row, where `held` was before.
@@ -280,7 +280,7 @@ pub fn hidden(silu: f32, gate: f32, up: f32) -> f32 {
     } else if cfg!(unknown = "hidden_in_f16") {
         half(silu * up)
     } else {
-        silu * up
+        slips::silu(silu, gate) * up
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Written as `unknown.rs` was: without a switch each function answers what the contract says.
 
+use crate::matrix::Matrix;
 use crate::slips;
 use crate::sums;
 use crate::unknown::{Part, Site};
@@ -31,17 +32,29 @@ pub fn is_in_its_half(site: Site, row: usize, rows: usize) -> bool {
 }
 
 /// One row of a matrix times its input.
-pub fn row_sum(site: Site, row: &[f32], x: &[f32]) -> f32 {
+pub fn row_sum(site: Site, index: usize, rows: usize, row: &[f32], x: &[f32]) -> f32 {
     if cfg!(unknown = "down_without_its_last_columns") && site.part == Part::Down {
         let whole = row.len() / UNROLLED * UNROLLED;
         return sums::row(&row[..whole], &x[..whole]);
     }
-    slips::row_sum(site, row, x)
+    slips::row_sum(site, (index, rows), row, x)
+}
+
+/// The product with the transposed square matrix, which only one unknown bug computes.
+pub fn multiply_transposed(weight: &Matrix, x: &[f32], out: &mut [f32], row: &mut [f32]) {
+    out.fill(0.0);
+    for (index, factor) in x.iter().enumerate().take(weight.rows) {
+        weight.row_into(index, row);
+        for (sum, value) in out.iter_mut().zip(row.iter()) {
+            *sum += value * factor;
+        }
+    }
 }
 
 /// How many elements of the residual the feed-forward output is added to.
 pub fn residuals_added(layer: usize, count: usize) -> usize {
-    count - if cfg!(unknown = "last_vector_of_the_residual_left_from_layer_1") && layer >= 1 { VECTOR } else { 0 }
+    let left = if cfg!(unknown = "last_vector_of_the_residual_left_from_layer_1") && layer >= 1 { VECTOR } else { 0 };
+    slips::residuals_added(layer, count - left)
 }
 
 /// Whether the operands of the gate activation change places.
