@@ -28,6 +28,7 @@ from refruntime.identify.checksum import Checksum, find_checksum
 from refruntime.identify.evidence import cited, learnt_switches
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.fields import Shown, dialect_of, find_fields
+from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.identification import Identification, Learnt
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
@@ -147,6 +148,7 @@ def _ask(
     with stage("ruling out options"):
         for case in designed:
             settlement.take(experiment(case, sessions, translation))
+        faulty = learn_behind_faults(settlement)
         narrow(settlement, base, numerics)
         for case in battery:
             settlement.take(experiment(case, sessions, translation))
@@ -159,7 +161,8 @@ def _ask(
         if choices != turned:
             known = known_bugs(settlement, trials, replace(base, **choices), offered)
         profile = profile_of(checksum.profile, choices, found)
-        learnt = learnt_switches(settlement, trials, replace(base, **choices), memory.of(base, numerics))
+        behind = None if faulty is None else Trials(settlement, numerics, trials.bind, faulty)
+        learnt = learnt_switches(settlement, trials, behind, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
         found.bugs = [*checksum_bugs(checksum), *known]
         found.bugs += unexplained_bugs(settlement, trials, replace(base, **choices), known)

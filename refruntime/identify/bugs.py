@@ -65,9 +65,15 @@ def checksum_bugs(checksum: Checksum) -> list[Bug]:
         )
         for name in checksum.wrongly[:MOST_SHOWN]
     )  # fmt: skip
-    shown = ", ".join(name.removeprefix("bit-") for name in checksum.wrongly)
+    bits, places = (
+        ", ".join(name.removeprefix(kind) for name in checksum.wrongly if name.startswith(kind))
+        for kind in ("bit-", "byte-")
+    )
     text = (
-        f"only a part of the checksum is compared: a file is loaded although a bit of its sum is wrong (bits {shown})"
+        f"only a part of the checksum is compared: a file is loaded although a bit of its sum is wrong (bits {bits})"
+        if bits
+        else "the checksum does not cover the whole file: one is loaded although a byte of its weights was changed "
+        f"(at {places} of {len(case.models['sealed'])})"
     )
     return [Bug("SL-5", text, len(checksum.wrongly), len(names) - 1, (case.name,), evidence)]
 

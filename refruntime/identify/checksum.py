@@ -21,6 +21,9 @@ from refruntime.identify.seal import CannotSeal, Sealer
 PLACES: Final = (0, 9, 18, 27, 31, 32, 40, 47, 48, 55, 63)
 """Bits of a right checksum that are turned, one by one: a build that compares a part of the sum shows itself."""
 
+FROM_THE_END: Final = (1, 2, 3, 4, 8, 60, 180)
+"""Bytes of the weights that are changed behind the checksum, counted from the end: each must be covered."""
+
 PLAIN: Final = Shape(hidden=4, layers=1, heads=2, ffn=6, capacity=8)
 
 
@@ -54,7 +57,7 @@ def find_checksum(module: bytes, fresh: Callable[[], Engine], limits: Limits, pr
     """Find how a build seals its files, and show with which sums it loads one."""
     right = random_model(7, PLAIN, profile=profile)
     found = _found(module, fresh, limits, profile, right)
-    return _shown(found, fresh, right) if found.known else found
+    return with_evidence(found, fresh, right) if found.known else found
 
 
 def _found(module: bytes, fresh: Callable[[], Engine], limits: Limits, profile: Profile, right: bytes) -> Checksum:
@@ -76,10 +79,16 @@ def _wrong(right: bytes) -> dict[str, bytes]:
     return {f"bit-{place}": with_checksum(right, own ^ 1 << place) for place in PLACES}
 
 
-def _shown(found: Checksum, fresh: Callable[[], Engine], right: bytes) -> Checksum:
+def _changed(sealed: bytes) -> dict[str, bytes]:
+    """Return the file with one byte of its weights changed, for each of FROM_THE_END, and the checksum as it was."""
+    places = [len(sealed) - distance for distance in FROM_THE_END]
+    return {f"byte-{at}": sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in places}
+
+
+def with_evidence(found: Checksum, fresh: Callable[[], Engine], right: bytes) -> Checksum:
     """Return what was found with the session that shows it; a build that loads some wrong sums breaks SL-5."""
     sealed = found.fit(right)
-    files = {"sealed": sealed, **_wrong(sealed)}
+    files = {"sealed": sealed, **_wrong(sealed), **_changed(sealed)}
     case = Case("checksum/loads", (INIT, *map(Load, files)), files, ("SL-5", "SL-1"))
     answers = AskedBuild(fresh).ask(case)
     loaded = [name for name, answer in zip(files, answers[1:], strict=False) if answer.observation.value == Status.Ok]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from refruntime.cases.steps import Case, describe
@@ -19,33 +20,51 @@ BEHIND: Final = ("generator_on_load", "generator_on_reset")
 """Switches whose effect a generate undoes, where that reseeds."""
 
 
-def learnt_switches(settlement: Settlement, trials: Trials, profile: Profile, predictions: Predictions) -> list[Learnt]:
-    """Return every switch that is no part of the checksum, with its evidence, in contract order."""
-    read = [
-        (item, predictions.reads(item.case) | settlement.predictions.reads(item.case))
+@dataclass(frozen=True)
+class _Telling:
+    """An experiment that agrees, under which oracle, and the switches on which its answers may depend."""
+
+    item: Experiment
+    trials: Trials
+    reads: frozenset[str]
+
+
+def learnt_switches(
+    settlement: Settlement, trials: Trials, behind: Trials | None, profile: Profile, predictions: Predictions
+) -> list[Learnt]:
+    """Return every switch that is no part of the checksum, with its evidence, in contract order.
+
+    `behind` tries what agrees with a known fault in the oracle alone.
+    """
+    telling = [
+        _Telling(item, trials, predictions.reads(item.case) | settlement.predictions.reads(item.case))
         for item in settlement.agreed.values()
     ]
+    if behind is not None:
+        telling += [
+            _Telling(item, behind, behind.outcome(item, profile)[1])
+            for item in settlement.behind_fault.values()
+            if behind.difference(item, profile) is None
+        ]
     return [
-        _learnt(switch, settlement, trials, profile, [item for item, names in read if switch.attribute in names])
+        _learnt(switch, settlement, profile, [each for each in telling if switch.attribute in each.reads])
         for switch in Profile.switches()
         if switch.rule != "SL-5"
     ]
 
 
-def _learnt(
-    switch: Switch, settlement: Settlement, trials: Trials, profile: Profile, telling: list[Experiment]
-) -> Learnt:
+def _learnt(switch: Switch, settlement: Settlement, profile: Profile, telling: list[_Telling]) -> Learnt:
     """Return what is known of a switch; `telling` are the experiments whose answers may depend on it."""
     value = getattr(profile, switch.attribute)
     if switch.attribute in settlement.doubted:
         return Learnt(switch.key, switch.meaning, value, "assumed", (), "an experiment on it agrees under no option")
-    telling = sorted(telling, key=lambda item: switch.rule not in item.case.rules)
+    telling = sorted(telling, key=lambda each: switch.rule not in each.item.case.rules)
     evidence: list[Evidence] = []
     open_options: list[str] = []
     for option in switch.options:
         if option == value:
             continue
-        shown = next(_against(telling, trials, profile, switch.attribute, option), None)
+        shown = next(_against(telling, profile, switch.attribute, option), None)
         if shown is None:
             open_options.append(str(option))
         else:
@@ -60,12 +79,12 @@ def _learnt(
     return Learnt(switch.key, switch.meaning, value, "assumed", tuple(evidence), reason)
 
 
-def _against(telling: list[Experiment], trials: Trials, profile: Profile, name: str, option: Any) -> Iterator[Evidence]:
+def _against(telling: list[_Telling], profile: Profile, name: str, option: Any) -> Iterator[Evidence]:
     """Yield answers of the build that the oracle would give otherwise under another option."""
-    for item in telling[:MOST_TRIED]:
-        difference = trials.turned(item, profile, name, option)
+    for each in telling[:MOST_TRIED]:
+        difference = each.trials.turned(each.item, profile, name, option)
         if difference is not None:
-            yield evidence_of(item, difference, str(option))
+            yield evidence_of(each.item, difference, str(option))
 
 
 def evidence_of(item: Experiment, difference: Difference, instead: str) -> Evidence:

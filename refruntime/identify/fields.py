@@ -185,7 +185,7 @@ def _candidates(
 def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
     zero = [place for place in places if all(at_place(item.document, place) in (0, 0.0) for item in shown)]
     zero = [place for place in zero if not any(isinstance(at_place(item.document, place), bool) for item in shown)]
-    words = {word for word in name.split("_") if len(word) > 1}
+    words = set(name.split("_")) - {word for other in DIAGNOSTIC_NAMES if other != name for word in other.split("_")}
     named = [place for place in zero if words & set(_words(place))]
     count = len(shown)
     reason = "it is always 0 (DG-4): its name is all that speaks for it"

@@ -74,7 +74,7 @@ class LazySampler:
         """Choose a token from float32 logits [V]; the state of the generator afterwards is in the result."""
         if config.temperature == 0 or not isinstance(profile, ReadingProfile) or not profile.open_switches & SAMPLER:
             return sample(logits, config, generator_state, profile, stages)
-        outcomes = self._all_outcomes(logits, config, generator_state, profile)
+        outcomes = self._all_outcomes(logits, config, generator_state, profile, stages)
         names = list(outcomes.names)
         numbers: Any = outcomes.numbers
         for name in outcomes.names:  # what is chosen already needs no thought
@@ -90,16 +90,19 @@ class LazySampler:
         token, after, _ = outcomes.values[int(numbers.flat[0])]
         return Choice(token, after)
 
-    def _all_outcomes(self, logits: Float32, config: SamplingConfig, state: int, profile: ReadingProfile) -> Outcomes:
-        setting = (logits.tobytes(), float(config.temperature), config.top_k, float(config.top_p), profile.settled)
+    def _all_outcomes(
+        self, logits: Float32, config: SamplingConfig, state: int, profile: ReadingProfile, stages: Stages
+    ) -> Outcomes:
+        numbers = (float(config.temperature), config.top_k, float(config.top_p))
+        setting = (logits.tobytes(), *numbers, profile.settled, stages)
         key = (*setting, state)
         if key not in self._outcomes:
             if len(self._outcomes) > MOST_REMEMBERED:
                 self._outcomes.clear()
             if setting not in self._prefixes:
-                prefixes = every_choice(profile, lambda own: _prefix(logits, config, own))
+                prefixes = every_choice(profile, lambda own: _prefix(logits, config, own, stages))
                 self._prefixes[setting] = prefixes
-            self._outcomes[key] = _outcomes(self._prefixes[setting], state, profile)
+            self._outcomes[key] = _outcomes(self._prefixes[setting], state, profile, stages)
         return self._outcomes[key]
 
 
@@ -107,12 +110,12 @@ def _decides(numbers: NDArray[np.int64], axis: int) -> bool:
     return bool((numbers != numbers.take([0], axis=axis)).any())
 
 
-def _prefix(logits: Float32, config: SamplingConfig, profile: Profile) -> _Prefix:
+def _prefix(logits: Float32, config: SamplingConfig, profile: Profile, stages: Stages) -> _Prefix:
     """Run the sampler up to the draw."""
     ids: list[NDArray[np.int64]] = []
 
     def select(values: Float32, top_k: int, own: Profile) -> Any:
-        selection = STAGES.select(values, top_k, own)
+        selection = stages.select(values, top_k, own)
         ids.append(selection.ids)
         return selection
 
@@ -123,7 +126,7 @@ def _prefix(logits: Float32, config: SamplingConfig, profile: Profile) -> _Prefi
         raise _Kept(ids[-1], weighing, cut)
 
     try:
-        choice = sample(logits, config, 1, profile, STAGES._replace(select=select, draw=draw, pick=pick))
+        choice = sample(logits, config, 1, profile, stages._replace(select=select, draw=draw, pick=pick))
     except _Kept as kept:
         return _Prefix(None, kept.ids, kept.weighing, kept.cut)
     return _Prefix(choice.token)
@@ -137,12 +140,14 @@ class _NoDraw(NamedTuple):
 _NO_DRAW: Final = _NoDraw()
 
 
-def _outcomes(prefixes: list[tuple[Mapping[str, Any], _Prefix]], state: int, profile: ReadingProfile) -> Outcomes:
-    draws = every_choice(profile, lambda own: STAGES.draw(state, own))
+def _outcomes(
+    prefixes: list[tuple[Mapping[str, Any], _Prefix]], state: int, profile: ReadingProfile, stages: Stages
+) -> Outcomes:
+    draws = every_choice(profile, lambda own: stages.draw(state, own))
     picks: dict[Any, list[tuple[dict[str, Any], tuple[int, int, bool]]]] = {}
     for _, prefix in prefixes:
         if prefix.key not in picks:
-            picks[prefix.key] = _picks(prefix, draws, state, profile)
+            picks[prefix.key] = _picks(prefix, draws, state, profile, stages)
     values: dict[tuple[int, int, bool], int] = {}
     tables = {key: _table(rows, values) for key, rows in picks.items()}
     read = {name for before, _ in prefixes for name in before}.union(*(later for later, _ in tables.values()))
@@ -171,18 +176,18 @@ def _table(
 
 
 def _picks(
-    prefix: _Prefix, draws: list[tuple[Mapping[str, Any], Any]], state: int, profile: ReadingProfile
+    prefix: _Prefix, draws: list[tuple[Mapping[str, Any], Any]], state: int, profile: ReadingProfile, stages: Stages
 ) -> list[tuple[dict[str, Any], tuple[int, int, bool]]]:
     if prefix.ids is None:
         return [({}, (int(prefix.token or 0), state, False))]
     found = []
     for drawn_by, drawn in draws:
-        pick = partial(_pick, prefix, drawn.unit)
+        pick = partial(_pick, stages, prefix, drawn.unit)
         for picked_by, picked in every_choice(profile, pick):
             token = int(prefix.ids[picked.index])
             found.append(({**drawn_by, **picked_by}, (token, drawn.after, True)))
     return found
 
 
-def _pick(prefix: _Prefix, unit: np.float32, profile: Profile) -> Any:
-    return STAGES.pick(prefix.weighing, prefix.cut, unit, profile)
+def _pick(stages: Stages, prefix: _Prefix, unit: np.float32, profile: Profile) -> Any:
+    return stages.pick(prefix.weighing, prefix.cut, unit, profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -12,12 +13,18 @@ from refruntime.identify.reading import ReadingBinder, ReadingProfile
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime
 
-READING: Final = partial(Machine.fresh, sampler=LazySampler())
-"""Make the oracle's machine with a sampler that reads as little as it can, and remembers what it found."""
+MachineMaker = Callable[..., Machine]
+"""Make the machine of a profile, with a `sampler` of one's own: `Machine.fresh`, or that of a fault."""
+
+SAMPLER: Final = LazySampler()
+"""Read as little as it can, and remember what it found."""
 
 
-def reading_engine(profile: ReadingProfile, numerics: Numerics, bind: ReadingBinder) -> ReferenceEngine:
+def reading_engine(
+    profile: ReadingProfile, numerics: Numerics, bind: ReadingBinder, machine: MachineMaker = Machine.fresh
+) -> ReferenceEngine:
     """Return a fresh oracle under a profile that notes what is read."""
+    reading = partial(machine, sampler=SAMPLER)
     return ReferenceEngine(
-        ExportedABI(profile, numerics=numerics, runtime_type=partial(Runtime, bind=bind, machine=READING))
+        ExportedABI(profile, numerics=numerics, runtime_type=partial(Runtime, bind=bind, machine=reading))
     )

@@ -17,9 +17,10 @@ from refruntime.cases.steps import Case, Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import guessed_tokens
-from refruntime.identify.oracle import reading_engine
+from refruntime.identify.oracle import MachineMaker, reading_engine
 from refruntime.identify.reading import SWITCHES, ReadingBinder, ReadingProfile
 from refruntime.numerics import Numerics
+from refruntime.runtime import Machine
 
 Assignment = Mapping[str, Any]
 """Attribute of the profile -> the option that holds."""
@@ -68,6 +69,7 @@ class Predictions:
     numerics: Numerics
     open_switches: frozenset[str] = frozenset(SWITCHES)
     bind: ReadingBinder = field(default_factory=ReadingBinder)
+    machine: MachineMaker = Machine.fresh
     runs: int = 0
     _trees: dict[str, _Node] = field(default_factory=dict)
 
@@ -142,7 +144,7 @@ class Predictions:
             return chosen[name]
 
         profile = ReadingProfile(self.base, choose, chosen, self.open_switches)
-        engine = reading_engine(profile, self.numerics, self.bind)
+        engine = reading_engine(profile, self.numerics, self.bind, self.machine)
         session = StepRunner(Client(engine), Profile(), experiment.models)
         try:
             for index, step in enumerate(experiment.steps[: len(answers)]):

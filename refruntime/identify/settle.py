@@ -43,7 +43,10 @@ class Experiment:
 
 @dataclass
 class Settlement:
-    """Which choices are left, which experiments agree under them, and which agree under none."""
+    """Which choices are left, which experiments agree under them, and which agree under none.
+
+    `behind_fault` are contradicted ones that agree with a known fault in the oracle.
+    """
 
     predictions: Predictions
     translation: Translation
@@ -51,11 +54,13 @@ class Settlement:
     survivors: Survivors = field(default_factory=lambda: Survivors(dict(SWITCHES)))
     agreed: dict[str, Experiment] = field(default_factory=dict)
     contradicted: dict[str, Experiment] = field(default_factory=dict)
+    behind_fault: dict[str, Experiment] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     vain: int = 0
     doubted: set[str] = field(default_factory=set)
     numbers_are_wrong: bool = False
     deadline: float = float("inf")
+    most_each: int = MOST_EACH
 
     def take(self, experiment: Experiment) -> None:
         """Rule out every choice under which the oracle answers an experiment otherwise than the build did."""
@@ -90,7 +95,7 @@ class Settlement:
     def rows(self, experiment: Experiment, allowed: Callable[[Mapping[str, Any], str], Any]) -> list[dict[str, Any]]:
         """Return the choices under which the oracle's answers are the build's."""
         rows: list[dict[str, Any]] = []
-        until = self.predictions.runs + MOST_EACH
+        until = self.predictions.runs + self.most_each
 
         def still(assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
             return allowed(assignment, name) if rows or self.predictions.runs < until else ()

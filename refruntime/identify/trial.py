@@ -14,11 +14,12 @@ from refruntime.differential.compare import Difference
 from refruntime.differential.run import guessed_tokens
 from refruntime.engines.reference import ReferenceEngine
 from refruntime.exports import ExportedABI
+from refruntime.identify.oracle import MachineMaker
 from refruntime.identify.reading import SWITCHES, ReadingBinder, ReadingProfile
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.memory import HostMisuse
 from refruntime.numerics import Numerics
-from refruntime.runtime import Runtime
+from refruntime.runtime import Machine, Runtime
 
 Outcome = tuple[Difference | None, frozenset[str]]
 """The first difference, and the switches that the oracle read up to there."""
@@ -31,6 +32,7 @@ class Trials:
     settlement: Settlement
     numerics: Numerics
     bind: ReadingBinder
+    machine: MachineMaker = Machine.fresh
     _outcomes: dict[tuple[str, Profile], Outcome] = field(default_factory=dict)
 
     def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
@@ -63,7 +65,7 @@ class Trials:
             return read[name]
 
         noting = ReadingProfile(profile, choose, read, frozenset(SWITCHES))
-        runtime = partial(Runtime, bind=self.bind)
+        runtime = partial(Runtime, bind=self.bind, machine=self.machine)
         engine = ReferenceEngine(ExportedABI(noting, numerics=self.numerics, runtime_type=runtime))
         session = StepRunner(Client(engine), Profile(), experiment.case.models)
         for index, theirs in enumerate(experiment.answers):

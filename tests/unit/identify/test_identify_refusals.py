@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 
+from refruntime.battery.models.slm1 import random_model
+from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine, Limits, Number
 from refruntime.engines.reference import ReferenceEngine
@@ -14,7 +16,7 @@ from refruntime.exports import ExportedABI
 from refruntime.identify.ask import identify, unsteady, wandering
 from refruntime.identify.asking import AskedBuild
 from refruntime.identify.bugs import checksum_bugs
-from refruntime.identify.checksum import find_checksum
+from refruntime.identify.checksum import PLAIN, Checksum, find_checksum, with_evidence
 from refruntime.identify.document import json_document
 from refruntime.numerics import CompiledSeq32
 from refruntime.show.card import card_text
@@ -63,11 +65,40 @@ def test_a_truncated_sum_is_told(name: str) -> None:
     assert found.facts["compared"] == "truncated"
     assert "only the bits" in found.text
     (bug,) = checksum_bugs(found)
-    assert (bug.rule, bug.of) == ("SL-5", 11)
-    assert f"breaks SL-5 in {bug.broken} of 11 experiments: only a part of the checksum is compared" in bug.line
+    assert (bug.rule, bug.of) == ("SL-5", 18)
+    assert f"breaks SL-5 in {bug.broken} of 18 experiments: only a part of the checksum is compared" in bug.line
     assert bug.broken == {"low half as i32": 6, "48 bits": 3}[name]
     assert [item.found for item in bug.evidence] == ["Ok"] * 3
     assert bug.evidence[0].case == found.cases[0].name
+
+
+class ShortSum(Fickle):
+    """An oracle whose checksum leaves out the last byte of a file."""
+
+    def call(self, export: str, *arguments: Number) -> int | None:
+        if export == "load_model":
+            pointer, length = int(arguments[0]), int(arguments[1])
+            data = self.engine.read(pointer, length)
+            first, last = CHECKSUM_FIELD
+            if slm1_checksum(data[:-1], Profile()).to_bytes(8, "little") == data[first:last]:
+                right = slm1_checksum(data, Profile()).to_bytes(8, "little")
+                self.engine.write(pointer, data[:first] + right + data[last:])
+            else:
+                return 7
+        return self.engine.call(export, *arguments)
+
+
+def test_a_sum_that_leaves_out_the_end_is_told() -> None:
+    """SL-5: every byte is covered; a file is loaded although its last byte was changed behind the sum."""
+    right = random_model(7, PLAIN, profile=Profile())
+    sealed = bytearray(right)
+    first, last = CHECKSUM_FIELD
+    sealed[first:last] = slm1_checksum(right[:-1], Profile()).to_bytes(8, "little")
+    found = Checksum("asked", "observed", "asked", Profile(), lambda data: bytes(sealed) if data == right else data)
+    shown = with_evidence(found, partial(ShortSum), right)
+    (bug,) = checksum_bugs(shown)
+    assert f"a byte of its weights was changed (at {len(right) - 1} of {len(right)})" in bug.text
+    assert (bug.rule, bug.broken) == ("SL-5", 1)
 
 
 class Drifting(Fickle):

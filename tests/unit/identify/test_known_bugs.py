@@ -16,9 +16,10 @@ from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.ask import designed_experiments
 from refruntime.identify.bugs import known_bugs, unexplained_bugs
 from refruntime.identify.elimination import Survivors
+from refruntime.identify.hidden import HIDDEN, learn_behind_faults
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
-from refruntime.identify.resolve import without_doubted
+from refruntime.identify.resolve import resolve, without_doubted
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Trials
@@ -59,3 +60,44 @@ def test_a_fault_is_named_and_another_option_stays(form: str) -> None:
     assert not unexplained_bugs(settlement, trials, replace(BASE, **choices), known)
     assert choices[OPEN] == BUILT.unit_conversion
     assert without_doubted(settlement, trials, BASE, turned, ())[OPEN] == BASE.unit_conversion  # what explains matters
+
+
+HIDING = {
+    "draw-low-bits": (replace(BASE, xorshift="7,9,8", zero_seed="1"), ("xorshift", "zero_seed")),
+    "top-p-absolute": (replace(BASE, weights="normalised", unit_conversion="53 high bits"), ("weights",)),
+}
+"""Fault -> a build's options, and those that it hides from experiments under the contract's oracle."""
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_options_are_learnt_behind_a_fault(name: str) -> None:
+    """PR-1 to PR-3, SA-4, SA-5: options that a fault of the draws hides show with it in the oracle."""
+    built, hidden = HIDING[name]
+    fault = next(item for item in catalogue(built) if item.name == name)
+    numerics = CompiledSeq32(1)
+    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
+    known = {attribute: (getattr(built, attribute),) for attribute in SWITCHES if attribute not in HIDDEN}
+    settlement = Settlement(
+        Predictions(BASE, numerics), translation, frozenset(DIAGNOSTIC_NAMES), Survivors({**SWITCHES, **known})
+    )
+    for case in designed_experiments():
+        if case.name.startswith(("identify/generator-1", "identify/seed-0", "identify/share-")):
+            engine = varied_engine(fault.changes, Oracle(built, numerics))
+            session = StepRunner(Client(engine), BASE, case.models)
+            settlement.take(Experiment(case, [session.run(step) for step in case.steps]))
+    machine = learn_behind_faults(settlement)
+    assert machine is not None
+    choices = settlement.best()
+    assert {attribute: choices[attribute] for attribute in hidden} == {
+        attribute: getattr(built, attribute) for attribute in hidden
+    }
+    trials = Trials(settlement, numerics, settlement.predictions.bind)
+    assert resolve(settlement, trials, BASE) == choices
+    bugs = known_bugs(settlement, trials, replace(BASE, **choices), settlement.offered)
+    assert [bug.rule for bug in bugs] == [fault.rule]
+
+
+def test_nothing_is_hidden_in_a_right_build() -> None:
+    """ID-3: without a contradiction no fault is looked for."""
+    settlement = Settlement(Predictions(BASE, CompiledSeq32(1)), Translation(Dialect.of(DIAGNOSTIC_NAMES, ())), ())
+    assert learn_behind_faults(settlement) is None

@@ -11,6 +11,7 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.calls import naming_sessions
+from refruntime.identify.fields import CONSTANT, Shown, find_fields
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()
@@ -45,3 +46,18 @@ def test_every_field_has_several_values() -> None:
     few = {name for name, values in seen.items() if len(values) < 3}
     assert few == {"model_load_ms", "tokens_per_second", "model_loaded", "logits_summary"}  # the last has parts
     assert set(DIAGNOSTIC_NAMES) <= {name.partition(".")[0] for name in seen}
+
+
+def test_a_word_of_many_fields_names_none() -> None:
+    """DG-4: of what is always 0 only the name speaks, and `tokens` is in the names of five fields."""
+    case = next(naming_sessions(BASE))
+    session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    zero = {"dropped_tokens": 0, "speed": 0, "loadMs": 0}
+    shown = [
+        Shown(each, {**{name: value for name, value in each.items() if name not in CONSTANT}, **zero}, 0, case.name, 0)
+        for each in expected
+    ]
+    found = find_fields(shown)
+    assert not found["tokens_per_second"].place
+    assert found["model_load_ms"].place == "loadMs"
