@@ -78,10 +78,21 @@ def packer(kinds: Sequence[Kind]) -> Callable[[tuple[Any, ...]], bytes]:
     return words
 
 
-def _flattener(kinds: Any) -> Callable[[tuple[Any, ...]], list[Any]]:
-    """Return what turns a tuple of arguments into words."""
+def _flattener(kinds: Any) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Return what turns a tuple of arguments into words, the tuple of the call before without any work."""
     pack, layout = packer(kinds), "=" + _layout(kinds)
-    return lambda arguments: list(struct.unpack(layout, pack(arguments)))
+    last: tuple[tuple[Any, ...], tuple[Any, ...]] = (), ()  # a tuple that is held, so that nothing in it goes or moves
+
+    def flatten(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        nonlocal last
+        known, words = last
+        if arguments is known:
+            return words
+        words = struct.unpack(layout, pack(arguments))
+        last = arguments, words
+        return words
+
+    return flatten
 
 
 def mismatch(arguments: Sequence[Any], kinds: Sequence[Kind]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -85,12 +86,12 @@ class InPlaceMatrix:
 
     parts: tuple[Part, ...]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Return [sum of outs, in]."""
         return self.parts[-1].end, self.parts[0].source.shape[1]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Return the bytes that a product reads."""
         return sum(part.plain.nbytes if part.blocks is None else part.blocks.blocks.nbytes for part in self.parts)

@@ -130,15 +130,18 @@ class CompiledSeq32(CompiledFormulas, Seq32):
             own = result[:, part.begin : part.end]
             filled = own if own.flags.c_contiguous else np.empty(own.shape, np.float32)
             operands = filled.reshape(-1), part.blocks.blocks, positions
-            loop = columns_of(part.blocks.type.name)
+            loop, rows = columns_of(part.blocks.type.name), part.blocks.outputs
+            count = self._threads.parts(part.blocks.size * len(x), COMPILED_THREAD_WORK)
+            if count == 1:
+                loop(*operands, 0, rows)
+            else:
 
-            def tile(bounds: Range, loop: Any = loop, operands: Any = operands) -> None:
-                loop(*operands, *bounds)
+                def tile(bounds: Range, loop: Any = loop, operands: Any = operands) -> None:
+                    loop(*operands, *bounds)
 
-            rows, groups = part.blocks.outputs, -(-part.blocks.outputs // LANES)
-            count = min(groups, self._threads.parts(part.blocks.size * len(x), COMPILED_THREAD_WORK))
-            shares = ranges(groups, count if count == 1 else min(groups, 2 * count))
-            self.each(tile, [(LANES * begin, min(LANES * end, rows)) for begin, end in shares])
+                groups = -(-rows // LANES)
+                shares = ranges(groups, min(groups, 2 * count))
+                self.each(tile, [(LANES * begin, min(LANES * end, rows)) for begin, end in shares])
             if filled is not own:
                 own[:] = filled
         return result

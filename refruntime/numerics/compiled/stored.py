@@ -21,6 +21,9 @@ STRIDE: Final = RUN_WIDTH + LANES  # between rows of bytes: a power of two would
 WIDTH: Final = 256  # columns of the types that are decoded block by block
 ROW_STRIDE: Final = WIDTH + LANES // 2
 
+TURNED: Final = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl")
+"""The types whose rows are read 32 at a time as the file has them."""
+
 _BYTES_ROOM: Final = LANES * (LANES + STRIDE)
 _ROOM: Final = LANES * (LANES + ROW_STRIDE)
 _NO_BYTES: Final = np.empty(0, np.uint8)
@@ -41,9 +44,11 @@ def dots_of(name: str) -> Product:
 def columns_of(name: str) -> Product:
     """Return the loop of seq32 for a block type: flat [n, in] -> flat [n, out]."""
     loop, tables = Loop("refruntime.numerics.compiled.stored_loops", "columns", name), tables_of(name)
+    turned = Loop("refruntime.numerics.compiled.stored_loops", "turned_columns", name) if name in TURNED else loop
 
     def product(result: Any, blocks: Any, x: Any, begin: int, end: int) -> None:
         room = np.empty(_ROOM + result.size // len(blocks) * LANES, np.float32)
-        loop(result, blocks, x, begin, end, tables, np.empty(_BYTES_ROOM, np.uint8), room)
+        rooms = np.empty(_BYTES_ROOM, np.uint8), room
+        (turned if end - begin >= LANES else loop)(result, blocks, x, begin, end, tables, *rooms)
 
     return product

@@ -18,6 +18,7 @@ from refruntime.quants.compiled.lane_memory import (
     TILE,
     flat,
     folded,
+    halves_at,
     load,
     load_bytes,
     number_at,
@@ -28,13 +29,15 @@ from refruntime.quants.compiled.lane_memory import (
     transpose,
     transpose_bytes,
 )
-from refruntime.quants.compiled.lanes import add, multiply, multiply_add, pair, splat, total
+from refruntime.quants.compiled.lanes import add, multiply, multiply_add, splat, total
 from refruntime.quants.compiled.loops import inlined, specialised
 from refruntime.quants.compiled.runs import READERS
+from refruntime.quants.compiled.turned import TURNED
 from refruntime.quants.ggml import GGML_TYPES
 
 BY_NAME: Final = {kind.name: kind for kind in GGML_TYPES.values()}
 ZERO: Final = np.float32(0)
+LINE: Final = 64  # bytes that memory gives at once
 
 
 def _dots_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  # type: ignore[no-untyped-def]
@@ -44,13 +47,20 @@ def _dots_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  # t
         at, column, sums = row * row_bytes, 0, splat(ZERO)
         for _ in range(blocks.shape[1]):
             own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
-            for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                q = numbers(quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
-                lanes = combine(q, pair(f[0], f[1]), pair(o[0], o[1]))  # type: ignore[name-defined]  # noqa: F821
-                sums = multiply_add(sums, lanes, load(x, column))
+            if RUNS == 1:  # type: ignore[name-defined]  # noqa: F821
+                sums = multiply_add(sums, values_of_run(raw, at, 0, own), load(x, column))  # type: ignore[name-defined]  # noqa: F821
                 column += LANES
+            else:  # four by four: shifts that depend on the number of a run are then known to the compiler
+                for index in range(0, RUNS, 4):  # type: ignore[name-defined]  # noqa: F821
+                    first = values_of_run(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+                    second = values_of_run(raw, at, index + 1, own)  # type: ignore[name-defined]  # noqa: F821
+                    third = values_of_run(raw, at, index + 2, own)  # type: ignore[name-defined]  # noqa: F821
+                    fourth = values_of_run(raw, at, index + 3, own)  # type: ignore[name-defined]  # noqa: F821
+                    sums = multiply_add(sums, first, load(x, column))
+                    sums = multiply_add(sums, second, load(x, column + LANES))
+                    sums = multiply_add(sums, third, load(x, column + 2 * LANES))
+                    sums = multiply_add(sums, fourth, load(x, column + 3 * LANES))
+                    column += 4 * LANES
             at += SIZE  # type: ignore[name-defined]  # noqa: F821
         result[row] = total(sums)
 
@@ -125,10 +135,11 @@ def _columns_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  
                         place, own_scaling = place + LANES, own_scaling + 4 * LANES
                     at += SIZE  # type: ignore[name-defined]  # noqa: F821
             for run in range((last - block) * RUNS):  # type: ignore[name-defined]  # noqa: F821
-                for row in range(LANES):  # memory works on the rows that come next in the meantime
-                    following = ((first + LANES + row) * block_count + block) * SIZE  # type: ignore[name-defined]  # noqa: F821
-                    prefetch(raw, following + run * SIZE // RUNS)  # type: ignore[name-defined]  # noqa: F821
+                following = ((first + LANES) * block_count * RUNS + (block * RUNS + run) * LANES) * SIZE // RUNS  # type: ignore[name-defined]  # noqa: F821
+                for line in range(0, LANES * SIZE // RUNS, LINE):  # type: ignore[name-defined]  # noqa: F821
+                    prefetch(raw, following + line)  # memory works on the rows that come next in the meantime
                 transpose_bytes(turned, 0, bytes_, run * LANES, STRIDE)
+                transpose_bytes(turned, TILE * LANES, bytes_, run * LANES + TILE, STRIDE)
                 column, lanes = (block * RUNS + run) * LANES, load(sums, 0)  # type: ignore[name-defined]  # noqa: F821
                 for half in range(2):
                     f, o = load(scaling, (4 * run + half) * LANES), load(scaling, (4 * run + 2 + half) * LANES)
@@ -144,6 +155,45 @@ def _columns_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  
                 else:
                     _add_columns(sums, values, x, column, inputs)
         _write(result, sums, first, count, outputs)
+
+
+def _columns_of_turned(result, blocks, x, begin, end, tables, bytes_room, room):  # type: ignore[no-untyped-def]
+    """Do what `_columns_of_runs` does for a type whose rows are turned as the file has them; there are 32 or more.
+
+    The last 32 rows are taken together, so that some may be worked out twice.
+    """
+    raw, outputs, block_count = flat(blocks), blocks.shape[0], blocks.shape[1]
+    row_bytes, positions = block_count * SIZE, result.size // outputs  # type: ignore[name-defined]  # noqa: F821
+    inputs, square = x.size // positions, LANES * LANES
+    turned, values, sums = bytes_room[:square], room[:square], room[square : square + positions * LANES]
+    for group in range(begin, end, LANES):
+        first = min(group, end - LANES)
+        sums[:] = ZERO
+        for block in range(block_count):
+            at = first * row_bytes + block * SIZE  # type: ignore[name-defined]  # noqa: F821
+            following = (first + LANES) * row_bytes + block * LANES * SIZE  # type: ignore[name-defined]  # noqa: F821
+            for line in range(0, LANES * SIZE, LINE):  # type: ignore[name-defined]  # noqa: F821
+                prefetch(raw, following + line)  # memory works on the rows that come next in the meantime
+            turn(turned, raw, at + PLACE, row_bytes)  # type: ignore[name-defined]  # noqa: F821
+            f, o = halves_at(raw, at, row_bytes), offset_lanes(raw, at, row_bytes)  # type: ignore[name-defined]  # noqa: F821
+            column, lanes = block * LANES, load(sums, 0)
+            for own in range(TILE):
+                value = combine(numbers(low(turned, own)), f, o)  # type: ignore[name-defined]  # noqa: F821
+                if positions == 1:
+                    lanes = add(lanes, multiply(value, splat(number_at(x, column + own))))
+                else:
+                    store(values, own * LANES, value)
+            for own in range(TILE):
+                value = combine(numbers(high(turned, own)), f, o)  # type: ignore[name-defined]  # noqa: F821
+                if positions == 1:
+                    lanes = add(lanes, multiply(value, splat(number_at(x, column + TILE + own))))
+                else:
+                    store(values, (TILE + own) * LANES, value)
+            if positions == 1:
+                store(sums, 0, lanes)
+            else:
+                _add_columns(sums, values, x, column, inputs)
+        _write(result, sums, first, LANES, outputs)
 
 
 def _columns_of_blocks(result, blocks, x, begin, end, tables, bytes_room, room):  # type: ignore[no-untyped-def]
@@ -186,3 +236,11 @@ def columns(name: str) -> Any:
         return specialised(_columns_of_blocks, decode=decoding(name), BLOCK=kind.block_size)
     moved = int(READERS[name].moved)
     return reading(_columns_of_runs, name, SIZE=kind.type_size, RUNS=kind.block_size // LANES, MOVED=moved)
+
+
+def turned_columns(name: str) -> Any:
+    """Return the kernel of seq32 for 32 rows or more of a type that is turned as it lies: flat [n, in] -> [n, out]."""
+    reader, turned, kind = READERS[name], TURNED[name], BY_NAME[name]
+    meanings = {"numbers": reader.numbers, "combine": reader.combine, "SIZE": kind.type_size, "PLACE": turned.place}
+    meanings |= {key: value for key, value in turned._asdict().items() if key != "place"}
+    return specialised(_columns_of_turned, **meanings)

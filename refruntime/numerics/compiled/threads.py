@@ -44,6 +44,8 @@ class Threads:
         Each takes the next tile when it is done with one, so that a thread that comes late holds up nobody.
         """
         waiting = deque(tiles)
+        if len(waiting) == 1:
+            return work(waiting[0])
 
         def drain() -> None:
             while True:

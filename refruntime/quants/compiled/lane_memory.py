@@ -27,6 +27,7 @@ from refruntime.quants.compiled.lanes import (
     LanesType,
     shuffled,
     widened,
+    widened_bits,
 )
 from refruntime.quants.compiled.loops import inlined
 
@@ -143,46 +144,88 @@ store = _store(FLOATS)
 store_bytes = _store(BYTES)
 
 
-def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Return the columns of as many rows as a row has lanes.
+def _transposed(builder: Any, rows: list[Any], parts: int = 1) -> list[Any]:
+    """Return the columns of rows; with `parts` each row holds so many side by side, and each part is turned by itself.
 
     Interleaving row i with row i + n / 2 turns the bits of (row, lane), as one number, by one place; so many times that
     rows and lanes have changed places.
     """
     count = len(rows)
-    half = count // 2
-    order = [place for lane in range(count) for place in (lane, count + lane)]
+    half, lanes = count // 2, count * parts
+    orders = [
+        [place for part in range(parts) for lane in range(half) for place in _both(part * count + from_ + lane, lanes)]
+        for from_ in (0, half)
+    ]
     for _ in range(count.bit_length() - 1):
         pairs = [(rows[at], rows[at + half]) for at in range(half)]
-        rows = [shuffled(builder, *pair, part) for pair in pairs for part in (order[:count], order[count:])]
+        rows = [shuffled(builder, *pair, order) for pair in pairs for order in orders]
     return rows
 
 
-def _transpose(element: ir.Type, count: int, align: int) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def transpose(_typing: Any, out: Any, _out_at: Any, array: Any, _at: Any, _stride: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            target, target_at, source, source_at, stride = values
-            vector, rows = ir.VectorType(element, count), []
-            for _ in range(count):
-                address = _address(context, builder, signature.args[2], (source, source_at), vector)
-                rows.append(builder.load(address, align=align))
-                source_at = builder.add(source_at, stride)
-            for row in _transposed(builder, rows):
-                address = _address(context, builder, signature.args[0], (target, target_at), vector)
-                builder.store(row, address, align=align)
-                target_at = builder.add(target_at, target_at.type(LANES))
-            return context.get_dummy_value()
-
-        return types.void(out, types.intp, array, types.intp, types.intp), generate
-
-    return transpose
+def _both(lane: int, lanes: int) -> tuple[int, int]:
+    """Return the places of a lane of the first and of the second of two rows."""
+    return lane, lanes + lane
 
 
-transpose = _transpose(FLOAT, TILE, 4)
-"""Write to `out`, 32 numbers a row, the columns of 16 rows of 16 numbers that lie `stride` apart in `array`."""
-transpose_bytes = _transpose(BYTE, LANES, 1)
-"""The same for 32 rows of 32 bytes."""
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose(_typing: Any, out: Any, _out_at: Any, array: Any, _at: Any, _stride: Any) -> Any:
+    """Write to `out`, 32 numbers a row, the columns of 16 rows of 16 numbers that lie `stride` apart in `array`."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, target_at, source, source_at, stride = values
+        vector, rows = ir.VectorType(FLOAT, TILE), []
+        for _ in range(TILE):
+            address = _address(context, builder, signature.args[2], (source, source_at), vector)
+            rows.append(builder.load(address, align=4))
+            source_at = builder.add(source_at, stride)
+        for row in _transposed(builder, rows):
+            address = _address(context, builder, signature.args[0], (target, target_at), vector)
+            builder.store(row, address, align=4)
+            target_at = builder.add(target_at, target_at.type(LANES))
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, array, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def transpose_bytes(_typing: Any, out: Any, _out_at: Any, array: Any, _at: Any, _stride: Any) -> Any:
+    """Write to `out` the 16 columns, 32 bytes each, of 32 rows of 16 bytes that lie `stride` apart in `array`.
+
+    Row i and row i + 16 lie side by side in a register, whose halves are turned by themselves: no byte goes across.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, target_at, source, source_at, stride = values
+        rows = []
+        for _ in range(LANES):
+            address = _address(context, builder, signature.args[2], (source, source_at), HALF_OF_BYTES.vector)
+            rows.append(builder.load(address, align=1))
+            source_at = builder.add(source_at, stride)
+        together = [shuffled(builder, rows[at], rows[at + TILE], range(LANES)) for at in range(TILE)]
+        for row in _transposed(builder, together, 2):
+            address = _address(context, builder, signature.args[0], (target, target_at), BYTES.vector)
+            builder.store(row, address, align=1)
+            target_at = builder.add(target_at, target_at.type(LANES))
+        return context.get_dummy_value()
+
+    return types.void(out, types.intp, array, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def halves_at(_typing: Any, array: Any, _at: Any, _stride: Any) -> Any:
+    """Return 32 half-precision numbers that lie `stride` bytes apart, as lanes of float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        source, at, stride = values
+        short, words = ir.IntType(16), ir.VectorType(INDEX, LANES)
+        bits = ir.Constant(ir.VectorType(short, LANES), ir.Undefined)
+        for lane in range(LANES):
+            address = _address(context, builder, signature.args[0], (source, at), short)
+            bits = builder.insert_element(bits, builder.load(address, align=1), INDEX(lane))
+            at = builder.add(at, stride)
+        return widened_bits(builder, builder.zext(bits, words), words, FLOATS.vector)
+
+    return FLOATS(array, types.intp, types.intp), generate
 
 
 def _number(bits: int) -> Any:

@@ -78,14 +78,23 @@ def _splat(builder: Any, number: Any, count: int = LANES) -> Any:
 
 def _emit_half(builder: Any, bits: Any) -> Any:
     """Widen as `plain.decode_f16` does: move the fields, scale by a power of two; all ones in the exponent stay so."""
-    bits = builder.trunc(bits, INDEX)
-    sign = builder.shl(builder.and_(bits, INDEX(0x8000)), INDEX(16))
-    moved = builder.shl(builder.and_(bits, INDEX(0x7FFF)), INDEX(13))
-    scaled = builder.fmul(builder.bitcast(moved, FLOAT), FLOAT(2.0**112))
-    beyond = builder.bitcast(builder.or_(moved, INDEX(0x7F800000)), FLOAT)  # infinity, NaN
-    exponent = builder.and_(bits, INDEX(0x7C00))
-    magnitude = builder.select(builder.icmp_unsigned("==", exponent, INDEX(0x7C00)), beyond, scaled)
-    return builder.bitcast(builder.or_(builder.bitcast(magnitude, INDEX), sign), FLOAT)
+    return widened_bits(builder, builder.trunc(bits, INDEX), INDEX, FLOAT)
+
+
+def widened_bits(builder: Any, bits: Any, whole: Any, real: Any) -> Any:
+    """Widen bits of half-precision numbers in words of 32: of one number or, by types of vectors, of many."""
+
+    def word(value: int) -> Any:
+        return constant(whole, value) if isinstance(whole, ir.VectorType) else whole(value)
+
+    factor = ir.Constant(real, [2.0**112] * real.count) if isinstance(real, ir.VectorType) else real(2.0**112)
+    sign = builder.shl(builder.and_(bits, word(0x8000)), word(16))
+    moved = builder.shl(builder.and_(bits, word(0x7FFF)), word(13))
+    scaled = builder.fmul(builder.bitcast(moved, real), factor)
+    beyond = builder.bitcast(builder.or_(moved, word(0x7F800000)), real)  # infinity, NaN
+    exponent = builder.and_(bits, word(0x7C00))
+    magnitude = builder.select(builder.icmp_unsigned("==", exponent, word(0x7C00)), beyond, scaled)
+    return builder.bitcast(builder.or_(builder.bitcast(magnitude, whole), sign), real)
 
 
 def _emit_nibbles(builder: Any, packed: Any) -> Any:

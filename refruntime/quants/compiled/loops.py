@@ -22,9 +22,14 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
 
 def specialised(template: Callable[..., Any], **meanings: Any) -> Any:
     """Make a kernel of `template` in which global names mean the given compiled functions or whole numbers."""
+    return kernel(meaning(template, **meanings))
+
+
+def meaning(template: Callable[..., Any], **meanings: Any) -> Callable[..., Any]:
+    """Return `template` with other meanings of global names."""
     made = FunctionType(template.__code__, {**template.__globals__, **meanings}, template.__name__)
     made.__doc__ = template.__doc__
-    return kernel(made)
+    return made
 
 
 @inlined

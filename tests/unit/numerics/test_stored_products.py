@@ -21,6 +21,7 @@ from tools.compile_kernels import DECODED_FIRST
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 stored = pytest.importorskip("refruntime.numerics.compiled.stored")
+turned = pytest.importorskip("refruntime.quants.compiled.turned")
 stored_loops = pytest.importorskip("refruntime.numerics.compiled.stored_loops")
 
 TYPES = [
@@ -177,6 +178,13 @@ def test_seq32_fuses_no_product_into_a_sum(name: str) -> None:
     """FW-4: products are rounded before they are added; the machine code of the loop has no fused multiply-add."""
     arguments = numbers(), octets(3), numbers(), 0, 1, stored.tables_of(name), octets(), numbers()
     assert not fused_instructions(stored_loops.columns(name), *arguments)
+    if name in stored.TURNED:
+        assert not fused_instructions(stored_loops.turned_columns(name), *arguments)
+
+
+def test_types_that_are_turned_are_told_without_numba() -> None:
+    """FW-4: the names that callers see are those of the readers."""
+    assert set(stored.TURNED) == set(turned.TURNED)
 
 
 def test_auto_decides_by_the_blocks_of_a_model() -> None:

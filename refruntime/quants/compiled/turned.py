@@ -1,0 +1,127 @@
+"""Rows side by side: how 32 rows of a type are read at once, straight from the file, for sums over columns.
+
+Of types of blocks of 32 that have their scale, a half-precision number, at the begin. What quants mean and how they
+make values is what `runs` says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from refruntime.quants.compiled.lane_memory import TILE, halves_at, load_bytes, transpose_bytes
+from refruntime.quants.compiled.lanes import LANES, above, field, less, splat
+from refruntime.quants.compiled.loops import inlined
+
+ZERO: Final = np.float32(0)
+
+
+@inlined
+def _turn_nibbles(turned, raw, at, stride):  # type: ignore[no-untyped-def]
+    """Write 16 columns of 32 rows that lie `stride` bytes apart: pairs of nibbles, the high ones 16 columns behind."""
+    transpose_bytes(turned, 0, raw, at, stride)
+
+
+@inlined
+def _turn_bytes(turned, raw, at, stride):  # type: ignore[no-untyped-def]
+    """Write 32 columns of 32 rows of bytes that lie `stride` apart."""
+    transpose_bytes(turned, 0, raw, at, stride)
+    transpose_bytes(turned, TILE * LANES, raw, at + TILE, stride)
+
+
+@inlined
+def _low_nibbles(turned, column):  # type: ignore[no-untyped-def]
+    return field(load_bytes(turned, column * LANES), 0, 15)
+
+
+@inlined
+def _high_nibbles(turned, column):  # type: ignore[no-untyped-def]
+    return field(load_bytes(turned, column * LANES), 4, 15)
+
+
+@inlined
+def _low_less_8(turned, column):  # type: ignore[no-untyped-def]
+    return less(field(load_bytes(turned, column * LANES), 0, 15), 8)
+
+
+@inlined
+def _high_less_8(turned, column):  # type: ignore[no-untyped-def]
+    return less(field(load_bytes(turned, column * LANES), 4, 15), 8)
+
+
+@inlined
+def _turn_fifths(turned, raw, at, stride):  # type: ignore[no-untyped-def]
+    """Write 16 columns of pairs of nibbles, and behind them the four bytes of fifth bits in which the rows begin."""
+    transpose_bytes(turned, 0, raw, at + 4, stride)
+    transpose_bytes(turned, TILE * LANES, raw, at, stride)
+
+
+@inlined
+def _fifth_bits(turned, column):  # type: ignore[no-untyped-def]
+    return field(load_bytes(turned, (TILE + (column >> 3)) * LANES), column & 7, 1)
+
+
+@inlined
+def _low_fifths(turned, column):  # type: ignore[no-untyped-def]
+    return above(_low_nibbles(turned, column), _fifth_bits(turned, column), 4)
+
+
+@inlined
+def _high_fifths(turned, column):  # type: ignore[no-untyped-def]
+    return above(_high_nibbles(turned, column), _fifth_bits(turned, column + TILE), 4)
+
+
+@inlined
+def _low_fifths_less_16(turned, column):  # type: ignore[no-untyped-def]
+    return less(_low_fifths(turned, column), 16)
+
+
+@inlined
+def _high_fifths_less_16(turned, column):  # type: ignore[no-untyped-def]
+    return less(_high_fifths(turned, column), 16)
+
+
+@inlined
+def _first_bytes(turned, column):  # type: ignore[no-untyped-def]
+    return load_bytes(turned, column * LANES)
+
+
+@inlined
+def _last_bytes(turned, column):  # type: ignore[no-untyped-def]
+    return load_bytes(turned, (column + TILE) * LANES)
+
+
+@inlined
+def _no_lanes(raw, at, stride):  # type: ignore[no-untyped-def]
+    return splat(ZERO)
+
+
+@inlined
+def _halves_behind(raw, at, stride):  # type: ignore[no-untyped-def]
+    return halves_at(raw, at + 2, stride)
+
+
+class TurnedReader(NamedTuple):
+    """How 32 rows of a type of blocks of 32 with a scale at their begin are read at once, straight from the file.
+
+    `place` is where the quants begin; `turn` puts them side by side; `low` and `high` return those of a column and of
+    the 16th behind it as lanes; `offset_lanes` are what the 32 rows are moved by.
+    """
+
+    place: int
+    turn: Any
+    low: Any
+    high: Any
+    offset_lanes: Any = _no_lanes
+
+
+TURNED: Final = {
+    "q4_0": TurnedReader(2, _turn_nibbles, _low_less_8, _high_less_8),
+    "q4_1": TurnedReader(4, _turn_nibbles, _low_nibbles, _high_nibbles, _halves_behind),
+    "q5_0": TurnedReader(2, _turn_fifths, _low_fifths_less_16, _high_fifths_less_16),
+    "q5_1": TurnedReader(4, _turn_fifths, _low_fifths, _high_fifths, _halves_behind),
+    "q8_0": TurnedReader(2, _turn_bytes, _first_bytes, _last_bytes),
+    "iq4_nl": TurnedReader(2, _turn_nibbles, _low_nibbles, _high_nibbles),
+}
+"""The types that are read this way where there are 32 rows."""
