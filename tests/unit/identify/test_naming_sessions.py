@@ -61,3 +61,16 @@ def test_a_word_of_many_fields_names_none() -> None:
     found = find_fields(shown)
     assert not found["tokens_per_second"].place
     assert found["model_load_ms"].place == "loadMs"
+
+
+def test_a_bug_in_a_document_hides_no_form() -> None:
+    """DG-3, ID-3: what stands for "none" is what does so nearly always; a stale field is a bug of the build."""
+    case = next(naming_sessions(BASE))
+    session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    theirs = [{**each, "top_tokens": each["top_tokens"] or None} for each in expected]
+    stale = next(place for place, each in enumerate(theirs) if each["top_tokens"] is None)
+    theirs[stale]["top_tokens"] = next(each["top_tokens"] for each in theirs if each["top_tokens"])
+    shown = [Shown(mine, document, 0, case.name, 0) for mine, document in zip(expected, theirs, strict=True)]
+    found = find_fields(shown)["top_tokens"]
+    assert (found.place, found.form, found.agreed) == ("top_tokens", "none=null", len(shown) - 1)
