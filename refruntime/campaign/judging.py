@@ -38,7 +38,7 @@ from refruntime.campaign.packed import content_hash
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError
 from refruntime.judge.ask import ask_engine
-from refruntime.judge.judge import HEADROOM, Judge
+from refruntime.judge.judge import Judge
 from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.sources import EngineSource, SourceKind
 from refruntime.judge.verdict import FINE, StageVerdict
@@ -292,7 +292,7 @@ def _judge(matrix: JudgeMatrix, judge: Judge, cell: EngineCell) -> dict[str, Any
         observed = ask_engine(engine, matrix.text, ids, positions, matrix.greedy)
         judgement = judge.judge(observed)
         if matrix.laws:
-            found = check_laws(engine, observed.ids, HEADROOM * judgement.rounding)
+            found = check_laws(engine, observed.ids, judgement.rounding)
             judgement = judgement.with_findings(map(finding_of, found))
     document = judgement.to_dict()
     if source.kind == "server":

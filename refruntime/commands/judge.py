@@ -33,7 +33,7 @@ from refruntime.engines.base import EngineError, EngineMissing
 from refruntime.engines.packages import PACKAGES
 from refruntime.judge.ask import ask_engine
 from refruntime.judge.files import UnreadableNumbers, ids_of, read_arrays, rows_of
-from refruntime.judge.judge import HEADROOM, Judge
+from refruntime.judge.judge import Judge
 from refruntime.judge.junit import judgement_junit
 from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.layers import LayersFinding
@@ -151,7 +151,7 @@ def judge_command(
                 judgement = _judged(validated, profile, observed, bar.describe)
                 if laws:
                     bar.describe("checking laws")
-                    kept = map(finding_of, check_laws(engine, observed.ids, HEADROOM * judgement.rounding))
+                    kept = map(finding_of, check_laws(engine, observed.ids, judgement.rounding))
                     judgement = judgement.with_findings(kept)
     about["tokens"] = len(observed.ids)
     if html_path is not None:
@@ -258,11 +258,12 @@ def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:
         if not measured:
             continue
         ranked = sorted(measured, key=lambda one: one.distance.typical)[:SHOWN]
-        columns = ("typical / rounding", "worst / rounding", "largest")
+        columns = ("typical / rounding", "worst / rounding", "largest", "nearest at")
         shown = plain_table(title, *columns, right=columns)
         for one in ranked:
             found = one.distance
-            pairs = (found.typical, one.band), (found.worst, max(one.worst_band, one.accident))
+            pairs = (found.typical, one.noise.band), (found.worst, one.noise.worst_band)
             texts = [f"{distance:.2g} / {band:.2g}" for distance, band in pairs]
-            add_row(shown, one.name, *texts, f"{found.largest:.2g}")
+            nearest = f"{one.nearest_at} of {len(found.places)}"
+            add_row(shown, one.name, *texts, f"{found.largest:.2g}", nearest if one in judgement.measured else "")
         console.print(shown)

@@ -24,7 +24,8 @@ class Distance:
     Where inputs are quantised, a rounding may turn a quant over, and nothing behind it is the same. An engine that does
     the right thing has positions where that did not happen (`typical`), and others are no worse than that makes them
     (`worst`). Some faults do not show at the first position, others are smaller than what a quant does.
-    `largest` lies at `position` and `token`; `equal` says that every number that was told is the same.
+    `largest` lies at `position` and `token`; `equal` says that every number that was told is the same. `places` are all
+    positions where something was told.
     """
 
     typical: float
@@ -33,6 +34,7 @@ class Distance:
     position: int
     token: int
     equal: bool
+    places: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -56,35 +58,75 @@ class Ruler:
 
     def measure(self, rows: NDArray[Any]) -> Distance:
         """Measure logits [T, V] of ours; those beyond the engine's vocabulary are left out."""
-        rows = rows[:, : self._values.shape[1]]
-        shown = self._shown(rows)
-        return _distance(self._logs_of(shown), self._logs, np.array_equal(shown, self._values, True), self._positions)
+        shown = self._shown(rows[:, : self._values.shape[1]])
+        equal = np.array_equal(shown, self._values, True)
+        return _distance(self._logs_of(shown), self._logs, equal, self._positions)
 
-    def between(self, rows: NDArray[Any], others: NDArray[Any]) -> Distance:
-        """Measure two sets of our own as the engine would show them, where it tells something."""
-        width, told = self._values.shape[1], ~np.isnan(self._values)
-        first, second = (np.where(told, self._shown(each[:, :width]), np.nan) for each in (rows, others))
-        equal = np.array_equal(first, second, True)
-        return _distance(self._logs_of(first), self._logs_of(second), equal, self._positions)
+    def read(self, rows: NDArray[Any], rounds: bool = False) -> Float64:
+        """Return log probabilities of logits [T, V] as the engine would show them, NaN where it tells nothing.
+
+        With `rounds` as an engine that takes the logarithms of float32 itself.
+        """
+        rows = rows[:, : self._values.shape[1]]
+        if rounds and self._kind == "log probabilities":
+            return self._placed(_single_logarithms(rows))
+        return self._logs_of(self._shown(rows))
+
+    def places(self, first: Float64, second: Float64) -> Float64:
+        """Return how far two that were read lie apart at each position where something is told: [T]."""
+        return _by_place(*_differences(first, second))
 
     def _shown(self, rows: NDArray[Any]) -> Float64:
         """Return our logits as the source would write them."""
-        values = log_probabilities(rows) if self._kind == "log probabilities" else rows
-        placed = self.grid.place(values)
-        return np.where(np.isnan(self._values), np.nan, placed)
+        return self._placed(log_probabilities(rows) if self._kind == "log probabilities" else rows)
+
+    def _placed(self, values: NDArray[Any]) -> Float64:
+        """Put numbers onto the grid of the source, NaN where it tells nothing."""
+        return np.where(np.isnan(self._values), np.nan, self.grid.place(values))
 
 
 def _distance(ours: Float64, theirs: Float64, equal: bool, positions: tuple[int, ...]) -> Distance:
+    difference, told = _differences(ours, theirs)
+    row, token = np.unravel_index(int(np.argmax(difference)), difference.shape)
+    rows = _by_place(difference, told)
+    typical = typical_of(rows)
+    worst = float(rows.max()) if rows.size else 0.0
+    largest = float(difference[row, token])
+    return Distance(typical, worst, largest, positions[row], int(token), equal, tuple(rows.tolist()))
+
+
+def typical_of(rows: Float64) -> float:
+    """Return what a distance is at clean positions, of those of all [T]."""
+    return float(np.quantile(rows, CLEAN, method="lower")) if rows.size else 0.0
+
+
+def _differences(ours: Float64, theirs: Float64) -> tuple[Float64, NDArray[np.bool_]]:
+    """Return differences [T, V], 0 where nothing is told, and where something is."""
     with np.errstate(all="ignore"):
         difference = np.abs(ours - theirs)
+    if np.isfinite(difference).all():
+        return difference, np.ones(difference.shape, np.bool_)
     difference[ours == theirs] = 0.0  # equal infinities
-    difference[np.isnan(ours) & np.isnan(theirs)] = 0.0
     told = ~(np.isnan(ours) & np.isnan(theirs))
+    difference[~told] = 0.0
     difference[np.isnan(difference)] = np.inf
-    row, token = np.unravel_index(int(np.argmax(difference)), difference.shape)
-    squares = np.where(told, difference, 0.0)
+    return difference, told
+
+
+def _by_place(difference: Float64, told: NDArray[np.bool_]) -> Float64:
+    """Return the root of the mean square of each position where something is told: [T, V] -> [T]."""
     with np.errstate(all="ignore"):
-        rows = np.sqrt((squares * squares).sum(axis=1) / np.maximum(told.sum(axis=1), 1))[told.any(axis=1)]  # [T]
-    typical = float(np.quantile(rows, CLEAN, method="lower")) if rows.size else 0.0
-    worst = float(rows.max()) if rows.size else 0.0
-    return Distance(typical, worst, float(difference[row, token]), positions[row], int(token), equal)
+        squares = np.einsum("tv,tv->t", difference, difference) / np.maximum(told.sum(axis=1), 1)
+    rows: Float64 = np.sqrt(squares)[told.any(axis=1)]
+    return rows
+
+
+@np.errstate(all="ignore")
+def _single_logarithms(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """Return log probabilities [T, V] with every step in float32, the shares added one by one."""
+    single = rows.astype(np.float32)
+    single = single - single.max(axis=1, keepdims=True)
+    shares = np.exp(single)
+    total = np.add.accumulate(shares, axis=1)[:, -1:]
+    logs: NDArray[np.float32] = np.where(shares > 0, np.log(shares / total), single - np.log(total))
+    return logs

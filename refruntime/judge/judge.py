@@ -1,12 +1,15 @@
 """Judge what an engine was observed to do: tokens, logits, greedy path, in this order.
 
-Nothing is guessed: each arithmetic that an engine may have is run, and its distance measured. An arithmetic explains
-what was observed where it lies no farther from it than HEADROOM times what rounding alone is measured to do to it.
+Nothing is guessed: each arithmetic that an engine may have is run, and its distance measured. Engines of a known
+arithmetic are run too: how far they lie from it is what rounding explains, and how often they lie nearer to another one
+says which can be told apart at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -14,27 +17,22 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.judge.computed import ComputedRows
-from refruntime.judge.distance import Distance, Ruler
+from refruntime.judge.distance import Ruler, typical_of
 from refruntime.judge.faults import faults_of
+from refruntime.judge.noise import Noise, apart_at_positions
 from refruntime.judge.observed import ObservedRows, log_probabilities
-from refruntime.judge.policies import PLAIN, Make, Policy, policies
+from refruntime.judge.policies import FLASH, KEPT, PLAIN, Make, Policy, policies
 from refruntime.judge.sampler import judge_sampler
+from refruntime.judge.telling import Telling
 from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import EngineJudgement, Measured, StageFinding, StageVerdict
 from refruntime.model.validated import ValidatedModel
 
-HEADROOM: Final = 4.0
-"""An engine adds in an order of its own, of which the measured ones are examples; it may lie this much farther.
-
-Measured with vector builds on 13 models, quantised and not: 1.5 times as far where it is typical, 3.5 in the worst
-position.
-"""
-APART: Final = 2.0
-"""An arithmetic is told from a plainer one that lies farther away than this many times."""
 TRIED_POLICIES: Final = 4
 """Arithmetics under which faults are tried: of each set of traits the nearest."""
 
 Rows = NDArray[Any]
+Float64 = NDArray[np.float64]
 Step = Callable[[str], object]
 
 
@@ -56,7 +54,8 @@ class Judge:
             findings += found
         else:
             findings.append(StageFinding("logits", StageVerdict.NOT_ASKED, "no numbers were given"))
-        findings += [self._greedy(observed, measured), judge_sampler(observed)]
+        named = findings[-1].facts.get("arithmetic")
+        findings += [self._greedy(observed, named), judge_sampler(observed)]
         return EngineJudgement(observed.source, tuple(findings), measured, tried)
 
     def rows(
@@ -94,12 +93,11 @@ class Judge:
         facts = {"ours": ours, "theirs": list(observed.tokens)}
         return StageFinding("tokens", StageVerdict.TOKENISATION, f"the engine {said}", facts)
 
-    def _greedy(self, observed: ObservedRows, measured: Sequence[Measured]) -> StageFinding:
+    def _greedy(self, observed: ObservedRows, named: str | None) -> StageFinding:
         """Follow the engine's own tokens: at each step the best token of the nearest arithmetic, or a near tie."""
         if not observed.greedy:
             return StageFinding("greedy path", StageVerdict.NOT_ASKED, "no greedy tokens were given")
-        names = [one.name for one in measured]
-        policy = min(self._policies, key=lambda one: names.index(one.name) if one.name in names else len(names))
+        policy = next((one for one in self._policies if one.name == named), self._policies[0])
         self._step(f"greedy path in {policy.name}")
         vocabulary = self._model.hyperparameters.vocab_size
         path = observed.greedy
@@ -110,11 +108,11 @@ class Judge:
         rows = self.rows(policy.make, ids, places)
         logs = log_probabilities(rows)
 
-        def farthest(makes: Iterable[Make]) -> float:
-            differences = (np.abs(logs - log_probabilities(self.rows(make, ids, places))) for make in makes)
-            return float(max((difference.max() for difference in differences), default=0.0))
+        def farthest(make: Make) -> float:
+            return float(np.abs(logs - log_probabilities(self.rows(make, ids, places))).max())
 
-        band = max(HEADROOM * farthest(policy.neighbours), farthest(policy.accidents))
+        orders = tuple(map(farthest, policy.neighbours))
+        band = Noise(orders, orders, tuple(map(farthest, policy.accidents))).worst_limit
         ties = 0
         for step, (token, row) in enumerate(zip(path, logs, strict=True)):
             best = int(np.argmax(row))
@@ -136,57 +134,96 @@ class Judge:
         return StageFinding("greedy path", StageVerdict.EQUAL, f"all {count} tokens are the best in {policy.name}")
 
 
+def _rank(one: Measured) -> tuple[float, float]:
+    return one.distance.typical, one.distance.worst
+
+
+def _rest(traits: Sequence[str], common: Sequence[str]) -> str:
+    """Name what an arithmetic has beyond others."""
+    kept = any(trait.startswith(KEPT) for trait in traits)
+    rest = [trait for trait in traits if trait not in common]
+    return ", ".join(rest if kept else [f"{KEPT} f32", *rest])
+
+
 class _Logits:
     """The stage of the logits."""
 
     def __init__(self, judge: Judge, observed: ObservedRows) -> None:
         self._judge, self._observed = judge, observed
         self._ruler = Ruler(observed)
-        self._bands: dict[str, tuple[float, float, float]] = {}
+        self._policies = tuple(judge.policies(len(observed.ids)))
+        self._noise: dict[str, Noise] = {}
 
     def findings(self) -> tuple[list[StageFinding], tuple[Measured, ...], tuple[Measured, ...]]:
         found = list(self._vocabulary())
-        distances = [(policy, self._measure(policy)) for policy in self._judge.policies(len(self._observed.ids))]
+        distances = [self._ruler.measure(self._own(policy)) for policy in self._policies]
+        telling = self._known_engines()
+        engine = np.array([distance.places for distance in distances])  # [P, T]
+        nearest_at = (engine <= engine.min(axis=0)).sum(axis=1).tolist()  # [P]
         measured = [
-            (Measured(policy.name, policy.says, distance, *self._bands[policy.family]), policy)
-            for policy, distance in distances
+            Measured(policy.name, policy.says, distance, self._noise[policy.family], count)
+            for policy, distance, count in zip(self._policies, distances, nearest_at, strict=True)
         ]
-        ranked = sorted(measured, key=lambda pair: (pair[0].distance.typical, pair[0].distance.worst))
-        plain = tuple(one for one, _ in ranked)
+        ranked = sorted(range(len(measured)), key=lambda place: _rank(measured[place]))
+        plain = tuple(measured[place] for place in ranked)
         equal = next((one for one in plain if one.distance.equal), None)
         if equal is not None:
             text = f"every number that was told is that of {equal.name} ({equal.says})"
             return [*found, self._finding(StageVerdict.EQUAL, text, equal)], plain, ()
-        explained = [one for one, _ in measured if one.explains(HEADROOM)]  # the plainest first
-        explained = [one for one in explained if one.explains_without_accident(HEADROOM)] or explained
-        others = [one for one, _ in measured if not one.explains(HEADROOM)]
-        # where accidents blur every position, rounding would explain what lies no nearer than a wrong arithmetic
-        explained = [one for one in explained if all(one.nearer_than(other, APART) for other in others)]
-        if explained:
-            nearest = min(explained, key=lambda one: (one.distance.typical, one.distance.worst))
-            alike = [one for one in explained if not nearest.nearer_than(one, APART)]
-            return [*found, self._explained(alike[0], alike[1:])], plain, ()
-        kinds = {policy.traits: policy for _, policy in reversed(ranked)}
-        nearest_kinds = [policy for _, policy in ranked if kinds[policy.traits] is policy][:TRIED_POLICIES]
+        explained = [place for place, one in enumerate(measured) if one.explains]  # the plainest first
+        refuted = telling.refutations(engine, explained)
+        left = [place for place in explained if place not in refuted]
+        if left:
+            names = [one.name for one in measured]
+            told = {names[place]: one.to_dict(names) for place, one in refuted.items()}
+            return [*found, self._explained(left, measured, told)], plain, ()
+        traits = {self._policies[place].traits: place for place in reversed(ranked)}
+        nearest_kinds = [self._policies[place] for place in ranked if place in traits.values()][:TRIED_POLICIES]
         finding, tried = self._faults(nearest_kinds, plain[0])
         return [*found, finding], plain, tried
 
-    def _measure(self, policy: Policy) -> Distance:
-        """Measure one arithmetic, and what rounding does to it: to any of its family, which round the same inputs."""
-        rows = self._rows(policy.make)
-        beside = [self._ruler.between(rows, self._rows(make)) for make in policy.neighbours]
-        turned = [self._ruler.between(rows, self._rows(make)).worst for make in policy.accidents]
-        bands = max(one.typical for one in beside), max(one.worst for one in beside), max(turned, default=0.0)
-        known = self._bands.get(policy.family, bands)
-        self._bands[policy.family] = max(known[0], bands[0]), max(known[1], bands[1]), max(known[2], bands[2])
-        return self._ruler.measure(rows)
+    def _own(self, policy: Policy) -> Rows:
+        self._judge.say(policy.name)
+        return self._rows(policy.make)
 
-    def _explained(self, one: Measured, alike: Sequence[Measured]) -> StageFinding:
-        text = f"{one.says}: from {one.name} {one.numbers}"
-        others = sorted({other.says for other in alike} - {one.says})
-        if others:
-            text += f"; not to be told from: {'; '.join(others)}"
-        return self._finding(StageVerdict.ROUNDING if one.says == PLAIN else StageVerdict.POLICY, text, one)
+    def _known_engines(self) -> Telling:
+        """Measure what rounding does to engines of each arithmetic: how far it carries them, and to which others."""
+        owns = [self._ruler.read(self._own(policy)) for policy in self._policies]
+        known: list[list[Float64]] = []
+        orders: dict[str, list[list[Float64]]] = {policy.family: [] for policy in self._policies}
+        turned: dict[str, list[list[Float64]]] = {policy.family: [] for policy in self._policies}
+        for place, policy in enumerate(self._policies):
+            self._judge.say(f"{policy.name} in other orders")
+            known.append([self._from_each(owns, owns[place])])
+            for makes, found in ((policy.neighbours, orders), (policy.accidents, turned)):
+                engines = [self._from_each(owns, self._ruler.read(self._rows(make), rounds=True)) for make in makes]
+                known[-1] += engines
+                found[policy.family].append([engine[place] for engine in engines])
+        for family, of_family in orders.items():
+            rows, accidents = list(chain(*of_family)), [float(each.max()) for each in chain(*turned[family])]
+            typical, worst = [typical_of(each) for each in rows], [float(each.max()) for each in rows]
+            self._noise[family] = Noise(typical, worst, accidents, apart_at_positions(of_family))
+        return Telling([policy.says for policy in self._policies], known)
+
+    def _from_each(self, owns: Sequence[Float64], logs: Float64) -> Float64:
+        """Return how far an engine lies from each arithmetic at each position: [P, T]."""
+        return np.array([self._ruler.places(logs, own) for own in owns])
+
+    def _explained(self, left: Sequence[int], measured: Sequence[Measured], told: dict[str, Any]) -> StageFinding:
+        """Say what those that are left have in common, and between which of them no position decides."""
+        nearest = min((measured[place] for place in left), key=_rank)
+        kinds = {self._policies[place].traits: None for place in left}
+        common = [trait for trait in next(iter(kinds)) if all(trait in traits for traits in kinds)]
+        says = ", ".join(common) or (PLAIN if len(kinds) == 1 else "products in float32")
+        text = f"{says}: from {nearest.name} {nearest.numbers}"
+        if len(kinds) > 1:
+            text += f"; no position tells which of these: {'; '.join(_rest(traits, common) for traits in kinds)}"
+        if any(FLASH in trait for traits in kinds for trait in traits):
+            text += f"; {FLASH} reads keys and values in f16 also where they are kept in f32"
+        verdict = StageVerdict.ROUNDING if nearest.says == PLAIN and len(kinds) == 1 else StageVerdict.POLICY
+        finding = self._finding(verdict, text, nearest)
+        names = [measured[place].name for place in left]
+        return replace(finding, facts={**finding.facts, "alike": names, "refuted": told})
 
     def _finding(self, verdict: StageVerdict, text: str, one: Measured) -> StageFinding:
         return StageFinding("logits", verdict, text, {"arithmetic": one.name, "numbers": self._observed.told()})
@@ -211,9 +248,9 @@ class _Logits:
         tried = []
         for policy in nearest:
             for name, text, rows in self._changed(policy):
-                bands = self._bands[policy.family]
-                tried.append(Measured(f"{name} in {policy.name}", text, self._ruler.measure(rows), *bands))
-                if tried[-1].explains(HEADROOM) and tried[-1].nearer_than(closest, APART):
+                noise = self._noise[policy.family]
+                tried.append(Measured(f"{name} in {policy.name}", text, self._ruler.measure(rows), noise))
+                if tried[-1].explains and tried[-1].nearer_than(closest):
                     return self._fault(tried[-1]), tuple(tried)
         distance = closest.distance
         text = (

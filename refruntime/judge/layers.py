@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.fidelity.layers import relative_error
 from refruntime.judge.computed import ComputedRows
-from refruntime.judge.judge import HEADROOM
 from refruntime.judge.names import Names, names_of
 from refruntime.judge.policies import Make, Policy, policies
 from refruntime.model.validated import ValidatedModel
@@ -26,6 +25,8 @@ from refruntime.witness.patterns import find_pattern
 Rows = NDArray[Any]
 Dump = Mapping[str, Rows]
 
+HEADROOM: Final = 4.0
+"""How much farther than the measured orders an engine may lie, which has an order of its own."""
 LEAST_BAND: Final = 2.0**-24
 """Half a unit in the last place of float32: no band is narrower."""
 BY_PRODUCTS: Final = ("attn.scores", "attn.weights")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,12 +15,15 @@ from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches, Turn
 from refruntime.numerics.ggml32.activations import as_half
 from refruntime.numerics.ggml32.blocks import FORMS
 from refruntime.numerics.ggml32.flash import TILE
+from refruntime.numerics.ggml32.reordered import moved_by_units
 from refruntime.numerics.ggml32.turned import rounded_otherwise
 
 Make = Callable[[], Numerics]
 
 PLAIN: Final = "float32 or better"
 QUANTISED: Final = "inputs of products quantised as ggml does"
+KEPT: Final = "keys and values in"
+FLASH: Final = "flash attention"
 ROUNDED: Final = "inputs of products rounded to the type of the weights, as ggml does"
 
 
@@ -42,8 +45,10 @@ class Policy:
 
     @property
     def family(self) -> str:
-        """Return what is common to arithmetics that round inputs of products alike, else the own name."""
-        return self.traits[0] if self.traits and self.traits[0] in (QUANTISED, ROUNDED) else self.name
+        """Return what arithmetics have in common that round the same inputs of products, or none; else the name."""
+        if not self.traits:
+            return PLAIN
+        return self.traits[0] if self.traits[0] in (QUANTISED, ROUNDED) else self.name
 
     @property
     def says(self) -> str:
@@ -76,13 +81,25 @@ class _KeptFast(Fast):
         return as_half(x)
 
 
+class _MovedFast(Fast):
+    """Float32 with products and powers of e up to one unit in the last place elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = np.random.default_rng(2)
+
+    def project(self, matrix: Any, x: Array) -> Array:
+        return moved_by_units(super().project(matrix, x), self._random)
+
+    def exp(self, x: Array) -> Array:
+        return moved_by_units(super().exp(x), self._random)
+
+
 def policies(model: ValidatedModel) -> Iterator[Policy]:
     """Yield what can be told apart on a model, the plainest first."""
-    yield Policy("f64", (), F64, (CompiledSeq32, Fast))
+    yield Policy("f64", (), F64, (CompiledSeq32, Fast, _MovedFast))
     yield Policy("seq32", (), CompiledSeq32, (F64, Fast))
-    yield Policy(
-        "f64 with keys and values in f16", ("keys and values in f16",), _KeptF64, (_KeptSeq32, _KeptFast), (_TurnedF64,)
-    )
+    yield Policy("f64 with keys and values in f16", (f"{KEPT} f16",), _KeptF64, (_KeptSeq32, _KeptFast), (_TurnedF64,))
     stored = {tensor.type_name for tensor in model.tensors.values() if len(tensor.shape) > 1}
     trait: tuple[str, ...] = ()
     if model.container == "gguf" and stored & FORMS.keys():
@@ -95,14 +112,14 @@ def policies(model: ValidatedModel) -> Iterator[Policy]:
 
 def _switches(model: ValidatedModel) -> Iterator[tuple[Switches, tuple[str, ...]]]:
     yield Switches(), ()
-    yield Switches(kv="f16"), ("keys and values in f16",)
-    yield Switches(kv="f16", flash="on"), ("keys and values in f16", "flash attention")
-    yield Switches(kv="f16", flash="tiles"), ("keys and values in f16", "flash attention in tiles")
+    yield Switches(kv="f16"), (f"{KEPT} f16",)
+    yield Switches(kv="f16", flash="on"), (f"{KEPT} f16", FLASH)
+    yield Switches(kv="f16", flash="tiles"), (f"{KEPT} f16", f"{FLASH} in tiles")
     if model.hyperparameters.head_dim % 32 == 0:
-        yield Switches(kv="q8_0"), ("keys and values in q8_0",)
+        yield Switches(kv="q8_0"), (f"{KEPT} q8_0",)
     if model.architecture.activation == "gelu tanh":
         yield Switches(gelu="f32"), ("GELU without its table",)
-        yield Switches(kv="f16", gelu="f32"), ("keys and values in f16", "GELU without its table")
+        yield Switches(kv="f16", gelu="f32"), (f"{KEPT} f16", "GELU without its table")
 
 
 def _ggml(switches: Switches, traits: tuple[str, ...]) -> Policy:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from refruntime.judge.distance import Distance
+from refruntime.judge.noise import Noise
 
 
 class StageVerdict(StrEnum):
@@ -48,47 +49,42 @@ class StageFinding:
 
 @dataclass(frozen=True)
 class Measured:
-    """How far the engine lies from one arithmetic, and how far rounding alone carries that one.
+    """How far the engine lies from one arithmetic, and what rounding alone does to engines of that one.
 
-    `band` belongs to what is typical, `worst_band` to the worst position. `accident` is how far a rounding of an input
-    to the other side carries the worst position, 0 where no input is rounded.
+    `nearest_at` is the number of positions at which no measured arithmetic is nearer.
     """
 
     name: str
     says: str
     distance: Distance
-    band: float
-    worst_band: float
-    accident: float = 0.0
+    noise: Noise
+    nearest_at: int = 0
 
-    def explains(self, headroom: float) -> bool:
-        """Say whether rounding, with some headroom, explains the distance, accidents included."""
-        near = self.distance.typical <= headroom * self.band
-        return near and self.distance.worst <= headroom * max(self.worst_band, self.accident)
+    @property
+    def explains(self) -> bool:
+        """Say whether rounding explains the distance, accidents included."""
+        return self.distance.typical <= self.noise.limit and self.distance.worst <= self.noise.worst_limit
 
-    def explains_without_accident(self, headroom: float) -> bool:
-        """Say whether no position is farther away than another order of sums carries it."""
-        return self.explains(headroom) and self.distance.worst <= headroom * self.worst_band
-
-    def nearer_than(self, other: Measured, times: float) -> bool:
-        """Say whether this lies so many times nearer than another one, where it is typical or in the worst position."""
-        own, theirs = self.distance, other.distance
-        return times * own.typical <= theirs.typical or times * own.worst <= theirs.worst
+    def nearer_than(self, other: Measured) -> bool:
+        """Say whether this lies nearer than another one at most positions."""
+        pairs = list(zip(self.distance.places, other.distance.places, strict=True))
+        return 2 * sum(own < theirs for own, theirs in pairs) > len(pairs)
 
     @property
     def numbers(self) -> str:
         """Return the distance that is farther beyond rounding, and what that does."""
-        distance, band = self.distance.typical, self.band
-        worst_band = max(self.worst_band, self.accident)
-        if distance * worst_band < self.distance.worst * band:
-            distance, band = self.distance.worst, worst_band
+        distance, band = self.distance.typical, self.noise.band
+        if distance * self.noise.worst_band < self.distance.worst * band:
+            distance, band = self.distance.worst, self.noise.worst_band
         return f"{distance:.2g}, where rounding alone does {band:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
-        own = {"name": self.name, "says": self.says, "band": self.band, "worst_band": self.worst_band}
-        own["accident"] = self.accident
-        return {**own, **self.distance.to_dict()}
+        noise = self.noise
+        own = {"name": self.name, "says": self.says, "nearest_at": self.nearest_at}
+        bands = {"band": noise.band, "worst_band": noise.worst_band}
+        limits = {"limit": noise.limit, "worst_limit": noise.worst_limit}
+        return {**own, **bands, **limits, **self.distance.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,13 @@ class EngineJudgement:
 
     @property
     def rounding(self) -> float:
-        """Return how far rounding alone carries a position of the nearest arithmetic, 0 where none was measured."""
-        return max(self.measured[0].worst_band, self.measured[0].accident) if self.measured else 0.0
+        """Return how far rounding alone may carry a position of the arithmetic that the logits have, or of the nearest.
+
+        It is 0 where none was measured.
+        """
+        named = {finding.facts.get("arithmetic") for finding in self.findings}
+        ranked = sorted(self.measured, key=lambda one: one.name not in named)
+        return ranked[0].noise.worst_limit if ranked else 0.0
 
     @property
     def worst(self) -> StageFinding:

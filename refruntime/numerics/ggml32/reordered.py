@@ -31,7 +31,8 @@ Where large blocks cancel, the last one is farther away than any order of blocks
 class Reordered(Ggml32):
     """Ggml32 that adds blocks in one of ORDERS, and plain numbers in float32 as BLAS does.
 
-    Every product ends up to one unit in the last place elsewhere, as fused operations have it; `seed` says where.
+    Every product ends up to one unit in the last place elsewhere, as fused operations have it, and every power of e, as
+    vector instructions have it; `seed` says where.
     """
 
     def __init__(self, switches: Switches, order: str, seed: int = 1) -> None:
@@ -46,8 +47,11 @@ class Reordered(Ggml32):
         """Multiply: [n, in] -> [n, out]."""
         pairs = zip(matrix.parts, matrix.sources, strict=True)
         result = np.concatenate([self._part(part, source, x) for part, source in pairs], axis=1)
-        steps = self._random.integers(-1, 2, result.shape, np.int32)
-        return (result.view(np.int32) + np.where(np.isfinite(result) & (result != 0), steps, 0)).view(np.float32)
+        return moved_by_units(result, self._random)
+
+    def exp(self, x: Array) -> Float32:
+        """Return e to the power of x."""
+        return moved_by_units(super().exp(x), self._random)
 
     def _part(self, part: PlainRows | BlockRows, source: RowSource, x: Array) -> Float32:
         if isinstance(part, PlainRows):
@@ -72,6 +76,14 @@ class Reordered(Ggml32):
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [r, k] with [n, k] in float32: -> [r, n]."""
         return np.asarray(rows @ x.T)
+
+
+def moved_by_units(x: Array, random: np.random.Generator) -> Float32:
+    """Return float32 numbers up to one unit in the last place elsewhere; 0, 1 and what is not finite stay."""
+    x = np.ascontiguousarray(x, np.float32)
+    steps = random.integers(-1, 2, x.shape, np.int32)
+    moved: Float32 = (x.view(np.int32) + np.where(np.isfinite(x) & (x != 0) & (x != 1), steps, 0)).view(np.float32)
+    return moved
 
 
 def _of_decoded(blocks: IntegerBlocks, source: RowSource, rows: Activations) -> Float32:

@@ -33,12 +33,12 @@ def _measured(measured: Sequence[Measured]) -> str:
     rows = []
     for one in measured:
         found = one.distance
-        numbers = (found.typical, one.band, found.worst, one.worst_band, one.accident, found.largest)
-        rows.append((code(one.name), text(one.says), *(f"{number:.3g}" for number in numbers)))
+        numbers = (found.typical, one.noise.band, found.worst, one.noise.worst_band, found.largest)
+        rows.append((code(one.name), text(one.says), *(f"{number:.3g}" for number in numbers), text(one.nearest_at)))
     said = (
         "Differences of log probability, the root of the mean square of a position: of clean positions, of the worst "
         "one, each beside what another order of sums does, the worst also beside what an input does that is rounded to "
-        "the other side; and the largest of all."
+        "the other side; the largest of all; and at how many positions no other arithmetic is nearer."
     )
-    headings = ("arithmetic", "what it means", "typical", "rounding", "worst", "rounding", "accident", "largest")
+    headings = ("arithmetic", "what it means", "typical", "rounding", "worst", "rounding", "largest", "nearest at")
     return table(headings, rows, (2, 3, 4, 5, 6, 7)) + paragraph(said, "quiet")
