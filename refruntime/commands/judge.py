@@ -258,12 +258,13 @@ def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:
         if not measured:
             continue
         ranked = sorted(measured, key=lambda one: one.distance.typical)[:SHOWN]
-        columns = ("typical / rounding", "worst / rounding", "largest", "nearest at")
+        columns: tuple[str, ...] = ("typical / rounding", "worst / rounding", "largest")
+        columns += ("nearest at",) if measured is judgement.measured else ()
         shown = plain_table(title, *columns, right=columns)
         for one in ranked:
             found = one.distance
             pairs = (found.typical, one.noise.band), (found.worst, one.noise.worst_band)
             texts = [f"{distance:.2g} / {band:.2g}" for distance, band in pairs]
             nearest = f"{one.nearest_at} of {len(found.places)}"
-            add_row(shown, one.name, *texts, f"{found.largest:.2g}", nearest if one in judgement.measured else "")
+            add_row(shown, one.name, *[*texts, f"{found.largest:.2g}", nearest][: len(columns)])
         console.print(shown)

@@ -89,15 +89,18 @@ def _distance(ours: Float64, theirs: Float64, equal: bool, positions: tuple[int,
     difference, told = _differences(ours, theirs)
     row, token = np.unravel_index(int(np.argmax(difference)), difference.shape)
     rows = _by_place(difference, told)
-    typical = typical_of(rows)
-    worst = float(rows.max()) if rows.size else 0.0
-    largest = float(difference[row, token])
-    return Distance(typical, worst, largest, positions[row], int(token), equal, tuple(rows.tolist()))
+    largest, places = float(difference[row, token]), tuple(rows.tolist())
+    return Distance(typical_of(rows), worst_of(rows), largest, positions[row], int(token), equal, places)
 
 
 def typical_of(rows: Float64) -> float:
     """Return what a distance is at clean positions, of those of all [T]."""
     return float(np.quantile(rows, CLEAN, method="lower")) if rows.size else 0.0
+
+
+def worst_of(rows: Float64) -> float:
+    """Return the largest of the distances at all positions [T]."""
+    return float(rows.max()) if rows.size else 0.0
 
 
 def _differences(ours: Float64, theirs: Float64) -> tuple[Float64, NDArray[np.bool_]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
 from refruntime.judge.computed import ComputedRows
-from refruntime.judge.distance import Ruler, typical_of
+from refruntime.judge.distance import Ruler, typical_of, worst_of
 from refruntime.judge.faults import faults_of
 from refruntime.judge.noise import Noise, apart_at_positions
 from refruntime.judge.observed import ObservedRows, log_probabilities
@@ -28,7 +28,7 @@ from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import EngineJudgement, Measured, StageFinding, StageVerdict
 from refruntime.model.validated import ValidatedModel
 
-TRIED_POLICIES: Final = 4
+TRIED_POLICIES: Final = 6
 """Arithmetics under which faults are tried: of each set of traits the nearest."""
 
 Rows = NDArray[Any]
@@ -142,7 +142,7 @@ def _rest(traits: Sequence[str], common: Sequence[str]) -> str:
     """Name what an arithmetic has beyond others."""
     kept = any(trait.startswith(KEPT) for trait in traits)
     rest = [trait for trait in traits if trait not in common]
-    return ", ".join(rest if kept else [f"{KEPT} f32", *rest])
+    return ", ".join(rest if kept else [f"{KEPT} f32", *rest]) or "no more"
 
 
 class _Logits:
@@ -173,6 +173,8 @@ class _Logits:
         explained = [place for place, one in enumerate(measured) if one.explains]  # the plainest first
         refuted = telling.refutations(engine, explained)
         left = [place for place in explained if place not in refuted]
+        if left and self._is_nearer(engine, left, explained):
+            left = []
         if left:
             names = [one.name for one in measured]
             told = {names[place]: one.to_dict(names) for place, one in refuted.items()}
@@ -182,6 +184,13 @@ class _Logits:
         finding, tried = self._faults(nearest_kinds, plain[0])
         return [*found, finding], plain, tried
 
+    @staticmethod
+    def _is_nearer(engine: Float64, left: Sequence[int], explained: Sequence[int]) -> bool:
+        """Say whether something that explains nothing is nearer at most positions than all that is left."""
+        rest = [place for place in range(len(engine)) if place not in explained]
+        counts = (engine[rest] < engine[left].min(axis=0)).sum(axis=1)  # [P]
+        return bool((2 * counts > engine.shape[1]).any())
+
     def _own(self, policy: Policy) -> Rows:
         self._judge.say(policy.name)
         return self._rows(policy.make)
@@ -189,21 +198,21 @@ class _Logits:
     def _known_engines(self) -> Telling:
         """Measure what rounding does to engines of each arithmetic: how far it carries them, and to which others."""
         owns = [self._ruler.read(self._own(policy)) for policy in self._policies]
-        known: list[list[Float64]] = []
-        orders: dict[str, list[list[Float64]]] = {policy.family: [] for policy in self._policies}
-        turned: dict[str, list[list[Float64]]] = {policy.family: [] for policy in self._policies}
+        orders, turned = [], []
         for place, policy in enumerate(self._policies):
             self._judge.say(f"{policy.name} in other orders")
-            known.append([self._from_each(owns, owns[place])])
-            for makes, found in ((policy.neighbours, orders), (policy.accidents, turned)):
-                engines = [self._from_each(owns, self._ruler.read(self._rows(make), rounds=True)) for make in makes]
-                known[-1] += engines
-                found[policy.family].append([engine[place] for engine in engines])
-        for family, of_family in orders.items():
-            rows, accidents = list(chain(*of_family)), [float(each.max()) for each in chain(*turned[family])]
-            typical, worst = [typical_of(each) for each in rows], [float(each.max()) for each in rows]
-            self._noise[family] = Noise(typical, worst, accidents, apart_at_positions(of_family))
-        return Telling([policy.says for policy in self._policies], known)
+            orders.append([self._from_each(owns, owns[place]), *self._engines(owns, policy.neighbours)])
+            turned.append(self._engines(owns, policy.accidents))
+        for family in {policy.family for policy in self._policies}:
+            own = [place for place, policy in enumerate(self._policies) if policy.family == family]
+            rows = [[engine[place] for engine in orders[place][1:]] for place in own]
+            accidents = [float(engine[place].max()) for place in own for engine in turned[place]]
+            typical, worst = [list(map(of, chain(*rows))) for of in (typical_of, worst_of)]
+            self._noise[family] = Noise(typical, worst, accidents, apart_at_positions(rows))
+        return Telling([policy.says for policy in self._policies], orders, turned)
+
+    def _engines(self, owns: Sequence[Float64], makes: Sequence[Make]) -> list[Float64]:
+        return [self._from_each(owns, self._ruler.read(self._rows(make), rounds=True)) for make in makes]
 
     def _from_each(self, owns: Sequence[Float64], logs: Float64) -> Float64:
         """Return how far an engine lies from each arithmetic at each position: [P, T]."""
@@ -217,7 +226,9 @@ class _Logits:
         says = ", ".join(common) or (PLAIN if len(kinds) == 1 else "products in float32")
         text = f"{says}: from {nearest.name} {nearest.numbers}"
         if len(kinds) > 1:
-            text += f"; no position tells which of these: {'; '.join(_rest(traits, common) for traits in kinds)}"
+            text += (
+                f"; the positions do not tell which of these: {'; '.join(_rest(traits, common) for traits in kinds)}"
+            )
         if any(FLASH in trait for traits in kinds for trait in traits):
             text += f"; {FLASH} reads keys and values in f16 also where they are kept in f32"
         verdict = StageVerdict.ROUNDING if nearest.says == PLAIN and len(kinds) == 1 else StageVerdict.POLICY

@@ -23,6 +23,8 @@ Make = Callable[[], Numerics]
 PLAIN: Final = "float32 or better"
 QUANTISED: Final = "inputs of products quantised as ggml does"
 KEPT: Final = "keys and values in"
+WIDE: Final = "queries in f32"
+"""Keys and values alone are rounded, as in WebAssembly builds of llama.cpp; others round queries and weights too."""
 FLASH: Final = "flash attention"
 ROUNDED: Final = "inputs of products rounded to the type of the weights, as ggml does"
 
@@ -99,7 +101,9 @@ def policies(model: ValidatedModel) -> Iterator[Policy]:
     """Yield what can be told apart on a model, the plainest first."""
     yield Policy("f64", (), F64, (CompiledSeq32, Fast, _MovedFast))
     yield Policy("seq32", (), CompiledSeq32, (F64, Fast))
-    yield Policy("f64 with keys and values in f16", (f"{KEPT} f16",), _KeptF64, (_KeptSeq32, _KeptFast), (_TurnedF64,))
+    yield Policy(
+        "f64 with keys and values in f16", (f"{KEPT} f16", WIDE), _KeptF64, (_KeptSeq32, _KeptFast), (_TurnedF64,)
+    )
     stored = {tensor.type_name for tensor in model.tensors.values() if len(tensor.shape) > 1}
     trait: tuple[str, ...] = ()
     if model.container == "gguf" and stored & FORMS.keys():
@@ -108,6 +112,8 @@ def policies(model: ValidatedModel) -> Iterator[Policy]:
         trait = (ROUNDED,)
     for switches, traits in _switches(model):
         yield _ggml(switches, (*trait, *traits))
+        if switches.kv == "f16" and switches.flash != "tiles" and switches.gelu == "f16":
+            yield _ggml(switches, (*trait, *traits, WIDE), halves_queries=False)
 
 
 def _switches(model: ValidatedModel) -> Iterator[tuple[Switches, tuple[str, ...]]]:
@@ -122,17 +128,21 @@ def _switches(model: ValidatedModel) -> Iterator[tuple[Switches, tuple[str, ...]
         yield Switches(kv="f16", gelu="f32"), (f"{KEPT} f16", "GELU without its table")
 
 
-def _ggml(switches: Switches, traits: tuple[str, ...]) -> Policy:
-    def make() -> Numerics:
-        return Ggml32(switches)
+def _ggml(switches: Switches, traits: tuple[str, ...], halves_queries: bool = True) -> Policy:
+    def plain() -> Numerics:
+        return _with(Ggml32(switches))
 
     def reordered(order: str, seed: int) -> Make:
-        return lambda: Reordered(switches, order, seed)
+        return lambda: _with(Reordered(switches, order, seed))
 
     def turned() -> Numerics:
-        return Turned(switches)
+        return _with(Turned(switches))
 
+    def _with(numerics: Ggml32) -> Ggml32:
+        numerics.halves_queries = halves_queries
+        return numerics
+
+    name = str(switches) if halves_queries else f"{switches} with {WIDE}"
     neighbours = tuple(reordered(order, seed) for seed, order in enumerate(ORDERS))
-    return Policy(
-        str(switches), traits, make, neighbours, (turned,) if traits else (), TILE if switches.flash == "tiles" else 1
-    )
+    least = TILE if switches.flash == "tiles" else 1
+    return Policy(name, traits, plain, neighbours, (turned,) if traits else (), least)

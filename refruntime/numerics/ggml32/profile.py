@@ -48,6 +48,8 @@ class Ggml32(Numerics):
     dtype = np.float32
     storage = "blocks"
     scales_queries_of_states = False
+    halves_queries = True
+    """Whether queries and weights of attention are rounded as keys are; WebAssembly builds do not."""
 
     def __init__(self, switches: Switches | None = None, threads: int | None = None, kernels: str = "auto") -> None:
         self.switches = switches if switches is not None else Switches()
@@ -195,7 +197,8 @@ class Ggml32(Numerics):
         if self._flash == "on":
             mixed = flash_mix(scores, values, self.exp, self.switches.kv != "q8_0", variant.sinks)
             return Attention(mixed, scores, weights)
-        stored = as_half(weights) if self.switches.kv == "f16" else weights  # [A, n, T]
+        halved = self.switches.kv == "f16" and self.halves_queries
+        stored = as_half(weights) if halved else weights  # [A, n, T]
         for head in range(kv_heads):
             shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
             part = self._dots(values[:, head].T, shares)  # [D, G * n]
@@ -208,7 +211,7 @@ class Ggml32(Numerics):
             return dot_in_float32(keys, queries)
         if self.switches.kv == "q8_0" and keys.shape[1] % 32 == 0:
             return dot_of_decoded_blocks(keys, queries)
-        return self._dots(keys, self.kept(queries))
+        return self._dots(keys, self.kept(queries) if self.halves_queries else queries)
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [r, k] with [n, k] as plain float32: -> [r, n]."""

@@ -65,7 +65,7 @@ def test_an_accident_is_rounding(switches: Switches) -> None:
     assert np.abs(values - right.values).max() > 1e-3
     finding = logits_of(Judge(model, Profile()).judge(replace(right, values=values)))
     assert finding.verdict is StageVerdict.POLICY
-    assert finding.facts["arithmetic"] == str(switches)
+    assert str(switches) in finding.facts["alike"]
 
 
 def test_a_judge_needs_no_wasmtime() -> None:

@@ -47,8 +47,8 @@ def test_what_is_nearest_at_most_positions() -> None:
     """Where most positions are clean, all but the right one are refuted, by it."""
     rng = np.random.default_rng(8)
     for _ in range(50):
-        telling, own = knowing(rng, 0.8), int(rng.integers(KINDS))
-        refuted = telling.refutations(far(rng, own, 0.8), list(range(KINDS)))
+        telling, own = knowing(rng, 0.95), int(rng.integers(KINDS))
+        refuted = telling.refutations(far(rng, own, 0.95), list(range(KINDS)))
         assert set(refuted) == set(range(KINDS)) - {own}
         assert {one.by for one in refuted.values()} == {own}
         assert all(PLACES >= one.places > one.chance for one in refuted.values())
