@@ -1,8 +1,8 @@
 """Which arithmetics can be told apart on a model and text: by engines whose arithmetic is known.
 
 An engine of one arithmetic may lie nearer to another one at some positions by accident; engines of known arithmetic
-say at how many. An arithmetic is refuted where more positions than that speak against it than for it, and these are most
-positions: of all, or of those at which all known engines of either arithmetic take their own side.
+say at how many. An arithmetic is refuted where more positions than that speak against it than for it, and where these
+are most positions: of all, or of those at which all known engines of either arithmetic take their own side.
 """
 
 from __future__ import annotations
