@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.in_place import Inventory
 from refruntime.numerics.rotary import RopeScaling, Rotary
+from refruntime.numerics.scans import delta_net_step, state_space_step
 from refruntime.numerics.sources import RowSource
 
 Array = NDArray[Any]
@@ -353,6 +354,20 @@ class Numerics(ABC):
         limit = self.dtype(cap)
         capped: Array = limit * self.tanh(x / limit)
         return capped
+
+    def scan(self, state: Array, rows: Array, groups: int, decay: Array | None = None) -> tuple[Array, Array]:
+        """Take rows [n, width] into a state [S, M, N]: -> the state behind them and what each gives [n, S, M] (GG-14).
+
+        With a decay [S] it is the state of a state space, without that of a delta net; `scans` says what rows hold.
+        """
+        given = []
+        for row in rows:
+            if decay is None:
+                state, output = delta_net_step(self, groups, state, row)
+            else:
+                state, output = state_space_step(self, groups, decay, state, row)
+            given.append(output)
+        return state, np.stack(given)
 
     def causal_convolution(self, x: Array, kernel: Array) -> Array:
         """Convolve each channel over positions: x [L - 1 + n, H], kernel [H, L] -> [n, H] (GG-11).

@@ -74,6 +74,20 @@ class CompiledFormulas(Numerics):
             loops.rotate(rotated.reshape(-1), flat(x), flat(cosines), flat(sines), x.shape[1], cosines.shape[1])
         return rotated
 
+    def scan(self, state: Array, rows: Array, groups: int, decay: Array | None = None) -> tuple[Array, Array]:
+        """Take rows [n, width] into a state [S, M, N]: -> the state behind them, what each gives [n, S, M] (GG-14)."""
+        loops = self.compiled_loops()
+        if loops is None:
+            return super().scan(state, rows, groups, decay)
+        behind, given = state.copy(), np.empty((len(rows), *state.shape[:2]), np.float32)
+        shape = (*state.shape, groups)
+        if decay is None:
+            query = np.empty(state.shape[2], np.float32)
+            loops.delta_net(given.reshape(-1), behind.reshape(-1), flat(rows), query, shape)
+        else:
+            loops.state_space(given.reshape(-1), behind.reshape(-1), flat(rows), flat(decay), shape)
+        return behind, given
+
     def silu(self, x: Array) -> Array:
         """Return x / (1 + exp(-x)), element by element (FW-7)."""
         loops = self.compiled_loops()

@@ -122,7 +122,7 @@ def project(y, w, x, rows, columns, outputs, begin, end):  # type: ignore[no-unt
 
 
 @inlined
-def _expf(x):  # type: ignore[no-untyped-def]
+def expf(x):  # type: ignore[no-untyped-def]
     """Return expf: the operations of `libm.expf`, one number at a time (FW-8)."""
     inside = EXP_UNDERFLOW < x < EXP_OVERFLOW
     safe = x if inside else ONE
@@ -204,7 +204,7 @@ def hyperbolic_tangent(y, x):  # type: ignore[no-untyped-def]
 def exponential(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with expf(x)."""
     for i in range(x.size):
-        y[i] = _expf(x[i])
+        y[i] = expf(x[i])
 
 
 @kernel
@@ -223,7 +223,7 @@ def rotate(y, x, cosines, sines, heads, half):  # type: ignore[no-untyped-def]
 def silu(y, x):  # type: ignore[no-untyped-def]
     """Fill y [n] with x / (1 + expf(-x)) (FW-7)."""
     for i in range(x.size):
-        y[i] = x[i] / (ONE + _expf(-x[i]))
+        y[i] = x[i] / (ONE + expf(-x[i]))
 
 
 @kernel
@@ -330,12 +330,12 @@ def _softmax(scores, weights, first, end, scale, cap, sink, sinks):  # type: ign
         maximum = scores[t] if scores[t] > maximum else maximum
     maximum = sink if sink > maximum else maximum
     for t in range(first, end):
-        weights[t] = _expf(scores[t] - maximum)
+        weights[t] = expf(scores[t] - maximum)
     total = ZERO
     for t in range(first, end):
         total += weights[t]
     if sinks:
-        total += _expf(sink - maximum)
+        total += expf(sink - maximum)
     for t in range(first, end):
         weights[t] = weights[t] / total
     scores[:first] = -INFINITY

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "rotate": (RUN, RUN, RUN, RUN, 1, 1),
     "hyperbolic_tangent": (RUN, RUN),
     "rms_norm": (RUN, RUN, RUN, np.float32(1)),
+    "state_space": (RUN, RUN, RUN, RUN, (1,) * 4),
+    "delta_net": (RUN, RUN, RUN, RUN, (1,) * 4),
     "attention": (*[RUN] * 4, RUN, PAIR, RUN, PAIR, RUN, np.float32(1), np.float32(1), 1, (1,) * 5, 1, 1),
 }
 
@@ -127,7 +130,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 )
 def test_no_fused_instructions(name: str) -> None:
     """FW-4: the machine code has no fused multiply-add."""
-    fresh = loops.kernel(getattr(loops, name).py_func)
+    loop = getattr(formula_loops, name)
+    fresh = loops.kernel(getattr(import_module(loop.module), loop.function).py_func)
     assert not fused_instructions(fresh, *ARGUMENTS[name])
 
 
@@ -344,3 +348,22 @@ def test_machine_code_is_kept(tmp_path: Path) -> None:
     assert first[1].count("|") == 1
     assert first[2] == "True"
     assert second[1:] == ["numba", "False"]
+
+
+@pytest.mark.parametrize("decay", [True, False], ids=["state space", "delta net"])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 3, 5, 2), (2, 8, 16, 1), (6, 13, 32, 3)])
+def test_scans_have_the_bits_of_the_definition(sizes: tuple[int, int, int, int], decay: bool) -> None:
+    """GG-14: states of every shape, with zeros of both signs, subnormal and infinite numbers among them."""
+    heads, count, size, groups = sizes
+    rng, width = np.random.default_rng(heads), heads * count + 2 * groups * size + heads * (1 if decay else 2)
+    compiled = CompiledSeq32(1, "numba")
+    for kind in ("wide", "special"):
+        state, rows = numbers(rng, heads, count, size, kind=kind), numbers(rng, 3, width, kind=kind)
+        decays = -np.abs(numbers(rng, heads)) if decay else None
+        before = state.copy()
+        with np.errstate(all="ignore"):
+            expected = DEFINITION.scan(state, rows, groups, decays)
+            found = compiled.scan(state, rows, groups, decays)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same_bits(ours, theirs)
+        assert_same_bits(state, before)
