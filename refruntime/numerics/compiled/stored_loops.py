@@ -30,7 +30,7 @@ from refruntime.quants.compiled.lane_memory import (
     transpose_bytes,
 )
 from refruntime.quants.compiled.lanes import add, multiply, multiply_add, splat, total
-from refruntime.quants.compiled.loops import inlined, specialised
+from refruntime.quants.compiled.loops import inlined, meaning, specialised
 from refruntime.quants.compiled.runs import READERS
 from refruntime.quants.compiled.turned import TURNED
 from refruntime.quants.ggml import GGML_TYPES
@@ -99,6 +99,18 @@ def _write(result, sums, first, count, outputs):  # type: ignore[no-untyped-def]
             result[position * outputs + first + row] = sums[position * LANES + row]
 
 
+def _take_apart(raw, at, index, own, bytes_, place, scaling, scaled):  # type: ignore[no-untyped-def]
+    """Put the quants of a run into a row of bytes, its factors and offsets into the columns of its row."""
+    store_bytes(bytes_, place, quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
+    f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+    put_number(scaling, scaled, f[0])
+    put_number(scaling, scaled + LANES, f[1])
+    if MOVED:  # type: ignore[name-defined]  # noqa: F821
+        o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
+        put_number(scaling, scaled + 2 * LANES, o[0])
+        put_number(scaling, scaled + 3 * LANES, o[1])
+
+
 def _columns_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  # type: ignore[no-untyped-def]
     """Fill result[:, begin:end], flat [n, out], with the products of x, flat [n, in], and blocks [out, blocks, bytes].
 
@@ -123,16 +135,19 @@ def _columns_of_runs(result, blocks, x, begin, end, tables, bytes_room, room):  
                 at, place, own_scaling = ((first + row) * block_count + block) * SIZE, row * STRIDE, row  # type: ignore[name-defined]  # noqa: F821
                 for _ in range(block, last):
                     own = scales(raw, at, tables[0])  # type: ignore[name-defined]  # noqa: F821
-                    for index in range(RUNS):  # type: ignore[name-defined]  # noqa: F821
-                        store_bytes(bytes_, place, quants(raw, at, index))  # type: ignore[name-defined]  # noqa: F821
-                        f = factors(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                        o = offsets(raw, at, index, own)  # type: ignore[name-defined]  # noqa: F821
-                        put_number(scaling, own_scaling, f[0])
-                        put_number(scaling, own_scaling + LANES, f[1])
-                        if MOVED:  # type: ignore[name-defined]  # noqa: F821
-                            put_number(scaling, own_scaling + 2 * LANES, o[0])
-                            put_number(scaling, own_scaling + 3 * LANES, o[1])
-                        place, own_scaling = place + LANES, own_scaling + 4 * LANES
+                    if RUNS == 1:  # type: ignore[name-defined]  # noqa: F821
+                        take_apart(raw, at, 0, own, bytes_, place, scaling, own_scaling)  # type: ignore[name-defined]  # noqa: F821
+                    else:  # four by four, as `_dots_of_runs`
+                        for index in range(0, RUNS, 4):  # type: ignore[name-defined]  # noqa: F821
+                            to, scaled = place + index * LANES, own_scaling + index * 4 * LANES
+                            take_apart(raw, at, index, own, bytes_, to, scaling, scaled)  # type: ignore[name-defined]  # noqa: F821
+                            to, scaled = to + LANES, scaled + 4 * LANES
+                            take_apart(raw, at, index + 1, own, bytes_, to, scaling, scaled)  # type: ignore[name-defined]  # noqa: F821
+                            to, scaled = to + LANES, scaled + 4 * LANES
+                            take_apart(raw, at, index + 2, own, bytes_, to, scaling, scaled)  # type: ignore[name-defined]  # noqa: F821
+                            to, scaled = to + LANES, scaled + 4 * LANES
+                            take_apart(raw, at, index + 3, own, bytes_, to, scaling, scaled)  # type: ignore[name-defined]  # noqa: F821
+                    place, own_scaling = place + RUNS * LANES, own_scaling + RUNS * 4 * LANES  # type: ignore[name-defined]  # noqa: F821
                     at += SIZE  # type: ignore[name-defined]  # noqa: F821
             for run in range((last - block) * RUNS):  # type: ignore[name-defined]  # noqa: F821
                 following = ((first + LANES) * block_count * RUNS + (block * RUNS + run) * LANES) * SIZE // RUNS  # type: ignore[name-defined]  # noqa: F821
@@ -234,8 +249,10 @@ def columns(name: str) -> Any:
     kind = BY_NAME[name]
     if name not in READERS:
         return specialised(_columns_of_blocks, decode=decoding(name), BLOCK=kind.block_size)
-    moved = int(READERS[name].moved)
-    return reading(_columns_of_runs, name, SIZE=kind.type_size, RUNS=kind.block_size // LANES, MOVED=moved)
+    parts = READERS[name]._asdict()
+    apart = inlined(meaning(_take_apart, **parts, MOVED=int(READERS[name].moved)))
+    sizes = {"SIZE": kind.type_size, "RUNS": kind.block_size // LANES}
+    return specialised(_columns_of_runs, **parts, take_apart=apart, **sizes)
 
 
 def turned_columns(name: str) -> Any:

@@ -55,7 +55,10 @@ def _operation(result: Any, *operands: Any, emit: Callable[..., Any]) -> Any:
     def three(_typing: Any, _first: Any, _second: Any, _third: Any) -> Any:
         return result(*operands), generate
 
-    return intrinsic((one, two, three)[len(operands) - 1])
+    def four(_typing: Any, _first: Any, _second: Any, _third: Any, _fourth: Any) -> Any:
+        return result(*operands), generate
+
+    return intrinsic((one, two, three, four)[len(operands) - 1])
 
 
 def constant(kind: ir.VectorType, values: int | Sequence[int]) -> ir.Constant:
@@ -121,6 +124,15 @@ def _emit_less(builder: Any, quants: Any, number: Any) -> Any:
     return builder.sub(quants, _splat(builder, builder.trunc(number, BYTE)))
 
 
+def _emit_less_unless(builder: Any, quants: Any, bits: Any, mask: Any, number: Any) -> Any:
+    found = builder.and_(bits, _splat(builder, builder.trunc(mask, BYTE)))
+    zero = constant(quants.type, 0)
+    lowered = builder.select(
+        builder.icmp_unsigned("==", found, zero), _splat(builder, builder.trunc(number, BYTE)), zero
+    )
+    return builder.sub(quants, lowered)
+
+
 nibbles = _operation(BYTES, HALF_OF_BYTES, emit=_emit_nibbles)
 """The low nibbles of 16 bytes, then the high ones."""
 bits_of = _operation(BYTES, types.int64, emit=_emit_bits)
@@ -131,6 +143,8 @@ above = _operation(BYTES, BYTES, BYTES, types.intp, emit=_emit_above)
 """The first lanes, with the second ones set above a number of bits."""
 less = _operation(BYTES, BYTES, types.intp, emit=_emit_less)
 """Each byte less a number, which may turn negative: what `signed` reads."""
+less_unless = _operation(BYTES, BYTES, BYTES, types.intp, types.intp, emit=_emit_less_unless)
+"""Each byte less a number where a second byte has no bit of a mask."""
 
 
 def look_up(table: Sequence[int]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from refruntime.quants.compiled.lane_memory import TILE, halves_at, load_bytes, transpose_bytes
-from refruntime.quants.compiled.lanes import LANES, above, field, less, splat
+from refruntime.quants.compiled.lanes import LANES, field, less, less_unless, splat
 from refruntime.quants.compiled.loops import inlined
 
 ZERO: Final = np.float32(0)
@@ -58,28 +58,29 @@ def _turn_fifths(turned, raw, at, stride):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _fifth_bits(turned, column):  # type: ignore[no-untyped-def]
-    return field(load_bytes(turned, (TILE + (column >> 3)) * LANES), column & 7, 1)
-
-
-@inlined
-def _low_fifths(turned, column):  # type: ignore[no-untyped-def]
-    return above(_low_nibbles(turned, column), _fifth_bits(turned, column), 4)
-
-
-@inlined
-def _high_fifths(turned, column):  # type: ignore[no-untyped-def]
-    return above(_high_nibbles(turned, column), _fifth_bits(turned, column + TILE), 4)
+def _fifths_less_16(turned, nibbles, column):  # type: ignore[no-untyped-def]
+    """Return nibbles, less 16 where the fifth bit of a column is not set."""
+    return less_unless(nibbles, load_bytes(turned, (TILE + (column >> 3)) * LANES), 1 << (column & 7), 16)
 
 
 @inlined
 def _low_fifths_less_16(turned, column):  # type: ignore[no-untyped-def]
-    return less(_low_fifths(turned, column), 16)
+    return _fifths_less_16(turned, _low_nibbles(turned, column), column)
 
 
 @inlined
 def _high_fifths_less_16(turned, column):  # type: ignore[no-untyped-def]
-    return less(_high_fifths(turned, column), 16)
+    return _fifths_less_16(turned, _high_nibbles(turned, column), column + TILE)
+
+
+@inlined
+def _low_fifths(turned, column):  # type: ignore[no-untyped-def]
+    return less(_low_fifths_less_16(turned, column), -16)
+
+
+@inlined
+def _high_fifths(turned, column):  # type: ignore[no-untyped-def]
+    return less(_high_fifths_less_16(turned, column), -16)
 
 
 @inlined
