@@ -4,9 +4,10 @@
     python benchmarks/bench_stored.py --made [--threads 2] [--engines "fast stored,llama.cpp"]
 
 Each engine has a process of its own, the same ids and the same number of threads. Told are processor time and wall
-time: on a busy machine only the first compares. "imports" is what loading the libraries takes, numba and its machine
-code from disk included; "first" is opening the file until the logits behind a prompt of 8; "peak" is the memory of the
-process beyond what it had behind its imports, pages of the file included.
+time: on a busy machine only the first compares. "imports" is what loading the libraries takes; "first" is opening the
+file until the logits behind a prompt of 8, with what machine code that loads; "imports and first" is both; "peak" is the
+memory of the process beyond what it had behind its imports, pages of the file included. Loops that were never used on
+the machine are compiled in "first", once: run it twice.
 llama.cpp is the optional group `peers` (pip install 'refruntime[peers]'); it decides itself which instructions it uses,
 so build it with -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON for the ratios of the documentation.
 """
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 ENGINES = ("fast stored", "fast float32", "seq32 stored", "seq32 float32", "llama.cpp")
 SHORT = 8
+CLOCKS = ("wall", "processor")
 Forward = Callable[[list[int]], Any]
 HIDDEN, LAYERS, HEADS, FFN, VOCABULARY = 2048, 18, 32, 8192, 260  # the made model: 1.2 billion weights in Q4_K
 
@@ -168,6 +170,8 @@ def measure(engine: str, path: Path, threads: int, tokens: int, prompt: int, rou
 
     wall, used = best(first, 1)
     figures |= {"first wall, s": wall, "first processor, s": used}
+    both = {f"imports and first {how}, s": figures[f"imports {how}, s"] + figures[f"first {how}, s"] for how in CLOCKS}
+    figures |= both
 
     def decode() -> None:
         forward = made[0]()
