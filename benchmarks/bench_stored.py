@@ -5,9 +5,9 @@
 
 Each engine has a process of its own, the same ids and the same number of threads. Told are processor time and wall
 time: on a busy machine only the first compares. "imports" is what loading the libraries takes; "first" is opening the
-file until the logits behind a prompt of 8, with what machine code that loads; "imports and first" is both; "peak" is the
-memory of the process beyond what it had behind its imports, pages of the file included. Loops that were never used on
-the machine are compiled in "first", once: run it twice.
+file until the logits behind a prompt of 8, with what machine code that loads; "imports and first" is both; "peak" is
+the memory of the process beyond what it had behind its imports, pages of the file included. Loops that were never used
+on the machine are compiled in "first", once: run it twice.
 llama.cpp is the optional group `peers` (pip install 'refruntime[peers]'); it decides itself which instructions it uses,
 so build it with -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON for the ratios of the documentation.
 """
