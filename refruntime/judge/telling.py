@@ -1,8 +1,8 @@
 """Which arithmetics can be told apart on a model and text: by engines whose arithmetic is known.
 
 An engine of one arithmetic may lie nearer to another one at some positions by accident; engines of known arithmetic
-say at how many. An arithmetic is refuted where more positions than that speak against it than for it, and where these
-are most positions: of all, or of those at which all known engines of either arithmetic take their own side.
+say how much nearer, and at how many. An arithmetic is refuted where more than that speaks against it beyond what speaks
+for it, and at most positions: of all, or of those at which all known engines of either take their own side.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Refutation:
-    """At `places` positions more than the other way round, another arithmetic is nearer than to engines of this one.
+    """Another arithmetic is nearer at `places` positions than engines of this one ever are.
 
-    `chance` is at how many positions a measured engine has that against its own arithmetic, at most.
+    `weight` is how much nearer, in powers of e over all positions, less what says the opposite; `chance` is the most
+    that a known engine has of it against its own arithmetic.
     """
 
     by: int
     places: int
-    chance: int
+    weight: float
+    chance: float
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return everything as plain values."""
-        return {"by": names[self.by], "places": self.places, "chance": self.chance}
+        return {"by": names[self.by], "places": self.places, "weight": self.weight, "chance": self.chance}
 
 
 class Telling:
@@ -45,19 +47,21 @@ class Telling:
     ) -> None:
         self._kinds, self._orders = kinds, orders
         self._known = [[*own, *(turned[place] if turned else ())] for place, own in enumerate(orders)]
-        self.chance = max(self._by_chance(), default=0)
+        every = np.concatenate([np.ravel(each) for own in self._known for each in own])
+        self._least = float(every[every > 0].min(initial=1.0))  # what no distance is told from
+        self.chance = max(self._by_chance(), default=0.0)
 
     def refutations(self, engine: Float64, explained: Sequence[int]) -> dict[int, Refutation]:
         """Return what of the explained arithmetics is refuted by another one for an engine [P, T]."""
         found: dict[int, Refutation] = {}
         for own in explained:
             for other in self._others(own):
-                against = _speaks(engine, other, own, self._known[own])
-                places = against - _speaks(engine, own, other, self._known[other])
-                least = found[own].places if own in found else 0
+                against = self._nearer(engine, other, own, self._known[own])  # [T]
+                opposed = self._nearer(engine, own, other, self._known[other])
+                weight, places = float(against.sum() - opposed.sum()), int(np.count_nonzero(against))
                 most = 2 * places > engine.shape[1] or self._sides_with(engine, other, own)
-                if places > max(self.chance, least) and most:
-                    found[own] = Refutation(other, places, self.chance)
+                if most and weight > max(self.chance, found[own].weight if own in found else 0.0):
+                    found[own] = Refutation(other, places, weight, self.chance)
         return found
 
     def _sides_with(self, engine: Float64, other: int, own: int) -> bool:
@@ -67,18 +71,22 @@ class Telling:
         deciding = for_own & for_other
         return 2 * int(np.count_nonzero(deciding & (engine[other] < engine[own]))) > int(np.count_nonzero(deciding))
 
-    def _by_chance(self) -> Iterator[int]:
-        """Yield at how many positions known engines speak against their own arithmetic."""
+    def _by_chance(self) -> Iterator[float]:
+        """Yield how much known engines have against their own arithmetic."""
         for own, engines in enumerate(self._known):
             for place, engine in enumerate(engines[1:], 1):
                 rest = [*engines[:place], *engines[place + 1 :]]
-                yield from (_speaks(engine, other, own, rest) for other in self._others(own))
+                for other in self._others(own):
+                    yield float(self._nearer(engine, other, own, rest).sum())
 
     def _others(self, own: int) -> list[int]:
         return [other for other, kind in enumerate(self._kinds) if kind != self._kinds[own]]
 
+    def _nearer(self, engine: Float64, other: int, own: int, engines: Sequence[Float64]) -> Float64:
+        """Return how much nearer an engine [P, T] is to another arithmetic than all these of its own: [T].
 
-def _speaks(engine: Float64, other: int, own: int, engines: Sequence[Float64]) -> int:
-    """Count positions where an engine [P, T] lies nearer to another arithmetic than to one, and than all of that do."""
-    nearest = np.min([each[other] for each in engines], axis=0)  # [T]
-    return int(np.count_nonzero((engine[other] < nearest) & (engine[other] < engine[own])))
+        It is 0 where it is nearer to its own.
+        """
+        nearest = np.min([each[other] for each in engines], axis=0)  # [T]
+        ratios: Float64 = np.log(np.maximum(nearest, self._least) / np.maximum(engine[other], self._least))
+        return np.where(engine[other] < engine[own], np.maximum(ratios, 0.0), 0.0)

@@ -62,12 +62,16 @@ def _sine_or_cosine(x: Float32, quarter: int) -> Float32:
     x = np.asarray(x, np.float32)
     exact = x.astype(np.float64)
     turns, reduced = _reduce_fast(exact)
-    large_turns, large = _reduce_large(x)
     magnitude = np.abs(x)
     small, fast = _below(magnitude, np.float32(np.pi / 4)), _below(magnitude, FAST_REDUCTION_LIMIT)
-    turns = np.where(small, 0, np.where(fast, turns, large_turns))
-    reduced = np.where(small, exact, np.where(fast, reduced, large))
-    turned = np.where(fast, turns, turns + np.signbit(x))  # the long reduction forgets the sign
+    signs: Any = 0
+    if not fast.all():
+        large_turns, large = _reduce_large(x)
+        turns, reduced = np.where(fast, turns, large_turns), np.where(fast, reduced, large)
+        signs = np.where(fast, 0, np.signbit(x))  # the long reduction forgets the sign
+    turns = np.where(small, 0, turns)
+    reduced = np.where(small, exact, reduced)
+    turned = turns + signs
     reduced_signed = reduced * np.where((turned & 3 == 1) | (turned & 3 == 2), -1.0, 1.0)
     negated = turned & 2 != 0
     value = np.where((turns ^ quarter) & 1, _cosine_polynomial(reduced, negated), _sine_polynomial(reduced_signed))

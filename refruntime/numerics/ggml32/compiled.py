@@ -77,14 +77,24 @@ class CompiledProducts:
         self._each("plain_dots", result, (columns, np.ascontiguousarray(rows)), columns.size * len(rows))
         return result
 
+    def plain_of_heads(self, columns: Float32, rows: Float32) -> Float32:
+        """Return every dot of plain numbers of each head: columns [K, in, r], rows [K, n, in] -> [K, r, n]."""
+        columns, rows = np.ascontiguousarray(columns), np.ascontiguousarray(rows)
+        result = np.empty((len(columns), columns.shape[2], rows.shape[1]), np.float32)
+        self._each("plain_dots_of_heads", result, (columns, rows), columns.size * rows.shape[1])
+        return result
+
     def _each(self, name: str, result: Float32, operands: tuple[Any, ...], work: int) -> None:
         """Run a loop over all rows of the result, in parts."""
-        loop = _loop(name, operands[0].dtype.name)
+        loop = _loop(name, operands[0].dtype.char)
+        parts = 1 if work < 2 * THREAD_WORK else min(self._threads.parts(work, THREAD_WORK), max(1, len(result)))
+        if parts == 1:
+            loop(result, 0, len(result), *operands, *_room(name, result, len(result)))
+            return
 
         def part(bounds: Range) -> None:
-            loop(result, *bounds, *operands, *_room(name, bounds))
+            loop(result, *bounds, *operands, *_room(name, result, bounds[1] - bounds[0]))
 
-        parts = min(self._threads.parts(work, THREAD_WORK), max(1, len(result)))
         self._threads.each(part, ranges(len(result), parts))
 
 
@@ -94,11 +104,13 @@ def _loop(name: str, _weights: str = "") -> Loop:
     return Loop("refruntime.numerics.ggml32.kernels", name)
 
 
-def _room(name: str, bounds: Range) -> tuple[Any, ...]:
-    """Return the arrays in which a loop works."""
+def _room(name: str, result: Float32, rows: int) -> tuple[Any, ...]:
+    """Return the arrays in which a loop works that computes so many rows of a result."""
     if name == "eight_lanes":
         return np.zeros(8, np.int32), np.zeros(8, np.float32)
-    return (np.empty(bounds[1] - bounds[0], np.float64),) if name == "plain_dots" else ()
+    if name == "plain_dots_of_heads":
+        return (np.empty(result.shape[1], np.float64),)
+    return (np.empty(rows, np.float64),) if name == "plain_dots" else ()
 
 
 def _minima(weights: IntegerBlocks) -> tuple[Float32, NDArray[np.int16]]:
@@ -121,3 +133,4 @@ def compile_kernels() -> None:
             weights = take_apart(ggml_type, np.zeros((1, 512 // ggml_type.block_size * ggml_type.type_size), np.uint8))
             products.dot(weights, products.quantize(weights.form.activation, np.zeros((1, 512), np.float32)))
     products.plain(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    products.plain_of_heads(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32))

@@ -155,6 +155,20 @@ def plain_dots(result, begin, end, columns, rows, totals):  # type: ignore[no-un
 
 
 @kernel
+def plain_dots_of_heads(result, begin, end, columns, rows, totals):  # type: ignore[no-untyped-def]
+    """Multiply columns [K, in, out] with rows [K, n, in] head by head: products in float32 are added in float64."""
+    for head in range(begin, end):
+        for n in range(rows.shape[1]):
+            totals[:] = 0
+            for column in range(columns.shape[1]):
+                w, x = columns[head, column], rows[head, n, column]
+                for o in range(totals.size):
+                    totals[o] += np.float64(w[o] * x)
+            for o in range(totals.size):
+                result[head, o, n] = np.float32(totals[o])
+
+
+@kernel
 def quantize_32(x, quants, scales):  # type: ignore[no-untyped-def]
     """Quantise blocks of 32, x [n, b, 32]: halves away from zero; scales are not yet rounded to halves."""
     for n in range(x.shape[0]):

@@ -8,7 +8,7 @@ Source: ggml's `ggml-cpu/ops.cpp`, `vec.h`, `vec.cpp`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -182,12 +182,9 @@ class Ggml32(Numerics):
         seen = self.seen(position, n)  # [n, T]
         if variant.window:
             seen &= np.arange(visible) > np.arange(position, position + n)[:, None] - variant.window
-        scores = np.empty((heads, n, visible), np.float32)
-        mixed = np.empty_like(q)
-        for head in range(kv_heads):
-            queries = q[:, head * group : (head + 1) * group].reshape(n * group, head_dim)
-            dots = self._scores(keys[:, head].T, queries)  # [T, n * G]
-            scores[head * group : (head + 1) * group] = dots.reshape(visible, n, group).transpose(2, 1, 0)
+        queries = q.reshape(n, kv_heads, group, head_dim).transpose(1, 0, 2, 3).reshape(kv_heads, -1, head_dim)
+        dots = self._scores(keys.transpose(1, 2, 0), queries)  # [K, T, n * G]
+        scores = dots.reshape(kv_heads, visible, n, group).transpose(0, 3, 2, 1).reshape(heads, n, visible)
         if variant.softcap:
             scores = self.softcap(scores, variant.softcap)
         scores = np.where(seen, scores * scale, np.float32(-np.inf))
@@ -199,26 +196,24 @@ class Ggml32(Numerics):
             return Attention(mixed, scores, weights)
         halved = self.switches.kv == "f16" and self.halves_queries
         stored = as_half(weights) if halved else weights  # [A, n, T]
-        for head in range(kv_heads):
-            shares = stored[head * group : (head + 1) * group].reshape(group * n, visible)
-            part = self._dots(values[:, head].T, shares)  # [D, G * n]
-            mixed[:, head * group : (head + 1) * group] = part.reshape(head_dim, group, n).transpose(2, 1, 0)
+        part = self._dots(values.transpose(1, 2, 0), stored.reshape(kv_heads, group * n, visible))  # [K, D, G * n]
+        mixed = part.reshape(kv_heads, head_dim, group, n).transpose(3, 0, 2, 1).reshape(n, heads, head_dim)
         return Attention(mixed, scores, weights)
 
     def _scores(self, keys: Float32, queries: Float32) -> Float32:
-        """Multiply keys [T, D] with queries [n, D]: -> [T, n]."""
+        """Multiply keys [K, T, D] with queries [K, n, D]: -> [K, T, n]."""
         if self._flash == "tiles":
-            return dot_in_float32(keys, queries)
-        if self.switches.kv == "q8_0" and keys.shape[1] % 32 == 0:
-            return dot_of_decoded_blocks(keys, queries)
+            return _of_heads(dot_in_float32, keys, queries)
+        if self.switches.kv == "q8_0" and keys.shape[2] % 32 == 0:
+            return _of_heads(dot_of_decoded_blocks, keys, queries)
         return self._dots(keys, self.kept(queries) if self.halves_queries else queries)
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
-        """Multiply [r, k] with [n, k] as plain float32: -> [r, n]."""
+        """Multiply [K, r, k] with [K, n, k] as plain float32: -> [K, r, n]."""
         loops = self._loader.loops
         if loops is None:
-            return dot_in_float64(rows, x)
-        return loops.plain(np.ascontiguousarray(rows.T), np.ascontiguousarray(x))
+            return _of_heads(dot_in_float64, rows, x)
+        return loops.plain_of_heads(rows.transpose(0, 2, 1), x)
 
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Float32:
         """Normalise over the last axis: the sum runs in float64, and its reciprocal is rounded and multiplied."""
@@ -291,6 +286,11 @@ def _compiled_products(threads: int | None, notice: Notice) -> CompiledProducts:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
 
     return CompiledProducts(threads, notice)
+
+
+def _of_heads(dots: Callable[[Float32, Float32], Float32], rows: Float32, x: Float32) -> Float32:
+    """Multiply [K, r, k] with [K, n, k] head by head: -> [K, r, n]."""
+    return np.stack([dots(*pair) for pair in zip(rows, x, strict=True)])
 
 
 def _exact_total(rows: Any) -> NDArray[np.float64]:

@@ -74,8 +74,8 @@ class Reordered(Ggml32):
         return places[::-1] if self.order == ORDERS[0] else np.concatenate([places[::2], places[1::2]])
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
-        """Multiply [r, k] with [n, k] in float32: -> [r, n]."""
-        return np.asarray(rows @ x.T)
+        """Multiply [K, r, k] with [K, n, k] in float32: -> [K, r, n]."""
+        return np.asarray(rows @ x.transpose(0, 2, 1))
 
 
 def moved_by_units(x: Array, random: np.random.Generator) -> Float32:

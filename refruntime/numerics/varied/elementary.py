@@ -37,7 +37,7 @@ _CUBIC: Final = tuple(
 def _exp_table(x: Float32) -> Float32:
     """Return expf of musl 1.2 and of newer C libraries: a table of 32 powers of two and a cubic, in float64."""
     z = float.fromhex("0x1.71547652b82fep+0") * 32 * x.astype(np.float64)
-    whole = np.rint(np.clip(np.nan_to_num(z), -4800, 4100))
+    whole = np.rint(np.minimum(np.maximum(np.where(z == z, z, 0), -4800), 4100))
     r = z - whole
     k = whole.astype(np.int64)
     scale = (_TABLE[k % 32] + (k << 47)).view(np.float64)
