@@ -19,6 +19,8 @@ from refruntime.engines.json_answers import document_of
 SHOWN: Final = 300
 MOST_BYTES: Final = 16 * 2**20
 """Bytes of an answer that does not grow with the vocabulary."""
+EVENT: Final = b"data:"
+DONE: Final = b"[DONE]"
 
 
 class JsonServer:
@@ -39,6 +41,16 @@ class JsonServer:
         where the whole answer is not there in time, however it drips.
         """
         place = self.address + path
+        return document_of(self._bytes(place, document, most), place)
+
+    def ask_events(self, path: str, document: Any, most: int = MOST_BYTES) -> list[Any]:
+        """POST a document to a path that answers with events, and return their documents; fails as `ask`."""
+        place = self.address + path
+        lines = self._bytes(place, document, most).splitlines()
+        events = [line[len(EVENT) :].strip() for line in lines if line.startswith(EVENT)]
+        return [document_of(event, place) for event in events if event != DONE]
+
+    def _bytes(self, place: str, document: Any, most: int) -> bytes:
         data = None if document is None else json.dumps(document).encode()
         request = Request(place, data, {"Content-Type": "application/json"})
         got: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
@@ -57,7 +69,7 @@ class JsonServer:
             raise EngineAnswer(f"{place} answered with something that is no HTTP: {said!r}") from said
         if len(said) > most:
             raise EngineAnswer(f"{place} answered with more than {most:,} bytes")
-        return document_of(said, place)
+        return said
 
     def _exchange(self, request: Request, most: int, got: queue.SimpleQueue[bytes | Exception]) -> None:
         """Put the bytes of the answer, one more than `most` of a longer one, or what went wrong."""

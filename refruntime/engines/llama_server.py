@@ -12,6 +12,7 @@ from refruntime.engines.asked import EngineAnswer, Kind, Way
 from refruntime.engines.http_json import MOST_BYTES, JsonServer
 from refruntime.engines.json_answers import list_of, object_of, part_of, real, token_of, tokens_of
 
+SHOWN: Final = "completion_probabilities"
 ENTRY_BYTES: Final = 256
 """Bytes that one token takes in a list of log probabilities, at most."""
 
@@ -43,7 +44,7 @@ class LlamaServer:
         return np.stack([self._row(ids[: position + 1]) for position in positions])
 
     def ways(self) -> Mapping[str, Way]:
-        """Return the same rows with the prompt's cache, and with two tokens asked for where one is looked at."""
+        """Return the same rows with the prompt's cache, with two tokens asked for, and streamed."""
 
         def cached(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
             return np.stack([self._row(ids[: position + 1], cache_prompt=True) for position in positions])
@@ -51,7 +52,14 @@ class LlamaServer:
         def longer(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
             return np.stack([self._row(ids[: position + 1], n_predict=2) for position in positions])
 
-        return {"the cache of the prompt before is reused": cached, "more tokens are asked for": longer}
+        def streamed(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+            return np.stack([self._row(ids[: position + 1], stream=True) for position in positions])
+
+        return {
+            "the cache of the prompt before is reused": cached,
+            "more tokens are asked for": longer,
+            "the answer is streamed": streamed,
+        }
 
     def _row(self, ids: Sequence[int], **changes: Any) -> NDArray[np.float64]:
         question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "temperature": 0.0}
@@ -71,8 +79,13 @@ class LlamaServer:
     def _shown(self, question: Mapping[str, Any]) -> Sequence[Any]:
         """Return what /completion tells of each token that it predicted."""
         most = MOST_BYTES + ENTRY_BYTES * self._vocabulary * question["n_predict"]
-        answer = self._server.ask("/completion", question, most)
-        return list_of(part_of(answer, "completion_probabilities", "an answer of the server"), "its probabilities")
+        what = "an answer of the server"
+        if not question.get("stream"):
+            answers = [self._server.ask("/completion", question, most)]
+        else:  # the last event may tell of the whole, and tells of no token
+            events = self._server.ask_events("/completion", question, most)
+            answers = [one for one in events if isinstance(one, dict) and SHOWN in one] or [{}]
+        return list_of(part_of(answers[0], SHOWN, what), "its probabilities")
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int] | None:
         """Return the tokens that follow at temperature 0."""

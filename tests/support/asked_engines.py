@@ -91,6 +91,9 @@ def llama_answers(path: Path, numerics: str = "fast") -> Answer:
             best = np.argsort(-logs, kind="stable")[: question.get("n_probs", 0)]
             shown.append({"top_logprobs": [{"id": int(one), "logprob": float(logs[one])} for one in best]})
             tokens.append(int(np.argmax(logs)))
+        if question.get("stream"):
+            events = [*({"content": "", "completion_probabilities": [one]} for one in shown), {"stop": True}]
+            return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
         return {"tokens": tokens if question.get("return_tokens") else [], "completion_probabilities": shown}
 
     return answer

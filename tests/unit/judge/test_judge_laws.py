@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from refruntime.engines.asked import Kind, Way
+from refruntime.engines.asked import EngineAnswer, Kind, Way
+from refruntime.engines.http_json import JsonServer
+from refruntime.engines.llama_server import LlamaServer
 from refruntime.judge.laws import check_laws, finding_of
 from refruntime.judge.verdict import StageVerdict
+from tests.support.asked_engines import llama_answers, serving
 
+MODEL = Path(__file__).parents[3] / "golden/models/stories.f32.gguf"
 IDS = (3, 1, 4, 1, 5, 9, 2, 6)
 VOCABULARY = 12
 
@@ -132,3 +137,28 @@ def test_numbers_that_are_not_told() -> None:
     Sparse.kind = "log probabilities"
     assert set(verdicts(Sparse(), 0.0).values()) == {(StageVerdict.EQUAL, None)}
     assert len(verdicts(Sparse(), 0.0)) == 4
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_streamed_answer(wrong: bool) -> None:
+    """A server that streams other numbers than it answers with breaks a law."""
+    right = llama_answers(MODEL)
+
+    def answer(place: str, question: Any) -> Any:
+        changed = wrong and question is not None and question.get("stream")
+        return right(place, {**question, "prompt": question["prompt"][::-1]} if changed else question)
+
+    with serving(answer) as address:
+        found = {one.law: one for one in check_laws(LlamaServer(JsonServer(address), 260), [1, 70, 101, 34], 0.0)}
+    streamed = found.pop("the answer is streamed")
+    assert (streamed.verdict, streamed.length) == ((StageVerdict.MISMATCH, 2) if wrong else (StageVerdict.EQUAL, None))
+    assert {one.verdict for one in found.values()} == {StageVerdict.EQUAL}
+
+
+def test_a_server_that_does_not_stream() -> None:
+    """What is no stream of events is said to tell nothing."""
+    right = llama_answers(MODEL)
+    with serving(lambda place, question: right(place, {**question, "stream": False})) as address:
+        engine = LlamaServer(JsonServer(address), 260)
+        with pytest.raises(EngineAnswer, match="completion_probabilities"):
+            engine.ways()["the answer is streamed"]([1, 70], [1])
