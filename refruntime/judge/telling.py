@@ -21,8 +21,8 @@ Float64 = NDArray[np.float64]
 class Refutation:
     """Another arithmetic is nearer at `places` positions than engines of this one ever are.
 
-    `weight` is how much nearer, in powers of e over all positions, less what says the opposite; `chance` is the most
-    that a known engine has of it against its own arithmetic.
+    `weight` is how much nearer, in powers of e over all positions, less what says the opposite; `chance` is how much an
+    engine may have against its own arithmetic: as much beyond the most of a known one as that beyond the least.
     """
 
     by: int
@@ -49,7 +49,8 @@ class Telling:
         self._known = [[*own, *(turned[place] if turned else ())] for place, own in enumerate(orders)]
         every = np.concatenate([np.ravel(each) for own in self._known for each in own])
         self._least = float(every[every > 0].min(initial=1.0))  # what no distance is told from
-        self.chance = max(self._by_chance(), default=0.0)
+        against = list(self._by_chance())
+        self.chance = 2 * max(against) - min(against) if against else 0.0
 
     def refutations(self, engine: Float64, explained: Sequence[int]) -> dict[int, Refutation]:
         """Return what of the explained arithmetics is refuted by another one for an engine [P, T]."""
@@ -72,12 +73,11 @@ class Telling:
         return 2 * int(np.count_nonzero(deciding & (engine[other] < engine[own]))) > int(np.count_nonzero(deciding))
 
     def _by_chance(self) -> Iterator[float]:
-        """Yield how much known engines have against their own arithmetic."""
+        """Yield the most that each known engine has against its own arithmetic."""
         for own, engines in enumerate(self._known):
             for place, engine in enumerate(engines[1:], 1):
                 rest = [*engines[:place], *engines[place + 1 :]]
-                for other in self._others(own):
-                    yield float(self._nearer(engine, other, own, rest).sum())
+                yield max((float(self._nearer(engine, each, own, rest).sum()) for each in self._others(own)), default=0)
 
     def _others(self, own: int) -> list[int]:
         return [other for other, kind in enumerate(self._kinds) if kind != self._kinds[own]]
