@@ -46,9 +46,18 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
 
 
 def unexplained_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
-    """Return the rule that is broken by what no known fault explains, if anything is left."""
+    """Return the rule that is broken by what no known fault explains, if anything is left.
+
+    Where a fault of the sampler hides options, an experiment that depends on one of those says nothing of its own.
+    """
     explained = {name for bug in known for name in bug.cases}
-    left = {name: item for name, item in settlement.contradicted.items() if name not in explained}
+    options = settlement.survivors.options
+    hidden = {name for name, left in options.items() if len(left) > 1} if settlement.behind_fault else set()
+    left = {
+        name: item
+        for name, item in settlement.contradicted.items()
+        if name not in explained and not settlement.predictions.reads(item.case) & hidden
+    }
     return [_by_rules(left, settlement, trials, profile)] if left else []
 
 

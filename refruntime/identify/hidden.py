@@ -13,7 +13,6 @@ from typing import Final
 from refruntime.contract.profile import Profile
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.identify.elimination import Survivors
-from refruntime.identify.lazy_sampler import SAMPLER
 from refruntime.identify.oracle import MachineMaker
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
@@ -22,7 +21,9 @@ from refruntime.identify.settle import Experiment, Settlement
 
 RULES: Final = ("PR-", "SA-", "GEN-7", "NT-4")
 
-HIDDEN: Final = SAMPLER | {"zero_seed"}
+HIDDEN: Final = frozenset(
+    switch.attribute for switch in Profile.switches() if switch.rule.startswith(("SA-", "PR-", "SC-3"))
+)
 """Switches of which a draw that agreed has told nothing, while others agree under no option: some agree by chance."""
 
 MOST_EACH: Final = 130

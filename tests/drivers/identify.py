@@ -58,7 +58,8 @@ BATCHES = 10
 class Outcome:
     """What was wrong about one build, and what it cost.
 
-    `told` says of a seeded bug: `named` (its rule is broken), `another rule`, `by the comparison alone`, or `missed`.
+    `told` says of a seeded bug: `named` (its rule is broken), `another rule`, `by the comparison` (a case of its rule
+    differs), `by a case of another rule`, or `missed`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Outcome:
     cpu_seconds: float = 0.0
     tokens: int = 0
     differing: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
     key: str = ""
 
 
@@ -109,7 +111,7 @@ def examine(path: Path, memory: Memory, tokens: int = 0) -> Outcome:
     elif tokens and not bug and outcome.tokens < tokens:
         outcome.wrong.append(f"only {outcome.tokens} tokens were compared")
     elif outcome.differing and outcome.told == "missed":
-        outcome.told = "by the comparison alone"
+        outcome.told = "by the comparison" if bug["rule"] in outcome.rules else "by a case of another rule"
     return outcome
 
 
@@ -128,8 +130,10 @@ def _compare(module: bytes, fresh: Any, profile: Profile, tokens: int, outcome: 
     for batch in chain([[*numbers, *batches[0]]], batches[1:], further):
         result = suite.run(batch)
         outcome.tokens += result.total.tokens
-        outcome.differing += [case.case.name for case in result.cases if case.verdict not in FINE]
-        if outcome.tokens >= tokens or outcome.differing:
+        wrong = [case.case for case in result.cases if case.verdict not in FINE]
+        outcome.differing += [case.name for case in wrong]
+        outcome.rules += [rule for case in wrong for rule in case.rules]
+        if outcome.differing or (outcome.tokens >= tokens and not outcome.true_bug):
             break
 
 
@@ -185,6 +189,7 @@ def _lines(outcome: Outcome) -> list[str]:
     lines = [f"{outcome.name}  {cost}  {verdict}  assumed: {', '.join(outcome.assumed) or 'nothing'}"]
     if outcome.true_bug or outcome.bugs:
         lines += [f"  true bug {outcome.true_bug}", f"  {outcome.told}: " + "\n           ".join(outcome.bugs)]
+        lines += [f"  differing: {', '.join(outcome.differing[:5])}"] if outcome.differing else []
     return lines
 
 
