@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.consumers.golden_by_hand import FRESH, write_goldens
-from tests.consumers.node import Consumed, run_node
+from tests.consumers.node import Consumed, run_again
 
 TRAP = "(unreachable)"
 GGUF = b"GGUF" + bytes(20)
@@ -32,7 +32,7 @@ def consume(
     if not golden.exists():
         write_goldens(golden, cases, **more)
     (folder / "build.wasm").write_bytes(build)
-    return run_node(folder / "build.wasm", "--golden", golden, "--json", *options)
+    return run_again(folder / "build.wasm", "--golden", golden, "--json", *options)
 
 
 def only(folder: Path, build: bytes, session: Any, answers: Sequence[Any], **more: Any) -> dict[str, Any]:
