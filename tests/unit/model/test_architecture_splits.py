@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
+from refruntime.model import kv_cache
 from refruntime.model.architectures import ARCHITECTURES
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
@@ -38,7 +39,12 @@ def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "sizes", [[*[1] * 12, 22], [33, 1], pytest.param([1, 33], marks=pytest.mark.slow), [5, 13, 1, 15]], ids=str
+    "sizes",
+    [
+        [5, 13, 1, 1, 14],
+        *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ([*[1] * 12, 22], [33, 1], [1, 33])),
+    ],
+    ids=str,
 )
 def test_any_split_of_positions(name: str, sizes: list[int]) -> None:
     """GEN-4, GG-11: one pass equals single steps equals any split, bit for bit."""
@@ -57,13 +63,24 @@ def test_going_back_and_branching(name: str) -> None:
     model.forward(OTHERS, cache)
     cache.length = 0
     assert_same_bits(model.forward(TOKENS, cache, first_logit=0), whole(name))
-    for length in (1, 2, 9, 30):
+    for length in (2, 9, 30):
         cache.length = length
         branch = copy.deepcopy(cache)
         model.forward(OTHERS[length:], cache)
         for back in (branch, cache):
             back.length = length
             assert_same_bits(model.forward(TOKENS[length:], back, first_logit=0), whole(name)[length:])
+
+
+@pytest.mark.parametrize("name", ["gemma4", "granitehybrid", "lfm2", "llama", "qwen35"])
+def test_a_cache_that_grows_keeps_what_it_has(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FW-9, GG-11: keys, values, rows of convolutions and states outlive every doubling of the room for them."""
+    monkeypatch.setattr(kv_cache, "FIRST_POSITIONS", 2)
+    model = transformer(name)
+    cache = model.new_cache()
+    assert cache.values.shape[1] == 2
+    found = [model.forward([token], cache, first_logit=0) for token in TOKENS]
+    assert_same_bits(np.concatenate(found), whole(name))
 
 
 @pytest.mark.parametrize(
