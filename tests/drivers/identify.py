@@ -1,12 +1,13 @@
 """Measure `identify` on random legal builds: what is found against the truth that stands beside each module.
 
     python tests/guest/random_builds.py --random 20 --seed 7 --out DIR          # or --with-bug known
-    python tests/drivers/identify.py DIR [--compare TOKENS] [--jobs N] [--only NAME] [--json]
+    python tests/drivers/identify.py DIR [--compare TOKENS | --battery] [--jobs N] [--only NAME] [--json]
 
 Each build is identified; every option, field, text and feature is held against the truth. `--compare` then runs cases
 of the battery under the profile that was found, those that `identify` did not ask and as many more as generate that
-many tokens. What came out is kept beside each module (MODULE.outcome.json) until the sources of the package change, so
-that a run which was stopped goes on where it was. Exit code 1 when anything is wrong.
+many tokens; `--battery` runs the whole battery instead. What came out is kept beside each module (MODULE.outcome.json)
+until the sources of the package change, so that a run which was stopped goes on where it was. Exit code 1 when anything
+is wrong.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ LAST_BITS = "FW-4"
 """What shows in logits alone; a build that shows none has it listed as open."""
 SESSIONS, MOST_SEEDS = 40, 20
 """Random sessions that are compared when the battery has not tokens enough for a build that lacks features."""
+WHOLE = -1
+"""Tokens to compare, where the whole battery is compared and no random session."""
 BATCHES = 10
 """Parts of the battery, each spread over all of it; a part more is compared while tokens are wanting."""
 
@@ -127,13 +130,13 @@ def _compare(module: bytes, fresh: Any, profile: Profile, tokens: int, outcome: 
     batches = [others[place::BATCHES] for place in range(BATCHES)]
     models = generation_models(fitting.profile)
     further = (tuple(random_sessions(seed, SESSIONS, models)) for seed in range(1, MOST_SEEDS + 1))
-    for batch in chain([[*numbers, *batches[0]]], batches[1:], further):
+    for batch in chain([[*numbers, *batches[0]]], batches[1:], () if tokens == WHOLE else further):
         result = suite.run(batch)
         outcome.tokens += result.total.tokens
         wrong = [case.case for case in result.cases if case.verdict not in FINE]
         outcome.differing += [case.name for case in wrong]
         outcome.rules += [rule for case in wrong for rule in case.rules]
-        if outcome.differing or (outcome.tokens >= tokens and not outcome.true_bug):
+        if outcome.differing or (outcome.tokens >= tokens > WHOLE and not outcome.true_bug):
             break
 
 
@@ -219,7 +222,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Examine every module of a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--compare", type=int, default=0, metavar="TOKENS", help="generate and compare so many besides")
+    compared = parser.add_mutually_exclusive_group()
+    compared.add_argument(
+        "--compare", type=int, default=0, metavar="TOKENS", help="generate and compare so many besides"
+    )
+    compared.add_argument(
+        "--battery", dest="compare", action="store_const", const=WHOLE, help="compare the whole battery besides"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes, each with a memory of its own (default: 1)")
     parser.add_argument("--only", action="append", metavar="NAME", help="only modules whose name has this in it")
     parser.add_argument("--json", action="store_true")

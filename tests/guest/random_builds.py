@@ -1,6 +1,7 @@
 """Build random legal combinations: contract options, a dialect, missing features, an optimisation level, one bug.
 
     python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known|unknown|any]
+    python tests/guest/random_builds.py --each-option --out DIR     # the clean build, and one more for every option
 
 Beside every module stands its truth, MODULE.json. A module is named by what it is made of, so what is there already is
 not built again. Standard library only.
@@ -84,6 +85,11 @@ def random_variants(count: int, seed: int, bugs: str | None = None, arithmetic: 
     With `bugs` (known, unknown, any) there is one bug in each, with `arithmetic` another order of additions.
     """
     return [_random_variant(random.Random(f"{seed}/{number}"), bugs, arithmetic) for number in range(count)]
+
+
+def each_option() -> list[Variant]:
+    """Return the clean build, then one for every option of every rule, with nothing else changed."""
+    return [Variant(), *(Variant((option,)) for option in build.option_names())]
 
 
 def _random_variant(rng: random.Random, bugs: str | None, arithmetic: bool) -> Variant:
@@ -238,14 +244,20 @@ class _Folders:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build what the command line asks for; 0 fine, 3 missing tool or failed build."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--random", type=int, required=True, metavar="N", help="how many modules")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--random", type=int, metavar="N", help="how many modules")
+    kind.add_argument("--each-option", action="store_true", help="the clean module and one for every option")
     parser.add_argument("--seed", type=int, default=1, help="chooses the combinations (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the modules")
     parser.add_argument("--with-bug", choices=("known", "unknown", "any"), help="one bug of this table in each module")
     parser.add_argument("--arithmetic", action="store_true", help="another order of additions in each module")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="builds at a time (default: 2)")
     parsed = parser.parse_args(arguments)
-    variants = random_variants(parsed.random, parsed.seed, parsed.with_bug, parsed.arithmetic)
+    variants = (
+        each_option()
+        if parsed.each_option
+        else random_variants(parsed.random, parsed.seed, parsed.with_bug, parsed.arithmetic)
+    )
     began = time.monotonic()
     try:
         for path in build_all(variants, parsed.out, parsed.jobs):
@@ -258,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"random_builds.py: {error}", file=sys.stderr)
         return 3
     seconds = time.monotonic() - began
-    print(f"{parsed.random} modules in {seconds:.1f} s", file=sys.stderr)
+    print(f"{len(variants)} modules in {seconds:.1f} s", file=sys.stderr)
     return 0
 
 

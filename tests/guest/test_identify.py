@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.guest.build import option_names
 from tests.support.toolchain import needed_toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,15 @@ def test_random_builds_are_identified_exactly() -> None:
     outcomes = _examined(KEPT / "right", names, "--compare", str(TOKENS))
     assert [outcome["wrong"] for outcome in outcomes] == [[]] * COUNT
     assert all(outcome["tokens"] >= TOKENS for outcome in outcomes)
+
+
+@pytest.mark.slow
+def test_every_option_is_identified_exactly() -> None:
+    """ID-1, ID-3: a build for each option of each rule, and the clean one; nothing of the battery differs then."""
+    names = _built(KEPT / "options", "--each-option")
+    assert len(names) == 1 + len(option_names())
+    outcomes = _examined(KEPT / "options", names, "--battery")
+    assert [outcome["wrong"] for outcome in outcomes] == [[]] * len(names)
 
 
 @pytest.mark.slow
