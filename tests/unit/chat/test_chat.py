@@ -177,7 +177,8 @@ def test_a_template_takes_no_more_than_it_may_have(
     monkeypatch: pytest.MonkeyPatch, template: str, message: str
 ) -> None:
     """GG-5: neither big integers, nor long texts, nor a loop that swallows exceptions gets past the limits."""
-    monkeypatch.setattr("refruntime.chat.template.MOST_SECONDS", 3.0)
+    if template == SWALLOWED:  # the others are over long before, but on a busy machine not within three seconds
+        monkeypatch.setattr("refruntime.chat.template.MOST_SECONDS", 3.0)
     with pytest.raises(ChatTemplateError) as caught:
         render(template, "x")
     assert str(caught.value).startswith(message)
