@@ -18,9 +18,9 @@ BIN := $(VENV)/bin
 UV ?= $(shell command -v uv)
 PYTHON ?=
 PYTEST_ARGS ?=
-# Enough workers for a laptop; more of them cost more in start-up than they save.
-# Tests of one group share what they made, so they run on one worker.
-PYTEST_WORKERS ?= -n auto --maxprocesses 4 --dist loadgroup
+# Enough workers for a laptop; more of them cost more in start-up than they save. Tests of one file share what they
+# made, so they run on one worker; of the slow ones, where one file may have an hour of them, those of one group do.
+PYTEST_WORKERS ?= -n auto --maxprocesses 4
 
 .PHONY: help
 help: ## list the targets
@@ -33,13 +33,18 @@ demo: $(VENV)/.installed-core ## run the demonstration, one screenful (refruntim
 .PHONY: test
 test: $(VENV)/.installed-test ## run the tests, in parallel
 	@$(BIN)/python tools/compile_kernels.py
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser and not package" $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not browser and not package and not page" --dist loadfile \
+	  $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed-test ## run what takes minutes, such as every seeded bug (needs Rust for wasm32), and property tests on new examples
 	@$(BIN)/python tools/compile_kernels.py
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "(slow or hypothesis) and not browser and not package" --hypothesis-profile=free \
-	  $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	  --dist loadgroup $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+.PHONY: test-pages
+test-pages: $(VENV)/.installed-test ## type the commands of README and of the pages of docs, and compare what they print
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "page and not slow" $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 .PHONY: wheel
 wheel: $(VENV)/.installed-test ## build the wheel into dist
@@ -109,7 +114,7 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing refruntime ($*) into $(VENV)"
 	@requirement='.$(if $(filter core,$*),,[$*])'; \
 	if [ -n "$(UV)" ]; then "$(UV)" pip install --quiet --python $(BIN)/python -e "$$requirement"; \
-	else $(BIN)/python -m pip install -qq --disable-pip-version-check -e "$$requirement"; fi
+	else $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e "$$requirement"; fi
 	@touch $@
 
 $(BIN)/python:

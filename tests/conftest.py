@@ -6,6 +6,7 @@ By default, so in `make test` and in continuous integration, the examples are th
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shlex
@@ -20,6 +21,8 @@ hypothesis.settings.register_profile("free", derandomize=False, deadline=None, d
 hypothesis.settings.load_profile("repeatable")
 
 os.environ["REFRUNTIME_NO_CACHE"] = "1"  # of programs that tests start too: what is tested is computed
+
+gc.disable()  # until all is imported: what a collection of tests makes, it keeps
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
@@ -38,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw the seed of free examples here, so that it can be told; workers get it with the other options."""
     if config.getoption("--hypothesis-profile") == "free" and config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+def pytest_collection_finish() -> None:
+    """Let no search for garbage walk through what was imported: it is most of what there is, and stays."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

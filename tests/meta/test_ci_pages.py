@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.page
 @pytest.mark.parametrize(("command", "output"), [*runnable(CI), *runnable(TESTING)])
 def test_command(command: str, output: list[str], folder: Path, tmp_path: Path) -> None:
     """ABI-5: each command does what the page says."""

@@ -27,9 +27,10 @@ def test_the_two_commands_exist() -> None:
 
 
 LONG = ("refruntime identify", "refruntime diff tests/guest/guest.wasm")
-"""How commands begin that take long: `make test` leaves them out. What `diff` finds is tested case by case anyway."""
+"""How commands begin that take minutes: `make test-slow` runs them. What `diff` finds is tested case by case anyway."""
 
 
+@pytest.mark.page
 @pytest.mark.parametrize(
     ("command", "output"),
     [pytest.param(*item, id=item[0], marks=[pytest.mark.slow] if item[0].startswith(LONG) else []) for item in RUN],
@@ -71,6 +72,7 @@ def test_recording_of_a_terminal_is_what_the_command_prints() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.page
 def test_python_block_runs() -> None:
     """ABI-1, ST-1: the Python examples of README run as written, one after the other."""
     block = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))

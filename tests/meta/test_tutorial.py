@@ -15,6 +15,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 PAGE = PROJECT / "docs" / "find-a-sampler-bug.md"
 
 
+@pytest.mark.page
 def test_the_page_shows_what_its_commands_show() -> None:
     """SA-2: run again, the page is the page; `python -m tests.meta.transcripts PAGE` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")

@@ -40,6 +40,7 @@ def test_the_page_has_three_commands() -> None:
     assert "WRONG blk.0.attn.scores at position 1: all 2 of head 0 and the others times 1.0100000" in BLOCKS[1][1]
 
 
+@pytest.mark.page
 @pytest.mark.parametrize("line", [line for line, _ in BLOCKS])
 def test_a_command_prints_what_the_page_shows(line: str, tmp_path: Path) -> None:
     """FW-6: every line; `...` stands for any lines."""
