@@ -12,14 +12,15 @@ from importlib.util import find_spec
 
 import numpy as np
 
-DECODED_FIRST = ("iq1_s", "iq3_s")
-"""Of the block types that are multiplied through their decoders, those that stand for all in the fast tests."""
+STORED = ("q4_0", "q4_1", "q5_0", "q8_0", "q4_k", "q6_k", "iq1_s", "iq3_s")
+"""Block types whose products over stored bytes the fast tests compile: every way of reading bytes, and two types that
+are multiplied through their decoders. The decoders of all types read with the same code, and are all tested."""
 
 
 def compile_type(name: str) -> None:
     """Compile what the fast tests use of one block type: its decoder, and the products over its stored bytes."""
     from refruntime.numerics.compiled.stored import columns_of, dots_of
-    from refruntime.quants.compiled import IN_RUNS, decoder
+    from refruntime.quants.compiled import decoder
     from refruntime.quants.ggml import GGML_TYPES
 
     kind = next(kind for kind in GGML_TYPES.values() if kind.name == name)
@@ -28,7 +29,7 @@ def compile_type(name: str) -> None:
         return
     blocks = np.zeros((1, kind.type_size), np.uint8)
     decode(blocks, np.empty((1, kind.block_size), np.float32))
-    if name in IN_RUNS or name in DECODED_FIRST:
+    if name in STORED:
         for loop_of in (columns_of, dots_of):
             loop_of(name)(np.empty(1, np.float32), blocks[None], np.zeros(kind.block_size, np.float32), 0, 1)
 

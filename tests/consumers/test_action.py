@@ -115,6 +115,7 @@ def test_a_right_build(tmp_path: Path) -> None:
     assert "::notice title=refruntime diff build.wasm::" in done.stdout
 
 
+@pytest.mark.slow
 def test_judging_a_table(tmp_path: Path) -> None:
     """ABI-5: the action beside writes its pages, its exit code is that of the command; each input is documented."""
     (step,) = [step for step in JUDGING["runs"]["steps"] if step.get("id") == "judge"]

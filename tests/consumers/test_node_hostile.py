@@ -121,6 +121,7 @@ def test_hostile_answers(tmp_path: Path, bodies: Mapping[str, str], reason: str)
     assert reason in entry["reason"]
 
 
+@pytest.mark.slow
 def test_long_text(tmp_path: Path) -> None:
     """MEM-7: 16 MiB of text are read and compared; of a difference only the surroundings are shown to people."""
     length = 16 * 2**20

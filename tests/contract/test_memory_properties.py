@@ -105,7 +105,7 @@ class LenientAllocatorMachine(AllocatorMachine):
         return False
 
 
-SETTINGS = settings(max_examples=100, stateful_step_count=60, deadline=None)
+SETTINGS = settings(max_examples=50, stateful_step_count=60, deadline=None)
 
 
 @pytest.mark.parametrize("machine", [AllocatorMachine, LenientAllocatorMachine])

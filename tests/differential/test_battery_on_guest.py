@@ -127,7 +127,10 @@ def test_battery_is_the_same_every_time() -> None:
     ]
 
 
-@pytest.mark.parametrize("bug", MUTANTS)
+@pytest.mark.parametrize(
+    "bug",  # a golden fails on each of them too, in `test_golden_corpus`
+    [pytest.param(bug, marks=[pytest.mark.slow] * (number % 2)) for number, bug in enumerate(MUTANTS)],
+)
 def test_seeded_bug_is_caught(bug: str) -> None:
     """SA-6, FW-5, ST-5, GEN-6: a build with one deliberate mistake differs, in the field that the mistake is about."""
     name, fields = FIRST_FIELDS[bug]

@@ -75,10 +75,9 @@ def test_circles_are_found() -> None:
     assert circles(planted) == {frozenset({"refruntime.a", "refruntime.b", "refruntime.c"})}
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_module_keeps_the_rules(module: str) -> None:
+def test_every_module_keeps_the_rules() -> None:
     """Each module imports, catches and derives only what its part may."""
-    findings = check_source(module, SOURCES[module], FAILURES)
+    findings = [finding for module in SOURCES for finding in check_source(module, SOURCES[module], FAILURES)]
     assert not findings, "\n" + "\n".join(map(str, findings))
 
 

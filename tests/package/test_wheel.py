@@ -13,6 +13,8 @@ import pytest
 from tests.meta.test_house import PROJECT, TRACKED
 from tests.package.wheels import built, copy_of_the_project
 
+pytestmark = pytest.mark.package
+
 MAX_BYTES = 8_000_000
 
 

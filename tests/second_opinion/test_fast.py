@@ -18,6 +18,8 @@ NOISE = 2e-4
 """What a float32 runtime may differ by on these models: seq32 reaches 8e-5 (rotary angles of long contexts)."""
 
 IDS = [1, *np.random.default_rng(11).integers(3, 60, 39).tolist()]
+SINGLE = 16
+"""Positions that are computed one by one: more than twice the window of the models that have one."""
 
 
 class Names:
@@ -41,9 +43,9 @@ def test_every_architecture_within_float32_noise(name: str, tmp_path: Path) -> N
     expected = forward(read_weights(path), IDS).logits  # [T, V]
     together = model.logits(IDS)
     cache = model.transformer.new_cache()
-    single = np.concatenate([model.transformer.forward([token], cache) for token in IDS])
+    single = np.concatenate([model.transformer.forward([token], cache) for token in IDS[:SINGLE]])
     np.testing.assert_allclose(together, expected, rtol=0, atol=NOISE)
-    np.testing.assert_allclose(single, expected, rtol=0, atol=NOISE)
+    np.testing.assert_allclose(single, expected[:SINGLE], rtol=0, atol=NOISE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,10 +67,10 @@ def test_compiled_loop_within_float32_noise(name: str, monkeypatch: pytest.Monke
         numerics = Fast(resident)
         transformer = open_model(data, numerics=numerics).transformer
         cache = transformer.new_cache()
-        single = np.concatenate([transformer.forward([token], cache) for token in IDS[:16]])
+        single = np.concatenate([transformer.forward([token], cache) for token in IDS[:SINGLE]])
         assert isinstance(transformer.numerics, Fast)
         assert transformer.numerics.compiled
-        np.testing.assert_allclose(single, expected[:16], rtol=0, atol=NOISE)
+        np.testing.assert_allclose(single, expected[:SINGLE], rtol=0, atol=NOISE)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "lfm2"])

@@ -163,7 +163,7 @@ def chi_square_limit(freedom: int) -> float:
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"),
     [
-        (1.0, 1024, 1.0),
+        pytest.param(1.0, 1024, 1.0, marks=pytest.mark.slow),
         pytest.param(0.7, 12, 1.0, marks=pytest.mark.slow),
         pytest.param(1.3, 1024, 0.8, marks=pytest.mark.slow),
         (0.8, 20, 0.9),

@@ -28,7 +28,7 @@ def test_same_seed_same_sessions() -> None:
 def test_sessions_are_varied_and_well_behaved() -> None:
     """ABI-1, MEM-4, ST-1: every export is called, most statuses occur, the strict ledger finds nothing to say."""
     oracle, statuses, exports = Oracle(), Counter[int | None](), Counter[str]()
-    for case in random_sessions(3, 150, MODELS):
+    for case in random_sessions(3, 60, MODELS):
         for seen in observe(case, oracle.engine(), Profile()):
             statuses[seen.value if seen.kind == "status" else None] += 1
             exports[seen.step.export if isinstance(seen.step, Call) else type(seen.step).__name__] += 1
@@ -41,7 +41,7 @@ def test_sessions_are_varied_and_well_behaved() -> None:
 def test_following_a_build_changes_no_answer() -> None:
     """GEN-4: the oracle along a build's tokens answers what it answers alone, step by step."""
     oracle = Oracle()
-    for case in random_sessions(4, 40, MODELS):
+    for case in random_sessions(4, 15, MODELS):
         alone = observe(case, oracle.engine(), Profile())
         assert follow(case, alone, oracle.engine(), Profile()) == alone
         assert isinstance(oracle.engine(), ReferenceEngine)

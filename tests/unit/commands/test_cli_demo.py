@@ -111,7 +111,7 @@ def test_own_model() -> None:
     assert "all as expected" in outcome.stdout
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(120, 34), (80, 36), (60, 48)])
+@pytest.mark.parametrize(("columns", "rows"), [(120, 34), pytest.param(80, 36, marks=pytest.mark.slow), (60, 48)])
 def test_a_screenful(columns: int, rows: int) -> None:
     """GEN-7, SA-6, FW-6: without arguments the story fits a screen: an answer, the coin, the first wrong number."""
     outcome = command("demo", columns=columns)

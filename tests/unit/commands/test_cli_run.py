@@ -171,17 +171,20 @@ def test_logits_table_and_file(model: Path, tmp_path: Path) -> None:
 
 
 def test_greedy_texts_of_other_software(shared_data: Path) -> None:
-    """GEN-5, GG-5, GG-8, SA-1: llama.cpp chose the same 200 tokens, for four ways to store the weights."""
+    """GEN-5, GG-5, GG-8, SA-1: llama.cpp chose the same 200 tokens, for two ways to store the weights.
+
+    `test_shared_logits` has all ways and all texts.
+    """
     compared = 0
-    for name in ("f32", "q8_0", "q4_0", "q4_k_m"):
+    for name in ("f32", "q4_k_m"):
         model = shared_data / "real" / f"stories260K-{name}.gguf"
-        for case in json.loads(model.with_suffix(".greedy.json").read_text())["greedy"][: 2 if name == "f32" else 1]:
+        for case in json.loads(model.with_suffix(".greedy.json").read_text())["greedy"][:1]:
             document = command("run", model, case["prompt"], "-n", len(case["ids"]), "--json").json
             assert document["prompt_ids"] == case["prompt_ids"]
             assert document["generated_ids"] == case["ids"]
             assert document["result_bytes"] == case["bytes"]
             compared += len(case["ids"])
-    assert compared > 800
+    assert compared > 300
 
 
 @pytest.mark.parametrize("numerics", ["seq32", "f64"])

@@ -15,7 +15,10 @@ from refruntime.cli import main
 from refruntime.differential import evaluate as evaluate_module
 from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
 
-FEW = ("--filter", "status/transfer-*", "--filter", "output/two-bytes")
+SEVEN = ("--filter", "status/transfer-*", "--filter", "output/two-bytes")
+NOT_ASKED = ("--identify", "never")
+"""Builds with the contract's own options are not asked which they have, where a test is not about that."""
+FEW = (*SEVEN, *NOT_ASKED)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -27,7 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 
 def test_clean_build(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 0, and the report says what was compared and how much."""
-    code, out, _ = run(capsys, GUEST, *FEW)
+    code, out, _ = run(capsys, GUEST, *SEVEN)
     assert code == 0
     assert "7 MATCH" in out.splitlines()[-1]
     assert "0.1.0 (assumed)" in out
@@ -47,7 +50,7 @@ def test_seeded_bug(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     """One document on standard output, annotations elsewhere."""
     code, out, err = run(
-        capsys, MUTANTS["reset_keeps_kv"], "--filter", "state/reset-*", "--json", "--github", "--no-explain"
+        capsys, MUTANTS["reset_keeps_kv"], "--filter", "state/reset-*", "--json", "--github", "--no-explain", *NOT_ASKED
     )
     document = json.loads(out)
     assert code == document["exit_code"] == 1
@@ -117,7 +120,7 @@ def test_own_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
     path = tmp_path / "mine.slm1"
     path.write_bytes(slm1_file(random_weights(1, **SMALL), **SMALL))
-    code, out, _ = run(capsys, GUEST, "--model", path, "--filter", "generate/mine.slm1-*", "--json")
+    code, out, _ = run(capsys, GUEST, "--model", path, "--filter", "generate/mine.slm1-*", "--json", *NOT_ASKED)
     assert code == 0
     assert [case["name"] for case in json.loads(out)["cases"]] == [
         "generate/mine.slm1-greedy",
@@ -127,7 +130,7 @@ def test_own_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_fail_fast(capsys: pytest.CaptureFixture[str]) -> None:
     """The run ends behind the first case that is not fine and says how many did not run."""
-    arguments = ("--filter", "state/reset-*", "--fail-fast", "--no-explain", "--json")
+    arguments = ("--filter", "state/reset-*", "--fail-fast", "--no-explain", "--json", *NOT_ASKED)
     document = json.loads(run(capsys, MUTANTS["reset_keeps_kv"], *arguments)[1])
     assert document["cases"][-1]["verdict"] == "MISMATCH"
     assert document["skipped"] > 0

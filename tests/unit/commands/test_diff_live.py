@@ -24,6 +24,7 @@ from refruntime.differential.suite import Suite
 from refruntime.hypotheses.explain import CauseExplanation, Explainer
 from tests.support.builds import GUEST, MUTANTS, changed_build
 
+NOT_ASKED = ("--identify", "never")
 STORY = {"story": story_model(Profile())}
 FINE = Case("good/fine", (Load("story"), Generate(b"a", 2)), STORY, ("GEN-5",))
 BAD = Case("state/reset", (Load("story"), Generate(b"a", 3), RESET), STORY, ("ST-5",))
@@ -215,11 +216,11 @@ def test_suggestions() -> None:
 
 def test_last_failed_and_max_fail(capsys: pytest.CaptureFixture[str]) -> None:
     """ST-5: what failed runs again alone; what did not run is still known; a fixed build has nothing to repeat."""
-    build, chosen = str(MUTANTS["reset_keeps_kv"]), ["--filter", "state/*-reset", "-q", "--no-explain"]
+    build, chosen = str(MUTANTS["reset_keeps_kv"]), ["--filter", "state/*-reset", "-q", "--no-explain", *NOT_ASKED]
     assert main(["diff", build, *chosen, "--max-fail", "2"]) == 1
     out = capsys.readouterr().out
     assert out.count("MISMATCH state/") == 2
-    assert main(["diff", build, "--last-failed", "-q", "--no-explain"]) == 1
+    assert main(["diff", build, "--last-failed", "-q", "--no-explain", *NOT_ASKED]) == 1
     again = capsys.readouterr().out.splitlines()
     assert again[-1].startswith("2 cases")
     assert again[:2] == out.splitlines()[:2]

@@ -29,6 +29,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_witness_seals_the_model(build: Path) -> None:
     """FW-6, ID-2: the wrong number of a build is found though no file in the world has its checksum."""
     outcome = command("witness", build, "--model", SMALL, "--prompt", "Once", "--json", "-")

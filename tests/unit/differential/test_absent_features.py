@@ -39,7 +39,7 @@ def run(feature: str, status: int, cases: list[Case] | tuple[Case, ...]) -> Suit
 
 def test_a_build_without_rotary_scaling_is_right() -> None:
     """ID-1: the cases that need the scaling are UNSUPPORTED with the reason, the others are judged."""
-    cases = default_battery(PROFILE, patterns=["gguf/*scal*", "generate/gguf-f32-*"])
+    cases = default_battery(PROFILE, patterns=["gguf/*scal*", "generate/gguf-f32-*probe"])
     needing = {case.name for case in cases if SCALING in needs_of(case)}
     assert {"generate/gguf-f32-linear-scaling-probe", "gguf/linear-scaling-of-1"} <= needing
     result = run(SCALING, 6, cases)
@@ -55,10 +55,10 @@ def test_a_build_without_rotary_scaling_is_right() -> None:
 @pytest.mark.parametrize(("feature", "status"), [(SCALING, 6), ("slm1/storage/q4_0", 10), ("slm1/tokenizer/bpe1", 6)])
 def test_random_sessions_need_what_their_models_need(feature: str, status: int) -> None:
     """ID-1: a random session over a model that the build cannot have is not held against it."""
-    result = run(feature, status, tuple(random_sessions(3, 24, generation_models(PROFILE))))
+    result = run(feature, status, tuple(random_sessions(3, 12, generation_models(PROFILE))))
     assert {item.verdict for item in result.cases} <= FINE
     judged = [item for item in result.cases if item.verdict is not Verdict.UNSUPPORTED]
-    assert len(judged) >= 8
+    assert len(judged) >= 4
     assert all(feature not in needs_of(item.case) for item in judged)
 
 

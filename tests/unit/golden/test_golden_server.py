@@ -21,15 +21,22 @@ from refruntime.golden.reading import GoldenError
 GOLDEN = Path(__file__).resolve().parents[3] / "golden"
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of the goldens, beside which other files lie."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(GOLDEN, folder, dirs_exist_ok=True, ignore=lambda _, names: set(names) & {"quants", "generate"})
+    (folder / ".secret.md").write_text("secret")
+    (folder / "link.html").symlink_to(Path(__file__))
+    (folder / "notes.txt").write_text("notes")
+    os.mkfifo(folder / "pipe.html")
+    return folder
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GoldenServer]:
-    """Serve some of the goldens, beside which other files lie."""
-    shutil.copytree(GOLDEN, tmp_path, dirs_exist_ok=True, ignore=lambda _, names: set(names) & {"quants", "generate"})
-    (tmp_path / ".secret.md").write_text("secret")
-    (tmp_path / "link.html").symlink_to(Path(__file__))
-    (tmp_path / "notes.txt").write_text("notes")
-    os.mkfifo(tmp_path / "pipe.html")
-    with GoldenServer(Corpus(tmp_path), 0) as running:
+def server(served: Path) -> Iterator[GoldenServer]:
+    """Serve the folder, for one test."""
+    with GoldenServer(Corpus(served), 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()

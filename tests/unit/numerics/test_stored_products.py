@@ -13,22 +13,18 @@ from refruntime.numerics import CompiledSeq32, Fast
 from refruntime.numerics.compiled.loading import Loader
 from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, residence
 from refruntime.numerics.seq32 import Seq32
-from refruntime.quants.compiled import IN_RUNS
 from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
 from tests.support.ggml_blocks import BY_NAME, COMPILED, HALF_SCALES, extreme_blocks, random_blocks
 from tests.support.machine_code import fused_instructions, numbers, octets
-from tools.compile_kernels import DECODED_FIRST
+from tools.compile_kernels import STORED
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 stored = pytest.importorskip("refruntime.numerics.compiled.stored")
 turned = pytest.importorskip("refruntime.quants.compiled.turned")
 stored_loops = pytest.importorskip("refruntime.numerics.compiled.stored_loops")
 
-TYPES = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in IN_RUNS and name not in DECODED_FIRST))
-    for name in COMPILED
-]
-"""Block types. Whatever has loops of its own is fast; the others go through decoders that are tested for themselves."""
+TYPES = [pytest.param(name, marks=[pytest.mark.slow] * (name not in STORED)) for name in COMPILED]
+"""Block types. Those that are not fast differ in what decodes them, which is tested for itself."""
 
 SPECIAL = np.array([0, -0.0, 1e-45, -1e-40, 1.1754944e-38, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan], np.float32)
 
@@ -173,7 +169,10 @@ def test_fast_without_numba_decodes_part_by_part(monkeypatch: pytest.MonkeyPatch
     assert not numerics.compiled
 
 
-@pytest.mark.parametrize("name", ["q4_1", "q4_k", "q2_k", "iq1_s"])
+@pytest.mark.parametrize(
+    "name",  # compiling is dear, and a fused product shows in the bits of the tests above
+    ["iq1_s", *(pytest.param(name, marks=pytest.mark.slow) for name in ("q4_1", "q4_k", "q2_k"))],
+)
 def test_seq32_fuses_no_product_into_a_sum(name: str) -> None:
     """FW-4: products are rounded before they are added; the machine code of the loop has no fused multiply-add."""
     arguments = numbers(), octets(3), numbers(), 0, 1, stored.tables_of(name), octets(), numbers()

@@ -315,6 +315,7 @@ def test_beside_other_tests(run: Run, pytester: pytest.Pytester) -> None:
     run(MUTANTS["reset_keeps_kv"], "-x").assert_outcomes(passed=4, failed=1)
 
 
+@pytest.mark.slow
 def test_worker_processes(run_apart: Run, pytester: pytest.Pytester) -> None:
     """With pytest-xdist the workers run the same goldens, and the sums are those of all workers."""
     pytester.makepyfile("def test_own(): pass")

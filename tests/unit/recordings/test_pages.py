@@ -164,6 +164,7 @@ def test_marks_of_a_rule_are_what_they_mean(rule: str, said: str) -> None:
     assert said in rule_text(rule)
 
 
+@pytest.mark.slow
 def test_what_lay_beside_the_cause_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SA-2: where a bug of the sampler explains every step, no number before the sampler is called wrong."""
     path = tmp_path / "report.html"

@@ -82,7 +82,7 @@ def battery() -> list[Case]:
 def test_recorded_answers_are_those_of_another_engine(battery: list[Case], reads: bool) -> None:
     """ABI-1, MEM-6, DG-2: what the recorder writes down in Node is what wasmtime shows of the same sessions."""
     module = WasmModule(GUEST.read_bytes())
-    cases = [CHAT, *battery[int(reads) :: 12]]
+    cases = [CHAT, *battery[int(reads) :: 16]]
     for case, made in zip(cases, visit(GUEST, cases, reads=reads), strict=True):
         _, answers = recorded(made)
         assert answers_of(answers) == answers_of(observe(case, WasmEngine(module), PROFILE)), case.name
@@ -168,7 +168,10 @@ def test_record_and_diff(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("bug", "field", "rule"),
-    [("reset_keeps_kv", "kv_length", "ST-5"), ("rope_split_halves", "logits_summary", "FW-5")],
+    [
+        ("reset_keeps_kv", "kv_length", "ST-5"),
+        pytest.param("rope_split_halves", "logits_summary", "FW-5", marks=pytest.mark.slow),
+    ],
 )
 def test_a_bug_in_a_page_is_named(tmp_path: Path, bug: str, field: str, rule: str) -> None:
     """ST-5, FW-5: a page that ran a build with a bug gives exit code 1, the differing field and the cause."""

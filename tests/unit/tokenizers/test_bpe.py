@@ -187,7 +187,7 @@ def merge_slowly(word: str, pairs: list[str]) -> list[str]:
 symbol = st.text("abc", min_size=1, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(pairs=st.lists(st.builds("{} {}".format, symbol, symbol), max_size=30), word=st.text("abc", max_size=24))
 def test_the_heap_merges_as_the_definition_says(pairs: list[str], word: str) -> None:
     """GG-5: any merges and word give what repeated search for the best neighbours gives."""
@@ -253,11 +253,11 @@ def test_the_memory_of_words_is_bounded_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("word", ["a", "ab", "abc", "é", "日", " ", "a\n", "1"])
 def test_long_words_take_linear_time(word: str) -> None:
-    """GG-5: a text of 100,000 equal characters or pairs is no problem (measured: up to 1 second)."""
+    """GG-5: a text of 40,000 equal characters or pairs is no problem (measured: up to 0.4 seconds)."""
     doubling = ",".join(f"{'a' * 2**power} {'a' * 2**power}" for power in range(10))
-    text = (word * 100_000)[:100_000].encode()
+    text = (word * 40_000)[:40_000].encode()
     for tokenizer in (byte_level(f"{doubling},a b,b c,ab ab,Ġ Ġ,ĠĠ ĠĠ"), raw(f"{doubling},a b,b c,▁ ▁")):
         start = time.process_time()
         ids = tokenizer.encode(text)
-        assert time.process_time() - start < 10
+        assert time.process_time() - start < 4
         assert tokenizer.decode(ids) == text

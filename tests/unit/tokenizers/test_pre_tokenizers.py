@@ -97,12 +97,12 @@ SLOW = [
 
 @pytest.mark.parametrize("text", [" ", "\n", "1", "A", *SLOW])
 def test_no_pattern_is_quadratic(text: str) -> None:
-    """GG-5: 100,000 characters take a second at most, whatever they are (a quadratic pattern needs minutes)."""
+    """GG-5: 40,000 characters take half a second at most, whatever they are (a quadratic pattern needs a minute)."""
     splitters = {id(each.splitter): each.splitter for each in PRE_TOKENIZERS.values()}
     for splitter in splitters.values():
         start = time.process_time()
-        splitter.split((text * 100_000)[:100_000] + "x")
-        assert time.process_time() - start < 8, splitter.steps
+        splitter.split((text * 40_000)[:40_000] + "x")
+        assert time.process_time() - start < 4, splitter.steps
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("qwen-2", "qwen2"), ("llama_bpe", "llama-bpe"), ("TEKKEN", "tekken")])

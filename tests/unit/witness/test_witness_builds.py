@@ -43,7 +43,10 @@ def test_names_the_first_wrong_tensor_of_a_mutant(bug: str) -> None:
     assert (seen.look.first.name, seen.look.first.pattern.kind) == (tensor, pattern), seen.look.first.pattern.text
 
 
-@pytest.mark.parametrize("model", ["small.f32.slm1", "small.q4_0.slm1", "small.q8_0.gguf"])
+@pytest.mark.parametrize(
+    "model",
+    ["small.q8_0.gguf", *(pytest.param(f"small.{kind}.slm1", marks=pytest.mark.slow) for kind in ("f32", "q4_0"))],
+)
 def test_a_clean_build_raises_no_alarm(model: str) -> None:
     """FW-2, FW-9: every tensor of a position is in the memory of a right build, and its caches are equal."""
     looked = witness("guest.wasm", model)
@@ -57,6 +60,7 @@ def test_a_clean_build_raises_no_alarm(model: str) -> None:
         assert part.equal.all()
 
 
+@pytest.mark.slow
 def test_the_same_look_sees_the_same() -> None:
     """FW-2: nothing depends on time or chance."""
     first, second = (witness("mutants/guest-bug-attention_scale_hidden.wasm", "small.q8_0.slm1") for _ in range(2))

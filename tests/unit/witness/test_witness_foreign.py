@@ -53,6 +53,7 @@ def test_the_first_wrong_array_is_named() -> None:
     assert seen.first.pattern.text.startswith("all 6 times 1.01")
 
 
+@pytest.mark.slow
 def test_restarts_see_what_pauses_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the engine cannot pause, the call is made again for every pause, with the same findings."""
     paused = looked("1.01", 3)
