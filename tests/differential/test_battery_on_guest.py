@@ -84,6 +84,7 @@ def test_families_are_all() -> None:
     assert all(case.rules for case in battery())
 
 
+@pytest.mark.slow  # a battery that reached less would be another battery
 def test_battery_reaches_every_export_and_status() -> None:
     """ABI-1, ERR-3: the oracle answers the battery's cases with every status code, through every export."""
     oracle, called, seen = Oracle(), {"alloc", "dealloc", "last_result_ptr", "get_diagnostics_ptr"}, set()

@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "refruntime"
@@ -196,6 +197,12 @@ class Finding:
         return f"{self.place}: {self.text}"
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """Read a source text once, whatever is asked of it."""
+    return ast.parse(source)
+
+
 def part_of(module: str) -> str:
     """Return the part of the package that a dotted module name belongs to, '' for the package itself."""
     return module.split(".")[1] if "." in module else ""
@@ -204,7 +211,7 @@ def part_of(module: str) -> str:
 def failure_names(errors_source: str) -> set[str]:
     """Return the names of the error tree: its root and every class that derives from it."""
     names = {"ContractError"}
-    for node in ast.parse(errors_source).body:
+    for node in parsed(errors_source).body:
         if isinstance(node, ast.ClassDef) and any(
             isinstance(base, ast.Name) and base.id in names for base in node.bases
         ):
@@ -214,7 +221,7 @@ def failure_names(errors_source: str) -> set[str]:
 
 def check_source(module: str, source: str, failures: set[str]) -> list[Finding]:
     """Return everything in one module that the rules above forbid."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     findings = []
     for node in ast.walk(tree):
         place = f"{module}:{getattr(node, 'lineno', 0)}"
@@ -292,7 +299,7 @@ def check_class(part: str, node: ast.ClassDef, failures: set[str]) -> Iterator[s
 
 def circles(sources: dict[str, str]) -> set[frozenset[str]]:
     """Return every set of modules that import each other, imports for type checkers included."""
-    imports = {module: set(imported_modules(ast.parse(text), sources)) - {module} for module, text in sources.items()}
+    imports = {module: set(imported_modules(parsed(text), sources)) - {module} for module, text in sources.items()}
     reached = {module: reachable(module, imports) for module in imports}
     groups = {frozenset(m for m in reached[module] if module in reached[m]) for module in imports}
     return {group for group in groups if len(group) > 1}

@@ -129,6 +129,7 @@ def test_the_corpus_is_large_and_names_what_it_rests_on() -> None:
     assert {file.status for file in malformed()} == loads
 
 
+@pytest.mark.slow
 def test_corpus_write(tmp_path: Path) -> None:
     """GG-3: the command writes every file and an index that fits; a folder with something in it stays as it is."""
     folder = tmp_path / "malformed"

@@ -229,6 +229,7 @@ def test_the_result_of_another_task_is_no_result(tmp_path: Path) -> None:
     assert ledger.conflicts == {key}
 
 
+@pytest.mark.slow
 def test_results_have_the_forms_that_are_read_again() -> None:
     """Those of every kind of task, made by a run on the guest."""
     pytest.importorskip("wasmtime")
@@ -302,6 +303,7 @@ def test_the_command_refuses_what_it_cannot_use(tmp_path: Path) -> None:
     assert (outcome.code, "is not empty" in outcome.stderr) == (2, True), outcome.stderr
 
 
+@pytest.mark.slow
 def test_several_builds_in_one_table(tmp_path: Path) -> None:
     """ST-5: cases times builds, resumed without work; the bug shows in its column alone."""
     guest = Path(__file__).resolve().parent.parent.parent / "guest"

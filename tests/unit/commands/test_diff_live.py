@@ -167,6 +167,7 @@ def test_nothing_fits(capsys: pytest.CaptureFixture[str]) -> None:
     assert first == "refruntime witness b.wasm --model models/mine.slm1"
 
 
+@pytest.mark.slow
 def test_way_to_go_on_works(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """ST-5: the commands that a report proposes for a build run as they are written."""
     build = MUTANTS["reset_keeps_kv"]

@@ -69,7 +69,9 @@ HIDING = {
 """Fault -> a build's options, and those that it hides from experiments under the contract's oracle."""
 
 
-@pytest.mark.parametrize("name", HIDING)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "draw-low-bits")) for name in HIDING]
+)
 def test_options_are_learnt_behind_a_fault(name: str) -> None:
     """PR-1 to PR-3, SA-4, SA-5: options that a fault of the draws hides show with it in the oracle."""
     built, hidden = HIDING[name]

@@ -154,6 +154,7 @@ def test_curves_are_the_series(session: Session) -> None:
     assert [bar.get_height() for bar in below.patches] == steps.margin.tolist()
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_file(tmp_path: Path, session: Session) -> None:
     """Hash seeds, processes and dates leave no trace in a file."""
     lines = (

@@ -134,22 +134,18 @@ SPECIAL_KEYS: dict[str, Any] = {
 }
 
 
-FOREIGN_KEYS = [
-    (name, key)
-    for name, architecture in ARCHITECTURES.items()
-    for key in SPECIAL_KEYS
-    if key not in understood_keys(architecture) | architecture.ignored_keys
-]
-
-
-@pytest.mark.parametrize(("name", "key"), FOREIGN_KEYS)
-def test_keys_of_other_architectures_are_refused(name: str, key: str) -> None:
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_keys_of_other_architectures_are_refused(name: str) -> None:
     """GG-4: a hyper-parameter counts where the architecture has it; elsewhere only its neutral value is accepted."""
-    made = recipe(name, 1)
-    made.metadata[f"{name}.{key}"] = SPECIAL_KEYS[key]
-    with pytest.raises(InvalidHeader) as caught:
-        load(made)
-    assert caught.value.field == f"{name}.{key}"
+    architecture = ARCHITECTURES[name]
+    foreign = SPECIAL_KEYS.keys() - understood_keys(architecture) - architecture.ignored_keys
+    assert len(foreign) >= 5
+    for key in sorted(foreign):
+        made = recipe(name, 1)
+        made.metadata[f"{name}.{key}"] = SPECIAL_KEYS[key]
+        with pytest.raises(InvalidHeader) as caught:
+            load(made)
+        assert caught.value.field == f"{name}.{key}"
 
 
 BAD_VALUES: dict[str, tuple[str, str, Any]] = {
