@@ -188,8 +188,9 @@ def _decoder(ggml_type: GgmlType, decode: Decoder, count: int, kernels: str) -> 
         return decode
     try:
         from refruntime.quants import compiled
+
+        return compiled.decoder(ggml_type.name) or decode
     except ImportError:
         if kernels == "numba":
             raise
         return decode
-    return compiled.decoder(ggml_type.name) or decode

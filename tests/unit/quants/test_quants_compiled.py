@@ -14,6 +14,7 @@ from tests.support.machine_code import fused_instructions, numbers, octets
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
 compiled = pytest.importorskip("refruntime.quants.compiled")
+kept = pytest.importorskip("refruntime.machine_code.kept")
 decoding = pytest.importorskip("refruntime.quants.compiled.decoding")
 
 
@@ -66,8 +67,9 @@ def test_large_tensors_are_compiled_unasked_once_it_pays_and_small_ones_are_not(
 
 def test_without_numba_large_tensors_are_decoded_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     """GG-8: numba is optional; only who asks for it by name gets an ImportError."""
-    monkeypatch.setitem(sys.modules, "refruntime.quants.compiled", None)
-    monkeypatch.delattr("refruntime.quants.compiled")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    compiled.decoder.cache_clear()
+    kept.folder.cache_clear()
     monkeypatch.setattr(ggml, "_SPENT", ggml._Spent(ggml.LOADING_PAYS))
     kind = BY_NAME["q8_0"]
     raw = np.tile(random_blocks("q8_0", 1, 3).reshape(-1), COMPILED_ELEMENTS // 32)
