@@ -109,8 +109,9 @@ class Witness:
             self.continuations.append(client.result())
 
     def _windows(self) -> Windows:
-        usable = self.keys if self.keys is not None else self.values
-        if usable is None or not (usable.word >= 0).all(axis=(1, 2)).any():
+        parts = [part for part in (self.keys, self.values) if part is not None]
+        usable = [part for part in parts if (part.word >= 0).all(axis=(1, 2)).any()]
+        if not usable:
             return even_windows(self.fuel, len(self.ids))
         return windows_by_cache(self.call, self.fuel, usable)
 

@@ -14,6 +14,10 @@ Mask = NDArray[np.bool_]
 
 MOST_UNITS: Final = 16
 LEAST_FOR_UNITS: Final = 8
+LEAST_CUT: Final = 4
+LEAST_COARSE: Final = 8
+LEAST_ZEROS: Final = 40
+"""So many bits that are zero in all numbers together are no accident."""
 
 
 def not_finite(found: Float32, expected: Float32, differing: Mask) -> str:
@@ -37,26 +41,61 @@ def sign(found: Float32, expected: Float32, differing: Mask) -> str:
 
 
 def rounded(found: Float32, expected: Float32, differing: Mask) -> str:
-    """Recognise a rounding to fewer bits."""
-    x, t = bits(found)[differing], bits(expected)[differing]
+    """Recognise a rounding to fewer bits, of the numbers that differ."""
+    held, right = found[differing], expected[differing]
+    x, t = bits(held), bits(right)
     with np.errstate(all="ignore"):
-        if np.array_equal(expected.astype(np.float16).astype(np.float32)[differing], found[differing]):
+        half = right.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), held):
             return "rounded to f16"
-    trailing = _common_zero_bits(bits(found))
-    if trailing < 4:
+        if np.array_equal(np.where(np.abs(half) > np.abs(right), np.nextafter(half, np.float16(0)), half), held):
+            return "cut to f16"
+    trailing = _common_zero_bits(x)
+    if trailing < LEAST_CUT or trailing * len(x) < LEAST_ZEROS:
         return ""
     kept = 23 - trailing
     name = "bf16" if kept == 7 else f"{kept} fraction bits"
     shift, one = np.uint32(trailing), np.uint32(1)
-    half = np.uint32(1 << (trailing - 1))
+    middle = np.uint32(1 << (trailing - 1))
     cut = (t >> shift) << shift
-    even = ((t + half - one + ((t >> shift) & one)) >> shift) << shift
+    even = ((t + middle - one + ((t >> shift) & one)) >> shift) << shift
     if np.array_equal(even, x):
         return f"rounded to {name}"
     if np.array_equal(cut, x):
         return f"cut to {name}"
-    away = ((t + half) >> shift) << shift
+    away = ((t + middle) >> shift) << shift
     return f"rounded to {name}" if np.array_equal(away, x) else ""
+
+
+def coarse(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise numbers that all have fewer bits, but are not those next to the right ones: rounded on the way, too."""
+    held, right = found[differing], expected[differing]
+    trailing = _common_zero_bits(bits(held))
+    few = trailing >= LEAST_COARSE and trailing * len(held) >= LEAST_ZEROS
+    if not few or _common_zero_bits(bits(right)) >= trailing or not np.isfinite(held).all():
+        return ""
+    with np.errstate(all="ignore"):
+        units = np.abs(held.astype(np.float64) - right) / (np.spacing(np.abs(right).max()) * 2.0**trailing)
+        if not units.max() <= MOST_UNITS:
+            return ""
+        half = np.array_equal(held.astype(np.float16).astype(np.float32), held)
+    name = "f16" if half else "bf16" if trailing == 16 else f"{23 - trailing} fraction bits"
+    return f"are numbers of {name}, though not the nearest: their sums were rounded on the way, too, to {name}"
+
+
+def multiples(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Recognise multiples of one power of two, of the numbers that differ, none further off than that."""
+    held, right = found[differing].astype(np.float64), expected[differing].astype(np.float64)
+    if not len(held) or not np.isfinite(held).all() or not held.any():
+        return ""
+    mantissa, exponent = np.frexp(held[held != 0])
+    whole = np.abs(mantissa * 2.0**24).astype(np.int64)
+    lowest = np.log2((whole & -whole).astype(np.float64)).astype(np.int64) + exponent - 24
+    step = int(lowest.min())
+    spared = int(np.maximum(0, step - (exponent - 24)).sum())  # bits of float32 that none of them uses
+    if spared < LEAST_ZEROS or spared < LEAST_CUT * len(held) or not (np.abs(held - right) <= 2.0**step).all():
+        return ""
+    return f"rounded to multiples of 2^{step}"
 
 
 def _common_zero_bits(words: NDArray[np.uint32]) -> int:
@@ -75,9 +114,10 @@ def permutation(found: Float32, expected: Float32, differing: Mask) -> str:
         if np.array_equal(x, t[:, order]):
             return name
     flat_x, flat_t = x.reshape(-1), t.reshape(-1)
-    for name, order in _orders(found.size).items():
-        if np.array_equal(flat_x, flat_t[order]):
-            return name
+    for size in (size for size in range(found.size, 3, -1) if found.size % size == 0):
+        for name, order in _orders(size).items():
+            if np.array_equal(flat_x.reshape(-1, size), flat_t.reshape(-1, size)[:, order]):
+                return name if size == found.size else f"{name}, in each {size} of them"
     if len(found) > 1 and np.array_equal(x.reshape(found.shape[::-1]).T, t):
         return "transposed"
     if len(found) > 1 and np.array_equal(x, t[::-1]):

@@ -14,6 +14,8 @@ from refruntime.witness.expected import Float32
 Mask = NDArray[np.bool_]
 
 FEW_ULPS: Final = 4
+SMALL_SUMS: Final = 8
+"""A sum so many times smaller than the largest is as exact as that, where products cancel each other."""
 SMALL_DIFFERENCE: Final = 2e-5
 """Differences up to this part of the largest number are of the size of another order of additions."""
 
@@ -22,6 +24,11 @@ LEAST_FOR_FUNCTION: Final = 48
 MOST_TURNS: Final = 6
 """Ranks of n factors that follow a vector change by so many times n in all, at most; those of others by n * n / 3."""
 
+LEAST_FOR_PART: Final = 8
+PART_EXPLAINS: Final = 1e-2
+LEAST_OFFSET: Final = 8
+LEAST_FOR_POWER: Final = 3
+POWER_LEAVES: Final = 2e-6
 LEAST_TURN: Final = 1e-6
 """Radians; float32 itself turns a pair by up to 1e-7."""
 
@@ -58,6 +65,7 @@ def _fit_factor(found: Float32, expected: Float32) -> tuple[float | None, int]:
         return None, 0
     with np.errstate(all="ignore"):
         unit = np.spacing(np.maximum(np.abs(found), np.abs((ratio * t).astype(np.float32)))).astype(np.float64)
+        unit = np.maximum(unit, unit.max() / SMALL_SUMS)
         errors = np.abs(x - ratio * t) / unit
     worst = float(np.max(errors))
     # A factor must explain far more than it leaves.
@@ -113,6 +121,54 @@ def offset(found: Float32, expected: Float32, differing: Mask) -> str:
     if not worst <= FEW_ULPS or abs(offset) < 8 * unit:
         return ""
     return f"plus {offset:.7g} (+- {max(1, int(np.ceil(worst)))} ulp of the largest)"
+
+
+def offsets(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether each head has an offset of its own."""
+    told = []
+    for x, t, wrong in zip(found, expected, differing, strict=True):
+        if wrong.any():
+            told.append(offset(x[None], t[None], wrong[None]))
+    if len(told) < 2 or not all(told):
+        return ""
+    shown = ", ".join(text.split()[1] for text in told[:4]) + (", ..." if len(told) > 4 else "")
+    return f"plus an offset for each head: {shown}"
+
+
+def offset_per_column(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether every head has the same offsets, one for each of its elements, or ones that grow evenly in each."""
+    rows, size = found.shape
+    if rows < 2 or size < 3 or not np.isfinite(found).all():
+        return ""
+    difference = found.astype(np.float64) - expected.astype(np.float64)
+    room = FEW_ULPS * float(np.spacing(np.maximum(np.abs(found), np.abs(expected)).max()))
+    if not np.abs(difference).max() > LEAST_OFFSET * room:
+        return ""
+    if (np.abs(difference - difference[0]) <= room).all():
+        shown = ", ".join(f"{x:.5g}" for x in difference[0][:4])
+        return f"plus an offset for each element, the same in every head: {shown}, ..."
+    step = (difference[:, -1:] - difference[:, :1]) / (size - 1)  # [rows, 1]
+    even = difference[:, :1] + step * np.arange(size)
+    if size > 3 and (np.abs(difference - even) <= room).all():
+        shown = ", ".join(f"{x:.5g}" for x in step[:4, 0])
+        return f"plus offsets that grow evenly from element to element, in each head by {shown}, ..."
+    return ""
+
+
+def power(found: Float32, expected: Float32, differing: Mask) -> str:
+    """Say whether weights are the right ones to a power, divided by their sum: those of scores times a factor."""
+    x, t = found.astype(np.float64), expected.astype(np.float64)
+    if x.shape[1] < 3 or not (np.isfinite(x).all() and (x > 0).all() and (t > 0).all()):
+        return ""
+    y, w = (np.log(values) - np.log(values).mean(axis=1, keepdims=True) for values in (x, t))
+    degrees = x.size - len(x) - 1
+    if degrees < LEAST_FOR_POWER or not (w * w).sum() > 0:
+        return ""
+    exponent = float((y * w).sum() / (w * w).sum())
+    left, explained = float(np.abs(y - exponent * w).max()), float(np.abs(y - w).max())
+    if left > POWER_LEAVES or left > PART_EXPLAINS * explained:
+        return ""
+    return f"to the power {exponent:.6g}, divided by their sum: those of scores times {exponent:.6g}"
 
 
 def rounding(found: Float32, expected: Float32, differing: Mask) -> str:
@@ -189,16 +245,34 @@ def by_vector(found: Float32, expected: Float32, vector: Float32) -> tuple[str, 
     return None
 
 
-def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> tuple[str, str] | None:
-    """Return which two known vectors make the found numbers of the right ones: times one, divided by the other."""
+def by_part(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> str:
+    """Say which multiple of a known vector was added to the right numbers; empty if none was."""
+    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
+    if len(x) < LEAST_FOR_PART or not np.isfinite(x).all():
+        return ""
+    difference, size = x - t, float(np.abs(x).max())
+    most = float(np.abs(difference).max())
+    for name, vector in vectors.items():
+        w = vector.astype(np.float64).reshape(-1)
+        if len(w) != len(x) or not np.isfinite(w).all() or not w.any():
+            continue
+        part = float(difference @ w / (w @ w))
+        left = float(np.abs(difference - part * w).max())
+        if left <= 1e-6 * size and left <= PART_EXPLAINS * most:
+            return f"plus {part:.5g} times {name}"
+    return ""
+
+
+def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> str:
+    """Say which two known vectors make the found numbers of the right ones: times one, divided by the other."""
     x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
     sized = {name: vector.astype(np.float64).reshape(-1) for name, vector in vectors.items() if vector.size == x.size}
     size = float(np.abs(x).max())
     for (one, a), (other, b) in permutations(sized.items(), 2):
         with np.errstate(all="ignore"):
             if np.allclose(x * b, t * a, rtol=1e-6, atol=1e-6 * size * float(np.abs(b).max())):
-                return "factor per element", f"times {one}, divided by {other}"
-    return None
+                return f"times {one}, divided by {other}"
+    return ""
 
 
 def by_function(found: Float32, expected: Float32, known: Mapping[str, Float32]) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ from refruntime.witness.expected import Float32
 Mask = NDArray[np.bool_]
 
 LEAST: Final = 6
+LEAST_SCALES: Final = 4
 LEVELS: Final = (127, 128, 7, 8, 15, 31, 63, 255)
 """Steps of the largest number of a row that quantised values are multiples of."""
 
@@ -76,3 +77,24 @@ def exchanged_gate(
             if np.allclose(right, t, rtol=SAME, atol=room) and np.allclose(exchanged[wrong], x[wrong], SAME, room):
                 return "swapped operands", f"silu of {other} times {one}, not silu of {one} times {other}"
     return None
+
+
+def other_scales(found: Float32, expected: Float32, differing: Mask, scales: Mapping[str, Float32], own: str) -> str:
+    """Say which scales rows of a matrix have instead of their own: none, those beside theirs, those of another one."""
+    if own not in scales or scales[own].size != found.size or int(differing.sum()) < LEAST_SCALES:
+        return ""
+    wrong, right = differing.reshape(-1), scales[own].astype(np.float64)
+    x, t = found.astype(np.float64).reshape(-1), expected.astype(np.float64).reshape(-1)
+    candidates = {
+        "without their scales": np.ones_like(right),
+        "with the scales of the rows before": np.roll(right, 1),
+        "with the scales of the rows behind": np.roll(right, -1),
+        "with the scale of row 0": np.full_like(right, right[0]),
+        **{f"with the scales of {n}": s.astype(np.float64) for n, s in scales.items() if s.size == x.size and n != own},
+    }
+    with np.errstate(all="ignore"):
+        for text, held in candidates.items():
+            made = (t * held / right)[wrong]
+            if np.allclose(x[wrong], made, rtol=CLOSE, atol=CLOSE * float(np.abs(made).max())):
+                return text
+    return ""

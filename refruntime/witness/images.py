@@ -22,6 +22,9 @@ MOST_RESTS: Final = 4
 CLOSE: Final = 0.1
 """Images with a smaller distance are ranked by it, others by their angle."""
 
+AS_CLOSE: Final = 1.1
+"""Of moments with nearly the same distance that counts at which least of the rest is something else."""
+
 SHORT: Final = 8
 """Of a shorter row the last moment counts at which as many elements are alike."""
 
@@ -200,7 +203,8 @@ def _in_turn(expected: Float32, states: Float32, words: Int, ends: list[int]) ->
         stop = len(states) - (rows - 1 - index)
         distance, cosine = _compare(states[start:stop], row)
         score = np.where(distance < CLOSE, distance, 2.0 - np.abs(cosine))
-        chosen.append(start + int(np.argmin(score)))
+        near = np.flatnonzero(score <= (AS_CLOSE if score.min() < CLOSE else 1.0) * score.min())
+        chosen.append(start + int(near[np.argmax(np.abs(cosine[near]))]))
         start = chosen[-1] + 1
     values = states[chosen]  # [rows, n]
     distance, cosine = _compare(values.reshape(1, -1), expected.reshape(-1))

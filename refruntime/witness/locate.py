@@ -87,6 +87,13 @@ def find_row(presence: Presence, row: Float32, at_end: bool = False) -> RowPlace
     return _best([best, *(_at(presence, values, base, step, at_end) for base, step in _strided(presence, values))])
 
 
+def likely_places(presence: Presence, row: Float32) -> list[RowPlace]:
+    """Return the places at which most numbers of a row [n] lay side by side, whole or not."""
+    values = bits(row)
+    found = [_at(presence, values, base, 1, False) for base in _bases(presence, values)]
+    return [place for place in found if place is not None]
+
+
 def common_homes(presence: Presence, rows: Float32) -> list[tuple[int, int]]:
     """Return words at which each of some rows [rows, n] may have begun in its turn, by votes of all their elements."""
     votes: dict[int, set[tuple[int, int]]] = {}

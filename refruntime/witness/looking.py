@@ -9,11 +9,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from refruntime.witness.copied import wrong_copy
 from refruntime.witness.exchanged import exchanged_before
 from refruntime.witness.expected import Expected, Float32
 from refruntime.witness.fault import Fine, Plan, first_wrong, learn
 from refruntime.witness.overwritten import overwritten
-from refruntime.witness.patterns import Pattern, find_pattern
+from refruntime.witness.patterns import OTHER, Pattern, find_pattern
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record
 from refruntime.witness.sightings import STOOD, Sighting, align, kind_of
@@ -131,6 +132,10 @@ def judge(
             index, sighting, pattern = exchanged
         else:
             pattern = _pattern(sighting, result, index, known())
+            copy = wrong_copy(presence, result, sighting) if pattern.kind == OTHER else None
+            if copy is not None:
+                index, sighting = copy
+                pattern = _pattern(sighting, result, index, known())
         result[index] = sighting
         finding = WrongArray(sighting, pattern)
         verdict = "wrong"

@@ -10,10 +10,13 @@ import numpy as np
 
 from refruntime.api import Model, open_model
 from refruntime.contract.profile import Profile
+from refruntime.model.load import validate_model
 from refruntime.numerics import Numerics
 from refruntime.trace import ChoiceEvent, Event
 from refruntime.witness.expected import Expected, Float32, of_position
 from refruntime.witness.kv_map import cached
+from refruntime.witness.patterns import SCALES
+from refruntime.witness.patterns import WEIGHTS as OF_NORM
 
 WEIGHTS: Final = "sampler.weights"
 CHOICE: Final = "sampler.choice"
@@ -47,6 +50,7 @@ class OracleRun:
         numerics: str | Numerics,
         continued: int = 0,
     ) -> None:
+        self.artifact = artifact
         self.model: Model = open_model(artifact, profile, numerics)
         self.tokenizer = self.model.tokenizer
         listener = _Choices(self.tokenizer.stop_ids)
@@ -117,19 +121,33 @@ class OracleRun:
         return self.choices.get(position - self.prompt_length + 1)
 
     def known(self, position: int) -> dict[str, Float32]:
-        """Return what may stand in the place of an array, or be applied to it: those of the position before, norms."""
-        known = {}
-        if position:
-            before = of_position(self.model.transformer, self.ids, position - 1)
-            known = {f"what {item.name} was at position {position - 1}": item.values for item in before}
+        """Return what may stand in the place of an array, or be applied to it.
+
+        Those are the arrays of the two positions before and of the first one, norms, and scales of quantised rows.
+        """
+        known: dict[str, Float32] = {}
+        for earlier in dict.fromkeys((position - 1, position - 2, 0)):
+            if 0 <= earlier < position:
+                items = of_position(self.model.transformer, self.ids, earlier)
+                known |= {f"what {item.name} was at position {earlier}": item.values for item in items}
         weights = self.model.transformer.weights.model
         norms: dict[str, Any] = {"output_norm": weights.output_norm}
         for index, layer in enumerate(weights.layers):
             norms |= {f"blk.{index}.{name}": getattr(layer, name, None) for name in ("attn_norm", "ffn_norm")}
         for name, norm in norms.items():
             if norm is not None and norm.weight is not None:
-                known[f"the weights of {name}"] = np.asarray(norm.weight, np.float32)
-        return known
+                known[f"{OF_NORM}{name}"] = np.asarray(norm.weight, np.float32)
+        return known | self._scales()
+
+    def _scales(self) -> dict[str, Float32]:
+        """Return the scales of matrices whose rows have one each: [out]."""
+        tensors = validate_model(self.artifact, self.model.profile).tensors
+        quantized = {name.removesuffix(".weight"): tensor.quantized() for name, tensor in tensors.items()}
+        return {
+            f"{SCALES}{name}": rows.scales[:, 0]
+            for name, rows in quantized.items()
+            if rows is not None and rows.scales.shape[1] == 1
+        }
 
     def embedding(self) -> Float32:
         """Return the rows of all tokens: [V, H]."""

@@ -70,25 +70,40 @@ def _kind_and_text(
         text = finder(found, expected, differing)
         if text:
             return kind, text
+    return _by_known(found, expected, differing, known, own) or (OTHER, _without_pattern(found, expected, known))
+
+
+def _by_known(
+    found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32], own: str
+) -> tuple[str, str] | None:
+    """Return how known arrays, or a function of one, make the found numbers of the right ones; None if they do not."""
+    layer = layer_of(own)
     for name, values in known.items():
         made = fitted.by_vector(found, expected, values)
         if made is not None and made[1] == "plus" and layer and _kind(name) == _kind(own):
             return STALE, f"plus {name}, which was not cleared"
         if made is not None:
-            return made[0], f"{made[1]} {name}"
+            return SCALE if name.startswith(SCALES) else made[0], f"{made[1]} {name}"
     beside = {name: values for name, values in known.items() if layer and layer_of(name) == layer}
     exchanged = formulas.exchanged_gate(found, expected, differing, beside)
     if exchanged is not None:
         return exchanged
-    function = fitted.by_function(found[differing], expected[differing], beside) if differing.all() else None
-    if function is not None:
-        return function
-    by_two = fitted.by_ratio(
-        found, expected, {name: values for name, values in known.items() if name.startswith(WEIGHTS)}
-    )
-    if by_two is not None:
-        return by_two
-    return "other", f"differ, by {largest_difference(found, expected):.2g} of the largest number"
+    if differing.all():
+        function = fitted.by_function(found, expected, {**beside, "the right numbers": expected})
+        if function is not None:
+            return function
+    text = fitted.by_ratio(found, expected, {name: v for name, v in known.items() if name.startswith(WEIGHTS)})
+    if text:
+        return "factor per element", text
+    scales = {name.removeprefix(SCALES): v for name, v in known.items() if name.startswith(SCALES)}
+    text = formulas.other_scales(found, expected, differing, scales, own)
+    return (SCALE, text) if text else None
+
+
+def _without_pattern(found: Float32, expected: Float32, known: Mapping[str, Float32]) -> str:
+    """Return the sentence about numbers of no pattern, which may be a sum of known ones all the same."""
+    part = fitted.by_part(found, expected, known)
+    return part or f"differ, by {largest_difference(found, expected):.2g} of the largest number"
 
 
 def where_of(differing: Mask) -> str:
@@ -124,6 +139,7 @@ def _holds(found: Float32, values: Float32, differing: Mask) -> bool:
 
 
 WEIGHTS: Final = "the weights of "
+SCALES: Final = "the scales of "
 
 Finder = Callable[[Float32, Float32, Mask], str]
 
@@ -131,12 +147,16 @@ COPY: Final = "copy"
 STALE: Final = "stale"
 ZEROS: Final = "zeros"
 ROUNDED: Final = "rounded"
+SCALE: Final = "another scale"
+OTHER: Final = "other"
 
 _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
     ("NaN from here on", exact.not_finite),
     (ZEROS, exact.zeros),
     ("sign", exact.sign),
     (ROUNDED, exact.rounded),
+    (ROUNDED, exact.coarse),
+    (ROUNDED, exact.multiples),
     ("permutation", exact.permutation),
     ("permutation", exact.neighbours),
     ("permutation", exact.moved),
@@ -146,13 +166,16 @@ _EXACT: Final[tuple[tuple[str, Finder], ...]] = (
 
 _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
     ("constant factor", fitted.by_head),
-    ("another scale", fitted.scales),
+    (SCALE, fitted.scales),
     ("constant factor", fitted.factor),
     ("constant offset", fitted.offset),
+    ("constant offset", fitted.offsets),
+    ("constant offset per element", fitted.offset_per_column),
     ("rotation", fitted.turned_alike),
     ("rounding", fitted.rounding),
     ("rotation", fitted.turned),
     ("factor per element", formulas.soft_cap),
+    ("factor per element", fitted.power),
     ("factor per element", fitted.per_column),
     ("rounded to n bits", formulas.in_steps),
 )

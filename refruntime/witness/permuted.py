@@ -43,21 +43,22 @@ def find_permuted(presence: Presence, expected: Float32, after: int) -> Image | 
     bases = np.flatnonzero(cover[: words - size + 1] == best)[:MOST_BASES]
     closest, image = LEAST_PART * size, None
     for base in bases.tolist():
-        pause = _moment(presence, slices, base, size, after)
-        if pause is None:
-            continue
-        place = base + np.arange(size)
-        held = presence.value_at(place, pause)
-        common = int(np.isin(held, values).sum())
-        if common >= closest and len(np.intersect1d(held, candidates)) >= LEAST_PART * len(candidates):
-            closest = common + 1
-            found = held.view(np.float32).reshape(expected.shape)
-            image = Image(found, place.reshape(expected.shape), (pause,), 0.0, 1.0)
+        for pause in _moments(presence, slices, base, size, after):
+            place = base + np.arange(size)
+            held = presence.value_at(place, pause)
+            common = int(np.isin(held, values).sum())
+            if common >= closest and len(np.intersect1d(held, candidates)) >= LEAST_PART * len(candidates):
+                closest = common + 1
+                found = held.view(np.float32).reshape(expected.shape)
+                image = Image(found, place.reshape(expected.shape), (pause,), 0.0, 1.0)
     return image
 
 
-def _moment(presence: Presence, slices: list[slice], base: int, size: int, after: int) -> int | None:
-    """Return the pause at which most of some values are within `size` words from `base` on."""
+def _moments(presence: Presence, slices: list[slice], base: int, size: int, after: int) -> list[int]:
+    """Return the first, a middle and the last pause at which most of some values are in `size` words from `base` on.
+
+    At the first of them what has no vote may not be written yet, at the last it may be written over.
+    """
     change = np.zeros(presence.pauses + 2, np.int64)
     stays = presence.by_value
     for part in slices:
@@ -66,4 +67,7 @@ def _moment(presence: Presence, slices: list[slice], base: int, size: int, after
         np.add.at(change, begin[inside] + 1, 1)
         np.add.at(change, end[inside] + 1, -1)
     count = np.cumsum(change)
-    return int(np.argmax(count)) - 1 if count.max() >= LEAST_PART * len(slices) else None
+    if count.max() < LEAST_PART * len(slices):
+        return []
+    most = np.flatnonzero(count == count.max()) - 1
+    return list(dict.fromkeys([int(most[0]), int(most[len(most) // 2]), int(most[-1])]))

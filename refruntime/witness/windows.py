@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from refruntime.engines.wasm.pauses import Words
 from refruntime.witness.kv_map import CacheMap
-from refruntime.witness.recording import WatchedCall
+from refruntime.witness.recording import Int, WatchedCall
 
 PAUSES_PER_POSITION: Final = 24
+NEIGHBOURS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -34,39 +36,59 @@ def even_windows(fuel: int, positions: int) -> Windows:
     return Windows(tuple(begin), tuple(end))
 
 
-def windows_by_cache(call: WatchedCall, fuel: int, keys: CacheMap) -> Windows:
-    """Watch the first and the last layer of the cache change, position by position."""
-    positions = keys.word.shape[1]
-    first, last = _words(keys, 0), _words(keys, -1)
-    began = np.full(positions, fuel, np.int64)  # the pause at which the first layer had changed
-    ended = np.zeros(positions, np.int64)  # the pause before the one at which the last layer had changed
-    done_first, done_last = np.zeros(positions, np.bool_), np.zeros(positions, np.bool_)
-    ended[:] = fuel
-    previous = 0
-    initial: tuple[Words, Words] | None = None
+def windows_by_cache(call: WatchedCall, fuel: int, parts: Sequence[CacheMap]) -> Windows:
+    """Watch keys and values of all layers change, position by position: the first and the last of them bound it.
 
-    def look(burnt: int, words: Words) -> None:
-        nonlocal previous, initial
-        if words.size <= max(int(first.max()), int(last.max())):
-            previous = burnt
-            return
-        if initial is None:
-            initial = words[first], words[last]
-        changed = ~done_first & (words[first] != initial[0])
-        began[changed] = burnt
-        done_first[changed] = True
-        changed = ~done_last & (words[last] != initial[1])
-        ended[changed] = previous
-        done_last[changed] = True
-        previous = burnt
-
-    call.run(max(1, fuel // (PAUSES_PER_POSITION * positions)), look)
-    begin = [0 if position == 0 else int(min(ended[position - 1], fuel)) for position in range(positions)]
-    end = [int(began[position + 1]) if position + 1 < positions else fuel for position in range(positions)]
+    A place that changes at another time than the others agree on, or never, is wrong itself and bounds nothing.
+    """
+    words = np.concatenate([_words(part) for part in parts])  # [M, P]
+    positions = words.shape[1]
+    interval = max(1, fuel // (PAUSES_PER_POSITION * positions))
+    changed, before = _changes(call, fuel, interval, words)
+    agreed, room = _agreed(changed), interval * PAUSES_PER_POSITION // 2
+    apart = np.abs(changed - agreed) > room
+    first, last = int(np.argmin(agreed[:, 0])), int(np.argmax(agreed[:, 0]))
+    began = np.where(apart, agreed + room, changed)[first]
+    ended = np.where(apart, agreed - room, before)[last]
+    begin = [0 if position == 0 else int(np.clip(ended[position - 1], 0, fuel)) for position in range(positions)]
+    end = [int(min(began[position + 1], fuel)) if position + 1 < positions else fuel for position in range(positions)]
     return Windows(tuple(begin), tuple(max(a + 1, b) for a, b in zip(begin, end, strict=True)))
 
 
-def _words(keys: CacheMap, layer: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Return a word of each position in a layer that was found."""
-    usable = [index for index in range(keys.word.shape[0]) if (keys.word[index] >= 0).all()]
-    return keys.word[usable[layer], :, 0]
+def _changes(call: WatchedCall, fuel: int, interval: int, words: Int) -> tuple[Int, Int]:
+    """Return the fuel at the first pause at which each of some words [M, P] had changed, and at the pause before."""
+    changed, before = np.full(words.shape, fuel, np.int64), np.full(words.shape, fuel, np.int64)
+    done = np.zeros(words.shape, np.bool_)
+    previous = 0
+    initial: Words | None = None
+
+    def look(burnt: int, memory: Words) -> None:
+        nonlocal previous, initial
+        if memory.size > int(words.max()):
+            initial = memory[words] if initial is None else initial
+            new = ~done & (memory[words] != initial)
+            changed[new], before[new], done[new] = burnt, previous, True
+        previous = burnt
+
+    call.run(interval, look)
+    return changed, before
+
+
+def _agreed(changed: Int) -> Int:
+    """Return when each of M places should change at each position, by the median of all and of neighbours: [M, P]."""
+    positions = changed.shape[1]
+    behind = np.median(changed - np.median(changed, axis=0), axis=1)[:, None]  # [M, 1]
+    own = changed - behind
+    step = np.median(np.diff(own, axis=1)) if positions > 1 else 0.0
+    middle = np.empty(positions)
+    for position in range(positions):
+        far = min(NEIGHBOURS, position, positions - 1 - position)
+        distance = np.arange(-far, far + 1)
+        middle[position] = np.median(own[:, position + distance] - step * distance)
+    return np.asarray(middle + behind, np.int64)
+
+
+def _words(part: CacheMap) -> Int:
+    """Return a word of each position in the layers that were found: [M, P]."""
+    usable = (part.word >= 0).all(axis=(1, 2))
+    return part.word[usable, :, 0]
