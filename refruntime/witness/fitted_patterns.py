@@ -259,7 +259,7 @@ def by_part(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -
         part = float(difference @ w / (w @ w))
         left = float(np.abs(difference - part * w).max())
         if left <= 1e-6 * size and left <= PART_EXPLAINS * most:
-            return f"plus {part:.5g} times {name}"
+            return f"plus {part:.4g} times {name}"
     return ""
 
 

@@ -108,3 +108,94 @@ def test_nothing_is_read_into_other_numbers() -> None:
     """FW-4: numbers that have nothing to do with the right ones have no pattern."""
     for rows, size in ((1, 64), (4, 16), (4, 2)):
         assert told(numbers(rows, size, seed=7), numbers(rows, size))[0] == "other"
+
+
+def test_halves_that_are_not_the_nearest() -> None:
+    """FW-4: sums that were rounded after every product are IEEE halves some units away from the right number."""
+    right = numbers(1, 32)
+    halves = right.astype(np.float16)
+    found = np.where(np.arange(32) % 3 == 0, np.nextafter(halves, np.float16(9)), halves).astype(np.float32)
+    kind, text = told(found, right)
+    assert kind == "rounded to f16"
+    assert "not the nearest" in text
+
+
+def test_numbers_cut_to_halves() -> None:
+    """FW-9: toward zero, in the third head alone."""
+    right = numbers(4, 16)
+    found = right.copy()
+    half = right[2].astype(np.float16)
+    found[2] = np.where(np.abs(half) > np.abs(right[2]), np.nextafter(half, np.float16(0)), half)
+    assert told(found, right) == ("rounded to f16", "all 16 of head 2 cut to f16")
+
+
+def test_multiples_of_a_power_of_two() -> None:
+    """FW-4: fixed point."""
+    right = numbers(1, 32)
+    found = np.rint(right * 1024).astype(np.float32) / 1024
+    assert told(found, right) == ("rounded to n bits", "all 32 rounded to multiples of 2^-10")
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_full_numbers_are_not_rounded(rows: int) -> None:
+    """FW-4: noise of the size of a half's unit leaves all bits in use."""
+    right = numbers(rows, 16)
+    found = right * (1 + numbers(rows, 16, seed=3) * np.float32(2**-11))
+    assert told(found, right)[0] == "other"
+
+
+def test_weights_of_scores_times_a_factor() -> None:
+    """FW-6: softmax of 1.01 times the scores; where it has but two numbers, anything would fit."""
+    scores = 3 * numbers(4, 6).astype(np.float64)
+    right, found = (
+        (np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)).astype(np.float32) for x in (scores, 1.01 * scores)
+    )
+    kind, text = told(found, right)
+    assert kind == "factor per element"
+    assert text.endswith("to the power 1.01, divided by their sum: those of scores times 1.01")
+    assert told(numbers(4, 2, seed=4) ** 2, numbers(4, 2) ** 2)[0] == "other"
+
+
+def test_offsets_of_heads_and_of_elements() -> None:
+    """FW-6: one for each head, one for each element, one that grows with the distance."""
+    right = numbers(4, 8)
+    head = np.array([0.25, 0.5, 0.75, 1], np.float32)[:, None]
+    element = numbers(1, 8, seed=6)
+    assert told(right + head, right)[0] == "constant offset"
+    kind, text = told(right + element, right)
+    assert (kind, "the same in every head" in text) == ("constant offset per element", True)
+    kind, text = told(right + head * np.arange(8, dtype=np.float32), right)
+    assert kind == "constant offset per element"
+    assert text.endswith("that grow evenly from element to element, in each head by 0.25, 0.5, 0.75, 1, ...")
+
+
+def test_a_part_of_a_known_array_is_told_but_is_no_pattern() -> None:
+    """FW-2: the residual times 0.999 plus what is added to it."""
+    residual, output = numbers(1, 32), numbers(1, 32, seed=2)
+    found, right = np.float32(0.999) * residual + output, residual + output
+    assert told(found, right, blk_of_1_of_residual=residual) == ("other", "all 32 plus -0.001 times blk.1.residual")
+
+
+def test_scales_of_other_rows() -> None:
+    """SL-2: those of another matrix, of the row before, and none at all."""
+    values, scales, others = numbers(1, 24), np.exp(numbers(1, 24, seed=8)[0]), np.exp(numbers(1, 24, seed=9)[0])
+    known = {"the scales of blk.1.x": scales, "the scales of blk.0.x": others}
+
+    def text(held: Float32) -> str:
+        pattern = find_pattern(values * held, values * scales, known, "blk.1.x")
+        assert pattern.kind == "another scale"
+        return pattern.text
+
+    assert text(others) == "all 24 with the scales of blk.0.x"
+    assert text(np.roll(scales, 1)) == "all 24 with the scales of the rows before"
+    assert text(np.ones_like(scales)) == "all 24 divided by the scales of blk.1.x"
+    assert find_pattern(values * others, values * scales, {}, "blk.1.x").kind == "other"
+
+
+def test_halves_woven_in_each_head() -> None:
+    """FW-5: element 2i is the right i, 2i + 1 the right i + D / 2, in each 16 of 64."""
+    right = numbers(1, 64)
+    found = right.reshape(4, 2, 8).transpose(0, 2, 1).reshape(1, 64)
+    kind, text = told(found, right)
+    assert kind == "permutation"
+    assert text.endswith("with halves woven, in each 16 of them")
