@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Final
 
 from refruntime.witness.patterns import Pattern
-from refruntime.witness.sightings import Sighting
+from refruntime.witness.sightings import Sighting, in_layer, layer_number
 
 SWAPPED: Final = "swapped operands"
 
@@ -21,15 +21,15 @@ def exchanged_before(sightings: Sequence[Sighting], wrong: Sighting) -> tuple[in
 
     Such places alone are no fault, since buffers may take turns: they explain numbers that are wrong behind them.
     """
-    layer, by_name = _layer(wrong.name), {sighting.name: sighting for sighting in sightings}
+    layer, by_name = layer_number(wrong.name), {sighting.name: sighting for sighting in sightings}
     if layer < 1:
         return None
     made_of = _ancestors(wrong.name, by_name)
-    chosen = [s for s in sightings if s.name in made_of and _layer(s.name) == layer and _place(s) is not None]
+    chosen = [s for s in sightings if s.name in made_of and layer_number(s.name) == layer and _place(s) is not None]
     for one, other in combinations(chosen, 2):
         if one.expected.needs != other.expected.needs or one.expected.values.size != other.expected.values.size:
             continue
-        before = _places([by_name.get(_in_layer(each.name, layer - 1)) for each in (one, other)])
+        before = _places([by_name.get(in_layer(each.name, layer - 1)) for each in (one, other)])
         now = _places([one, other])
         if len(before) < 2 or len(now) < 2 or now[0] == now[1]:
             continue
@@ -50,15 +50,6 @@ def _place(sighting: Sighting | None) -> int | None:
     if sighting is None or sighting.state != "equal" or sighting.expected.lasting:
         return None
     return sighting.places[0].word if sighting.places and sighting.places[0] is not None else None
-
-
-def _layer(name: str) -> int:
-    parts = name.split(".")
-    return int(parts[1]) if parts[0] == "blk" and len(parts) > 2 else -1
-
-
-def _in_layer(name: str, layer: int) -> str:
-    return ".".join(["blk", str(layer), *name.split(".")[2:]])
 
 
 def _ancestors(name: str, by_name: Mapping[str, Sighting]) -> set[str]:

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from refruntime.witness.images import Image, find_image, planned_image
-from refruntime.witness.in_place import image_behind, image_in_place
+from refruntime.witness.images import Image, find_image, in_turn_at, planned_image
+from refruntime.witness.in_place import image_behind, image_in_place, image_in_turn
 from refruntime.witness.locate import bits
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
@@ -125,6 +125,11 @@ def _image_of(presence: Presence, sighting: Sighting, by_name: Mapping[str, Sigh
     if sighting.expected.optional:
         return image or find_image(presence, values, after, presence.pauses)
     image = find_permuted(presence, values, after) or image or image_behind(presence, sighting, by_name)
+    if image is None:
+        image = image_in_turn(presence, sighting, by_name, after, source)
+    if image is None and len(values) > 1:
+        turns = set(_planned(presence, sighting, plan))
+        image = in_turn_at(presence, values, turns.pop(), after) if len(turns) == 1 else None
     if image is None:
         homes = _homes(sighting, list(by_name.values()))
         image = find_image(presence, values, after, presence.pauses, homes)

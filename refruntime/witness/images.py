@@ -98,6 +98,13 @@ def planned_image(presence: Presence, expected: Float32, word: int, after: int, 
     return Image(held.reshape(shape), words.reshape(shape), (pause,), float(distance[0]), float(cosine[0]))
 
 
+def in_turn_at(presence: Presence, expected: Float32, word: int, after: int) -> Image | None:
+    """Return what is closest to rows [rows, n] that lie at one place in their turn; None if nothing is alike."""
+    return _closest(
+        presence, expected, {word: _moments(presence, word, expected.shape[1], after, presence.pauses)}
+    )
+
+
 def closest_moment(presence: Presence, row: Float32, place: RowPlace) -> int:
     """Return the pause, while what matched is there, at which a place holds what is closest to a row [n] as a whole."""
     changes = presence.changes_of(place.words)
@@ -165,7 +172,35 @@ def _closest(presence: Presence, expected: Float32, bases: dict[int, list[int]])
         image = _in_turn(expected, states, words, ends)
         if image is not None and (best is None or _rank(image) < _rank(best)):
             best = image
-    return best
+    if best is None or rows > 1:
+        return best
+    pause = settled(presence, best.words[0], best.pauses[0])
+    return replace(best, values=presence.value_at(best.words[0], pause).view(np.float32)[None], pauses=(pause,))
+
+
+def settled(presence: Presence, words: Int, pause: int) -> int:
+    """Return the pause at which a kernel that is writing some words at a pause has written the last of them, too."""
+    begins = presence.begins_at(words, pause)
+    latest = np.sort(begins)[len(words) // 2 :]
+    if latest[0] < 0 or len(words) < SHORT:
+        return pause
+    room = max(4, 4 * int(latest[-1] - latest[0]) // len(latest))
+    start = int(latest[-1])
+    if pause - start > room:
+        return pause  # it was written some time ago
+    for begin in np.sort(begins)[::-1].tolist():
+        if start - begin > room:
+            break
+        start = begin
+    old = words[begins < start]
+    next_ = [changes[changes > pause] for changes in (presence.changes_of(np.array([word])) for word in old)]
+    rewritten = presence.changes_of(words[begins >= start])
+    until = int(min(rewritten[rewritten > pause], default=presence.pauses))
+    for change in sorted(int(changes[0]) for changes in next_ if len(changes)):
+        if change > pause + room or change >= until:
+            break
+        pause = change
+    return pause
 
 
 def _bases(presence: Presence, written: Runs, size: int) -> dict[int, list[int]]:

@@ -13,7 +13,7 @@ from refruntime.witness.images import Image, closest_moment
 from refruntime.witness.locate import RowPlace, bits, find_row
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import Int
-from refruntime.witness.sightings import Sighting, find_rows
+from refruntime.witness.sightings import Sighting, find_rows, in_layer, layer_number
 
 LEAST_EVIDENCE: Final = 3
 """So many different numbers in place say that an array is there, though others of it are wrong."""
@@ -76,6 +76,34 @@ def image_behind(presence: Presence, sighting: Sighting, by_name: Mapping[str, S
         if (cosines > BEHIND_ALIKE).all():
             words = np.stack([place.words for place in places])
             return Image(found, words, tuple(chosen), 0.0, float(cosines.min()))
+    return None
+
+
+def image_in_turn(
+    presence: Presence, sighting: Sighting, by_name: Mapping[str, Sighting], after: int, source: str
+) -> Image | None:
+    """Return rows that lie in one place in their turn: where and when they did in the layer that was seen whole.
+
+    Each is taken at so much fuel behind `source`, which was there at the pause `after`, as in that layer.
+    """
+    values, layer = sighting.expected.values, layer_number(sighting.name)
+    if len(values) < 2 or layer < 0 or layer_number(source) != layer:
+        return None
+    fuel = presence.log.fuel
+    for other in sorted(range(layer), reverse=True):
+        seen, from_ = (by_name.get(in_layer(name, other)) for name in (sighting.name, source))
+        if seen is None or from_ is None or seen.state != "equal" or from_.state != "equal" or from_.pause < 0:
+            continue
+        places = [place for place in seen.places if place is not None]
+        turns = [place.pause for place in places]
+        if len(places) != len(values) or len({(p.word, p.stride) for p in places}) > 1 or (np.diff(turns) < 1).any():
+            continue
+        stays = [(fuel[place.pause] + fuel[min(place.until, presence.pauses - 1)]) / 2 for place in places]
+        wanted = [fuel[after] + stay - fuel[from_.pause] for stay in stays]
+        chosen = [min(int(np.searchsorted(fuel, each, side="right")) - 1, presence.pauses - 1) for each in wanted]
+        words = np.stack([place.words for place in places])
+        held = [presence.value_at(place.words, pause) for place, pause in zip(places, chosen, strict=True)]
+        return Image(np.stack(held).view(np.float32), words, tuple(chosen), 0.0, 1.0)
     return None
 
 

@@ -143,3 +143,14 @@ def kind_of(name: str) -> str:
     """Return the name of an array without its layer: `blk.1.attn_q` is `attn_q`."""
     parts = name.split(".")
     return ".".join(parts[2:]) if parts[0] == "blk" and len(parts) > 2 else name
+
+
+def layer_number(name: str) -> int:
+    """Return the layer of an array, -1 for none."""
+    parts = name.split(".")
+    return int(parts[1]) if parts[0] == "blk" and len(parts) > 2 else -1
+
+
+def in_layer(name: str, layer: int) -> str:
+    """Return the name of the same array in another layer."""
+    return ".".join(["blk", str(layer), *name.split(".")[2:]])

@@ -153,7 +153,7 @@ def test_weights_of_scores_times_a_factor() -> None:
     kind, text = told(found, right)
     assert kind == "factor per element"
     assert text.endswith("to the power 1.01, divided by their sum: those of scores times 1.01")
-    assert told(numbers(4, 2, seed=4) ** 2, numbers(4, 2) ** 2)[0] == "other"
+    assert told(np.square(numbers(4, 2, seed=4)), np.square(numbers(4, 2)))[0] == "other"
 
 
 def test_offsets_of_heads_and_of_elements() -> None:
