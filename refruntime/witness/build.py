@@ -167,7 +167,11 @@ class Witness:
         """
         found = self._earliest()
         at, seen = self._by_next(found.position, found.look)
-        return PositionLook(at, self._with_row(at, seen))
+        for before in sorted(before for before in self.looks if before <= at):
+            row = self._other_row(before)
+            if row is not None:
+                return PositionLook(before, with_finding(self.looks[before], EMBEDDING, row))
+        return PositionLook(at, seen)
 
     def _earliest(self) -> PositionLook:
         position, last = self.first_position(), len(self.ids) - 1
@@ -214,15 +218,19 @@ class Witness:
             return position, with_finding(seen, same, first.pattern)  # its numbers were stored as they were
         return 1, next_
 
-    def _with_row(self, position: int, seen: Look) -> Look:
-        """Say of a wrong embedding which row of the table it is, if it is one."""
-        if seen.first is None or seen.first.name != EMBEDDING or not position:
-            return seen
-        token = forwarded_token(seen, self.look_at(position - 1), self.oracle.embedding())
+    def _other_row(self, position: int) -> Pattern | None:
+        """Say which row of the table was taken where neither the right one nor its norm is there; None if unknown."""
+        begins = self.looks[position].sightings[:2]
+        other = next((look for look in self.looks.values() if _embedding_seen(look)), None)
+        if begins[0].name != EMBEDDING or any(sighting.state == "equal" or sighting.reason for sighting in begins):
+            return None
+        if other is None and position:
+            other = self.look_at(position - 1)
+        token = None if other is None else forwarded_token(self.looks[position], other, self.oracle.embedding())
         if token is None or token == self.ids[position]:
-            return seen
-        text = f"all {self.oracle.embedding().shape[1]} are those of token {token} instead of {self.ids[position]}"
-        return with_finding(seen, EMBEDDING, Pattern("wrong row", text))
+            return None
+        size = self.oracle.embedding().shape[1]
+        return Pattern("wrong row", f"all {size} are those of token {token} instead of {self.ids[position]}")
 
     def _earlier(self, wrong: int) -> tuple[int, Look]:
         """Return an earlier wrong position where the caches show none: halfway between a clean one and a wrong one.
@@ -257,6 +265,10 @@ class Witness:
                 "another one did" if token is None else f"{token} did"
             )
         return PositionLook(before, with_finding(self.look_at(before), CHOICE, Pattern(OTHER_TOKEN, text)))
+
+
+def _embedding_seen(look: Look) -> bool:
+    return any(sighting.name == EMBEDDING and sighting.state == "equal" for sighting in look.sightings)
 
 
 def forwarded_token(seen: Look, before: Look, embedding: Float32) -> int | None:

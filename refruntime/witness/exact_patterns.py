@@ -79,7 +79,7 @@ def coarse(found: Float32, expected: Float32, differing: Mask) -> str:
         if not units.max() <= MOST_UNITS:
             return ""
         half = np.array_equal(held.astype(np.float16).astype(np.float32), held)
-    name = "f16" if half else "bf16" if trailing == 16 else f"{23 - trailing} fraction bits"
+    name = "bf16" if trailing >= 16 else "f16" if half else f"{23 - trailing} fraction bits"
     return f"are numbers of {name}, though not the nearest: their sums were rounded on the way, too, to {name}"
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from refruntime.witness.images import Image, find_image, in_turn_at, planned_image
+from refruntime.witness.images import Image, cosine, find_image, in_turn_at, planned_image
 from refruntime.witness.in_place import image_behind, image_in_place, image_in_turn
 from refruntime.witness.locate import bits
 from refruntime.witness.permuted import find_permuted
@@ -71,7 +71,12 @@ def first_wrong(
     plan = plan or Plan()
     by_name = {sighting.name: sighting for sighting in sightings}
     for index, sighting in enumerate(sightings):
-        if sighting.state != "not seen" or sighting.reason:
+        if sighting.state != "not seen":
+            continue
+        if sighting.reason:
+            image = _kept_otherwise(presence, sighting, plan)
+            if image is not None:
+                return index, replace(sighting, state="wrong", reason="", image=image)
             continue
         image = _image_of(presence, sighting, by_name, plan)
         values = sighting.expected.values
@@ -189,6 +194,19 @@ def _kept(presence: Presence, sighting: Sighting, plan: Plan) -> Image | None:
     words = planned[0] + np.arange(values.size).reshape(values.shape)
     held = presence.value_at(words.reshape(-1), end).view(np.float32).reshape(values.shape)
     return Image(held, words, (end,), 0.0, 1.0)
+
+
+def _kept_otherwise(presence: Presence, sighting: Sighting, plan: Plan) -> Image | None:
+    """Return what is kept of an array that should stay and was seen nowhere, if that is surely alike, but not it.
+
+    A key that is a little wrong has no effect where there is but one, or where it has hardly any weight.
+    """
+    if not sighting.expected.lasting or sighting.reason not in (PART, UNSEEN):
+        return None
+    kept = _kept(presence, sighting, plan)
+    if kept is None or np.array_equal(bits(kept.values), bits(sighting.expected.values)):
+        return None
+    return kept if abs(cosine(kept.values, sighting.expected.values)) >= SURELY_ALIKE else None
 
 
 def _beside(image: Image, home: int | None) -> bool:

@@ -260,6 +260,9 @@ def by_part(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -
         left = float(np.abs(difference - part * w).max())
         if left <= 1e-6 * size and left <= PART_EXPLAINS * most:
             return f"plus {part:.4g} times {name}"
+        factors, *_ = np.linalg.lstsq(np.stack([t, w], axis=1), x, rcond=None)
+        if float(np.abs(x - factors[0] * t - factors[1] * w).max()) <= min(1e-6 * size, PART_EXPLAINS * most):
+            return f"times {factors[0]:.7g} plus {factors[1]:.4g} times {name}"
     return ""
 
 

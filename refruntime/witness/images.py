@@ -105,6 +105,11 @@ def in_turn_at(presence: Presence, expected: Float32, word: int, after: int) -> 
     )
 
 
+def cosine(found: Float32, expected: Float32) -> float:
+    """Return that of the angle between two arrays as a whole."""
+    return float(_compare(found.reshape(1, -1), expected.reshape(-1))[1][0])
+
+
 def closest_moment(presence: Presence, row: Float32, place: RowPlace) -> int:
     """Return the pause, while what matched is there, at which a place holds what is closest to a row [n] as a whole."""
     changes = presence.changes_of(place.words)

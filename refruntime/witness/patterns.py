@@ -89,7 +89,7 @@ def _by_known(
     if exchanged is not None:
         return exchanged
     if differing.all():
-        function = fitted.by_function(found, expected, {**beside, "the right numbers": expected})
+        function = fitted.by_function(found, expected, beside)
         if function is not None:
             return function
     text = fitted.by_ratio(found, expected, {name: v for name, v in known.items() if name.startswith(WEIGHTS)})

@@ -132,7 +132,7 @@ def test_numbers_cut_to_halves() -> None:
 def test_multiples_of_a_power_of_two() -> None:
     """FW-4: fixed point."""
     right = numbers(1, 32)
-    found = np.rint(right * 1024).astype(np.float32) / 1024
+    found = np.rint(right * 1024).astype(np.float32) / np.float32(1024)
     assert told(found, right) == ("rounded to n bits", "all 32 rounded to multiples of 2^-10")
 
 
@@ -159,7 +159,7 @@ def test_weights_of_scores_times_a_factor() -> None:
 def test_offsets_of_heads_and_of_elements() -> None:
     """FW-6: one for each head, one for each element, one that grows with the distance."""
     right = numbers(4, 8)
-    head = np.array([0.25, 0.5, 0.75, 1], np.float32)[:, None]
+    head: Float32 = np.array([0.25, 0.5, 0.75, 1], np.float32)[:, None]
     element = numbers(1, 8, seed=6)
     assert told(right + head, right)[0] == "constant offset"
     kind, text = told(right + element, right)
