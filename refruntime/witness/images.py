@@ -100,9 +100,7 @@ def planned_image(presence: Presence, expected: Float32, word: int, after: int, 
 
 def in_turn_at(presence: Presence, expected: Float32, word: int, after: int) -> Image | None:
     """Return what is closest to rows [rows, n] that lie at one place in their turn; None if nothing is alike."""
-    return _closest(
-        presence, expected, {word: _moments(presence, word, expected.shape[1], after, presence.pauses)}
-    )
+    return _closest(presence, expected, {word: _moments(presence, word, expected.shape[1], after, presence.pauses)})
 
 
 def cosine(found: Float32, expected: Float32) -> float:
