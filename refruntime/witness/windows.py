@@ -39,7 +39,8 @@ def even_windows(fuel: int, positions: int) -> Windows:
 def windows_by_cache(call: WatchedCall, fuel: int, parts: Sequence[CacheMap]) -> Windows:
     """Watch keys and values of all layers change, position by position: the first and the last of them bound it.
 
-    A place that changes at another time than the others agree on, or never, is wrong itself and bounds nothing.
+    A place that changes at another time than the others agree on, never, or a position later is wrong itself and bounds
+    nothing.
     """
     words = np.concatenate([_words(part) for part in parts])  # [M, P]
     positions = words.shape[1]
@@ -47,7 +48,9 @@ def windows_by_cache(call: WatchedCall, fuel: int, parts: Sequence[CacheMap]) ->
     changed, before = _changes(call, fuel, interval, words)
     agreed, room = _agreed(changed), interval * PAUSES_PER_POSITION // 2
     apart = np.abs(changed - agreed) > room
-    first, last = int(np.argmin(agreed[:, 0])), int(np.argmax(agreed[:, 0]))
+    behind = np.median(agreed - agreed.min(axis=0), axis=1)  # [M]
+    step = np.median(np.diff(agreed, axis=1)) if positions > 1 else np.inf
+    first, last = int(np.argmin(behind)), int(np.argmax(np.where(behind < step, behind, -1)))
     began = np.where(apart, agreed + room, changed)[first]
     ended = np.where(apart, agreed - room, before)[last]
     begin = [0 if position == 0 else int(np.clip(ended[position - 1], 0, fuel)) for position in range(positions)]

@@ -161,10 +161,11 @@ def test_offsets_of_heads_and_of_elements() -> None:
     right = numbers(4, 8)
     head: Float32 = np.array([0.25, 0.5, 0.75, 1], np.float32)[:, None]
     element = numbers(1, 8, seed=6)
-    assert told(right + head, right)[0] == "constant offset"
+    assert told(np.add(right, head), right)[0] == "constant offset"
     kind, text = told(right + element, right)
     assert (kind, "the same in every head" in text) == ("constant offset per element", True)
-    kind, text = told(right + head * np.arange(8, dtype=np.float32), right)
+    growing: Float32 = (head * np.arange(8)).astype(np.float32)
+    kind, text = told(right + growing, right)
     assert kind == "constant offset per element"
     assert text.endswith("that grow evenly from element to element, in each head by 0.25, 0.5, 0.75, 1, ...")
 
