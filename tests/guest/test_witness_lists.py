@@ -46,3 +46,14 @@ def test_the_first_wrong_tensor_and_the_pattern_of_unknown_bugs(tmp_path: Path) 
     assert len(outcomes) == 66
     assert sum(outcome.located for outcome in outcomes) >= 64, misses(outcomes)
     assert sum(outcome.named for outcome in outcomes) >= 59, misses(outcomes)
+
+
+@pytest.mark.parametrize(("group", "count", "located", "named"), [("practice", 15, 15, 15), ("exam", 30, 30, 28)])
+def test_bugs_that_were_written_after_the_witness(
+    group: str, count: int, located: int, named: int, tmp_path: Path
+) -> None:
+    """FW-1 to FW-9, SL-2, GG-8: what was reached after their first sight, which docs/find-a-kernel-bug.md tells."""
+    outcomes = judged({name: of_unknown(bug) for name, bug in load_unknown_bugs(group).items()}, tmp_path)
+    assert len(outcomes) == count
+    assert sum(outcome.located for outcome in outcomes) >= located, misses(outcomes)
+    assert sum(outcome.named for outcome in outcomes) >= named, misses(outcomes)
