@@ -16,6 +16,9 @@ MOST_UNITS: Final = 16
 LEAST_FOR_UNITS: Final = 8
 LEAST_CUT: Final = 4
 LEAST_COARSE: Final = 8
+LEAST_DIFFERENT: Final = 8
+"""Fewer numbers may be round for another reason, such as ones that were left there."""
+
 LEAST_ZEROS: Final = 40
 """So many bits that are zero in all numbers together are no accident."""
 
@@ -71,7 +74,7 @@ def coarse(found: Float32, expected: Float32, differing: Mask) -> str:
     """Recognise numbers that all have fewer bits, but are not those next to the right ones: rounded on the way, too."""
     held, right = found[differing], expected[differing]
     trailing = _common_zero_bits(bits(held))
-    few = trailing >= LEAST_COARSE and trailing * len(held) >= LEAST_ZEROS
+    few = trailing >= LEAST_COARSE and len(np.unique(np.abs(held))) >= LEAST_DIFFERENT
     if not few or _common_zero_bits(bits(right)) >= trailing or not np.isfinite(held).all():
         return ""
     with np.errstate(all="ignore"):
@@ -86,7 +89,7 @@ def coarse(found: Float32, expected: Float32, differing: Mask) -> str:
 def multiples(found: Float32, expected: Float32, differing: Mask) -> str:
     """Recognise multiples of one power of two, of the numbers that differ, none further off than that."""
     held, right = found[differing].astype(np.float64), expected[differing].astype(np.float64)
-    if not len(held) or not np.isfinite(held).all() or not held.any():
+    if not np.isfinite(held).all() or len(np.unique(np.abs(held))) < LEAST_DIFFERENT:
         return ""
     mantissa, exponent = np.frexp(held[held != 0])
     whole = np.abs(mantissa * 2.0**24).astype(np.int64)

@@ -136,6 +136,14 @@ def test_multiples_of_a_power_of_two() -> None:
     assert told(found, right) == ("rounded to n bits", "all 32 rounded to multiples of 2^-10")
 
 
+def test_ones_are_not_rounded_numbers() -> None:
+    """FW-6: the first element of every head is what the softmax of another left there."""
+    right = numbers(4, 2)
+    found = right.copy()
+    found[:, 0] = [0.875, 1, 0.5, 1]
+    assert told(found, right)[0] == "other"
+
+
 @pytest.mark.parametrize("rows", [1, 4])
 def test_full_numbers_are_not_rounded(rows: int) -> None:
     """FW-4: noise of the size of a half's unit leaves all bits in use."""
