@@ -156,7 +156,7 @@ def offset_per_column(found: Float32, expected: Float32, differing: Mask) -> str
 
 
 def power(found: Float32, expected: Float32, differing: Mask) -> str:
-    """Say whether weights are the right ones to a power, divided by their sum: those of scores times a factor."""
+    """Say whether weights are the right ones to a power, but for a factor a head: those of scores times a factor."""
     x, t = found.astype(np.float64), expected.astype(np.float64)
     if x.shape[1] < 3 or not (np.isfinite(x).all() and (x > 0).all() and (t > 0).all()):
         return ""
@@ -168,7 +168,9 @@ def power(found: Float32, expected: Float32, differing: Mask) -> str:
     left, explained = float(np.abs(y - exponent * w).max()), float(np.abs(y - w).max())
     if left > POWER_LEAVES or left > PART_EXPLAINS * explained:
         return ""
-    return f"to the power {exponent:.6g}, divided by their sum: those of scores times {exponent:.6g}"
+    as_they_are = np.allclose(np.log(x), exponent * np.log(t), rtol=0, atol=POWER_LEAVES)
+    how = "" if as_they_are else ", divided by their sum" if np.allclose(x.sum(axis=1), 1) else ", times a factor"
+    return f"to the power {exponent:.6g}{how}: those of scores times {exponent:.6g}"
 
 
 def rounding(found: Float32, expected: Float32, differing: Mask) -> str:

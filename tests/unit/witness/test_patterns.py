@@ -161,6 +161,8 @@ def test_weights_of_scores_times_a_factor() -> None:
     kind, text = told(found, right)
     assert kind == "factor per element"
     assert text.endswith("to the power 1.01, divided by their sum: those of scores times 1.01")
+    whole, part = (np.exp(x - x.max()).astype(np.float32)[None] for x in (scores[0], scores[0] / 4))
+    assert told(part, whole)[1].endswith(" to the power 0.25: those of scores times 0.25")
     assert told(np.square(numbers(4, 2, seed=4)), np.square(numbers(4, 2)))[0] == "other"
 
 
