@@ -27,9 +27,11 @@ from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
 from refruntime.identify.evidence import cited, learnt_switches
 from refruntime.identify.experiments import switch_experiments
+from refruntime.identify.field_bugs import field_bugs, without_wrong_fields
 from refruntime.identify.fields import Shown, dialect_of, find_fields
 from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.identification import Identification, Learnt
+from refruntime.identify.likeness import by_likeness
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve, without_doubted
@@ -130,9 +132,10 @@ def _ask(
         if not shown:
             found.problem = trouble or "the build shows no diagnostics document that is JSON"
             return
-        found.fields = find_fields(shown)
-    dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(found.fields))
-    offered = frozenset(name for name, item in found.fields.items() if item.shows) & set(DIAGNOSTIC_NAMES)
+        found.fields = by_likeness(find_fields(shown), shown)
+    sound = without_wrong_fields(found.fields)
+    dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(sound))
+    offered = frozenset(name for name, item in sound.items() if item.shows) & set(DIAGNOSTIC_NAMES)
     designed = _usable(features, designed_experiments())
     battery = _usable(features, sampled_battery())
     with stage("running experiments"):
@@ -164,7 +167,7 @@ def _ask(
         behind = None if faulty is None else Trials(settlement, numerics, trials.bind, faulty)
         learnt = learnt_switches(settlement, trials, behind, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
-        found.bugs = [*checksum_bugs(checksum), *known]
+        found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, shown), *known]
         found.bugs += unexplained_bugs(settlement, trials, replace(base, **choices), known)
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
     found.cases = cited(found, (*build.asked.values(), *checksum.cases))

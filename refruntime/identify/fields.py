@@ -61,7 +61,7 @@ class LearntField:
 
 def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
     """Return what was found for every field, and for the parts of `logits_summary` where they lie apart."""
-    places = _places(shown)
+    places = places_of(shown)
     found: dict[str, LearntField] = {}
     for name in DIAGNOSTIC_NAMES:
         if name in CONSTANT:
@@ -93,7 +93,7 @@ def dialect_of(found: Mapping[str, LearntField]) -> tuple[tuple[tuple[str, str],
 # Places --------------------------------------------------------------------------------------------------------------
 
 
-def _places(shown: Sequence[Shown]) -> list[str]:
+def places_of(shown: Sequence[Shown]) -> list[str]:
     """Return every place of any document, the shortest first."""
     seen: dict[str, int] = {}
 
@@ -185,8 +185,7 @@ def _candidates(
 def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
     zero = [place for place in places if all(at_place(item.document, place) in (0, 0.0) for item in shown)]
     zero = [place for place in zero if not any(isinstance(at_place(item.document, place), bool) for item in shown)]
-    words = set(name.split("_")) - {word for other in DIAGNOSTIC_NAMES if other != name for word in other.split("_")}
-    named = [place for place in zero if words & set(_words(place))]
+    named = [place for place in zero if own_words(name) & set(words_of(place))]
     count = len(shown)
     reason = "it is always 0 (DG-4): its name is all that speaks for it"
     if name in zero:
@@ -199,7 +198,8 @@ def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> Learn
     return LearntField(name, "", "", "assumed", 0, count, reason)
 
 
-def _words(place: str) -> list[str]:
+def words_of(place: str) -> list[str]:
+    """Return the words of a place in lower case, however they are joined."""
     words, current = [], ""
     for character in place:
         if character.isalpha() and not (character.isupper() and current and current[-1].islower()):
@@ -277,3 +277,8 @@ def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]
                 (),
             )
     return result
+
+
+def own_words(name: str) -> set[str]:
+    """Return the words that no other field has in its name."""
+    return set(name.split("_")) - {word for other in DIAGNOSTIC_NAMES if other != name for word in other.split("_")}

@@ -16,7 +16,7 @@ from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.ask import designed_experiments
 from refruntime.identify.bugs import known_bugs, unexplained_bugs
 from refruntime.identify.elimination import Survivors
-from refruntime.identify.hidden import HIDDEN, learn_behind_faults
+from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.resolve import resolve, without_doubted
@@ -78,10 +78,7 @@ def test_options_are_learnt_behind_a_fault(name: str) -> None:
     fault = next(item for item in catalogue(built) if item.name == name)
     numerics = CompiledSeq32(1)
     translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
-    known = {attribute: (getattr(built, attribute),) for attribute in SWITCHES if attribute not in HIDDEN}
-    settlement = Settlement(
-        Predictions(BASE, numerics), translation, frozenset(DIAGNOSTIC_NAMES), Survivors({**SWITCHES, **known})
-    )
+    settlement = Settlement(Predictions(BASE, numerics), translation, frozenset(DIAGNOSTIC_NAMES))
     for case in designed_experiments():
         if case.name.startswith(("identify/generator-1", "identify/seed-0", "identify/share-")):
             engine = varied_engine(fault.changes, Oracle(built, numerics))

@@ -11,7 +11,9 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.calls import naming_sessions
+from refruntime.identify.field_bugs import field_bugs, without_wrong_fields
 from refruntime.identify.fields import CONSTANT, Shown, find_fields
+from refruntime.identify.likeness import by_likeness
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()
@@ -74,3 +76,32 @@ def test_a_bug_in_a_document_hides_no_form() -> None:
     shown = [Shown(mine, document, 0, case.name, 0) for mine, document in zip(expected, theirs, strict=True)]
     found = find_fields(shown)["top_tokens"]
     assert (found.place, found.form, found.agreed) == ("top_tokens", "none=null", len(shown) - 1)
+
+
+def test_a_field_that_a_bug_made_wrong_is_found_by_its_name() -> None:
+    """DG-5, ID-3: a renamed field whose values go with the contract's is that field; a wrong one is a bug of it."""
+    case = next(naming_sessions(BASE))
+    session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    shown = [
+        Shown(
+            each,
+            {
+                **{name: value for name, value in each.items() if name not in ("peak_scratch_bytes", "top_tokens")},
+                "scratch": each["peak_scratch_bytes"] * 2 + 1,
+                "step": {"top_tokens": [[7, 0.25]]},
+            },
+            0,
+            case.name,
+            0,
+        )
+        for each in expected
+    ]
+    found = by_likeness(find_fields(shown), shown)
+    assert {each["peak_scratch_bytes"] for each in expected} != {0}
+    assert (found["peak_scratch_bytes"].place, found["peak_scratch_bytes"].status) == ("scratch", "assumed")
+    assert (found["top_tokens"].place, found["top_tokens"].status) == ("/step/top_tokens", "assumed")
+    (bug,) = field_bugs(found, shown)
+    assert (bug.rule, bug.broken, bug.of) == ("DG-5", len(shown), len(shown))
+    assert set(without_wrong_fields(found)) == set(found)
+    assert not without_wrong_fields(found)["peak_scratch_bytes"].place
