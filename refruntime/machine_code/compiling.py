@@ -14,15 +14,19 @@ from typing import Any, Final
 import llvmlite.binding as llvm
 from numba import from_dtype, types
 
-from refruntime.machine_code.signature import REFUSED, WORD, ArrayKind, Kind
-
-# Where fields are in an array: behind what every object has, data, dimensions, shape, strides, base, type, flags; and
-# in its type: a class, four letters of which the third is the order of bytes, and a number.
-HEAD: Final = object.__basicsize__
-DIMENSIONS, SHAPE, STRIDES, TYPE, FLAGS = (HEAD + at * WORD for at in (1, 2, 3, 5, 6))
-BYTE_ORDER: Final = HEAD + WORD + 2
-NUMBER: Final = HEAD + WORD + 4
-CONTIGUOUS: Final = 1  # flag
+from refruntime.machine_code.layout import (
+    BYTE_ORDER,
+    CONTIGUOUS,
+    DIMENSIONS,
+    FLAGS,
+    HEAD,
+    NUMBER,
+    SHAPE,
+    STRIDES,
+    TYPE,
+    WORD,
+)
+from refruntime.machine_code.signature import REFUSED, ArrayKind, Kind
 
 OF_C: Final = ("memcpy", "memmove", "memset", "sqrt", "sqrtf")
 """What machine code may call of the C library, which every process has and which gives the same bits in all of them."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
+from refruntime.machine_code.layout import check_layout
 from refruntime.machine_code.signature import REFUSED, Kind, kind_of, mismatch, packer
 
 Notice = Callable[[str], None]
@@ -63,6 +64,7 @@ def prepare(notice: Notice | None = None) -> None:
     """
     from refruntime.machine_code import kept
 
+    check_layout()
     with _LOCK:
         place = kept.folder()
         if place is None or not place.is_dir():

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-WORD: Final = 8  # bytes
 REFUSED: Final = -1000
 """The status of machine code that was given an array of another kind."""
 

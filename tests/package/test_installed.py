@@ -131,7 +131,11 @@ def test_serve(package: Installed) -> None:
                 assert json.load(index)["cases"]
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # leaving the block would wait for ever
+                server.kill()
+                raise
 
 
 def test_pytest_plugin(package: Installed) -> None:

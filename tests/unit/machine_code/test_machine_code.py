@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refruntime.machine_code import Loop, prepare
+from refruntime.machine_code import Loop, layout, prepare
 from tests.support import kernels
 
 pytest.importorskip("numba", reason="numba is not installed: pip install 'refruntime[speed]'")
@@ -190,3 +190,13 @@ def test_old_folders_are_forgotten(folder: Path) -> None:
     assert kept.read("name") == b"code"
     remaining = {path.name for path in folder.iterdir()} - {str(kept.folder()).split("/")[-1]}
     assert remaining == {str(number) for number in range(3, kept.FOLDERS_KEPT + 3)}
+
+
+def test_another_layout_of_arrays_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where fields lie elsewhere nothing is called: the plain loops go on."""
+    layout.check_layout()
+    for name in ("HEAD", "DIMENSIONS", "TYPE", "FLAGS", "NUMBER"):
+        with monkeypatch.context() as patched:
+            patched.setattr(layout, name, getattr(layout, name) + 8)
+            with pytest.raises(ImportError, match="places that compiled loops do not know"):
+                prepare()
