@@ -48,7 +48,7 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
 def unexplained_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
     """Return the rule that is broken by what no known fault explains, if anything is left.
 
-    Where a fault of the sampler hides options, an experiment that depends on one of those says nothing of its own.
+    Where a known fault hides options, an experiment that depends on one of those says nothing of its own.
     """
     explained = {name for bug in known for name in bug.cases}
     options = settlement.survivors.options

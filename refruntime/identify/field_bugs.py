@@ -8,11 +8,14 @@ from typing import Final
 
 from refruntime.contract.dialect import at_place
 from refruntime.contract.fields import FIELDS_BY_NAME
-from refruntime.identify.fields import BY_NAME, LearntField, Shown
+from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown
 from refruntime.identify.identification import Bug, Evidence
 
-RULES: Final = {"peak_scratch_bytes": "DG-5"}
+RULES: Final = {"peak_scratch_bytes": "DG-5", **dict.fromkeys(CONSTANT, "DG-4")}
 """Fields that have a rule of their own; that of the others is DG-3."""
+
+TEXTS: Final = ("last_error",)
+"""Fields whose values are texts of the build's own choice (ERR-3): another one says nothing."""
 
 MOST_SHOWN: Final = 3
 
@@ -28,7 +31,11 @@ def wrong_fields(fields: Mapping[str, LearntField]) -> frozenset[str]:
     return frozenset(
         name
         for name, item in fields.items()
-        if item.place and item.reason == BY_NAME and name in FIELDS_BY_NAME and not FIELDS_BY_NAME[name].of_model
+        if item.place
+        and item.reason == BY_NAME
+        and name in FIELDS_BY_NAME
+        and name not in TEXTS
+        and not FIELDS_BY_NAME[name].of_model
     )
 
 

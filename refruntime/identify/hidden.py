@@ -1,8 +1,8 @@
-"""Rule out options where a known fault of the state machine hides them: with it in the oracle, draws speak again.
+"""Rule out options where a known fault of the state machine hides them: with it in the oracle, answers speak again.
 
-A wrong generator makes every draw differ under every option, so nothing of the sampler would be learnt, and no fault
-would explain anything under the options that are assumed instead. What the fault is called is decided as for any other,
-once the options are known.
+A wrong generator makes every draw differ under every option, an echoed prompt every text: nothing would be learnt, and
+no fault would explain anything under the options that are assumed instead. What the fault is called is decided as for
+any other, once the options are known.
 """
 
 from __future__ import annotations

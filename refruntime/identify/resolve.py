@@ -29,7 +29,7 @@ def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, 
     sample = spread(list(settlement.contradicted.values()), MOST_CONTRADICTED)
     if not sample:
         return choices
-    if settlement.behind_fault:  # a known fault explains the draws: no option is blamed for them
+    if settlement.behind_fault:  # a known fault explains them: no option is blamed
         _judge_again(settlement, trials, replace(base, **choices))
         return choices
     contradicted = _differing(sample, trials, replace(base, **choices))

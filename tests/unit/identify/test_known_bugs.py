@@ -102,9 +102,31 @@ def test_options_are_learnt_behind_a_fault(name: str) -> None:
     assert resolve(settlement, trials, BASE) == choices
     bugs = known_bugs(settlement, trials, replace(BASE, **choices), settlement.offered)
     assert [bug.rule for bug in bugs] == [fault.rule]
+    assert not unexplained_bugs(settlement, trials, replace(BASE, **choices), bugs)
 
 
 def test_nothing_is_hidden_in_a_right_build() -> None:
     """ID-3: without a contradiction no fault is looked for."""
     settlement = Settlement(Predictions(BASE, CompiledSeq32(1)), Translation(Dialect.of(DIAGNOSTIC_NAMES, ())), ())
     assert learn_behind_faults(settlement) is None
+
+
+def test_what_a_fault_explains_turns_no_option_and_blames_no_rule() -> None:
+    """ID-3: what another option would explain turns it, and is a bug under none; behind a fault it does neither."""
+    numerics = CompiledSeq32(1)
+    fixed = {name: (options[0],) for name, options in SWITCHES.items()}
+    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
+    settlement = Settlement(Predictions(BASE, numerics), translation, frozenset(DIAGNOSTIC_NAMES), Survivors(fixed))
+    case = next(case for case in designed_experiments() if case.name.startswith("identify/generator-1"))
+    session = StepRunner(Client(Oracle(replace(BASE, xorshift="7,9,8"), numerics).engine()), BASE, case.models)
+    item = Experiment(case, [session.run(step) for step in case.steps])
+    settlement.take(item)
+    assert set(settlement.contradicted) == {case.name}
+    trials = Trials(settlement, numerics, settlement.predictions.bind)
+    assert unexplained_bugs(settlement, trials, BASE, [])
+    settlement.behind_fault = {case.name: item}
+    settlement.survivors.options["xorshift"] = SWITCHES["xorshift"]
+    assert not unexplained_bugs(settlement, trials, BASE, [])
+    assert resolve(settlement, trials, BASE)["xorshift"] == BASE.xorshift
+    settlement.behind_fault = {}
+    assert resolve(settlement, trials, BASE)["xorshift"] == "7,9,8"

@@ -105,3 +105,17 @@ def test_a_field_that_a_bug_made_wrong_is_found_by_its_name() -> None:
     assert (bug.rule, bug.broken, bug.of) == ("DG-5", len(shown), len(shown))
     assert set(without_wrong_fields(found)) == set(found)
     assert not without_wrong_fields(found)["peak_scratch_bytes"].place
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rules"), [("tokens_per_second", 7, ["DG-4"]), ("last_error", "another", [])]
+)
+def test_a_wrong_field_breaks_its_own_rule(name: str, value: object, rules: list[str]) -> None:
+    """DG-4, ERR-3: what must be 0 and is not breaks DG-4; a text is the build's own choice."""
+    case = next(naming_sessions(BASE))
+    session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    shown = [Shown(each, {**each, name: value}, 0, case.name, 0) for each in expected]
+    found = by_likeness(find_fields(shown), shown)
+    assert found[name].place == name
+    assert [bug.rule for bug in field_bugs(found, shown)] == rules
