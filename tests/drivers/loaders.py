@@ -49,14 +49,19 @@ with atheris.instrument_imports(include=["refruntime"]):
 
 from refruntime.battery.malformed.catalogue import malformed_files  # noqa: E402
 from refruntime.battery.malformed.gguf import SHAPE  # noqa: E402
-from refruntime.battery.models.gguf import llama_model  # noqa: E402
+from refruntime.battery.models.gguf import array, llama_model, value  # noqa: E402
 from refruntime.battery.models.slm1 import Shape, random_model  # noqa: E402
 from refruntime.battery.text import merge_section  # noqa: E402
+from refruntime.containers.gguf import read_gguf  # noqa: E402
 from refruntime.numerics import Seq32  # noqa: E402
+from refruntime.tokenizers.pre_tokenizers import PRE_TOKENIZERS  # noqa: E402
+from tests.second_opinion import random_encoders, random_zoo  # noqa: E402
 from tests.support.generated_modules import generate  # noqa: E402
 
 SECONDS = 2.0
 MOST_BYTES = 40_000
+ZEROS = b"+ zeros"
+"""A GGUF file that ends so goes on with 1 MiB of zeros instead: the directory of a model without its payload."""
 PROFILE = Profile()
 NUMERICS = Seq32()
 TEXT = "hello the abba é€😀 ".encode()
@@ -65,6 +70,16 @@ TEXT = "hello the abba é€😀 ".encode()
 def load(data: bytes) -> None:
     """Load an artifact as the exports do."""
     Runtime(PROFILE, NUMERICS).load_model(data)
+
+
+def load_gguf(data: bytes) -> None:
+    """Load a GGUF file, its payload made of zeros where it says so."""
+    load(with_payload(data))
+
+
+def with_payload(data: bytes) -> bytes:
+    """Return the file that the bytes stand for."""
+    return data.removesuffix(ZEROS) + bytes(1 << 20) if data.endswith(ZEROS) else data
 
 
 def load_sealed(data: bytes) -> None:
@@ -78,7 +93,7 @@ def load_sealed(data: bytes) -> None:
 def tokenize(data: bytes) -> None:
     """Read a tokenizer: a section of SLM1 behind two bytes of vocabulary size, or the metadata of a GGUF file."""
     if data[:4] == b"GGUF":
-        tokenizer = read_tokenizer(data, PROFILE)
+        tokenizer = read_tokenizer(with_payload(data), PROFILE)
         size = 64
     else:
         size = int.from_bytes(data[:2], "little")
@@ -99,9 +114,37 @@ def read_module(data: bytes) -> None:
 
 
 def gguf_seeds() -> Iterator[bytes]:
-    """Yield a well-formed file and every malformed one."""
+    """Yield a well-formed file, the directory of every architecture and every malformed file."""
     yield llama_model(500, SHAPE).data
+    for name in random_zoo.NAMES:
+        yield without_payload(random_zoo.make(name, 1))
+    for make in random_encoders.ENCODERS.values():
+        yield without_payload(make(1).file())
     yield from (file.data for file in malformed_files(PROFILE) if file.data[:4] == b"GGUF")
+
+
+def without_payload(data: bytes) -> bytes:
+    """Return the directory of a GGUF file, with the mark that stands for its payload."""
+    return data[: read_gguf(data).data_offset] + ZEROS
+
+
+def byte_pair_directory(name: str, kind: bytes = b"gpt2") -> bytes:
+    """Return the directory of a llama whose tokenizer merges as the pre-tokenizer `name` says."""
+    letters = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x144)]  # as GPT-2 writes bytes
+    tokens = [chr(letter).encode() for letter in letters] + [b"<0x%02X>" % byte for byte in range(256)]
+    tokens += [b"he", b"ll", b"hell", b"hello", b"ab", b"<|im_end|>"]
+    types = [1] * len(letters) + [6] * 256 + [1] * 5 + [3]  # normal, byte, normal, control
+    parts = llama_model(500, SHAPE).with_keys(
+        tokenizer__ggml__model=value(8, kind),
+        tokenizer__ggml__pre=value(8, name.encode()),
+        tokenizer__ggml__tokens=array(8, tokens),
+        tokenizer__ggml__token_type=array(5, types),
+        tokenizer__ggml__scores=None,
+        tokenizer__ggml__merges=array(8, [b"h e", b"l l", b"he ll", b"hell o", b"a b"]),
+        tokenizer__ggml__bos_token_id=value(4, 3),
+        tokenizer__ggml__eos_token_id=value(4, len(tokens) - 1),
+    )
+    return parts.directory + ZEROS
 
 
 def slm1_seeds() -> Iterator[bytes]:
@@ -116,6 +159,10 @@ def tokenizer_seeds() -> Iterator[bytes]:
     """Yield sections and GGUF files whose tokenizer is looked at."""
     yield (272).to_bytes(2, "little") + merge_section()
     yield (260).to_bytes(2, "little") + BtokTokenizer(260).section_bytes()
+    first = {id(each): name for name, each in PRE_TOKENIZERS.items()}
+    yield from (byte_pair_directory(name) for name in first.values())
+    yield byte_pair_directory("gemma4", b"gemma4")
+    yield without_payload(random_encoders.bert(1).file())
     for file in malformed_files(PROFILE):
         if file.name.startswith("gguf/tokenizer"):
             yield file.data
@@ -129,7 +176,7 @@ def module_seeds() -> Iterator[bytes]:
 
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterator[bytes]], tuple[type[Exception], ...]]] = {
-    "gguf": (load, gguf_seeds, (ContractError,)),
+    "gguf": (load_gguf, gguf_seeds, (ContractError,)),
     "slm1": (load_sealed, slm1_seeds, (ContractError,)),
     "tokenizers": (tokenize, tokenizer_seeds, (ContractError,)),
     "modules": (read_module, module_seeds, (InvalidModule, MalformedModule)),
