@@ -9,11 +9,12 @@ from functools import partial
 from math import prod
 from typing import Final
 
-from refruntime.containers.gguf_metadata import LENGTH, printable, raw_of, text_of
+from refruntime.containers.gguf_metadata import printable, raw_of, text_of
 from refruntime.containers.gguf_reader import U32, Reader
 from refruntime.containers.gguf_tables import LazyTable, NameIndex
 from refruntime.errors import InvalidTensorDirectory, UnsupportedDType
 from refruntime.quants.ggml import FORK_TYPES, GGML_TYPES, GgmlType
+from refruntime.string_table import LENGTH
 
 MAX_DIMENSIONS: Final = 4
 MAX_NAME_BYTES: Final = 63

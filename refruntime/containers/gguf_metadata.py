@@ -5,27 +5,23 @@ Source: the GGUF specification in ggml's `docs/gguf.md` and the checks of llama.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.errors import ContractError, InvalidHeader
+from refruntime.string_table import LENGTH, ROOM, Places, StringTable
 
 MAX_STRING_BYTES: Final = 1 << 30
 """Longest string (GG-3)."""
 
 MAX_ARRAY_ELEMENTS: Final = 1 << 30
 """Most elements of an array (GG-3)."""
-
-LENGTH: Final = struct.Struct("<Q")
-"""Length prefix of strings and arrays."""
 
 
 class ValueType(IntEnum):
@@ -87,7 +83,7 @@ class GgufField:
 
     `offset` is the absolute position of the value: of the number, of a string's length prefix, or of an array's first
     element; `end` is the position behind it. `element_type` is None unless the value is an array; `count` is 1 unless
-    it is.
+    it is. Of an array of strings `places` [count] are the positions of their length prefixes.
     """
 
     key: str
@@ -97,6 +93,7 @@ class GgufField:
     offset: int
     data: memoryview
     end: int
+    places: Places | None = field(default=None, compare=False, repr=False)
 
     @property
     def type_name(self) -> str:
@@ -126,21 +123,16 @@ class GgufField:
 
     def byte_strings(self) -> list[bytes]:
         """Read the strings of a scalar or array as bytes."""
-        return _strings(self.data[self.offset : self.end].tobytes(), self.count)
+        if self.places is None:
+            return [bytes(self.data[self.offset + LENGTH.size : self.end])]
+        return list(self.string_table())
 
-    def strings_later(self) -> Callable[[], list[bytes]]:
-        """Return what reads the strings as bytes, from a copy, so that the file may change or go in the meantime."""
-        return partial(_strings, self.data[self.offset : self.end].tobytes(), self.count)
-
-
-def _strings(raw: bytes, count: int) -> list[bytes]:
-    """Take strings apart that follow each other, each behind its length."""
-    position, unpack, strings = 0, LENGTH.unpack_from, []
-    for _ in range(count):
-        start = position + 8
-        position = start + unpack(raw, position)[0]
-        strings.append(raw[start:position])
-    return strings
+    def string_table(self) -> StringTable:
+        """Return the first `count` strings of an array, in a copy, so that the file may change or go."""
+        places = np.empty(0, np.int64) if self.places is None else self.places
+        end = self.end if self.count >= len(places) else int(places[self.count])
+        raw = b"".join((self.data[self.offset : end], bytes(ROOM)))
+        return StringTable(raw, places[: self.count] - self.offset)
 
 
 class GgufMetadata(Mapping[str, GgufValue]):
@@ -195,9 +187,9 @@ class GgufMetadata(Mapping[str, GgufValue]):
         """Read a required array of strings as bytes (InvalidHeader)."""
         return self._required(key, ValueType.ARRAY, ValueType.STRING).byte_strings()
 
-    def strings_later(self, key: str) -> Callable[[], list[bytes]]:
-        """Return what reads a required array of strings as bytes, from a copy of it (InvalidHeader)."""
-        return self._required(key, ValueType.ARRAY, ValueType.STRING).strings_later()
+    def string_table(self, key: str) -> StringTable:
+        """Return a required array of strings, which are cut from a copy when they are asked for (InvalidHeader)."""
+        return self._required(key, ValueType.ARRAY, ValueType.STRING).string_table()
 
     def numbers(self, key: str, *element_types: ValueType) -> NDArray[Any]:
         """Read a required array of numbers, [count], of one of the element types (InvalidHeader)."""

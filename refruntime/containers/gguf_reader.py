@@ -7,7 +7,6 @@ from collections.abc import Container
 from typing import Final, NoReturn
 
 from refruntime.containers.gguf_metadata import (
-    LENGTH,
     MAX_ARRAY_ELEMENTS,
     MAX_STRING_BYTES,
     NUMBER_TYPES,
@@ -20,6 +19,7 @@ from refruntime.containers.gguf_metadata import (
 )
 from refruntime.containers.gguf_tables import COMPACT_FROM, LazyTable, NameIndex
 from refruntime.errors import ContractError, InvalidHeader
+from refruntime.string_table import LENGTH, Places, places_of, words_of
 
 U32: Final = struct.Struct("<I")
 SIZES: Final = {int(kind): dtype.itemsize for kind, dtype in NUMBER_TYPES.items()}
@@ -166,9 +166,11 @@ class MetadataReader(Reader):
                     expected=f"at most {MAX_ARRAY_ELEMENTS}",
                     found=count,
                 )
-        offset, stored = self.position, value_type if element_type is None else element_type
-        if stored is ValueType.STRING:
-            self._skip_strings(count)
+        offset, stored, places = self.position, value_type if element_type is None else element_type, None
+        if element_type is ValueType.STRING:
+            places = self._skip_strings(count)
+        elif stored is ValueType.STRING:
+            self._skip_string()
         else:
             size = count * NUMBER_TYPES[stored].itemsize
             if size > self.end - self.position:
@@ -176,7 +178,7 @@ class MetadataReader(Reader):
                     "a value reaches past the end of the file", "value", expected=f"{size} bytes", found=self.rest()
                 )
             self.position += size
-        return GgufField(key, value_type, element_type, count, offset, self.data, self.position)
+        return GgufField(key, value_type, element_type, count, offset, self.data, self.position, places)
 
     def _type(self, what: str) -> ValueType:
         number = self.number(U32, what)
@@ -184,18 +186,31 @@ class MetadataReader(Reader):
             self.fail("unknown metadata value type", what, self.position - 4, expected="0 .. 12", found=number)
         return ValueType(number)
 
-    def _skip_strings(self, count: int) -> None:
-        """Walk over `count` strings without reading them; a vocabulary has hundreds of thousands."""
+    def _skip_string(self) -> None:
+        """Walk over a string without reading it."""
+        self._check_room(1)
+        position = self._end_of_strings(self.position, 1)
+        if position > self.end or position - self.position > MAX_STRING_BYTES + LENGTH.size:
+            self.string("string 0")  # it says what is wrong
+        self.position = position
+
+    def _skip_strings(self, count: int) -> Places:
+        """Walk over `count` strings without reading them, and return where they lie: a vocabulary has very many."""
+        self._check_room(count)
+        found = places_of(self.data, self.position, count)
+        if found is not None and not (words_of(self.data)[found[0]] > MAX_STRING_BYTES).any():
+            places, self.position = found
+            return places
+        for index in range(count):  # the careful walk finds the string to blame
+            self.string(f"string {index}")
+        raise RuntimeError("one of these strings is too long or ends behind the file")
+
+    def _check_room(self, count: int) -> None:
+        """Refuse more strings than there is room for their lengths."""
         if count > (self.end - self.position) // LENGTH.size:
             self.fail(
                 "an array of strings reaches past the end of the file", "value", expected=self.rest(), found=count
             )
-        position = self._end_of_strings(self.position, count)
-        if position <= self.end and self.end - self.position <= MAX_STRING_BYTES:
-            self.position = position
-            return
-        for index in range(count):  # the careful walk finds the string to blame, or none in a file above 1 GiB
-            self.string(f"string {index}")
 
     def _end_of_strings(self, position: int, count: int) -> int:
         """Return the place behind so many strings, beyond the file if they do not fit into it."""

@@ -6,22 +6,54 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from refruntime.containers.gguf import HEADER, SUPPORTED_VERSIONS, GgufTensor, read_gguf
+from refruntime.containers.gguf import HEADER, SUPPORTED_VERSIONS, GgufFile, GgufTensor, read_gguf
 from refruntime.containers.gguf_directory import DirectoryReader
 from refruntime.containers.gguf_metadata import GgufField, GgufMetadata, ValueType
 from refruntime.containers.gguf_reader import MetadataReader
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.inspection.report import Inspection, MetadataLine, TensorLine, TokenizerLine
+from refruntime.model.architectures.encoders import ENCODERS
+from refruntime.model.gguf.model import validate_gguf
 from refruntime.model.gguf.tokenizer import pre_tokenizer_name, read_tokenizer
+from refruntime.model.load import container_of, validate_file
+from refruntime.tokenizers.base import Tokenizer
 
 SHOWN_ELEMENTS = 8
 
 Items = TypeVar("Items")
 
 
-def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
-    """Return header, keys and tensor entries up to the first that cannot be read; never raises ContractError."""
+def inspect_gguf(view: memoryview, profile: Profile) -> Inspection:
+    """Validate a GGUF file as `load_model` does, an encoder as `refruntime embed`; no ContractError leaves here."""
+    file = model = error = None
+    try:
+        container_of(view, profile)
+        file = read_gguf(view)
+        encodes = _is_encoder(file.metadata.get("general.architecture"))
+        model = validate_gguf(file, profile, encoder=True) if encodes else validate_file(file, profile)
+    except ContractError as failure:
+        error = failure
+    report = _read_leniently(view, profile, file, None if model is None else model.tokenizer)
+    if any(line.key == "general.architecture" and _is_encoder(line.value) for line in report.metadata):
+        report.notes.append("an encoder: `refruntime embed` reads it; load_model refuses it, as it generates nothing")
+    report.error = error
+    if model is not None:
+        report.hyperparameters, report.quantization = model.hyperparameters, model.quantization
+    return report
+
+
+def _is_encoder(architecture: object) -> bool:
+    return isinstance(architecture, str) and architecture in ENCODERS
+
+
+def _read_leniently(
+    view: memoryview, profile: Profile, file: GgufFile | None, tokenizer: Tokenizer | None
+) -> Inspection:
+    """Return header, keys and tensor entries up to the first that cannot be read; never raises ContractError.
+
+    `file` is what was read of the whole, None where that fails; `tokenizer` that of a valid model, else None.
+    """
     report = Inspection("gguf", len(view))
     if len(view) < HEADER.size:
         report.notes.append(f"the header of {HEADER.size} bytes is not complete")
@@ -31,30 +63,40 @@ def read_gguf_leniently(view: memoryview, profile: Profile) -> Inspection:
     if version not in SUPPORTED_VERSIONS:
         report.notes.append("nothing behind the header was read, because the version is unknown")
         return report
-    keys, metadata, position = _longest_prefix(key_count, lambda count: _read_keys(view, count))
+    position = 0
+    if file is not None:
+        keys, metadata = key_count, file.metadata
+    else:
+        keys, metadata, position = _longest_prefix(key_count, lambda count: _read_keys(view, count))
     report.metadata = [_metadata_line(field) for field in metadata.fields.values()]
     if keys < key_count:
         report.notes.append(f"{keys} of {key_count} keys could be read; the next one is broken")
         return report
+    _describe_tokenizer(report, metadata, profile, tokenizer)
+    if file is not None:
+        report.header |= {"alignment": file.alignment, "data_offset": file.data_offset}
+        report.tensors = [_tensor_line(tensor) for tensor in file.tensors.values()]
+        return report
+    entries, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
+    if entries < tensor_count:
+        report.notes.append(f"{entries} of {tensor_count} tensor entries could be read; the next one is broken")
+    report.tensors = [_tensor_line(tensor, "offset relative to the data") for tensor in tensors]
+    return report
+
+
+def _describe_tokenizer(
+    report: Inspection, metadata: GgufMetadata, profile: Profile, tokenizer: Tokenizer | None
+) -> None:
+    """Say what the tokenizer is, or why it cannot be read."""
     try:
-        tokenizer = read_tokenizer(metadata, profile, word_pieces=True)
+        if tokenizer is None:
+            tokenizer = read_tokenizer(metadata, profile, word_pieces=True)
         pre_tokenizer = pre_tokenizer_name(metadata) or "default" if tokenizer.kind == "bpe" else None
         report.tokenizer = TokenizerLine.of(tokenizer, pre_tokenizer)
         if tokenizer.kind == "bpe" and not pre_tokenizer_name(metadata):
             report.notes.append("tokenizer.ggml.pre is absent, so text is cut into words as llama.cpp's default does")
     except ContractError as error:
         report.notes.append(f"tokenizer: {error}")
-    entries, tensors, _ = _longest_prefix(tensor_count, lambda count: _read_entries(view, position, count))
-    if entries < tensor_count:
-        report.notes.append(f"{entries} of {tensor_count} tensor entries could be read; the next one is broken")
-    try:
-        file = read_gguf(view)
-    except ContractError:
-        report.tensors = [_tensor_line(tensor, "offset relative to the data") for tensor in tensors]
-    else:
-        report.header |= {"alignment": file.alignment, "data_offset": file.data_offset}
-        report.tensors = [_tensor_line(tensor) for tensor in file.tensors.values()]
-    return report
 
 
 def readable_part(view: memoryview) -> tuple[dict[str, str], dict[str, str]]:

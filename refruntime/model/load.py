@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, InvalidModelMagic
 from refruntime.model.kv_cache import check_buffers
 from refruntime.model.validated import ValidatedModel
 from refruntime.tokenizers.base import Tokenizer
+
+if TYPE_CHECKING:
+    from refruntime.containers.gguf import GgufFile
 
 Buffer = bytes | bytearray | memoryview
 
@@ -24,9 +29,17 @@ def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:
         model = validate_slm1(read_slm1(view, profile), profile)
     else:
         from refruntime.containers.gguf import read_gguf
-        from refruntime.model.gguf.model import validate_gguf
 
-        model = validate_gguf(read_gguf(view), profile)
+        return validate_file(read_gguf(view), profile)
+    check_buffers(model.hyperparameters, profile)
+    return model
+
+
+def validate_file(file: GgufFile, profile: Profile) -> ValidatedModel:
+    """Validate a GGUF file that was read already; statuses 6, 8, 9 and those of buffers."""
+    from refruntime.model.gguf.model import validate_gguf
+
+    model = validate_gguf(file, profile)
     check_buffers(model.hyperparameters, profile)
     return model
 

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
+from refruntime.string_table import StringTable
 from refruntime.tokenizers.fragments import FragmentTokenizer
 from refruntime.tokenizers.merging import merge_neighbours
 from refruntime.tokenizers.pre_tokenizers import PreTokenizer
 from refruntime.tokenizers.spelling import escape_spaces, from_alphabet, to_alphabet, unescape_spaces
+from refruntime.tokenizers.text_numbers import TextNumbers
 from refruntime.tokenizers.unknown_bytes import unknown_byte
 from refruntime.tokenizers.vocabulary import Vocabulary
 
@@ -27,7 +29,7 @@ LONGEST_REMEMBERED_WORD: Final = 64
 class BpeTokenizer(FragmentTokenizer):
     """Merge neighbouring symbols by rank within words.
 
-    `merges` gives pairs `left right`, best first, when a text is encoded; of equal pairs the first counts.
+    `merges` are pairs `left right`, best first; of equal pairs the first counts.
     """
 
     kind = "bpe"
@@ -35,7 +37,7 @@ class BpeTokenizer(FragmentTokenizer):
     def __init__(
         self,
         vocabulary: Vocabulary,
-        merges: Sequence[bytes] | Callable[[], Sequence[bytes]],
+        merges: Sequence[bytes],
         pre_tokenizer: PreTokenizer,
         *,
         bos_id: int | None = None,
@@ -50,11 +52,12 @@ class BpeTokenizer(FragmentTokenizer):
         self._known_words: dict[str, list[int]] = {}
 
     @cached_property
-    def _ranks(self) -> dict[bytes, int]:
+    def _ranks(self) -> TextNumbers:
         """Return the rank of every pair; what follows a NUL is not part of it."""
-        merges = self._merges() if callable(self._merges) else self._merges
-        last = len(merges) - 1
-        return {merge.partition(b"\0")[0]: last - index for index, merge in enumerate(reversed(merges))}
+        merges = self._merges if isinstance(self._merges, StringTable) else StringTable.of(self._merges)
+        if merges.has_nul:
+            merges = StringTable.of([merge.partition(b"\0")[0] for merge in merges])
+        return TextNumbers(merges)
 
     def encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
         """Encode the words of a fragment."""

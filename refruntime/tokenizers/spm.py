@@ -6,9 +6,12 @@ become `▁`, so the symbols are `▁ h i`; of the two neighbours that form a to
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refruntime.tokenizers.fragments import FragmentTokenizer
 from refruntime.tokenizers.merging import merge_neighbours
@@ -29,7 +32,7 @@ class SpmTokenizer(FragmentTokenizer):
     def __init__(
         self,
         vocabulary: Vocabulary,
-        scores: Sequence[float],
+        scores: Sequence[float] | NDArray[np.float32],
         *,
         bos_id: int | None = 1,
         eos_id: int | None = 2,
@@ -40,8 +43,17 @@ class SpmTokenizer(FragmentTokenizer):
     ) -> None:
         super().__init__(vocabulary, bos_id=bos_id, eos_id=eos_id, stop_ids=stop_ids, add_bos=add_bos, add_eos=add_eos)
         self.add_space_prefix = add_space_prefix
-        self.costs = (-np.asarray(scores, np.float64)).tolist()
-        self.of_byte = [self._find_byte(byte) for byte in range(256)]
+        self._scores = scores
+
+    @cached_property
+    def costs(self) -> Sequence[float]:
+        """Return what each token costs: the lowest cost merges first."""
+        return array("d", (-np.asarray(self._scores, np.float64)).tobytes())
+
+    @cached_property
+    def of_byte(self) -> list[int | None]:
+        """Return the token of each byte."""
+        return [self._find_byte(byte) for byte in range(256)]
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of one token: nothing for control, unknown, unused and undefined ones (GG-6, section 13)."""

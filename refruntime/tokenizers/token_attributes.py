@@ -54,6 +54,7 @@ _ALWAYS_SHOWN: Final = (b"<|channel|>", b"<|message|>", b"<|start|>", b"<|constr
 
 
 def derive_attributes(
+    texts: Sequence[bytes],
     ids: Mapping[bytes, int],
     types: Sequence[int] | Bits | None,
     *,
@@ -61,20 +62,21 @@ def derive_attributes(
     pre_tokenizer: str = "",
     named_roles: Collection[str] = (),
     ends_by_text: bool = True,
-) -> list[int]:
-    """Return the attribute bits of every token, by id.
+) -> Bits:
+    """Return the attribute bits of every token, by id, [V].
 
-    `ids` maps the distinct token texts to 0 .. V - 1; `types` are the file's token types, None means all normal;
+    `ids` maps the distinct token `texts` to 0 .. V - 1; `types` are the file's token types, None means all normal;
     `named_roles` are the roles of fill-in-the-middle that the metadata assigns; with `ends_by_text` tokens that end a
     generation by their text are control tokens (GG-6). InvalidHeader when the strip rules of the model's name need a
     token that the vocabulary lacks.
     """
-    attributes = np.full(len(ids), Attribute.NORMAL) if types is None else _of_types(np.asarray(types, np.int64))
+    attributes = (
+        np.full(len(texts), Attribute.NORMAL, np.int64) if types is None else _of_types(np.asarray(types, np.int64))
+    )
     for token in marks_by_text(ids, named_roles).values():
         attributes[token] |= Attribute.CONTROL
-    control = set(with_attribute(attributes, Attribute.CONTROL))
-    for text, token in ids.items() if control else ():
-        if token in control and b"unused" in text:
+    for token in with_attribute(attributes, Attribute.CONTROL):
+        if b"unused" in texts[token]:
             attributes[token] |= Attribute.UNUSED
     if ends_by_text:
         for token in _present(ids, end_texts().ends):
@@ -86,8 +88,7 @@ def derive_attributes(
             if exemption.holds(ids):
                 attributes[ids[exemption.text]] = int(_OF_NAME[exemption.type])
     _add_strip_rules(attributes, ids, model_name.lower(), pre_tokenizer)
-    found: list[int] = attributes.tolist()
-    return found
+    return attributes
 
 
 def _of_types(types: Bits) -> Bits:

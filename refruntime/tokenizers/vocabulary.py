@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Final, Self
 
 from refruntime.errors import InvalidHeader
+from refruntime.string_table import StringTable
 from refruntime.tokenizers.occurrences import Occurrences
+from refruntime.tokenizers.text_numbers import TextNumbers
 from refruntime.tokenizers.token_attributes import SPECIAL, Attribute, Bits, derive_attributes, with_attribute
 
 WHITESPACE: Final = b" \t\n\v\f\r"
@@ -22,9 +25,9 @@ _HIDDEN: Final = Attribute.UNKNOWN | Attribute.CONTROL
 class Vocabulary:
     """Token texts by id, ids by text, attribute bits by id."""
 
-    texts: list[bytes]
-    ids: dict[bytes, int]
-    attributes: list[int]
+    texts: Sequence[bytes]
+    ids: Mapping[bytes, int]
+    attributes: Sequence[int]
 
     @classmethod
     def build(
@@ -42,16 +45,19 @@ class Vocabulary:
         A text ends at its first NUL; an empty one is replaced by `[EMPTY_<id>]`. The other arguments are those of
         `derive_attributes`.
         """
-        texts = list(tokens)
-        if b"" in texts or b"\0" in b"".join(texts):
-            texts = [text.partition(b"\0")[0] or b"[EMPTY_%d]" % index for index, text in enumerate(texts)]
-        ids = dict(zip(texts, range(len(texts)), strict=True))
-        if len(ids) < len(texts):
-            first, second = _equal_texts(texts)
-            raise _invalid("two tokens have the same text", f"ids {first} and {second}, {texts[second]!r}")
-        if not ids:
+        texts = tokens if isinstance(tokens, StringTable) else StringTable.of(tokens)
+        if not len(texts):
             raise _invalid("the vocabulary is empty", "0 tokens")
+        if texts.has_nul or not texts.lengths.all():
+            cut = (text.partition(b"\0")[0] for text in texts)
+            texts = StringTable.of([text or b"[EMPTY_%d]" % index for index, text in enumerate(cut)])
+        ids = TextNumbers(texts)
+        repeated = ids.repeated()
+        if repeated is not None:
+            first, second = repeated
+            raise _invalid("two tokens have the same text", f"ids {first} and {second}, {texts[second]!r}")
         attributes = derive_attributes(
+            texts,
             ids,
             types,
             model_name=model_name,
@@ -59,7 +65,7 @@ class Vocabulary:
             named_roles=named_roles,
             ends_by_text=ends_by_text,
         )
-        vocabulary = cls(texts, ids, attributes)
+        vocabulary = cls(texts, ids, array("q", attributes.tobytes()))
         for index in with_attribute(attributes, Attribute.BYTE):
             if vocabulary.byte(index) is None:
                 raise _invalid("a byte token is not spelt <0xHH>", f"id {index}, {texts[index]!r}")
@@ -129,16 +135,10 @@ class Vocabulary:
         return Occurrences([self.texts[token] for token in self.special])
 
 
-def _equal_texts(texts: list[bytes]) -> tuple[int, int]:
-    """Return the first token whose text another one had before, behind that one."""
-    ids: dict[bytes, int] = {}
-    return next((first, at) for at, text in enumerate(texts) if (first := ids.setdefault(text, at)) != at)
-
-
 class _Partition:
     """A text of which tokens take their occurrences, the first token of `tokens` before the next."""
 
-    def __init__(self, text: bytes, texts: list[bytes], attributes: list[int], tokens: list[int]) -> None:
+    def __init__(self, text: bytes, texts: Sequence[bytes], attributes: Sequence[int], tokens: Sequence[int]) -> None:
         self.text = text
         self.texts = texts
         self.attributes = attributes

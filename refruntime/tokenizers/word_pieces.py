@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from typing import Final
 
 from refruntime.tokenizers.fragments import FragmentTokenizer
@@ -58,7 +58,10 @@ class WordPieceTokenizer(FragmentTokenizer):
         super().__init__(vocabulary, bos_id=first, eos_id=last, stop_ids=(), add_bos=True, add_eos=True)
         self.unknown_id = unknown
         self._lowercase, self._strip_accents = lowercase, strip_accents
-        self._longest = max(map(len, vocabulary.texts))
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.vocabulary.texts))
 
     def encode_fragment(self, fragment: bytes, text: bytes, place: int) -> list[int]:
         """Encode the words of a fragment."""

@@ -13,7 +13,7 @@ PACKAGE = "refruntime"
 
 # Each set holds the parts on which the next ones may rest. Arrows point down only.
 FOUNDATION = {"contract", "errors", "trace"}
-FORMATS = FOUNDATION | {"machine_code", "containers", "quants", "numerics"}
+FORMATS = FOUNDATION | {"string_table", "machine_code", "containers", "quants", "numerics"}
 PIECES = FORMATS | {"model", "sampling", "tokenizers", "diagnostics", "utf8"}
 ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
@@ -52,8 +52,9 @@ INTERNAL: dict[str, set[str]] = {
     "machine_code": {"resources"},
     "numerics": FOUNDATION | {"machine_code", "quants"},
     "quants": FOUNDATION | {"machine_code"},
-    "containers": FOUNDATION | {"machine_code", "quants"},
-    "tokenizers": FOUNDATION,
+    "string_table": set(),
+    "containers": FOUNDATION | {"string_table", "machine_code", "quants"},
+    "tokenizers": FOUNDATION | {"string_table"},
     "sampling": FOUNDATION | {"numerics"},
     "model": FORMATS | {"tokenizers", "memory_limit"},
     "diagnostics": FOUNDATION | {"numerics", "sampling"},
@@ -109,6 +110,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "machine_code": ARRAYS | {"llvmlite", "numba"},
     "numerics": ARRAYS | {"numba", "threadpoolctl"},
     "quants": ARRAYS | {"gguf", "llvmlite", "numba"},
+    "string_table": ARRAYS,
     "containers": ARRAYS | {"gguf", "numba"},
     "tokenizers": ARRAYS,
     "sampling": ARRAYS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, TypedDict
 
 import numpy as np
@@ -115,8 +114,7 @@ def _read_bpe(metadata: GgufMetadata, name: str, profile: Profile) -> BpeTokeniz
         always_bos=pre_tokenizer.always_bos,
     )
     has_merges = name != "kimi-k2" or PREFIX + "merges" in metadata
-    merges: Callable[[], list[bytes]] | list[bytes]
-    merges = metadata.strings_later(PREFIX + "merges") if has_merges else []
+    merges = metadata.string_table(PREFIX + "merges") if has_merges else ()
     return BpeTokenizer(vocabulary, merges, pre_tokenizer, **roles)
 
 
@@ -189,7 +187,7 @@ def _named_roles(metadata: GgufMetadata, size: int) -> dict[str, int]:
 
 def read_vocabulary(metadata: GgufMetadata, profile: Profile) -> Vocabulary:
     """Read token texts and types; absent types are all normal (section 13)."""
-    tokens = metadata.strings(PREFIX + "tokens")
+    tokens = metadata.string_table(PREFIX + "tokens")
     types: NDArray[np.int64] | None = None
     if PREFIX + "token_type" in metadata:
         numbers = metadata.numbers(PREFIX + "token_type", ValueType.INT32)
@@ -205,7 +203,7 @@ def read_vocabulary(metadata: GgufMetadata, profile: Profile) -> Vocabulary:
     )
 
 
-def read_scores(metadata: GgufMetadata, size: int) -> list[float]:
+def read_scores(metadata: GgufMetadata, size: int) -> NDArray[np.float32]:
     """Read one merge score for each token; InvalidHeader where one is NaN, which no order of merges can follow."""
     scores = metadata.numbers(PREFIX + "scores", ValueType.FLOAT32, ValueType.INT32)
     check_count(PREFIX + "scores", len(scores), size)
@@ -218,8 +216,7 @@ def read_scores(metadata: GgufMetadata, size: int) -> list[float]:
             expected="a number",
             found=f"NaN for id {int(np.isnan(scores).argmax())}",
         )
-    values: list[float] = scores.tolist()
-    return values
+    return scores
 
 
 def check_count(key: str, found: int, expected: int) -> None:
