@@ -16,9 +16,11 @@ from refruntime.model import blocks, feed_forward, recurrence
 from refruntime.model.blocks import Pass, emit
 from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, ExpertsBeside, Layer, StateSpace
+from refruntime.model.plain import plain_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.model.weights import Norm, Projection, Store, bind_weights, inventory
 from refruntime.numerics import Numerics
+from refruntime.numerics.whole_step import Step
 from refruntime.trace import Tracer
 
 Array = NDArray[Any]
@@ -40,6 +42,10 @@ class Transformer:
         self.numerics = numerics if store is not None else numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
             self.weights = bind_weights(model, profile, self.numerics, store)
+        self._step: Step | None = None
+        self._plain = None
+        if type(self) is Transformer:  # a variation has layers of its own
+            self._plain = plain_model(self.architecture, self.hyperparameters, self.weights)
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this model's capacity (FW-9)."""
@@ -58,6 +64,10 @@ class Transformer:
         Returns the logits of tokens[first_logit:], so by default those of the last one: [1, V]. The caller keeps
         `cache.length` + n within the capacity and n >= 1.
         """
+        if len(tokens) == 1 and tracer is None and self._plain is not None:
+            self._step = self._step or self.numerics.whole_step(self._plain)
+            if self._step is not None:
+                return self._at_once(tokens, cache, self._step)
         wanted = range(len(tokens))[first_logit:]
         logits = []
         # Non-finite numbers are results here, not accidents (GEN-11).
@@ -70,6 +80,16 @@ class Transformer:
                     logits.append(self._logits(x[skipped:], cache.length + skipped, tracer))
                 cache.length += len(part)
         return np.concatenate(logits)
+
+    def _at_once(self, tokens: Sequence[int], cache: KVCache, step: Step) -> Array:
+        """Forward one token in one go, with the same bits: logits [1, V]."""
+        position = cache.length
+        cache.reserve(position + 1)
+        with np.errstate(all="ignore"), self.numerics.working():
+            x = self._embed(tokens, position, None)  # [1, H]
+            logits = step(x[0], cache.keys, cache.values, position)  # [1, V]
+        cache.length += 1
+        return logits
 
     def _layers(self, tokens: Sequence[int], cache: KVCache, tracer: Tracer | None) -> Array:
         """Embed and run all layers: n tokens -> residual stream [n, H] (FW-1, FW-2)."""

@@ -46,7 +46,7 @@ class KVCache:
     def store(self, layer: int, position: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Store keys and values [n, K, D] of positions `position` .. `position` + n - 1; the length stays."""
         end, place = position + keys.shape[0], self._places[layer]
-        self._reserve(end)
+        self.reserve(end)
         head_dim, kv_heads = self._heads[layer]
         self.keys[place, :head_dim, :kv_heads, position:end] = keys.transpose(2, 1, 0)
         self.values[place, position:end, :kv_heads, :head_dim] = values
@@ -63,18 +63,18 @@ class KVCache:
     def put(self, begin: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
         """Put what `positions` gave back at `begin`; the length stays."""
         end = begin + values.shape[1]
-        self._reserve(end)
+        self.reserve(end)
         self.keys[..., begin:end], self.values[:, begin:end] = keys, values
 
     def store_rows(self, layer: int, name: str, position: int, x: NDArray[Any]) -> None:
         """Store rows of a layer [n, width] at `position` .. `position` + n - 1; the length stays."""
         end = position + x.shape[0]
-        self._reserve(end)
+        self.reserve(end)
         if (layer, name) not in self._rows:
             self._rows[layer, name] = np.zeros((self.values.shape[1], x.shape[1]), x.dtype)
         self._rows[layer, name][position:end] = x
 
-    def _reserve(self, end: int) -> None:
+    def reserve(self, end: int) -> None:
         """Make room for `end` positions."""
         old = self.values.shape[1]
         if end <= old:

@@ -19,6 +19,7 @@ from refruntime.numerics.in_place import Inventory
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.scans import delta_net_step, state_space_step
 from refruntime.numerics.sources import RowSource
+from refruntime.numerics.whole_step import PlainModel, Step
 
 Array = NDArray[Any]
 
@@ -148,6 +149,10 @@ class Numerics(ABC):
 
     def prepare(self) -> None:
         """Do early, on any thread, what would otherwise be done in the middle of the work; changes no number."""
+        return None
+
+    def whole_step(self, model: PlainModel) -> Step | None:
+        """Return what computes a position of a plain model in one go, None where that is not possible, or not yet."""
         return None
 
     # Formulas -----------------------------------------------------------------------------------------------------

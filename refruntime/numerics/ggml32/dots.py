@@ -191,3 +191,13 @@ def dot_in_float32(values: Float32, rows: Float32) -> Float32:
 
 
 PRODUCTS: Final = 1 << 17
+
+
+def of_heads(dots: Callable[[Float32, Float32], Float32], rows: Float32, x: Float32) -> Float32:
+    """Multiply [K, r, k] with [K, n, k] head by head: -> [K, r, n]."""
+    return np.stack([dots(*pair) for pair in zip(rows, x, strict=True)])
+
+
+def exact_total(rows: Any) -> NDArray[np.float64]:
+    """Add numbers of rows in float64 in index order: [n, k] -> [n]."""
+    return add_rows(np.ascontiguousarray(rows.T, np.float64)) + np.float64(0)

@@ -21,7 +21,7 @@ NEAREST: Final = np.float32(12582912)
 
 
 @inlined
-def _sum(w, q):  # type: ignore[no-untyped-def]
+def exact_sum(w, q):  # type: ignore[no-untyped-def]
     """Add the products of a run of integers."""
     total = np.int32(0)
     for i in range(w.size):
@@ -36,7 +36,7 @@ def sum_times_scales(result, begin, end, integers, scales, quants, row_scales): 
         for n in range(quants.shape[0]):
             total = ZERO
             for b in range(scales.shape[1]):
-                term = np.float32(_sum(integers[row, b], quants[n, b])) * scales[row, b]
+                term = np.float32(exact_sum(integers[row, b], quants[n, b])) * scales[row, b]
                 total += term * row_scales[n, b]
             result[row, n] = total
 
@@ -48,7 +48,7 @@ def scales_times_sum(result, begin, end, integers, scales, quants, row_scales, r
         for n in range(quants.shape[0]):
             total = ZERO
             for b in range(scales.shape[1]):
-                exact = np.float64(_sum(integers[row, b], quants[n, b])) / unit
+                exact = np.float64(exact_sum(integers[row, b], quants[n, b])) / unit
                 total += scales[row, b] * row_scales[n, b // repeat] * np.float32(exact)
             result[row, n] = total
 
@@ -60,7 +60,7 @@ def plus_minimum(result, begin, end, integers, scales, minima, quants, row_scale
         for n in range(quants.shape[0]):
             total = ZERO
             for b in range(scales.shape[1]):
-                term = scales[row, b] * row_scales[n, b] * np.float32(_sum(integers[row, b], quants[n, b]))
+                term = scales[row, b] * row_scales[n, b] * np.float32(exact_sum(integers[row, b], quants[n, b]))
                 total += term + minima[row, b] * sums[n, b]
             result[row, n] = total
 
@@ -72,8 +72,8 @@ def less_minima(result, begin, end, integers, scales, minimum_scales, minima, qu
         for n in range(quants.shape[0]):
             total = ZERO
             for b in range(scales.shape[1]):
-                term = scales[row, b] * row_scales[n, b] * np.float32(_sum(integers[row, b], quants[n, b]))
-                less = minimum_scales[row, b] * row_scales[n, b] * np.float32(_sum(minima[row, b], sums[n, b]))
+                term = scales[row, b] * row_scales[n, b] * np.float32(exact_sum(integers[row, b], quants[n, b]))
+                less = minimum_scales[row, b] * row_scales[n, b] * np.float32(exact_sum(minima[row, b], sums[n, b]))
                 total += term - less
             result[row, n] = total
 
@@ -101,7 +101,7 @@ def eight_lanes(result, begin, end, integers, scales, minimum_scales, minima, qu
                     totals[lane] += scale * np.float32(exact[lane])
                 if minima.size:
                     less = minimum_scales[row, b] * row_scales[n, b]
-                    total -= less * np.float32(_sum(minima[row, b], sums[n, b]))
+                    total -= less * np.float32(exact_sum(minima[row, b], sums[n, b]))
             for lane in range(8):
                 total += totals[lane]
             result[row, n] = total
@@ -119,7 +119,7 @@ def groups_with_scales(result, begin, end, integers, scales, group_scales, quant
                 scale = scales[row, b] * row_scales[n, b]
                 for g in range(groups):
                     at = g * size
-                    exact = _sum(integers[row, b, at : at + size], quants[n, b, at : at + size])
+                    exact = exact_sum(integers[row, b, at : at + size], quants[n, b, at : at + size])
                     total += scale * np.float32(group_scales[row, b, g]) * np.float32(exact)
             result[row, n] = total
 
@@ -135,7 +135,7 @@ def parts_of_a_block(result, begin, end, integers, scales, quants, row_scales): 
             for b in range(scales.shape[1]):
                 within = ZERO
                 for part in range(parts):
-                    exact = _sum(integers[row, b, part * size : (part + 1) * size], quants[n, b * parts + part])
+                    exact = exact_sum(integers[row, b, part * size : (part + 1) * size], quants[n, b * parts + part])
                     within += row_scales[n, b * parts + part] * np.float32(exact)
                 total += scales[row, b] * within
             result[row, n] = total
@@ -168,23 +168,29 @@ def plain_dots_of_heads(result, begin, end, columns, rows, totals):  # type: ign
                 result[head, o, n] = np.float32(totals[o])
 
 
+@inlined
+def quantize_block(x, quants):  # type: ignore[no-untyped-def]
+    """Quantise a block of 32, halves away from zero: -> its scale, not yet rounded to a half."""
+    greatest = ZERO
+    for i in range(32):
+        greatest = max(greatest, abs(x[i]))
+    scale = greatest / LIMIT
+    inverse = ONE / scale if scale != ZERO else ZERO
+    for i in range(32):
+        scaled = x[i] * inverse
+        whole = np.trunc(scaled)
+        if abs(scaled - whole) >= HALF:
+            whole += ONE if scaled > ZERO else -ONE
+        quants[i] = np.int8(np.int32(whole)) if abs(whole) < INFINITY else 0
+    return scale
+
+
 @kernel
 def quantize_32(x, quants, scales):  # type: ignore[no-untyped-def]
     """Quantise blocks of 32, x [n, b, 32]: halves away from zero; scales are not yet rounded to halves."""
     for n in range(x.shape[0]):
         for b in range(x.shape[1]):
-            greatest = ZERO
-            for i in range(32):
-                greatest = max(greatest, abs(x[n, b, i]))
-            scale = greatest / LIMIT
-            inverse = ONE / scale if scale != ZERO else ZERO
-            scales[n, b] = scale
-            for i in range(32):
-                scaled = x[n, b, i] * inverse
-                whole = np.trunc(scaled)
-                if abs(scaled - whole) >= HALF:
-                    whole += ONE if scaled > ZERO else -ONE
-                quants[n, b, i] = np.int8(np.int32(whole)) if abs(whole) < INFINITY else 0
+            scales[n, b] = quantize_block(x[n, b], quants[n, b])
 
 
 @kernel

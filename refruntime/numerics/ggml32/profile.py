@@ -8,7 +8,7 @@ Source: ggml's `ggml-cpu/ops.cpp`, `vec.h`, `vec.cpp`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 
 from refruntime.numerics.base import PLAIN_ATTENTION, Array, Attention, AttentionVariant, Numerics, add_rows
 from refruntime.numerics.compiled.loading import Loader, Notice
+from refruntime.numerics.ggml32 import dots as products
 from refruntime.numerics.ggml32.activations import as_half, quantize_q8_0
 from refruntime.numerics.ggml32.c_library import LIBRARIES
 from refruntime.numerics.ggml32.c_logarithms import logarithm, power
-from refruntime.numerics.ggml32.dots import dot_in_float32, dot_in_float64, dot_of_decoded_blocks
 from refruntime.numerics.ggml32.flash import flash_mix, flash_tiles
 from refruntime.numerics.ggml32.formulas import gelu, yarn_magnitude
 from refruntime.numerics.ggml32.matrix import StoredMatrix, stored_matrix
 from refruntime.numerics.ggml32.switches import Switches
 from refruntime.numerics.rotary import RopeScaling, Rotary
 from refruntime.numerics.sources import RowSource
+from refruntime.numerics.whole_step import PlainModel, Step
 
 if TYPE_CHECKING:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
@@ -84,28 +85,37 @@ class Ggml32(Numerics):
         """Return which loops run now: `numpy` or `numba`."""
         return self._loader.kernels
 
+    def whole_step(self, model: PlainModel) -> Step | None:
+        """Return a program of compiled operations for a small model, once they are loaded; without flash attention."""
+        if self._loader.loops is None or type(self) is not Ggml32 or self._flash != "off" or not self.halves_queries:
+            return None
+        from refruntime.numerics.ggml32.step import WholeStep, suits
+
+        scale = self.attention_scale(model.heads, model.head_dim)
+        return WholeStep(model, self.switches.kv == "f16", self.rope_angles, scale) if suits(model) else None
+
     def sum_rows(self, terms: Array) -> Float32:
         """Add the rows of [k, m] in index order from 0.0: -> [m]."""
         return add_rows(np.ascontiguousarray(terms)) + np.float32(0)
 
     def read_state(self, terms: Array) -> Float32:
         """Add the rows of [k, m] in float64: -> [m]."""
-        return _exact_total(terms.T).astype(np.float32)
+        return products.exact_total(terms.T).astype(np.float32)
 
     # Norms -------------------------------------------------------------------------------------------------------
 
     def rms_norm(self, x: Array, weight: Array, epsilon: float) -> Float32:
         """Normalise rows: [n, H] -> [n, H]; the squares are added in float64."""
-        mean = (_exact_total(x * x) / x.shape[1]).astype(np.float32)  # [n]
+        mean = (products.exact_total(x * x) / x.shape[1]).astype(np.float32)  # [n]
         normal: Float32 = x * (ONE / np.sqrt(mean + np.float32(epsilon)))[:, None] * weight
         return normal
 
     def layer_norm(self, x: Array, weight: Array | None, bias: Array | None, epsilon: float) -> Float32:
         """Normalise rows: [n, H] -> [n, H]; both sums run in float64, the first is rounded before it is divided."""
         count = x.shape[1]
-        mean = _exact_total(x).astype(np.float32) / np.float32(count)  # [n]
+        mean = products.exact_total(x).astype(np.float32) / np.float32(count)  # [n]
         centred = x - mean[:, None]
-        variance = (_exact_total(centred * centred) / count).astype(np.float32)
+        variance = (products.exact_total(centred * centred) / count).astype(np.float32)
         normal: Float32 = centred * (ONE / np.sqrt(variance + np.float32(epsilon)))[:, None]
         if weight is not None:
             normal = normal * weight
@@ -203,16 +213,16 @@ class Ggml32(Numerics):
     def _scores(self, keys: Float32, queries: Float32) -> Float32:
         """Multiply keys [K, T, D] with queries [K, n, D]: -> [K, T, n]."""
         if self._flash == "tiles":
-            return _of_heads(dot_in_float32, keys, queries)
+            return products.of_heads(products.dot_in_float32, keys, queries)
         if self.switches.kv == "q8_0" and keys.shape[2] % 32 == 0:
-            return _of_heads(dot_of_decoded_blocks, keys, queries)
+            return products.of_heads(products.dot_of_decoded_blocks, keys, queries)
         return self._dots(keys, self.kept(queries) if self.halves_queries else queries)
 
     def _dots(self, rows: Float32, x: Float32) -> Float32:
         """Multiply [K, r, k] with [K, n, k] as plain float32: -> [K, r, n]."""
         loops = self._loader.loops
         if loops is None:
-            return _of_heads(dot_in_float64, rows, x)
+            return products.of_heads(products.dot_in_float64, rows, x)
         return loops.plain_of_heads(rows.transpose(0, 2, 1), x)
 
     def softmax(self, scores: Array, seen: Array, sinks: Array | None = None) -> Float32:
@@ -221,7 +231,7 @@ class Ggml32(Numerics):
         if sinks is not None:
             maximum = np.maximum(maximum, sinks[:, None, None])
         exponentials = np.where(seen, self.exp(scores - maximum), np.float32(0))  # [A, n, T]
-        sums = _exact_total(exponentials.reshape(-1, scores.shape[-1])).reshape(*scores.shape[:2], 1)
+        sums = products.exact_total(exponentials.reshape(-1, scores.shape[-1])).reshape(*scores.shape[:2], 1)
         if sinks is not None:
             sums = sums + self.exp(sinks[:, None, None] - maximum).astype(np.float64)
         normalised: Float32 = exponentials * (1 / sums).astype(np.float32)
@@ -286,13 +296,3 @@ def _compiled_products(threads: int | None, notice: Notice) -> CompiledProducts:
     from refruntime.numerics.ggml32.compiled import CompiledProducts
 
     return CompiledProducts(threads, notice)
-
-
-def _of_heads(dots: Callable[[Float32, Float32], Float32], rows: Float32, x: Float32) -> Float32:
-    """Multiply [K, r, k] with [K, n, k] head by head: -> [K, r, n]."""
-    return np.stack([dots(*pair) for pair in zip(rows, x, strict=True)])
-
-
-def _exact_total(rows: Any) -> NDArray[np.float64]:
-    """Add numbers of rows in float64 in index order: [n, k] -> [n]."""
-    return add_rows(np.ascontiguousarray(rows.T, np.float64)) + np.float64(0)

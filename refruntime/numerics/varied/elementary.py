@@ -27,8 +27,9 @@ def _exp2_float32(x: Float32) -> Float32:
     return np.exp2((x * LOG2_E).astype(np.float64)).astype(np.float32)
 
 
-_TABLE: Final = np.exp2(np.arange(32) / 32).view(np.int64) - (np.arange(32, dtype=np.int64) << 47)
-_CUBIC: Final = tuple(
+EXP_SCALE: Final = float.fromhex("0x1.71547652b82fep+0") * 32
+EXP_TABLE: Final = np.exp2(np.arange(32) / 32).view(np.int64) - (np.arange(32, dtype=np.int64) << 47)
+EXP_CUBIC: Final = tuple(
     float.fromhex(number) / 32**power
     for number, power in (("0x1.c6af84b912394p-5", 3), ("0x1.ebfce50fac4f3p-3", 2), ("0x1.62e42ff0c52d6p-1", 1))
 )
@@ -36,12 +37,12 @@ _CUBIC: Final = tuple(
 
 def _exp_table(x: Float32) -> Float32:
     """Return expf of musl 1.2 and of newer C libraries: a table of 32 powers of two and a cubic, in float64."""
-    z = float.fromhex("0x1.71547652b82fep+0") * 32 * x.astype(np.float64)
+    z = EXP_SCALE * x.astype(np.float64)
     whole = np.rint(np.minimum(np.maximum(np.where(z == z, z, 0), -4800), 4100))
     r = z - whole
     k = whole.astype(np.int64)
-    scale = (_TABLE[k % 32] + (k << 47)).view(np.float64)
-    y = (_CUBIC[0] * r + _CUBIC[1]) * (r * r) + (_CUBIC[2] * r + 1)
+    scale = (EXP_TABLE[k % 32] + (k << 47)).view(np.float64)
+    y = (EXP_CUBIC[0] * r + EXP_CUBIC[1]) * (r * r) + (EXP_CUBIC[2] * r + 1)
     result = (y * scale).astype(np.float32)
     result = np.where(x > np.float32(88.72284), np.float32(np.inf), result)
     return np.asarray(np.where(np.isnan(x), x, np.where(x < np.float32(-103.97208), np.float32(0), result)))
