@@ -10,6 +10,8 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,19 +93,23 @@ def test_dots(ggml: ScalarGgml, name: str, rows: int) -> None:
         assert differing(ours, theirs) == 0
 
 
-def logits(llama: Any, path: Path, ids: list[int], kv: int, flash: int, together: int) -> np.ndarray:
-    """Return the logits of every position by llama.cpp on one thread."""
+def logits(
+    llama: Any, path: Path, ids: list[int], kv: int, flash: int, together: int, alone: int = 0, threads: int = 1
+) -> np.ndarray:
+    """Return the logits of every position by llama.cpp on one thread; of the last `alone` one by one on several."""
     model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
     settings = llama.llama_context_default_params()
-    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(ids) + 8, 1, 1
+    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(ids) + 8, threads, 1
     settings.type_k = settings.type_v = kv
     settings.flash_attn_type = flash
     context = llama.llama_init_from_model(model, settings)
     size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
     rows = np.empty((len(ids), size), np.float32)
     batch = llama.llama_batch_init(together, 0, 1)
-    for start in range(0, len(ids), together):
-        part = ids[start : start + together]
+    before = len(ids) - alone
+    borders = [*range(0, before, together), *range(before, len(ids) + 1)]
+    for start, stop in pairwise(borders):
+        part = ids[start:stop]
         batch.n_tokens = len(part)
         for place, token in enumerate(part):
             batch.token[place], batch.pos[place], batch.logits[place] = token, start + place, 1
@@ -139,6 +145,33 @@ def test_whole_models(llama: Any, name: str, numerics: str, kv: int, flash: int,
     transformer = Transformer(model, Profile(), numerics_named(numerics))
     ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
     assert differing(ours, theirs) == 0
+
+
+@pytest.mark.parametrize("kv", [0, 1])
+@pytest.mark.parametrize("name", STORIES)
+def test_whole_steps(llama: Any, name: str, kv: int) -> None:
+    """GEN-4: no bit of 256 rows differs where each token is one call of compiled code."""
+    ids = [1, *map(int, np.random.default_rng(8).integers(3, 250, 255))]
+    model = validate_model((MODELS / name).read_bytes(), Profile())
+    numerics = numerics_named("ggml32,kv=f16" if kv else "ggml32", 1, "numba")
+    transformer = Transformer(model, Profile(), numerics)
+    cache = transformer.new_cache()
+    ours = np.concatenate([transformer.forward([token], cache) for token in ids])
+    assert differing(ours, logits(llama, MODELS / name, ids, kv, 0, 1)) == 0
+
+
+@pytest.mark.parametrize(("kv", "threads"), [(0, 2), (1, 3)])
+@pytest.mark.parametrize("name", STORIES)
+def test_threads_share_single_tokens(llama: Any, name: str, kv: int, threads: int) -> None:
+    """FW-6: behind 256 positions there are 512 cells, of which each thread takes a part with flash attention."""
+    ids = [1, *map(int, np.random.default_rng(9).integers(3, 250, 263))]
+    model = validate_model((MODELS / name).read_bytes(), Profile())
+    model = replace(model, hyperparameters=replace(model.hyperparameters, max_context=len(ids)))
+    numerics = numerics_named(f"ggml32,kv={'f16' if kv else 'f32'},flash=on,threads={threads}")
+    transformer = Transformer(model, Profile(), numerics)
+    ours = transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids))
+    assert differing(ours, logits(llama, MODELS / name, ids, kv, 1, 32, 8, threads)) == 0
+    assert differing(ours[-1], logits(llama, MODELS / name, ids, kv, 1, 32, 8)[-1]) > 0
 
 
 def with_longer_heads(path: Path, folder: Path) -> Path:

@@ -202,7 +202,9 @@ class Ggml32(Numerics):
         if self._flash == "tiles":
             return Attention(flash_tiles(scores, values, self.exp, variant.sinks), scores, weights)
         if self._flash == "on":
-            mixed = flash_mix(scores, values, self.exp, self.switches.kv != "q8_0", variant.sinks)
+            blocks = self.switches.kv == "q8_0"  # of which threads share no single token
+            threads = 1 if blocks else self.switches.threads
+            mixed = flash_mix(scores, values, self.exp, not blocks, variant.sinks, threads)
             return Attention(mixed, scores, weights)
         halved = self.switches.kv == "f16" and self.halves_queries
         stored = as_half(weights) if halved else weights  # [A, n, T]

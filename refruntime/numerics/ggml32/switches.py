@@ -15,14 +15,15 @@ class Switches:
     `kv`: type of stored keys and values; `flash`: attention in one pass, `tiles` as prompts of 64 tokens and more go
     through it; `gelu`: by a table of half-precision numbers,
     or evaluated; `libm`: whose. Stock llama.cpp has kv f16 and flash attention, which reads keys and values in f16 also
-    where they are kept in f32. Bit for bit are kv f32 and f16; with flash attention, single tokens before 512 cells. Of
-    kv q8_0 what is stored is, not the order of sums.
+    where they are kept in f32. With several `threads`, flash attention has single tokens only, which these share where
+    there are 512 cells and more; nothing else depends on their number.
     """
 
     kv: Literal["f32", "f16", "q8_0"] = "f32"
     flash: Literal["off", "on", "tiles"] = "off"
     gelu: Literal["f16", "f32"] = "f16"
     libm: Literal["glibc", "musl"] = "glibc"
+    threads: int = 1
 
     def __str__(self) -> str:
         """Write the name of the profile with the switches that differ from the defaults."""
@@ -35,6 +36,8 @@ class Switches:
 
 
 CHOICES: Final[dict[str, tuple[str, ...]]] = {name: get_args(kind) for name, kind in get_type_hints(Switches).items()}
+"""What a switch may be; `threads` is any number from 1 to MOST_THREADS."""
+MOST_THREADS: Final = 512
 
 
 def read_switches(text: str) -> Switches:
@@ -42,14 +45,19 @@ def read_switches(text: str) -> Switches:
     name, *assignments = text.split(",")
     if name != NAME:
         raise ValueError(f"unknown numeric profile {name!r}; expected {NAME}")
-    values: dict[str, str] = {}
+    values: dict[str, str | int] = {}
     for assignment in assignments:
         switch, _, value = assignment.partition("=")
         if switch not in CHOICES:
             raise ValueError(f"{NAME} has no switch {switch!r}; expected one of {', '.join(CHOICES)}")
-        if value not in CHOICES[switch]:
-            raise ValueError(f"{NAME} has no {switch}={value}; expected one of {', '.join(CHOICES[switch])}")
         if switch in values:
             raise ValueError(f"the switch {switch} is given twice")
+        if switch == "threads":
+            if not (value.isascii() and value.isdigit() and len(value) < 4 and 1 <= int(value) <= MOST_THREADS):
+                raise ValueError(f"{NAME} has no {switch}={value}; expected a number from 1 to {MOST_THREADS}")
+            values[switch] = int(value)
+            continue
+        if value not in CHOICES[switch]:
+            raise ValueError(f"{NAME} has no {switch}={value}; expected one of {', '.join(CHOICES[switch])}")
         values[switch] = value
     return Switches(**values)  # type: ignore[arg-type]  # each value was looked up in its choices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,19 @@ def test_switches_have_one_spelling() -> None:
     assert read_switches("ggml32,libm=musl,kv=f16") == Switches(kv="f16", libm="musl")
     assert canonical_name("ggml32,libm=musl,gelu=f16,kv=f16") == "ggml32,kv=f16,libm=musl"
     assert numerics_named("ggml32,kv=f32").name == "ggml32"
+    assert canonical_name("ggml32,threads=4,flash=on") == "ggml32,flash=on,threads=4"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ggml32,cache=f16", "has no switch 'cache'; expected one of kv, flash, gelu, libm"),
+        ("ggml32,cache=f16", "has no switch 'cache'; expected one of kv, flash, gelu, libm, threads"),
         ("ggml32,kv=q4_0", "has no kv=q4_0; expected one of f32, f16, q8_0"),
         ("ggml32,kv", "has no kv=; expected"),
         ("ggml32,kv=f16,kv=f16", "kv is given twice"),
+        ("ggml32,threads=0", "has no threads=0; expected a number from 1 to 512"),
+        ("ggml32,threads=0001", "has no threads=0001"),
+        ("ggml32,threads=two", "has no threads=two"),
         ("seq32,kv=f16", "unknown numeric profile 'seq32,kv=f16'"),
         ("ggml", "unknown numeric profile 'ggml'"),
     ],
@@ -64,6 +69,34 @@ def test_a_pass_may_be_split_anywhere(name: str, numerics: str) -> None:
     whole = logits(name, numerics)
     for split in (1, 4):
         np.testing.assert_array_equal(whole.view(np.uint32), logits(name, numerics, split).view(np.uint32))
+
+
+def test_threads_share_single_tokens() -> None:
+    """FW-6: behind 256 positions there are 512 cells, whose parts are put together; before, nothing is."""
+    tokens = [1, *map(int, np.random.default_rng(5).integers(3, 250, 269))]
+    model = validate_model((MODELS / "stories.q4_0.gguf").read_bytes(), Profile())
+    model = replace(model, hyperparameters=replace(model.hyperparameters, max_context=300))
+    rows = {}
+    for name in ("flash=on", "flash=on,threads=3", "threads=3", "flash=off"):
+        transformer = Transformer(model, Profile(), numerics_named(f"ggml32,kv=f16,{name}"))
+        rows[name] = transformer.forward(tokens, transformer.new_cache(), first_logit=-len(tokens))
+    one, three, off_of_three, off = rows.values()
+    np.testing.assert_array_equal(off_of_three, off)
+    np.testing.assert_array_equal(three[:256], one[:256])
+    assert 0 < np.abs(three[256:] - one[256:]).max() < np.abs(off[256:] - one[256:]).max()
+
+
+def test_parts_of_cells_are_put_together() -> None:
+    """FW-6: by hand, in float64: any split gives the softmax of all cells, a sink counts once, unseen parts do not."""
+    random = np.random.default_rng(6)
+    scores = random.standard_normal((2, 1, 600)).astype(np.float32)
+    scores[:, :, :300] = -np.inf  # a window
+    values, sinks = random.standard_normal((600, 1, 4)).astype(np.float32), np.array([0.5, 3], np.float32)
+    shares = np.exp(scores[:, 0].astype(np.float64))
+    expected = shares @ values[:, 0] / (shares.sum(axis=1) + np.exp(sinks))[:, None]  # [A, D]
+    for threads in (1, 2, 5):
+        found = flash_mix(scores, values, np.exp, False, sinks, threads)
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
 def test_it_lies_where_it_should() -> None:
@@ -133,7 +166,7 @@ def test_flash_attention_is_the_same_but_for_rounding() -> None:
     long = rng.standard_normal((4, 150, 150)).astype(np.float32)
     long[:, ~np.tri(150, dtype=bool)] = -np.inf
     many = rng.standard_normal((150, 2, 8)).astype(np.float32)
-    tiles, one = (each(long, many, Ggml32().exp, *more, sinks) for each, *more in ((flash_tiles,), (flash_mix, False)))
+    tiles, one = flash_tiles(long, many, Ggml32().exp, sinks), flash_mix(long, many, Ggml32().exp, False, sinks)
     assert 0 < np.abs(tiles - one).max() < 1e-6
 
 
