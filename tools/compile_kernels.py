@@ -40,7 +40,7 @@ def compile_numerics() -> None:
     from refruntime.contract.checksum_order import Mix
     from refruntime.numerics import AttentionVariant, CompiledSeq32
     from refruntime.numerics.compiled import formula_loops
-    from refruntime.numerics.ggml32 import compiled
+    from refruntime.numerics.ggml32 import compiled, step
 
     numerics = CompiledSeq32(1, "numba")
     one, many = np.ones((1, 2), np.float32), np.ones((2, 1, 2), np.float32)
@@ -52,6 +52,7 @@ def compile_numerics() -> None:
     formula_loops.dots(np.empty(1, np.float32), one, one[0], 0, 1)
     checksum(np.zeros(1, np.uint8), (Mix("xor", "byte"),), 0)
     compiled.compile_kernels()
+    step.compile_step()
 
 
 def main() -> None:

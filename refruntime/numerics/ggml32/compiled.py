@@ -14,7 +14,6 @@ from refruntime.numerics.compiled.threads import Range, Threads, ranges
 from refruntime.numerics.ggml32.activations import Activations, as_half
 from refruntime.numerics.ggml32.blocks import FORMS, IntegerBlocks, take_apart
 from refruntime.numerics.ggml32.dots import GROUP
-from refruntime.numerics.ggml32.step import compile_step
 from refruntime.quants.ggml import GGML_TYPES
 
 Float32 = NDArray[np.float32]
@@ -135,4 +134,3 @@ def compile_kernels() -> None:
             products.dot(weights, products.quantize(weights.form.activation, np.zeros((1, 512), np.float32)))
     products.plain(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
     products.plain_of_heads(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32))
-    compile_step()
