@@ -29,9 +29,10 @@ from typing import Final, Literal
 from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.containers.checksum import CHECKSUM_FIELD, slm1_checksum, with_checksum
 from refruntime.contract.profile import Profile
+from refruntime.contract.status import Status
 from refruntime.engines.base import Limits
 from refruntime.identify.comparison import CannotSeal as CannotSeal
-from refruntime.identify.comparison import ChecksumComparison, ask_parts, find_comparison
+from refruntime.identify.comparison import ChecksumComparison, MaskedBits, ask_parts, find_comparison
 from refruntime.identify.watched_build import WatchedBuild
 
 HEADER_BYTES: Final = 108
@@ -117,6 +118,8 @@ class Sealer:
         if key in self._known:
             return _with_sum(file, self._known[key], "kept")
         part, load = ask_parts(self.build, file, self.comparison.sites, self.comparison.mask)
+        if load.status == Status.Ok:  # the number that was planted is right
+            part = MaskedBits(self.comparison.mask, load.planted & self.comparison.mask)
         if part.mask & self.comparison.mask != self.comparison.mask:
             return Sealed(file, None, "not reached", str(load))
         self._known[key] = part.value

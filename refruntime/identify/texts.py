@@ -49,7 +49,8 @@ def learn_texts(
                 if text:
                     texts.setdefault(status, Counter())[text] += 1
                     places.setdefault((status, text), []).append((case, index))
-            before = seen.result
+            if seen.result is not None:  # what has no status shows no result, and leaves it
+                before = seen.result
     learnt = {}
     for status, counter in sorted(texts.items()):
         (text, count), *others = counter.most_common()

@@ -41,6 +41,9 @@ from refruntime.instrument.module import Module, Site
 KEPT_MEETINGS: Final = 16
 """How many meetings are kept: the latest. `count` tells how many there were."""
 
+KEPT_MEETINGS_OF_BYTES: Final = 96
+"""The same where single bytes are met: other work of a build meets some too, after the comparison as before it."""
+
 WATCHED_64: Final = {0x51: "i64.eq", 0x52: "i64.ne", 0x85: "i64.xor", 0x7D: "i64.sub"}
 WATCHED_32: Final = {0x46: "i32.eq", 0x47: "i32.ne", 0x73: "i32.xor", 0x6B: "i32.sub"}
 WATCHED: Final = WATCHED_64 | WATCHED_32
@@ -85,6 +88,7 @@ class Watched:
     module: bytes
     sites: tuple[Site, ...]
     prefix: str
+    kept: int
 
     def plant(self, engine: Globals, number: int) -> None:
         """Set the 64-bit number to watch for, and forget all meetings."""
@@ -97,7 +101,7 @@ class Watched:
 
     def meetings(self, engine: Globals) -> tuple[Meeting, ...]:
         """Return the latest meetings since the number was planted, in order."""
-        kept = min(self.count(engine), KEPT_MEETINGS)
+        kept = min(self.count(engine), self.kept)
         return tuple(self._meeting(engine, f"{self.prefix}{slot}.") for slot in reversed(range(kept)))
 
     def _meeting(self, engine: Globals, slot: str) -> Meeting:
@@ -111,7 +115,8 @@ def watch_comparisons(data: bytes, *, single_bytes: bool = False) -> Watched:
     prefix = _free_prefix(module)
     planted = module.add_global("i64", 0)
     module.export_global(prefix + "planted", planted)
-    record = _add_record(module, prefix)
+    kept = KEPT_MEETINGS_OF_BYTES if single_bytes else KEPT_MEETINGS
+    record = _add_record(module, prefix, kept)
     functions = {opcode: _add_watched_64(module, opcode, planted, record) for opcode in WATCHED_64}
     meets_32 = _meets_byte if single_bytes else _meets_half
     functions |= {opcode: _add_watched_32(module, opcode, record, meets_32(planted)) for opcode in WATCHED_32}
@@ -122,7 +127,7 @@ def watch_comparisons(data: bytes, *, single_bytes: bool = False) -> Watched:
         return i32_const(len(sites) - 1) + call(functions[site.opcode])
 
     module.rewrite(functions, watched)
-    return Watched(module.encode(), tuple(sites), prefix)
+    return Watched(module.encode(), tuple(sites), prefix, kept)
 
 
 def _free_prefix(module: Module) -> str:
@@ -133,12 +138,12 @@ def _free_prefix(module: Module) -> str:
     return prefix
 
 
-def _add_record(module: Module, prefix: str) -> int:
+def _add_record(module: Module, prefix: str, kept: int) -> int:
     """Append the function (met i64, other i64, site i32) that stores a meeting: each older one moves on by a slot."""
     count = module.add_global("i32", 0)
     module.export_global(prefix + "count", count)
     slots = []
-    for slot in range(KEPT_MEETINGS):
+    for slot in range(kept):
         slots.append([module.add_global(kind, 0) for kind in ("i64", "i64", "i32")])
         for what, index in zip(("met", "other", "site"), slots[-1], strict=True):
             module.export_global(f"{prefix}{slot}.{what}", index)
