@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
+from refruntime.battery.architectures import architecture_cases
 from refruntime.battery.ends import end_cases
 from refruntime.battery.models.gguf import (
     ALIGNMENT,
@@ -82,12 +83,13 @@ def _linear(factor: float) -> dict[str, bytes]:
 
 
 def gguf_cases(profile: Profile) -> Iterator[Case]:
-    """Yield every case of the family `gguf`: containers, tokenization, damage."""
+    """Yield every case of the family `gguf`: containers, tokenization, damage, ends, architectures."""
     story = story_model(profile)
     for name, data in {**_good_files(), **_damaged_files()}.items():
         yield load_case(f"gguf/{name}", data, story, RULES)
     yield from _tokenizer_cases()
     yield from end_cases()
+    yield from architecture_cases()
 
 
 def _good_files() -> dict[str, bytes]:

@@ -144,6 +144,8 @@ def _options(found: Identification, truth: Mapping[str, Any], outcome: Outcome) 
     """An observed option must be the true one; one that is assumed must be no other than the default."""
     declared, default = truth["declared"], Profile().choices()
     seen = {item.key for item in found.learnt if item.status == "observed"}
+    shown = _shown_by_architectures(truth)
+    outcome.wrong += [f"{key}: not observed, though the build has the architecture" for key in sorted(shown - seen)]
     if not truth.get("bug") and "gguf" not in truth["without"] and not {"GG-6", "GG-7"} <= seen:
         outcome.wrong.append("what ends a generation, or the largest context, is not observed")
     for item in found.learnt:
@@ -153,12 +155,19 @@ def _options(found: Identification, truth: Mapping[str, Any], outcome: Outcome) 
         elif item.status == "assumed":
             outcome.assumed.append(item.key)
             unseen = (
-                item.key in UNSEEN
+                (item.key in UNSEEN and item.key not in shown)
                 or (item.key in BEHIND and declared.get("PR-4.generate") == "reseeded")
                 or (item.key == LAST_BITS and not _shows_logits(truth) and str(right) in item.reason)
             )
             if item.value != right and not unseen and not truth.get("bug"):
                 outcome.wrong.append(f"{item.key}: assumed {item.value}, true {right}: {item.reason}")
+
+
+def _shown_by_architectures(truth: Mapping[str, Any]) -> set[str]:
+    """Return the switches that show in an architecture alone which the build has; a bug may hide them."""
+    if truth.get("bug") or "gguf" in truth["without"]:
+        return set()
+    return {rule.replace(" ", ".") for rule in truth.get("architectures", {}).values()}
 
 
 def _shows_logits(truth: Mapping[str, Any]) -> bool:

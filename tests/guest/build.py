@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __package__:
     from tests.guest.dialects import PUBLISHED, Dialect, DialectError
@@ -113,6 +114,12 @@ def option_names() -> list[str]:
     return sorted(cfg for texts in load_options().values() for cfg in texts.values() if cfg is not None)
 
 
+def with_architectures(options: Sequence[str], dialect: Dialect) -> Dialect:
+    """Return a dialect with the architectures in which alone some of these options show; an option brings its own."""
+    chosen = {rule for rule, texts in load_options().items() if set(texts.values()) & set(options)}
+    return dialect.with_architectures_of(chosen)
+
+
 def declared_choices(options: Sequence[str]) -> dict[str, object]:
     """Return what a module built with these options declares: profile key -> value (the defaults are left out)."""
     table: dict[str, dict[str, object]] = json.loads((GUEST / "declared.json").read_text("utf-8"))
@@ -181,11 +188,12 @@ def build(
     _check_names("bug", bugs, sorted({**load_bugs(), **every_unknown_bug()}))
     tools = toolchain or find_toolchain()
     known = load_bugs()
-    switches = [f'option="{item}"' for item in options] + ["probe"] * probe + dialect.switches
+    whole_dialect = with_architectures(options, dialect)
+    switches = [f'option="{item}"' for item in options] + ["probe"] * probe + whole_dialect.switches
     switches += [f'bug="{item}"' if item in known else f'unknown="{item}"' for item in bugs]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith("GUEST_")
-    } | dialect.environment
+    } | whole_dialect.environment
     whole = ["-Clto=fat", "-Ccodegen-units=1"] if incremental is None else [f"-Cincremental={incremental}"]
     whole = ["-Cdebug-assertions=off", "-Coverflow-checks=off"] if opt_level == "0" else whole
     with tempfile.TemporaryDirectory() as scratch:
@@ -262,15 +270,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _variants(arguments: argparse.Namespace) -> list[Mapping[str, Sequence[str]]]:
-    variants: list[Mapping[str, Sequence[str]]] = []
+def _variants(arguments: argparse.Namespace) -> list[Mapping[str, Any]]:
+    variants: list[Mapping[str, Any]] = []
     if arguments.all_options:
         variants += [{"options": [name]} for name in option_names()]
     if arguments.all_bugs:
         variants += [{"bugs": [name]} for name in sorted(load_bugs())]
     if arguments.stored:
-        records = [json.loads(path.read_text("utf-8")) for path in sorted(GUEST.glob("**/*.wasm.json"))]
-        variants += [{"options": record["options"], "bugs": record["bugs"]} for record in records]
+        for path in sorted(GUEST.glob("**/*.wasm.json")):
+            record = json.loads(path.read_text("utf-8"))
+            dialect = Dialect.of(record.get("dialect", ()))
+            variants.append(
+                {"options": record["options"], "bugs": record["bugs"], "dialect": dialect, "out": path.parent}
+            )
     if arguments.option or arguments.bug or arguments.dialect or not variants:
         variants.append({"options": arguments.option, "bugs": arguments.bug})
     return variants
@@ -284,13 +296,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         dialect = Dialect.of(parsed.dialect)
 
-        def build_variant(variant: Mapping[str, Sequence[str]]) -> Built:
-            switched = variant.get("options") or variant.get("bugs")
+        def build_variant(variant: Mapping[str, Any]) -> Built:
             return build(
-                GUEST / "mutants" if parsed.stored and switched else parsed.out,
+                variant.get("out", parsed.out),
                 options=variant.get("options", ()),
                 bugs=variant.get("bugs", ()),
-                dialect=dialect,
+                dialect=variant.get("dialect", dialect),
                 opt_level=parsed.opt_level,
                 simd=parsed.simd,
                 embed_abi=parsed.embed_abi,

@@ -48,11 +48,11 @@ ARITHMETIC = (
     "root",
 )
 """Groups that give other bits: orders of additions and forms of elementary functions, never a mistake."""
-SWITCHES = ("formula", "comparison", "form", "without", "behaviour", *ARITHMETIC)
+SWITCHES = ("formula", "comparison", "form", "without", "behaviour", "architecture", *ARITHMETIC)
 """Groups whose names are compile-time switches of the guest."""
 CHECKSUM_GROUPS = ("formula", "start", "rotation")
 """Groups that make another checksum formula of a build."""
-SEVERAL = ("form", "extra", "without", "missing", "reach", "reciprocal")
+SEVERAL = ("form", "extra", "without", "missing", "reach", "reciprocal", "architecture")
 """Groups of which several names can hold at once."""
 PUBLISHED_START = 0xCBF29CE484222325
 PUBLISHED_ROTATION = 5
@@ -115,7 +115,8 @@ class Dialect:
     @property
     def switches(self) -> list[str]:
         """Return the compile-time switches, as `group="name"`."""
-        return [f'{group}="{name}"' for group, name in self.choices if group in SWITCHES]
+        named = [f'{group}="{name}"' for group, name in self.choices if group in SWITCHES]
+        return named + ["architectures"] * bool(self.all("architecture"))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -157,8 +158,14 @@ class Dialect:
         paths = {key: list(path) for path, key in self._members()}
         return {key: paths.get(key) for key in KEYS}
 
+    def with_architectures_of(self, rules: Iterable[str]) -> Dialect:
+        """Return a dialect that also has the architectures in which alone the options of these rules show."""
+        brought = [name for name, rule in load_dialects()["architecture"].items() if rule in rules]
+        return Dialect.of([*self.texts, *(f"architecture={name}" for name in brought)])
+
     def truth(self) -> dict[str, Any]:
         """Return all that a test may hold against what a tool found out."""
+        architectures = {name: load_dialects()["architecture"][name] for name in self.all("architecture")}
         return {
             "choices": self.texts,
             "fields": self.fields,
@@ -169,6 +176,7 @@ class Dialect:
             "without": self.all("without"),
             "behaviour": self.one("behaviour"),
             "arithmetic": {group: self.all(group) for group in ARITHMETIC if self.all(group)},
+            **({"architectures": architectures} if architectures else {}),
             "checksum": {
                 "formula": self.one("formula") or "published",
                 "start": f"{self.start:#018x}",

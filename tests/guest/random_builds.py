@@ -1,6 +1,6 @@
 """Build random legal combinations: contract options, a dialect, missing features, an optimisation level, one bug.
 
-    python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known|unknown|any]
+    python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known|unknown|any] [--architectures]
     python tests/guest/random_builds.py --each-option --out DIR     # the clean build, and one more for every option
 
 Beside every module stands its truth, MODULE.json. A module is named by what it is made of, so what is there already is
@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Variant:
             "options": texts,
             "switches": list(self.options),
             "declared": build.declared_choices(self.options),
-            **self.dialect.truth(),
+            **build.with_architectures(self.options, self.dialect).truth(),
             "bug": None if self.bug is None else {"name": self.bug, **_all_bugs()[self.bug]},
             "opt_level": self.opt_level,
             "simd": self.simd or bool(self.dialect.all("vector")),
@@ -79,17 +79,42 @@ def _all_bugs() -> dict[str, dict[str, Any]]:
     return {**build.load_bugs(), **build.every_unknown_bug()}
 
 
-def random_variants(count: int, seed: int, bugs: str | None = None, arithmetic: bool = False) -> list[Variant]:
+def random_variants(
+    count: int, seed: int, bugs: str | None = None, arithmetic: bool = False, architectures: bool = False
+) -> list[Variant]:
     """Return legal variants, the same for the same seed.
 
-    With `bugs` (known, unknown, any) there is one bug in each, with `arithmetic` another order of additions.
+    With `bugs` (known, unknown, any) there is one bug in each, with `arithmetic` another order of additions; with
+    `architectures` those that read GGUF have some besides, and options of these.
     """
-    return [_random_variant(random.Random(f"{seed}/{number}"), bugs, arithmetic) for number in range(count)]
+    variants = [_random_variant(random.Random(f"{seed}/{number}"), bugs, arithmetic) for number in range(count)]
+    if not architectures:
+        return variants
+    return [_richer(variant, random.Random(f"{seed}/{at}/architectures")) for at, variant in enumerate(variants)]
 
 
 def each_option() -> list[Variant]:
-    """Return the clean build, then one for every option of every rule, with nothing else changed."""
-    return [Variant(), *(Variant((option,)) for option in build.option_names())]
+    """Return the clean build, one with every architecture, and one for every option with nothing else changed.
+
+    An option that shows in an architecture alone brings it.
+    """
+    every = Dialect.of([f"architecture={name}" for name in names_of("architecture")])
+    return [Variant(), Variant(dialect=every), *(Variant((option,)) for option in build.option_names())]
+
+
+def _richer(variant: Variant, rng: random.Random) -> Variant:
+    """Add architectures to a variant that reads GGUF, of half of these the other option."""
+    if "gguf" in variant.dialect.all("without"):
+        return variant
+    chosen = [name for name in names_of("architecture") if rng.random() < 0.6]
+    options = [
+        name
+        for architecture in chosen
+        for name in build.load_options()[load_dialects()["architecture"][architecture]].values()
+        if name is not None and rng.random() < 0.5
+    ]
+    dialect = Dialect.of([*variant.dialect.texts, *(f"architecture={name}" for name in chosen)])
+    return replace(variant, options=(*variant.options, *options), dialect=dialect)
 
 
 def _random_variant(rng: random.Random, bugs: str | None, arithmetic: bool) -> Variant:
@@ -117,6 +142,8 @@ def _random_options(rng: random.Random, bug: str | None, dialect: Dialect) -> tu
     foreign = any(dialect.all(group) for group in (*CHECKSUM_GROUPS, "comparison"))
     chosen = []
     for rule, texts in build.load_options().items():
+        if rule in load_dialects()["architecture"].values():
+            continue
         wanted = rng.random() < 0.35
         name = rng.choice([cfg for cfg in texts.values() if cfg is not None])
         rule = rule.split()[0]
@@ -251,12 +278,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="directory for the modules")
     parser.add_argument("--with-bug", choices=("known", "unknown", "any"), help="one bug of this table in each module")
     parser.add_argument("--arithmetic", action="store_true", help="another order of additions in each module")
+    parser.add_argument("--architectures", action="store_true", help="further architectures where GGUF is read")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="builds at a time (default: 2)")
     parsed = parser.parse_args(arguments)
     variants = (
         each_option()
         if parsed.each_option
-        else random_variants(parsed.random, parsed.seed, parsed.with_bug, parsed.arithmetic)
+        else random_variants(parsed.random, parsed.seed, parsed.with_bug, parsed.arithmetic, parsed.architectures)
     )
     began = time.monotonic()
     try:

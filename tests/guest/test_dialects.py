@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.guest import build
-from tests.guest.dialects import INNER_KEYS, KEYS, SWITCHES, Dialect, DialectError, checksum, load_dialects, names_of
+from tests.guest.dialects import (
+    INNER_KEYS,
+    KEYS,
+    PUBLISHED,
+    SWITCHES,
+    Dialect,
+    DialectError,
+    checksum,
+    load_dialects,
+    names_of,
+)
 from tests.guest.random_builds import random_variants
 
 SOURCE = "".join(path.read_text("utf-8") for path in sorted((Path(build.GUEST) / "src").glob("*.rs")))
@@ -90,6 +101,16 @@ def test_random_variants_are_legal_and_repeatable(bugs: str | None) -> None:
         assert Dialect.of(variant.dialect.texts) == variant.dialect
         assert not variant.dialect.all("behaviour")
         assert variant.dialect.truth()["arithmetic"] == {}
+    richer = random_variants(60, 3, bugs, architectures=True)
+    assert [replace(each, options=(), dialect=PUBLISHED) for each in richer] == [
+        replace(each, options=(), dialect=PUBLISHED) for each in variants
+    ]
+    for rich, plain in zip(richer, variants, strict=True):
+        assert rich == plain or "gguf" not in plain.dialect.all("without")
+        assert set(plain.options) <= set(rich.options)
+        assert set(plain.dialect.texts) <= set(rich.dialect.texts)
+        assert build.with_architectures(rich.options, rich.dialect) == rich.dialect
+    assert {text for each in richer for text in each.dialect.all("architecture")} == set(names_of("architecture"))
     ordered = random_variants(30, 3, bugs, arithmetic=True)
     assert all(variant.dialect.one("sum") for variant in ordered)
     assert not any((variant.bug or "").startswith("dot_") for variant in ordered)

@@ -18,6 +18,7 @@ KEPT = ROOT / ".guests"
 """Modules and what came of them are kept here: each is compiled once, and examined once by the same sources."""
 COUNT = 20
 BUGGY = 12
+RICH = 6
 TOKENS = 10_000
 
 
@@ -50,11 +51,22 @@ def test_random_builds_are_identified_exactly() -> None:
 
 @pytest.mark.slow
 def test_every_option_is_identified_exactly() -> None:
-    """ID-1, ID-3: a build for each option of each rule, and the clean one; nothing of the battery differs then."""
+    """ID-1, ID-3: a build for each option of each rule, the clean one, and one with every architecture.
+
+    Nothing of the battery differs then.
+    """
     names = _built(KEPT / "options", "--each-option")
-    assert len(names) == 1 + len(option_names())
+    assert len(names) == 2 + len(option_names())
     outcomes = _examined(KEPT / "options", names, "--battery")
     assert [outcome["wrong"] for outcome in outcomes] == [[]] * len(names)
+
+
+@pytest.mark.slow
+def test_random_builds_with_architectures_are_identified_exactly() -> None:
+    """ID-3, GG-12, GG-15: what shows in an architecture alone is observed wherever the build has it."""
+    names = _built(KEPT / "architectures", "--random", str(RICH), "--seed", "2028", "--architectures")
+    outcomes = _examined(KEPT / "architectures", names, "--compare", str(TOKENS))
+    assert [outcome["wrong"] for outcome in outcomes] == [[]] * RICH
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 //! Buffers of a resident model: KV cache, scratch and logits (FW-9, DG-5).
 
-use crate::model::{Dimensions, Model};
+use crate::model::{Dimensions, Loaded, Model};
 use crate::status::Status;
 use crate::unknown;
 
@@ -17,6 +17,9 @@ pub struct Decoder {
     pub kv_length: usize,
     pub logits: Vec<f32>,
     pub scratch: Scratch,
+    /// What replaces the layers of the model where its architecture is not `llama`.
+    #[cfg(architectures)]
+    pub network: Option<crate::network::Network>,
 }
 
 /// Working memory of one position.
@@ -38,7 +41,9 @@ pub struct Scratch {
 
 impl Decoder {
     /// Allocates the buffers of `model`; a buffer that wasm32 cannot hold is refused.
-    pub fn new(model: Model) -> Result<Decoder, Status> {
+    pub fn new(model: Loaded) -> Result<Decoder, Status> {
+        #[cfg(architectures)]
+        let (model, network) = model;
         let sizes = &model.dimensions;
         let attention_size = sizes.head_count * sizes.head_dim;
         let cache = product(&[sizes.layer_count, sizes.capacity, sizes.kv_head_count, sizes.head_dim]);
@@ -63,7 +68,16 @@ impl Decoder {
         let keys = zeros(cache as usize)?;
         let values = zeros(cache as usize)?;
         let logits = zeros(sizes.vocab_size)?;
-        Ok(Decoder { model, keys, values, kv_length: 0, logits, scratch })
+        Ok(Decoder {
+            model,
+            keys,
+            values,
+            kv_length: 0,
+            logits,
+            scratch,
+            #[cfg(architectures)]
+            network,
+        })
     }
 
     /// The offset of one cached position of one layer.

@@ -1,8 +1,11 @@
 //! The generation transaction and the continuation (sections 6 and 7).
 
 use crate::diagnostics::Step;
+#[cfg(not(architectures))]
 use crate::forward::forward;
 use crate::generator::XorShift64;
+#[cfg(architectures)]
+use crate::network::forward;
 use crate::sampler::sample;
 use crate::state::Runtime;
 use crate::status::Status;

@@ -15,8 +15,8 @@ use crate::status::Status;
 use crate::tokenizer::Tokenizer;
 
 /// The default limit of the capacity (GG-7).
-const CAPACITY_LIMIT: u32 = 2048;
-const DEFAULT_THETA: f32 = 10_000.0;
+pub const CAPACITY_LIMIT: u32 = 2048;
+pub const DEFAULT_THETA: f32 = 10_000.0;
 
 /// Validates a file that begins with the GGUF magic.
 pub fn load(file: Arc<[u8]>) -> Result<Model, Status> {
@@ -157,15 +157,15 @@ impl Sizes {
 const LAYER_PARTS: [&str; 9] =
     ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"];
 
-struct Tensors<'a> {
-    file: &'a Arc<[u8]>,
-    parsed: &'a GgufFile<'a>,
+pub struct Tensors<'a> {
+    pub file: &'a Arc<[u8]>,
+    pub parsed: &'a GgufFile<'a>,
     /// Names of the tensors that became part of the model.
-    used: RefCell<BTreeSet<String>>,
+    pub used: RefCell<BTreeSet<String>>,
 }
 
 impl Tensors<'_> {
-    fn find(&self, name: &str) -> Option<&TensorEntry> {
+    pub fn find(&self, name: &str) -> Option<&TensorEntry> {
         self.parsed.tensors.get(name.as_bytes())
     }
 
@@ -181,7 +181,7 @@ impl Tensors<'_> {
     }
 
     /// A tensor that the architecture does not use gives 9 (GG-13).
-    fn check_that_all_are_used(&self) -> Result<(), Status> {
+    pub fn check_that_all_are_used(&self) -> Result<(), Status> {
         if self.used.borrow().len() == self.parsed.tensors.len() {
             Ok(())
         } else {
@@ -194,7 +194,7 @@ impl Tensors<'_> {
         self.optional(name, expected)?.ok_or(Status::MissingTensor)
     }
 
-    fn optional(&self, name: &str, expected: &[u64]) -> Result<Option<Matrix>, Status> {
+    pub fn optional(&self, name: &str, expected: &[u64]) -> Result<Option<Matrix>, Status> {
         let entry = match self.find(name) {
             None => return Ok(None),
             Some(entry) => entry,
@@ -241,7 +241,7 @@ impl Tensors<'_> {
 }
 
 /// The type that holds most elements; the lower type id wins a tie (GG-9).
-fn label(parsed: &GgufFile) -> &'static str {
+pub fn label(parsed: &GgufFile) -> &'static str {
     let elements = |kind: TensorType| -> u64 {
         let of_kind = parsed.tensors.values().filter(|entry| entry.kind == kind);
         of_kind.map(|entry| entry.dimensions.iter().product::<u64>()).sum()

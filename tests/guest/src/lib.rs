@@ -6,11 +6,18 @@
 //! Families of compile-time switches exist, all listed in tables beside the sources:
 //! `cfg(option = "...")` selects another option of a declared rule (`options.json`),
 //! `cfg(bug = "...")` seeds one deliberate mistake (`bugs.json`), and the groups of `dialects.json` choose what no
-//! rule fixes: checksum formula, names, places and forms of diagnostics, texts, missing features.
+//! rule fixes: checksum formula, names, places and forms of diagnostics, texts, missing features, further
+//! architectures (`cfg(architecture = "...")`, and `cfg(architectures)` if there is any).
 //! Names, texts and constants are handed over as environment variables `GUEST_...` at compile time.
 //! Without switches the contract holds.
 
 mod abi;
+#[cfg(architectures)]
+mod architectures;
+#[cfg(architectures)]
+mod architectures_sizes;
+#[cfg(architectures)]
+mod architectures_tensors;
 mod arithmetic;
 mod bytes;
 mod decoder;
@@ -27,6 +34,14 @@ mod gguf_reader;
 mod gguf_tokenizer;
 mod matrix;
 mod model;
+#[cfg(architectures)]
+mod network;
+#[cfg(architectures)]
+mod network_experts;
+#[cfg(architectures)]
+mod network_formulas;
+#[cfg(architectures)]
+mod network_rotation;
 mod probe;
 mod rounding;
 mod sampler;

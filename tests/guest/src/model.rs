@@ -73,6 +73,12 @@ pub struct Model {
     pub label: &'static str,
 }
 
+/// What a file holds: beside the model the network of another architecture, where this build has some.
+#[cfg(architectures)]
+pub type Loaded = (Model, Option<crate::network::Network>);
+#[cfg(not(architectures))]
+pub type Loaded = Model;
+
 impl Model {
     /// Picks the loader by magic (GG-1) and validates the whole artifact.
     pub fn load(bytes: &[u8]) -> Result<Model, Status> {

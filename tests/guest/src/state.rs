@@ -1,8 +1,11 @@
 //! The state machine behind the exports: load, configure, reset, free (sections 4 and 5).
 
+#[cfg(architectures)]
+use crate::architectures::AnyModel as Model;
 use crate::decoder::{scratch_bytes, Decoder};
 use crate::diagnostics::{Report, Step};
 use crate::generator::XorShift64;
+#[cfg(not(architectures))]
 use crate::model::Model;
 use crate::sampler::SamplingConfig;
 use crate::status::Status;
