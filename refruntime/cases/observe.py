@@ -7,16 +7,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final
 
+from refruntime.cases.observation import (
+    Diagnostics,
+    EngineFailed,
+    LimitReached,
+    NoAnswer,
+    Observation,
+    OutsideMemory,
+    StatusAnswer,
+    Trapped,
+    ValueAnswer,
+)
 from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
 from refruntime.client import Client
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineLimit, EngineTrap, MemoryFault
-
-Diagnostics = Mapping[str, Any]
 
 MAX_DIGITS = 400
 """Digits of an integer in a document of a build; doubles end long before."""
@@ -30,32 +39,6 @@ MAX_CONTAINERS: Final = 256
 
 MAX_KEPT_BYTES: Final = 8 * 2**20
 """Results and documents that are kept of one session: what a build says never exhausts its host."""
-
-
-ObservationKind = Literal["status", "value", "none", "trap", "limit", "fault", "error"]
-"""What a step may show; nothing else is a kind of observation."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one step showed.
-
-    `kind` is `status` (code in `value`), `value` (what is defined of any other result, see `Export.value_is`), `none`
-    (an export without a result, or a write), or what went wrong: `trap`, `limit`, `fault`, `error`, told in `detail`.
-    `result` and `diagnostics` are read after every status; the keys of `diagnostics` are those of the contract.
-    """
-
-    step: Step
-    kind: ObservationKind
-    value: int | None = None
-    result: bytes | None = None
-    diagnostics: Diagnostics | None = None
-    detail: str = ""
-
-    @property
-    def stopped(self) -> bool:
-        """Say whether nothing after this step can be compared with an engine that went on."""
-        return self.kind in ("limit", "fault", "error")
 
 
 @dataclass
@@ -73,19 +56,19 @@ class StepRunner:
         try:
             return self._run(step)
         except EngineTrap as trap:
-            return Observation(step, "trap", detail=f"{trap} {trap.backtrace}".strip())
+            return Trapped(step, f"{trap} {trap.backtrace}".strip())
         except EngineLimit as limit:
-            return Observation(step, "limit", detail=str(limit))
+            return LimitReached(step, str(limit))
         except MemoryFault as fault:
-            return Observation(step, "fault", detail=str(fault))
+            return OutsideMemory(step, str(fault))
         except EngineError as error:
-            return Observation(step, "error", detail=str(error))
+            return EngineFailed(step, str(error))
 
     def _run(self, step: Step) -> Observation:
         client = self.client
         if isinstance(step, Write):
             client.engine.write(self._resolve(step.to), step.data)
-            return Observation(step, "none")
+            return NoAnswer(step)
         if isinstance(step, Load):
             return self._after_status(step, client.load_model(self.models[step.model]))
         if isinstance(step, Configure):
@@ -97,19 +80,19 @@ class StepRunner:
         arguments = [self._resolve(argument) if isinstance(argument, str) else argument for argument in step.arguments]
         value = client.engine.call(step.export, *arguments)
         if value is None:
-            return Observation(step, "none")
+            return NoAnswer(step)
         if step.bind is not None:
             self.bound[step.bind] = value
         if export.returns_status:
             return self._after_status(step, value)
-        return Observation(step, "value", export.defined(value))
+        return ValueAnswer(step, export.defined(value))
 
-    def _after_status(self, step: Step, status: int) -> Observation:
+    def _after_status(self, step: Step, status: int) -> StatusAnswer:
         result, document = self.client.result(), self.client.diagnostics()
         self.kept += len(result) + len(document)
         if self.kept > MAX_KEPT_BYTES:
             raise EngineLimit(f"the answers of this case have {self.kept} bytes; at most {MAX_KEPT_BYTES} are kept")
-        return Observation(step, "status", status, result, read_diagnostics(document, self.profile))
+        return StatusAnswer(step, status, result, read_diagnostics(document, self.profile))
 
     def _resolve(self, name: Argument) -> int:
         base, _, offset = str(name).partition("+")

@@ -105,7 +105,7 @@ def read_recorded(folder: Path) -> tuple[Case, Answers]:
     corpus = Corpus(folder)
     try:
         golden = _parse(folder, corpus.read(CASE_FILE))
-        answers = read_answers(corpus.read(ANSWERS_FILE), str(folder / ANSWERS_FILE), golden.hash, len(golden.steps))
+        answers = read_answers(corpus.read(ANSWERS_FILE), str(folder / ANSWERS_FILE), golden.hash, golden.steps)
         for spec in golden.models.values():
             corpus.read(spec.file)
         return golden.case(corpus.artifact), answers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from refruntime.cases.observation import diagnostics_of
 from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
@@ -84,9 +85,9 @@ def _tokens_of_build(index: int, run: PairRun, engine: Any) -> list[int]:
     answer = run.build[index]
     if isinstance(answer.step, Generate):
         tokens = guessed_tokens(index, run.build[: index + 1], engine)
-        selected = (answer.diagnostics or {}).get("selected_token")
+        selected = diagnostics_of(answer).get("selected_token")
         return tokens if tokens or not isinstance(selected, int) else [selected]
-    selected = (answer.diagnostics or {}).get("selected_token")
+    selected = diagnostics_of(answer).get("selected_token")
     return [selected] if isinstance(selected, int) else []
 
 

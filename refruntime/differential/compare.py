@@ -9,7 +9,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from refruntime.cases.observe import Diagnostics, Observation
+from refruntime.cases.observation import (
+    Broken,
+    Diagnostics,
+    Ended,
+    Observation,
+    StatusAnswer,
+    ValueAnswer,
+    diagnostics_of,
+    is_failure,
+    kind_of,
+    result_of,
+    same_end,
+)
 from refruntime.cases.steps import NEXT_TOKEN, Generate
 from refruntime.contract.fields import COMPARED_FIELDS
 from refruntime.contract.status import Status
@@ -65,7 +77,7 @@ class Comparison:
 
 def offered_fields(observations: Sequence[Observation]) -> frozenset[str]:
     """Return the diagnostics fields that a build shows in any of its documents."""
-    return frozenset(name for observation in observations for name in observation.diagnostics or ())
+    return frozenset(name for observation in observations for name in diagnostics_of(observation))
 
 
 def compare_observations(
@@ -104,16 +116,16 @@ def _compare_step(
     same: Sameness,
 ) -> Iterator[Difference]:
     comparison.compared["status"] += 1
-    if (mine.kind, mine.value) != (theirs.kind, theirs.value):
+    if not same_end(mine, theirs):
         yield Difference(index, "status", outcome(mine), outcome(theirs))
-    if theirs.stopped:  # it shows nothing more
+    if isinstance(theirs, Ended) or not isinstance(mine, StatusAnswer):  # it shows nothing more
         return
     if mine.diagnostics is not None:
-        yield from _compare_diagnostics(index, mine.diagnostics, theirs.diagnostics or {}, comparison, known, same)
+        yield from _compare_diagnostics(index, mine.diagnostics, diagnostics_of(theirs), comparison, known, same)
     if mine.result is not None:
         comparison.compared["result"] += 1
-        if mine.result != theirs.result:
-            yield Difference(index, "result", mine.result, theirs.result)
+        if mine.result != result_of(theirs):
+            yield Difference(index, "result", mine.result, result_of(theirs))
 
 
 def _compare_diagnostics(
@@ -169,11 +181,13 @@ def float32_bits(value: float) -> int:
 
 def outcome(observation: Observation) -> str:
     """Describe how a step ended in a few words, statuses by name."""
-    if observation.kind == "status":
-        return status_text(observation.value or 0)
-    if observation.kind == "value":
-        return f"value {observation.value}"
-    return f"{observation.kind} {observation.detail}".strip()
+    match observation:
+        case StatusAnswer():
+            return status_text(observation.code)
+        case ValueAnswer():
+            return f"value {observation.value}"
+    detail = observation.detail if isinstance(observation, Broken) else ""
+    return f"{kind_of(observation)} {detail}".strip()
 
 
 def status_text(code: int) -> str:
@@ -184,10 +198,10 @@ def status_text(code: int) -> str:
 
 def _generated(observation: Observation) -> int:
     """Return how many tokens a step of the oracle generated."""
-    if observation.value != 0 or not observation.diagnostics:
+    shown = diagnostics_of(observation)
+    if not shown or is_failure(observation):
         return 0
     if isinstance(observation.step, Generate):
-        shown = observation.diagnostics
         if "generated_tokens" in shown or "kv_length" not in shown or "prompt_tokens" not in shown:
             return int(shown.get("generated_tokens", 0))
         return int(shown["kv_length"]) - int(shown["prompt_tokens"])  # a build need not show the count itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation
 from refruntime.cases.steps import Case
 from refruntime.differential.compare import compare_observations
 from refruntime.differential.follow import follow_ties, only_tokens_differ

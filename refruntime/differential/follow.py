@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, code_of, diagnostics_of, result_of
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate, Load
 from refruntime.differential.compare import LOGIT_FIELDS, Comparison, compare_observations
 from refruntime.differential.margins import Flip, measure
@@ -87,7 +87,7 @@ def _first_flip(
 ) -> Flip | None:
     """Return the first sample of step `index` whose token the build did not choose, as far as its answer tells."""
     data, answer = _resident(case, answers[:index]), answers[index]
-    if data is None or answer.value != 0:
+    if data is None or code_of(answer) != 0:
         return None
     tokenizer = oracle.bind(data, oracle.profile, oracle.numerics).tokenizer
     build = _tokens_of(answer, tokenizer)
@@ -116,7 +116,7 @@ def _resident(case: Case, answers: Sequence[Observation]) -> bytes | None:
     """Return the model that the steps so far loaded last, None if that failed or was a raw call with unknown bytes."""
     for answer in reversed(answers):
         if isinstance(answer.step, Load):
-            return case.models[answer.step.model] if answer.value == 0 else None
+            return case.models[answer.step.model] if code_of(answer) == 0 else None
         if getattr(answer.step, "export", "") == "load_model":
             return None
     return None
@@ -127,10 +127,10 @@ def _tokens_of(answer: Observation, tokenizer: Tokenizer) -> list[int]:
 
     An answer that ended before its count ends with the stop token, unless the context was full.
     """
-    selected = (answer.diagnostics or {}).get("selected_token")
+    selected = diagnostics_of(answer).get("selected_token")
     if answer.step == NEXT_TOKEN and isinstance(selected, int):
         return [selected]
-    tokens = encoded_answer(tokenizer, answer.result or b"")
+    tokens = encoded_answer(tokenizer, result_of(answer) or b"")
     wanted = answer.step.max_new_tokens if isinstance(answer.step, Generate) else 1
     stops = [tokenizer.eos_id] if tokenizer.eos_id is not None and len(tokens) < wanted else []
     return [*tokens, *stops]

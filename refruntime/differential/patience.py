@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Broken, Observation
 from refruntime.differential.verdict import Verdict
 
 MOST_LIMITS: Final = 5
@@ -15,8 +15,6 @@ MOST_LIMITS: Final = 5
 
 MOST_DEAD: Final = 3
 """Cases after which a build that fails alike at instantiation or at the first call is given up."""
-
-_DEAD: Final = ("trap", "limit", "fault", "error")
 
 
 @dataclass
@@ -54,4 +52,4 @@ class Patience:
 
 def death_of(first: Observation) -> str:
     """Return what ended a case in its first step; empty for an answer."""
-    return first.detail if first.kind in _DEAD else ""
+    return first.detail if isinstance(first, Broken) else ""

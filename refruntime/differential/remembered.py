@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Ended, NoAnswer, Observation, StatusAnswer, Trapped, ValueAnswer
 from refruntime.cases.steps import Case, Step
 from refruntime.contract.profile import Profile
 from refruntime.resources import sources_hash
@@ -55,7 +55,7 @@ class Remembered:
 
     def keep(self, profile: Profile, case: Case, answers: Sequence[Observation]) -> None:
         """Keep the answers to all steps of a case; those that a limit of this machine stopped are not kept."""
-        if len(answers) < len(case.steps) or any(answer.stopped for answer in answers):
+        if len(answers) < len(case.steps) or any(isinstance(answer, Ended) for answer in answers):
             return
         name, packed = (
             self._name(profile, case),
@@ -123,10 +123,16 @@ def _package() -> str:
 
 
 def _row(answer: Observation) -> list[Any]:
-    result = None if answer.result is None else answer.result.decode("latin-1")
-    return [answer.kind, answer.value, result, answer.diagnostics, answer.detail]
+    _, *shown = vars(answer).values()  # all but the step
+    return [type(answer).__name__, *(item.decode("latin-1") if isinstance(item, bytes) else item for item in shown)]
 
 
 def _observation(step: Step, row: Sequence[Any]) -> Observation:
-    kind, value, result, diagnostics, detail = row
-    return Observation(step, kind, value, None if result is None else result.encode("latin-1"), diagnostics, detail)
+    match row:
+        case [StatusAnswer.__name__, code, result, diagnostics]:
+            return StatusAnswer(step, code, None if result is None else result.encode("latin-1"), diagnostics)
+        case [ValueAnswer.__name__, value]:
+            return ValueAnswer(step, value)
+        case [Trapped.__name__, detail]:
+            return Trapped(step, detail)
+    return NoAnswer(step)

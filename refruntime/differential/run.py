@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from refruntime.cases.observe import Observation, StepRunner
+from refruntime.cases.observation import Ended, Observation, code_of, diagnostics_of, result_of
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import NEXT_TOKEN, Case, Generate
 from refruntime.client import Client
 from refruntime.contract.limits import MAX_RESULT_BYTES
@@ -86,7 +87,7 @@ def observe(case: Case, engine: Engine, profile: Profile, into: list[Observation
     observations: list[Observation] = [] if into is None else into
     for step in case.steps:
         observations.append(session.run(step))
-        if observations[-1].stopped:
+        if isinstance(observations[-1], Ended):
             break
     return observations
 
@@ -110,7 +111,7 @@ def follow(
         if isinstance(case.steps[index], Generate):
             reference.expect(guessed_tokens(index, build, reference))
         observations.append(session.run(case.steps[index]))
-        if observations[-1].stopped:
+        if isinstance(observations[-1], Ended):
             break
     return observations
 
@@ -123,13 +124,16 @@ def guessed_tokens(index: int, build: Sequence[Observation], reference: Referenc
     """
     runtime = reference.abi.runtime
     answer = build[index]
-    if runtime is None or runtime.model is None or answer.value != 0 or not answer.result:
+    if runtime is None or runtime.model is None or code_of(answer) != 0:
         return []
-    tokens = encoded_answer(runtime.model.tokenizer, answer.result)
+    text = result_of(answer)
+    if not text:
+        return []
+    tokens = encoded_answer(runtime.model.tokenizer, text)
     for later in build[index + 1 :]:
-        if later.step != NEXT_TOKEN or later.value != 0 or not later.diagnostics:
+        if later.step != NEXT_TOKEN or code_of(later) != 0:
             break
-        token = later.diagnostics.get("selected_token")
+        token = diagnostics_of(later).get("selected_token")
         if not isinstance(token, int):
             break
         tokens.append(token)

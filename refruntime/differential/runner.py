@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 from refruntime.cases.features import Found
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import EngineFailed, LimitReached, Observation
 from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import Profile
 from refruntime.differential.case_result import CaseResult, SuiteResult, kept
@@ -170,7 +170,8 @@ class CaseRunner(ABC):
 
 def not_instantiated(case: Case, error: EngineError) -> Observation:
     """Return what stands for the first step of a case where there is no instance: a limit, or an error."""
-    return Observation(case.steps[0], "limit" if isinstance(error, EngineLimit) else "error", detail=str(error))
+    kind = LimitReached if isinstance(error, EngineLimit) else EngineFailed
+    return kind(case.steps[0], str(error))
 
 
 def _death(result: CaseResult) -> str:

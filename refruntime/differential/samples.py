@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation
 from refruntime.sampling import Choice
 from refruntime.trace import ChoiceEvent, Event, LoadEvent
 

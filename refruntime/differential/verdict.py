@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from refruntime.cases.observe import Observation
-from refruntime.contract.status import Status
+from refruntime.cases.observation import LimitReached, Observation, is_failure
 from refruntime.differential.compare import Comparison, outcome
 
 
@@ -73,7 +72,7 @@ def judge(
     near_ties: int = 0,
 ) -> Judgement:
     """Return the verdict on a comparison. Contract gaps and crashes are found elsewhere."""
-    stopped = next((answer for answer in reference if answer.kind == "limit"), None)
+    stopped = next((answer for answer in reference if isinstance(answer, LimitReached)), None)
     first = comparison.first
     if stopped is not None and (first is None or first.index >= len(reference) or reference[first.index] is stopped):
         return Judgement(Verdict.UNSUPPORTED, stopped.detail)
@@ -85,17 +84,12 @@ def judge(
     if first.index >= len(reference) or first.index >= len(build):
         return Judgement(Verdict.MISMATCH, f"the oracle ran {first.reference} steps, the build {first.build}")
     mine, theirs = reference[first.index], build[first.index]
-    if theirs.kind == "limit":
+    if isinstance(theirs, LimitReached):
         return Judgement(Verdict.POISONED, theirs.detail)
     if first.field == "status" and is_failure(mine) != is_failure(theirs):
         verdict = Verdict.ONLY_REF_FAILED if is_failure(mine) else Verdict.ONLY_WASM_FAILED
         return Judgement(verdict, f"oracle {outcome(mine)}, build {outcome(theirs)}")
     return Judgement(Verdict.MISMATCH)
-
-
-def is_failure(observation: Observation) -> bool:
-    """Say whether a step failed: a status other than Ok, a trap, a fault, an error, a limit."""
-    return observation.value != Status.Ok if observation.kind == "status" else observation.kind not in ("value", "none")
 
 
 def exit_code(verdicts: Iterable[Verdict], steps: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Broken, Observation, kind_of
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Step, Write
 from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import outcome
@@ -72,7 +72,7 @@ def export_of(step: Step) -> str:
 
 def _end(observation: Observation) -> str:
     """Describe how a step ended, without the places in a build that a trap names."""
-    return outcome(observation) if observation.kind in ("status", "value") else observation.kind
+    return kind_of(observation) if isinstance(observation, Broken) else outcome(observation)
 
 
 def finding_document(finding: FuzzFinding, name: str, pool: Pool) -> dict[str, Any]:

@@ -6,19 +6,26 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
-from refruntime.cases.steps import INIT, Case
+from refruntime.cases.observation import (
+    Broken,
+    EngineFailed,
+    Observation,
+    StatusAnswer,
+    ValueAnswer,
+    is_failure,
+    kind_of,
+)
+from refruntime.cases.steps import Case
 from refruntime.contract.status import Status
 from refruntime.differential.compare import Comparison, compare_observations, float32_bits, offered_fields
-from refruntime.differential.verdict import is_failure
-from refruntime.golden.expect import NON_ZERO, ExpectedAnswer, GoldenExpectation, known_as_zero_or_not
+from refruntime.golden.expect import NON_ZERO, GoldenExpectation, known_as_zero_or_not
 
 FIRST_TEXT_TOKEN: Final = 256
 """In every byte vocabulary the tokens below are one byte of text, and the next four are specials."""
 
 
 def compare_with_golden(
-    case: Case, expected: Sequence[Sequence[ExpectedAnswer]], seen: Sequence[Observation], offered: Collection[str] = ()
+    case: Case, expected: Sequence[Sequence[Observation]], seen: Sequence[Observation], offered: Collection[str] = ()
 ) -> tuple[Comparison, list[Observation]]:
     """Compare what a build showed with the right answers, up to the first step that differs.
 
@@ -29,9 +36,8 @@ def compare_with_golden(
     total = Comparison()
     reference: list[Observation] = []
     for index, (answers, step) in enumerate(zip(expected, case.steps, strict=True)):
-        theirs = seen[index] if index < len(seen) else Observation(step, "error", detail="the session ended before")
-        right = [answer.observation(step) for answer in sorted(answers, key=fails)]
-        compared = [(mine, _compare_step(mine, theirs, known)) for mine in right]
+        theirs = seen[index] if index < len(seen) else EngineFailed(step, "the session ended before")
+        compared = [(mine, _compare_step(mine, theirs, known)) for mine in sorted(answers, key=is_failure)]
         mine, comparison = next((pair for pair in compared if pair[1].first is None), compared[0])
         reference.append(mine)
         total.steps += 1
@@ -45,7 +51,7 @@ def compare_with_golden(
 
 
 def _compare_step(mine: Observation, theirs: Observation, known: Collection[str]) -> Comparison:
-    if mine.kind != theirs.kind:  # then nothing but that is compared
+    if isinstance(mine, StatusAnswer) and not isinstance(theirs, StatusAnswer):  # then nothing but that is compared
         mine = replace(mine, result=None, diagnostics=None)
     return compare_observations([mine], [theirs], known, same_as_golden)
 
@@ -65,13 +71,15 @@ def same_as_golden(mine: Any, theirs: Any) -> bool:
 
 def golden_outcome(observation: Observation) -> int | str:
     """Return how a step ended, as the golden format names it."""
-    if observation.kind == "status":
-        code = observation.value or 0
-        return next((status.name for status in Status if status == code), f"unknown status {code}")
-    if observation.kind == "value":
-        value = observation.value or 0
-        return NON_ZERO if value and known_as_zero_or_not(observation.step) else value
-    return f"{observation.kind}: {observation.detail}" if observation.detail else observation.kind
+    match observation:
+        case StatusAnswer():
+            code = observation.code
+            return next((status.name for status in Status if status == code), f"unknown status {code}")
+        case ValueAnswer():
+            value = observation.value
+            return NON_ZERO if value and known_as_zero_or_not(observation.step) else value
+    detail = observation.detail if isinstance(observation, Broken) else ""
+    return f"{kind_of(observation)}: {detail}" if detail else kind_of(observation)
 
 
 def first_differing_sample(expectation: GoldenExpectation, comparison: Comparison) -> Mapping[str, Any] | None:
@@ -94,8 +102,3 @@ def first_differing_sample(expectation: GoldenExpectation, comparison: Compariso
     written = [sample for sample in samples if sample["token"] not in specials]
     place = offset if len(written) == len(mine) else offset * len(written) // len(mine)
     return written[place] if place < len(written) else samples[-1]
-
-
-def fails(answer: ExpectedAnswer) -> bool:
-    """Say whether an answer is a failed call, a trap or the like."""
-    return is_failure(answer.observation(INIT))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, StatusAnswer
 from refruntime.cases.steps import Case
 from refruntime.containers.checksum import CHECKSUM_FIELD
 from refruntime.contract.dialect import Dialect
@@ -176,7 +176,7 @@ class Derivation:
 
 def projected(observation: Observation, dialect: Dialect) -> Observation:
     """Return an observation as far as the build's form of the fields can hold it; fields it does not have are kept."""
-    if observation.diagnostics is None or dialect.plain:
+    if not isinstance(observation, StatusAnswer) or observation.diagnostics is None or dialect.plain:
         return observation
     shown = dialect.read(dialect.write(observation.diagnostics))
     return replace(observation, diagnostics={**observation.diagnostics, **shown})
@@ -184,9 +184,11 @@ def projected(observation: Observation, dialect: Dialect) -> Observation:
 
 def in_own_words(observation: Observation, profile: Profile) -> Observation:
     """Return an observation with the contract's texts instead of the profile's."""
+    if not isinstance(observation, StatusAnswer):
+        return observation
     own = {profile.message(status): status.message for status in Status if status is not Status.Ok}
     result, diagnostics = observation.result, observation.diagnostics
-    if observation.kind == "status" and observation.value and result is not None:
+    if observation.code and result is not None:
         text = own.get(result.decode("utf-8", "replace"))
         result = result if text is None else text.encode()
     if diagnostics is not None and diagnostics.get("last_error") is not None:

@@ -8,7 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation, ObservationKind
+from refruntime.cases.observation import (
+    NoAnswer,
+    Observation,
+    StatusAnswer,
+    Trapped,
+    ValueAnswer,
+    diagnostics_of,
+    kind_of,
+)
 from refruntime.cases.steps import Call, Case, Step, Write
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.fields import DIAGNOSTIC_NAMES, FIELDS_BY_NAME, SUMMARY_KEYS, Kind
@@ -25,40 +33,19 @@ NON_ZERO: Final = "non-zero"
 
 
 @dataclass(frozen=True)
-class ExpectedAnswer:
-    """One right answer to a step, in the terms of `Observation`; `diagnostics` are complete, floats are floats."""
-
-    kind: ObservationKind
-    value: int | None = None
-    result: bytes | None = None
-    diagnostics: Mapping[str, Any] | None = None
-
-    def observation(self, step: Step) -> Observation:
-        """Return the answer as if a runtime had given it."""
-        return Observation(step, self.kind, self.value, self.result, self.diagnostics)
-
-
-@dataclass(frozen=True)
 class GoldenExpectation:
-    """An `expect.json` as it was read: for each step the answers of which any is right, usually one."""
+    """An `expect.json` as it was read: for each step the answers of which any is right, usually one.
 
-    steps: tuple[tuple[ExpectedAnswer, ...], ...]
+    Diagnostics are complete, floats are floats.
+    """
+
+    steps: tuple[tuple[Observation, ...], ...]
     samples: tuple[Mapping[str, Any], ...]
     inputs: str
     contract: str
     profile: str
     document: Any
     hash: str
-
-
-def step_kind(step: Step) -> ObservationKind:
-    """Return what a step shows when nothing goes wrong: `status`, `value` or `none`."""
-    if isinstance(step, Write):
-        return "none"
-    if isinstance(step, Call):
-        export = EXPORTS_BY_NAME[step.export]
-        return "status" if export.returns_status else "value" if export.result else "none"
-    return "status"
 
 
 def known_as_zero_or_not(step: Step) -> bool:
@@ -99,8 +86,8 @@ def expectation_document(
 def _answers(observations: Sequence[Observation]) -> Iterator[dict[str, Any]]:
     before: dict[str, Any] = {}
     for observation in observations:
-        if observation.kind == "status":
-            entry: dict[str, Any] = {"status": Status(observation.value or 0).name}
+        if isinstance(observation, StatusAnswer):
+            entry: dict[str, Any] = {"status": Status(observation.code).name}
             result = observation.result or b""
             entry["result"] = result.hex()
             text = _printable(result)
@@ -111,11 +98,11 @@ def _answers(observations: Sequence[Observation]) -> Iterator[dict[str, Any]]:
                 entry["diagnostics"] = {key: value for key, value in values.items() if before.get(key, ...) != value}
                 before = values
             yield entry
-        elif observation.kind == "value":
+        elif isinstance(observation, ValueAnswer):
             unknown = known_as_zero_or_not(observation.step) and observation.value
             yield {"value": NON_ZERO if unknown else observation.value}
         else:
-            yield {observation.kind: True}
+            yield {kind_of(observation): True}
 
 
 def _printable(result: bytes) -> str:
@@ -164,7 +151,7 @@ def parse_expectation(golden: GoldenCase, data: bytes, *, form: bool = True) -> 
     for entry, step in zip(entries, golden.steps, strict=False):
         answers, carried = _alternatives(entry, step, carried)
         steps.append(answers)
-    if len(entries) < len(golden.steps) and not any(answer.kind == "trap" for answer in steps[-1]):
+    if len(entries) < len(golden.steps) and not any(isinstance(answer, Trapped) for answer in steps[-1]):
         fields["steps"].fail(f"{len(golden.steps)} entries, or fewer with a trap at the end", str(len(entries)))
     if form:
         check_disk_form(data, document, file)
@@ -194,7 +181,7 @@ def _check_texts(entry: JsonNode) -> None:
 
 def _alternatives(
     entry: JsonNode, step: Step, carried: dict[str, Any]
-) -> tuple[tuple[ExpectedAnswer, ...], dict[str, Any]]:
+) -> tuple[tuple[Observation, ...], dict[str, Any]]:
     """Return the answers of one entry, and the diagnostics that the next entry carries over.
 
     Each alternative of an `either`, and the next entry with diagnostics after it, shows every field.
@@ -203,22 +190,22 @@ def _alternatives(
     if "either" in members:
         nodes = entry.object(("either",))["either"].items(2)
         answers = tuple(_answer(node, step, {}) for node in nodes)
-        return answers, {} if any(answer.diagnostics is not None for answer in answers) else carried
+        return answers, {} if any(map(diagnostics_of, answers)) else carried
     answer = _answer(entry, step, carried)
-    return (answer,), carried if answer.diagnostics is None else dict(answer.diagnostics)
+    return (answer,), dict(diagnostics_of(answer)) or carried
 
 
-def _answer(node: JsonNode, step: Step, carried: Mapping[str, Any]) -> ExpectedAnswer:
-    kind = step_kind(step)
+def _answer(node: JsonNode, step: Step, carried: Mapping[str, Any]) -> Observation:
+    export = EXPORTS_BY_NAME[step.export] if isinstance(step, Call) else None
     members = node.members()
     if "trap" in members:
         node.object(("trap",))["trap"].true()
-        return ExpectedAnswer("trap")
-    if kind == "none":
+        return Trapped(step)
+    if isinstance(step, Write) or (export is not None and not export.result):
         node.object(("none",))["none"].true()
-        return ExpectedAnswer("none")
-    if kind == "value":
-        return ExpectedAnswer("value", _value(node.object(("value",))["value"], step))
+        return NoAnswer(step)
+    if export is not None and not export.returns_status:
+        return ValueAnswer(step, _value(node.object(("value",))["value"], step))
     fields = node.object(("status", "result"), ("diagnostics",))
     status = Status[fields["status"].one_of(tuple(Status.__members__))]
     result = fields["result"].hex_bytes()
@@ -230,7 +217,7 @@ def _answer(node: JsonNode, step: Step, carried: Mapping[str, Any]) -> ExpectedA
         if missing:
             fields["diagnostics"].fail(f"the field {missing[0]!r}, which no step before shows", "none")
         diagnostics = {name: values[name] for name in DIAGNOSTIC_NAMES}
-    return ExpectedAnswer("status", int(status), result, diagnostics)
+    return StatusAnswer(step, status, result, diagnostics)
 
 
 def _value(node: JsonNode, step: Step) -> int:

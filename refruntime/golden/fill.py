@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Ended, Observation, kind_of
 from refruntime.cases.steps import Case, describe
 from refruntime.contract.rules import load_rules
 from refruntime.differential.compare import compare_observations
@@ -87,8 +87,8 @@ def answer_case(case: Case, oracle: Oracle, *, exact: bool) -> Answered:
         text = f"the case does what the contract leaves undefined: {misuse}"
         return Answered(observations, samples.all, (Problem("", "", text),), complete=False)
     last = observations[-1]
-    if last.stopped:
-        stopped = Problem(_place(len(observations) - 1, observations), last.kind, last.detail)
+    if isinstance(last, Ended):
+        stopped = Problem(_place(len(observations) - 1, observations), kind_of(last), last.detail)
         return Answered(observations, samples.all, (stopped,), complete=False)
     ties = [] if exact else _near_ties(samples.all, observations, oracle)
     return Answered(observations, samples.all, tuple(ties))

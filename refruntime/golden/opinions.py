@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import gguf
 import numpy as np
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, StatusAnswer, diagnostics_of
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import compare_observations
@@ -109,10 +109,10 @@ def _labels(observations: Sequence[Observation], labels: dict[str, str]) -> list
 
 
 def _with_label(observation: Observation, label: str) -> Observation:
-    diagnostics: Any = observation.diagnostics
-    if not label or not diagnostics or diagnostics.get("quantization") != "f32":
+    shown = diagnostics_of(observation)
+    if not isinstance(observation, StatusAnswer) or not label or shown.get("quantization") != "f32":
         return observation
-    return replace(observation, diagnostics={**diagnostics, "quantization": label})
+    return replace(observation, diagnostics={**shown, "quantization": label})
 
 
 OPINIONS: Final[dict[str, Opinion]] = {"gguf-py-and-build": gguf_py_and_build}

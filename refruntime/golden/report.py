@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, kind_of
 from refruntime.cases.steps import Generate, Step, describe
 from refruntime.differential.case_result import CaseResult, Family, SuiteResult
 from refruntime.differential.compare import Difference
@@ -85,7 +85,7 @@ def _difference(difference: Difference, mine: Observation, theirs: Observation |
     name, expected, found = difference.field, difference.reference, difference.build
     if name == "status":
         shown = f"error: {found}" if theirs is None else golden_outcome(theirs)
-        return {"field": mine.kind, "expected": golden_outcome(mine), "found": shown}
+        return {"field": kind_of(mine), "expected": golden_outcome(mine), "found": shown}
     if name == "result":
         return {"field": name, "expected": expected.hex(), "found": None if found is None else found.hex()}
     return {"field": name, "expected": diagnostics_value(name, expected), "found": found}

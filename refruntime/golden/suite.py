@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from refruntime.cases.features import Found
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, StatusAnswer, is_failure
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import CONTRACT_VERSION, Profile
 from refruntime.contract.status import Status
@@ -23,7 +23,7 @@ from refruntime.differential.runner import CaseRunner
 from refruntime.differential.verdict import FINE, Verdict, judge
 from refruntime.engines.base import Engine
 from refruntime.golden.case import parse_case
-from refruntime.golden.compare import compare_with_golden, fails, first_differing_sample, golden_outcome
+from refruntime.golden.compare import compare_with_golden, first_differing_sample, golden_outcome
 from refruntime.golden.corpus import Corpus, select_ids
 from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expectation
 from refruntime.golden.features import find_for_goldens
@@ -111,7 +111,7 @@ class GoldenSuite(CaseRunner):
         seen = self.observed(case)
         comparison, reference = compare_with_golden(case, expected, seen, offered)
         verdict, reason = judge(reference, seen, comparison)
-        if verdict is Verdict.BOTH_FAILED and not all(map(fails, expected[-1])):
+        if verdict is Verdict.BOTH_FAILED and not all(map(is_failure, expected[-1])):
             verdict = Verdict.MATCH
         if verdict in (Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED):
             mine, theirs = reference[-1], seen[len(reference) - 1]
@@ -122,7 +122,8 @@ class GoldenSuite(CaseRunner):
 
     def _required(self, case: Case) -> CaseResult:
         """Judge the load of the plain file that every build has to accept (ID-1)."""
-        mine, theirs = [Observation(case.steps[0], "status", int(Status.Ok))], self.observed(case)
+        theirs = self.observed(case)
+        mine: list[Observation] = [StatusAnswer(case.steps[0], Status.Ok)]
         run = PairRun(case, mine, theirs, compare_observations(mine, theirs))
         verdict, reason = judge(mine, theirs, run.comparison)
         return CaseResult(case, verdict, reason, run)

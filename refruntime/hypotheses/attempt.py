@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refruntime.cases.observe import Observation, StepRunner
+from refruntime.cases.observation import Ended, Observation, diagnostics_of
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.differential.compare import compare_observations, offered_fields
@@ -46,7 +47,7 @@ def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered
     explained, distance = 0, math.inf
     for answer in varied_answers(hypothesis.changes, run, oracle):
         theirs = run.build[explained]
-        if compare_observations([answer], [theirs], known).first is not None or theirs.stopped:
+        if compare_observations([answer], [theirs], known).first is not None or isinstance(theirs, Ended):
             distance = logit_distance(shown_logits(answer), shown_logits(theirs))
             break
         explained += 1
@@ -55,7 +56,7 @@ def try_hypothesis(hypothesis: Hypothesis, run: PairRun, oracle: Oracle, offered
 
 def shown_logits(observation: Observation) -> dict[int, float]:
     """Return the finite logits that a diagnostics document shows, by token; none where it is not as it should be."""
-    shown = (observation.diagnostics or {}).get("top_tokens")
+    shown = diagnostics_of(observation).get("top_tokens")
     pairs = [pair for pair in shown if isinstance(pair, list) and len(pair) == 2] if isinstance(shown, list) else []
     return {token: float(logit) for token, logit in pairs if isinstance(token, int) and isinstance(logit, (int, float))}
 

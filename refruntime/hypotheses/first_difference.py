@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation
 from refruntime.differential.run import Oracle, PairRun, follow
 from refruntime.differential.samples import Samples
 from refruntime.hypotheses.attempt import shown_logits, varied_answers

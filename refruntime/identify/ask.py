@@ -14,10 +14,11 @@ from typing import Any, Final
 from refruntime.battery.catalogue import FAMILIES, default_battery
 from refruntime.battery.features import find_features, needs_of
 from refruntime.cases.features import Found
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Broken, Observation, StatusAnswer, code_of, result_of, same_end
 from refruntime.cases.steps import INIT, Case, Configure, Generate, Load
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.compare import outcome
 from refruntime.differential.run import Oracle, observe
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import AskedBuild, BuildAnswer
@@ -110,10 +111,10 @@ def wandering(build: AskedBuild, base: Profile) -> str:
     again = (Load("model"), Generate(b"hello, you", 4))
     case = Case("identify/again", (INIT, Configure(0.0, 1, 1.0, 1), *again * 3), {"model": plain.models["model"]})
     answers = build.answers(case)
-    loads = [each.observation.value for each in answers[2::2]]
+    loads = [code_of(each.observation) for each in answers[2::2]]
     if len(loads) == 3 and loads[0] == 0 and any(loads[1:]):
         return f"the build answers differently each time: the same file three times, load_model gave {loads}"
-    shown = [each.observation.result for each in answers[3::2]]  # documents may count calls, as many builds' do
+    shown = [result_of(each.observation) for each in answers[3::2]]  # documents may count calls, as many builds' do
     if len(shown) == 3 and len(set(shown)) == 3:
         return "the build answers differently each time: the same load and generation three times, three answers"
     return ""
@@ -223,11 +224,10 @@ def _shown(build: AskedBuild, cases: Sequence[Case], base: Profile, numerics: Nu
         mine: list[Observation] = observe(case, Oracle(base, numerics).engine(), Profile())
         for index, (expected, answer) in enumerate(zip(mine, build.answers(case), strict=False)):
             theirs = answer.observation
-            if (theirs.kind, theirs.value) != (expected.kind, expected.value):
-                if theirs.kind in ("trap", "limit", "fault", "error"):
-                    trouble = trouble or f"step {index} of {case.name}: {theirs.kind} {theirs.detail}".strip()
+            if not same_end(theirs, expected):
+                if isinstance(theirs, Broken):
+                    trouble = trouble or f"step {index} of {case.name}: {outcome(theirs)}"
                 break
-            if answer.document is not None and expected.diagnostics is not None:
-                status = expected.value or 0
-                shown.append(Shown(expected.diagnostics, answer.document, status, case.name, index))
+            if answer.document is not None and isinstance(expected, StatusAnswer) and expected.diagnostics is not None:
+                shown.append(Shown(expected.diagnostics, answer.document, expected.code, case.name, index))
     return shown, "" if shown else trouble

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refruntime.cases.observe import Observation, StepRunner
+from refruntime.cases.observation import Ended, EngineFailed, Observation
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case, Step, Write
 from refruntime.client import Client
 from refruntime.contract.profile import Profile
@@ -74,7 +75,7 @@ class AskedBuild:
         try:
             client = _Listening(self.fresh())
         except EngineError as error:
-            return [BuildAnswer(Observation(experiment.steps[0], "error", detail=str(error)))]
+            return [BuildAnswer(EngineFailed(experiment.steps[0], str(error)))]
         session = StepRunner(client, Profile(), {name: self.sealed(data) for name, data in experiment.models.items()})
         answers: list[BuildAnswer] = []
         for step in experiment.steps:
@@ -83,7 +84,7 @@ class AskedBuild:
             observation = replace(session.run(sent), step=step)
             answers.append(BuildAnswer(observation, parsed(client.document)))
             self.calls += 1
-            if observation.stopped:
+            if isinstance(observation, Ended):
                 break
         return answers
 

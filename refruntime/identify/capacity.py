@@ -7,6 +7,7 @@ from typing import Final
 
 from refruntime.api import open_model
 from refruntime.battery.models.gguf import LlamaShape, llama_model
+from refruntime.cases.observation import code_of
 from refruntime.cases.steps import INIT, Case, Configure, Generate, Load, describe
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import Profile
@@ -42,7 +43,7 @@ class _Asked:
         if tokens not in self.statuses:
             answers = self.build.answers(self.case(tokens))
             seen = answers[-1].observation
-            self.statuses[tokens] = seen.value if len(answers) == 4 and seen.kind == "status" else None
+            self.statuses[tokens] = code_of(seen) if len(answers) == 4 else None
         status = self.statuses[tokens]
         return status == Status.ContextExceeded if status in (Status.Ok, Status.ContextExceeded) else None
 

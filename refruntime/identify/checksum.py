@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from refruntime.battery.models.slm1 import Shape, random_model
+from refruntime.cases.observation import code_of
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.client import Client
 from refruntime.containers.checksum import CHECKSUM_FIELD, with_checksum
@@ -91,7 +92,9 @@ def with_evidence(found: Checksum, fresh: Callable[[], Engine], right: bytes) ->
     files = {"sealed": sealed, **_wrong(sealed), **_changed(sealed)}
     case = Case("checksum/loads", (INIT, *map(Load, files)), files, ("SL-5", "SL-1"))
     answers = AskedBuild(fresh).ask(case)
-    loaded = [name for name, answer in zip(files, answers[1:], strict=False) if answer.observation.value == Status.Ok]
+    loaded = [
+        name for name, answer in zip(files, answers[1:], strict=False) if code_of(answer.observation) == Status.Ok
+    ]
     wrongly = tuple(loaded[1:]) if loaded[:1] == ["sealed"] and found.kind != "not verified" else ()
     return replace(found, wrongly=wrongly, cases=(case,))
 

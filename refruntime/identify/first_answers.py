@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from refruntime.cases.observation import code_of
 from refruntime.cases.steps import INIT, NEXT_TOKEN, Case
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import Engine
@@ -37,7 +38,7 @@ MOST_UNEXPLAINED: Final = 4
 def speaks_otherwise(fresh: Callable[[], Engine], profile: Profile) -> str:
     """Say in what the first answers of a build are not those of a profile; empty where they are, or are none at all."""
     answers = AskedBuild(fresh).ask(FIRST)
-    if len(answers) < len(FIRST.steps) or any(answer.observation.kind != "status" for answer in answers):
+    if len(answers) < len(FIRST.steps) or any(code_of(answer.observation) is None for answer in answers):
         return ""
     before, after = (answer.document for answer in answers)
     if before is None or after is None:
@@ -46,7 +47,7 @@ def speaks_otherwise(fresh: Callable[[], Engine], profile: Profile) -> str:
     missing = [name for name in expected.names if name not in expected.read(before)]
     if missing:
         return f"its diagnostics have no {missing[0]}"
-    status = answers[1].observation.value
+    status = code_of(answers[1].observation)
     if status == 12 and expected.read(after)["last_error"] != dict(profile.failure_messages).get(
         "ModelNotLoaded", "model not loaded"
     ):

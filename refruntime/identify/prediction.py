@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from refruntime.cases.observe import Observation, StepRunner
+from refruntime.cases.observation import Observation
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case, Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Ended, Observation, result_of, same_end
 from refruntime.cases.steps import Case
 from refruntime.differential.compare import Comparison, compare_observations
 from refruntime.identify.elimination import Survivors
@@ -120,8 +120,8 @@ class Settlement:
             if index >= len(experiment.answers):
                 return False
             theirs = experiment.answers[index]
-            if (mine.kind, mine.value, mine.result) != (theirs.kind, theirs.value, theirs.result):
-                return theirs.stopped and self.difference(mine, theirs).first is None
+            if not same_end(mine, theirs) or result_of(mine) != result_of(theirs):
+                return isinstance(theirs, Ended) and self.difference(mine, theirs).first is None
             return self.difference(mine, theirs).first is None
 
         return fit

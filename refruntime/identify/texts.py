@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, StatusAnswer, ValueAnswer, result_of
 from refruntime.cases.steps import Call
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.status import Status
@@ -43,14 +43,15 @@ def learn_texts(
         before: bytes | None = None
         for index, answer in enumerate(answers):
             seen = answer.observation
-            if seen.kind == "status" and seen.value in FAILURES:
-                status = Status(seen.value)
-                text = _last_error(answer, dialect) if has_field else _fresh_result(seen, before)
+            shown = result_of(seen)
+            if isinstance(seen, StatusAnswer) and seen.code in FAILURES:
+                status = Status(seen.code)
+                text = _last_error(answer, dialect) if has_field else _fresh_result(shown, before)
                 if text:
                     texts.setdefault(status, Counter())[text] += 1
                     places.setdefault((status, text), []).append((case, index))
-            if seen.result is not None:  # what has no status shows no result, and leaves it
-                before = seen.result
+            if shown is not None:  # what has no status shows no result, and leaves it
+                before = shown
     learnt = {}
     for status, counter in sorted(texts.items()):
         (text, count), *others = counter.most_common()
@@ -66,11 +67,11 @@ def _last_error(answer: BuildAnswer, dialect: Dialect) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _fresh_result(seen: Observation, before: bytes | None) -> str:
-    if not seen.result or seen.result == before:
+def _fresh_result(shown: bytes | None, before: bytes | None) -> str:
+    if not shown or shown == before:
         return ""
     try:
-        return seen.result.decode("utf-8")
+        return shown.decode("utf-8")
     except UnicodeDecodeError:
         return ""
 
@@ -86,14 +87,16 @@ class Translation:
     def read(self, answer: BuildAnswer) -> Observation:
         """Return one answer as an observation that can be held against the oracle's."""
         seen = answer.observation
+        if not isinstance(seen, StatusAnswer):
+            return seen
         document: Mapping[str, Any] | None = None
         if answer.document is not None:
             document = self.dialect.read(answer.document)
             if "last_error" in document:
-                document = {**document, "last_error": self._own(document["last_error"], seen.value)}
+                document = {**document, "last_error": self._own(document["last_error"], seen.code)}
         result = seen.result
         if result:
-            text = self._own(result.decode("utf-8", "replace"), seen.value)
+            text = self._own(result.decode("utf-8", "replace"), seen.code)
             result = text.encode() if text != result.decode("utf-8", "replace") else result
         return replace(seen, diagnostics=document, result=result)
 
@@ -103,16 +106,17 @@ class Translation:
         theirs = own = b""
         for answer in answers:
             seen = self.read(answer)
-            if seen.step == RESULT_LENGTH and seen.value == len(theirs):
+            raw, word = result_of(answer.observation), result_of(seen)
+            if isinstance(seen, ValueAnswer) and seen.step == RESULT_LENGTH and seen.value == len(theirs):
                 seen = replace(seen, value=len(own))
-            if answer.observation.result is not None and seen.result is not None:
-                theirs, own = answer.observation.result, seen.result
+            if raw is not None and word is not None:
+                theirs, own = raw, word
             observations.append(seen)
         return observations
 
     def project(self, observation: Observation) -> Observation:
         """Return an oracle's observation as far as the build's form of the fields can hold it."""
-        if observation.diagnostics is None or self.dialect.plain:
+        if not isinstance(observation, StatusAnswer) or observation.diagnostics is None or self.dialect.plain:
             return observation
         known = self._projected.get(id(observation))
         if known is None:  # the oracle's answers are kept in trees and met again and again

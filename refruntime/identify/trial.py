@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from refruntime.cases.observe import Observation, StepRunner
+from refruntime.cases.observation import Observation
+from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Generate
 from refruntime.client import Client
 from refruntime.contract.profile import Profile

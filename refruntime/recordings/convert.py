@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from refruntime.cases.observe import Observation, ObservationKind, read_diagnostics
+from refruntime.cases.observation import EngineFailed, NoAnswer, Observation, StatusAnswer, Trapped, ValueAnswer
+from refruntime.cases.observe import read_diagnostics
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Step
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
@@ -57,18 +58,16 @@ class MissingModels(Exception):
 
 @dataclass(frozen=True)
 class RecordedAnswer:
-    """What a build answered to one step; `kind`, `value` and `detail` as in an Observation, the texts as raw bytes."""
+    """What a build answered to one step; its diagnostics are in `document` alone, as raw bytes."""
 
-    kind: ObservationKind
-    value: int | None = None
-    result: bytes | None = None
-    diagnostics: bytes | None = None
-    detail: str = ""
+    shown: Observation
+    document: bytes | None = None
 
-    def observation(self, step: Step, profile: Profile) -> Observation:
-        """Return the observation of this answer; the profile knows the build's names of diagnostics fields."""
-        document = read_diagnostics(self.diagnostics, profile) if self.diagnostics is not None else None
-        return Observation(step, self.kind, self.value, self.result, document, self.detail)
+    def observation(self, profile: Profile) -> Observation:
+        """Return what was shown with its diagnostics; the profile knows the build's names of their fields."""
+        if self.document is None or not isinstance(self.shown, StatusAnswer):
+            return self.shown
+        return replace(self.shown, diagnostics=read_diagnostics(self.document, profile))
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,9 @@ class _Conversion:
                 self._note(event, f"a case has at most {MAX_STEPS} steps; this call and those after it are left out")
                 return
             self.steps.append(step)
-            self.answers.append(_answer(event))
+            self.answers.append(_answer(step, event))
             self.rules.setdefault(RULES_OF[event.export.name])
-            if self.answers[-1].kind == "error":
+            if isinstance(self.answers[-1].shown, EngineFailed):
                 return
 
     def _note(self, event: Event, text: str) -> None:
@@ -255,13 +254,13 @@ def _next_loud(events: Sequence[Event], start: int) -> int | None:
     return None
 
 
-def _answer(event: Event) -> RecordedAnswer:
+def _answer(step: Step, event: Event) -> RecordedAnswer:
     if event.trap:
-        return RecordedAnswer("trap", detail=event.trap)
+        return RecordedAnswer(Trapped(step, event.trap))
     if event.unreadable:
-        return RecordedAnswer("error", detail=event.unreadable)
-    if event.export.returns_status:
-        return RecordedAnswer("status", event.returned, event.result, event.diagnostics)
+        return RecordedAnswer(EngineFailed(step, event.unreadable))
     if event.returned is None:
-        return RecordedAnswer("none")
-    return RecordedAnswer("value", event.export.defined(event.returned))
+        return RecordedAnswer(NoAnswer(step))
+    if event.export.returns_status:
+        return RecordedAnswer(StatusAnswer(step, event.returned, event.result), event.diagnostics)
+    return RecordedAnswer(ValueAnswer(step, event.export.defined(event.returned)))

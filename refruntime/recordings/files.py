@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from refruntime.cases.observe import ObservationKind
+from refruntime.cases.observation import EngineFailed, NoAnswer, StatusAnswer, Trapped, ValueAnswer, kind_of
+from refruntime.cases.steps import Step
 from refruntime.golden.case import bytes_value, step_document
 from refruntime.golden.reading import GoldenError, JsonNode, parse_document
 from refruntime.golden.values import FORMAT_VERSION, json_hash
@@ -42,14 +43,16 @@ def answers_document(session: RecordedSession, case: Any) -> dict[str, Any]:
 
 
 def _answer_document(answer: RecordedAnswer) -> dict[str, Any]:
-    if answer.kind == "none":
-        return {"none": True}
-    if answer.kind in ("trap", "error"):
-        return {answer.kind: answer.detail}
-    if answer.kind == "value":
-        return {"value": answer.value}
-    texts = {"result": answer.result, "diagnostics": answer.diagnostics}
-    return {"status": answer.value, **{key: bytes_value(text) for key, text in texts.items() if text is not None}}
+    match answer.shown:
+        case StatusAnswer(code=code, result=result):
+            texts = {"result": result, "diagnostics": answer.document}
+            return {"status": code, **{key: bytes_value(text) for key, text in texts.items() if text is not None}}
+        case ValueAnswer(value=value):
+            return {"value": value}
+        case NoAnswer():
+            return {"none": True}
+        case broken:
+            return {kind_of(broken): broken.detail}
 
 
 @dataclass(frozen=True)
@@ -61,24 +64,25 @@ class Answers:
     notes: tuple[str, ...]
 
 
-def read_answers(data: bytes, file: str, case_hash: str, steps: int) -> Answers:
-    """Read `answers.json` of the case with this hash and so many steps. GoldenError."""
+def read_answers(data: bytes, file: str, case_hash: str, steps: Sequence[Step]) -> Answers:
+    """Read `answers.json` of the case with this hash and these steps. GoldenError."""
     root = JsonNode(parse_document(data, file), file)
     fields = root.object(("build", "case", "format", "notes", "steps"))
     if fields["format"].value != ANSWERS_VERSION:
         fields["format"].fail(str(ANSWERS_VERSION))
     if fields["case"].string() != case_hash:
         fields["case"].fail(f"the hash of {CASE_FILE}, {case_hash}; the answers belong to other steps")
-    answers = tuple(_answer(node) for node in fields["steps"].items(1))
-    if any(answer.kind == "error" for answer in answers[:-1]):
+    nodes = fields["steps"].items(1)
+    answers = tuple(_answer(step, node) for step, node in zip(steps, nodes, strict=False))
+    if any(isinstance(answer.shown, EngineFailed) for answer in answers[:-1]):
         fields["steps"].fail("no answer after an error", "one")
-    if len(answers) != steps:
-        raise GoldenError(file, "$.steps", f"{steps} answers, one for each step", str(len(answers)))
+    if len(nodes) != len(steps):
+        raise GoldenError(file, "$.steps", f"{len(steps)} answers, one for each step", str(len(nodes)))
     return Answers(read_build(fields["build"]), answers, tuple(note.string() for note in fields["notes"].items()))
 
 
-def _answer(node: JsonNode) -> RecordedAnswer:
-    kinds: tuple[ObservationKind, ...] = ("status", "value", "none", "trap", "error")
+def _answer(step: Step, node: JsonNode) -> RecordedAnswer:
+    kinds = ("status", "value", "none", "trap", "error")
     present = [kind for kind in kinds if kind in node.members()]
     if len(present) != 1:
         node.fail(f"exactly one of the keys {', '.join(kinds)}", ", ".join(present) or "none")
@@ -86,9 +90,11 @@ def _answer(node: JsonNode) -> RecordedAnswer:
     fields = node.object((kind,), ("result", "diagnostics") if kind == "status" else ())
     if kind == "none":
         fields["none"].true()
-        return RecordedAnswer("none")
+        return RecordedAnswer(NoAnswer(step))
     if kind in ("trap", "error"):
-        return RecordedAnswer(kind, detail=fields[kind].string())
+        return RecordedAnswer((Trapped if kind == "trap" else EngineFailed)(step, fields[kind].string()))
     value = fields[kind].count(2**32 - 1)
+    if kind == "value":
+        return RecordedAnswer(ValueAnswer(step, value))
     texts = {key: fields[key].bytes() for key in ("result", "diagnostics") if key in fields}
-    return RecordedAnswer(kind, value, texts.get("result"), texts.get("diagnostics"))
+    return RecordedAnswer(StatusAnswer(step, value, texts.get("result")), texts.get("diagnostics"))

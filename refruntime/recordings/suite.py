@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, code_of
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
@@ -51,23 +51,21 @@ def _refused_extension(case: Case, run: PairRun) -> str:
     mine, theirs = run.reference[first.index], run.build[first.index]
     if not isinstance(mine.step, Load) or not case.models[mine.step.model].startswith(b"GGUF"):
         return ""
-    if theirs.kind != "status":
-        return ""
-    if theirs.value == Status.InvalidModelMagic:
+    if code_of(theirs) == Status.InvalidModelMagic:
         return "the recorded build does not accept GGUF (GG-1)"
-    if theirs.value == Status.UnsupportedDType and mine.value == Status.Ok:
+    if code_of(theirs) == Status.UnsupportedDType and code_of(mine) == Status.Ok:
         return "the recorded build does not support a tensor type of this GGUF file (GG-3)"
     return ""
 
 
 def recorded_suite(case: Case, answers: Sequence[RecordedAnswer], oracle: Oracle) -> RecordedSuite:
     """Return the suite of one recorded session."""
-    return RecordedSuite(_no_build, oracle, recorded={case.name: observations(case, answers, oracle.profile)})
+    return RecordedSuite(_no_build, oracle, recorded={case.name: observations(answers, oracle.profile)})
 
 
-def observations(case: Case, answers: Sequence[RecordedAnswer], profile: Profile) -> list[Observation]:
+def observations(answers: Sequence[RecordedAnswer], profile: Profile) -> list[Observation]:
     """Return recorded answers as the observations of a build."""
-    return [answer.observation(step, profile) for step, answer in zip(case.steps, answers, strict=False)]
+    return [answer.observation(profile) for answer in answers]
 
 
 def _no_build() -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation
 from refruntime.cases.steps import Step
 from refruntime.session.session import Session
 from refruntime.session.state import SessionError, called

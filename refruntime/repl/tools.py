@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from refruntime.api import Artifact, artifact_bytes
+from refruntime.cases.observation import is_failure
 from refruntime.cases.steps import Case, Load, Step, describe
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import outcome
-from refruntime.differential.verdict import is_failure
 from refruntime.golden.corpus import Corpus
 from refruntime.model.binding import BoundModels, bind_model
 from refruntime.model.forward import Transformer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, Trapped, code_of
 from refruntime.cases.observe import StepRunner as CaseRun
 from refruntime.cases.steps import Case, Generate, Load, Step
 from refruntime.client import Client
@@ -86,12 +86,12 @@ class Calls:
         before = self.session
         observation = self._run.run(step)
         self.steps = (*self.steps, step)
-        self.trapped = self.trapped or observation.kind == "trap"
+        self.trapped = self.trapped or isinstance(observation, Trapped)
         runtime = self._abi.runtime
         if self.trapped or runtime is None or runtime.model is None:
             self.session, self.new_sessions = None, ()
             return observation
-        loaded = isinstance(step, Load) and observation.value == 0
+        loaded = isinstance(step, Load) and code_of(observation) == 0
         if self.session is None or loaded or self._is_other(self.session, runtime):
             self.session = self._loaded(step, runtime)
         for machine in self._passed:

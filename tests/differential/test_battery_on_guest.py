@@ -9,6 +9,7 @@ import pytest
 from refruntime import Profile, Status
 from refruntime.battery.catalogue import FAMILIES, default_battery, select
 from refruntime.battery.features import feature_finder
+from refruntime.cases.observation import StatusAnswer, result_of
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.differential.run import Oracle, observe
@@ -67,8 +68,8 @@ def test_a_generation_clears_the_result_first() -> None:
     profile = Profile(failed_call_result="unchanged", reset_result="unchanged")
     (case,) = default_battery(profile, patterns=["state/generation-clears-the-result"])
     seen = observe(case, Oracle(profile).engine(), profile)
-    failed = [(item.value, item.result) for item in seen if item.value]
-    text = seen[1].result
+    failed = [(item.code, item.result) for item in seen if isinstance(item, StatusAnswer) and item.code]
+    text = result_of(seen[1])
     assert text
     assert failed == [
         (Status.InvalidLength, text),
@@ -103,7 +104,7 @@ def test_battery_reaches_every_export_and_status() -> None:
     ):
         names = {Load: "load_model", Configure: "set_sampling_config", Generate: "generate"}
         called |= {step.export if isinstance(step, Call) else names.get(type(step), "") for step in case.steps}
-        seen |= {item.value for item in observe(case, oracle.engine(), oracle.profile) if item.kind == "status"}
+        seen |= {item.code for item in observe(case, oracle.engine(), oracle.profile) if isinstance(item, StatusAnswer)}
     called |= {"last_result_len", "get_diagnostics_len"}  # read after every status
     assert called - {""} == set(EXPORTS_BY_NAME)
     assert seen == {int(status) for status in Status}

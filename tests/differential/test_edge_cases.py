@@ -19,6 +19,7 @@ from refruntime.battery.catalogue import default_battery
 from refruntime.battery.edge_cases import with_checksum_of
 from refruntime.battery.features import feature_finder, find_for_cases
 from refruntime.cases.needs import needs_of
+from refruntime.cases.observation import code_of
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
@@ -105,7 +106,7 @@ def test_checksums_follow_the_profile(identifier: str, status: Status, rotation:
     profile = replace(PROFILE, checksum_rotation=rotation)
     (case,) = default_battery(profile, patterns=[f"golden/{identifier}"])
     seen = observe(case, Oracle(profile).engine(), profile)
-    assert [each.value for each in seen if isinstance(each.step, Load)][-1] == status
+    assert [code_of(each) for each in seen if isinstance(each.step, Load)][-1] == status
 
 
 def test_only_right_checksums_are_replaced(cases: Mapping[str, Case]) -> None:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(PROJECT))
 
 from refruntime.battery.catalogue import default_battery  # noqa: E402
 from refruntime.battery.features import find_for_cases, needs_of  # noqa: E402
-from refruntime.cases.observe import Observation  # noqa: E402
+from refruntime.cases.observation import Observation  # noqa: E402
 from refruntime.cases.steps import INIT, Case  # noqa: E402
 from refruntime.differential.compare import compare_observations, offered_fields  # noqa: E402
 from refruntime.differential.run import Oracle, PairRun, observe  # noqa: E402

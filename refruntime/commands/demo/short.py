@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from refruntime.cases.observation import result_of
 from refruntime.cases.steps import Case, Configure, Generate, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
@@ -175,7 +176,7 @@ def _wrong_build(console: Console, model: bytes, profile: Profile) -> list[str]:
         _line(console, "generate", "MATCH: this model hides the fault")
         return []
     wrong = first_wrong_number(model, fault, oracle)
-    theirs = run.build[first.index].result
+    theirs = result_of(run.build[first.index])
     _line(console, "the build's text", quoted(theirs or b"", 44))
     _line(
         console,

@@ -8,11 +8,19 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import (
+    Broken,
+    Observation,
+    StatusAnswer,
+    ValueAnswer,
+    diagnostics_of,
+    is_failure,
+    kind_of,
+    result_of,
+)
 from refruntime.cases.steps import Step, describe
 from refruntime.contract.status import Status
 from refruntime.differential.compare import outcome
-from refruntime.differential.verdict import is_failure
 from refruntime.golden.case import step_document
 from refruntime.repl.node import Branches
 from refruntime.repl.tools import Tools
@@ -34,9 +42,10 @@ def observed(observation: Observation) -> list[RenderableType]:
     """Return what one call answered, as people read it."""
     style = "bold red" if is_failure(observation) else "bold green"
     shown: list[RenderableType] = [row("answer", (outcome(observation), style), f"  {describe(observation.step)}")]
-    if observation.result is not None:
-        shown.append(row("result", quoted(observation.result, 2000)))
-    diagnostics = observation.diagnostics
+    result = result_of(observation)
+    if result is not None:
+        shown.append(row("result", quoted(result, 2000)))
+    diagnostics = diagnostics_of(observation)
     if diagnostics:
         names = ("prompt_tokens", "generated_tokens", "kv_length", "selected_token", "last_error")
         shown.append(row("diagnostics", ", ".join(f"{name} {diagnostics.get(name)}" for name in names)))
@@ -47,10 +56,12 @@ def _document(step: Step, observation: Observation | None, notes: Sequence[str])
     document: dict[str, Any] = {"call": step_document(step), "notes": list(notes)}
     if observation is None:
         return document
-    if observation.kind == "status":
+    if isinstance(observation, StatusAnswer):
         known = {status.value: status.name for status in Status}
-        document["status"] = {"code": observation.value, "name": known.get(observation.value or 0)}
+        document["status"] = {"code": observation.code, "name": known.get(observation.code)}
         document["result"] = None if observation.result is None else observation.result.hex()
         document["diagnostics"] = None if observation.diagnostics is None else dict(observation.diagnostics)
         return document
-    return document | {"kind": observation.kind, "value": observation.value, "detail": observation.detail}
+    value = observation.value if isinstance(observation, ValueAnswer) else None
+    detail = observation.detail if isinstance(observation, Broken) else ""
+    return document | {"kind": kind_of(observation), "value": value, "detail": detail}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from refruntime.cases.observation import is_failure
 from refruntime.cases.steps import (
     FREE,
     INIT,
@@ -16,7 +17,6 @@ from refruntime.cases.steps import (
     Generate,
     Load,
 )
-from refruntime.differential.verdict import is_failure
 from refruntime.repl.node import Branches, Node
 from refruntime.repl.parameters import (
     as_text,

@@ -7,6 +7,7 @@ from collections import Counter
 
 from refruntime.battery.models.slm1 import random_model
 from refruntime.battery.random_sessions import random_sessions
+from refruntime.cases.observation import NoAnswer, StatusAnswer, ValueAnswer, code_of
 from refruntime.cases.steps import Call, Generate, describe
 from refruntime.contract.exports import EXPORTS
 from refruntime.contract.profile import Profile
@@ -30,9 +31,9 @@ def test_sessions_are_varied_and_well_behaved() -> None:
     oracle, statuses, exports = Oracle(), Counter[int | None](), Counter[str]()
     for case in random_sessions(3, 60, MODELS):
         for seen in observe(case, oracle.engine(), Profile()):
-            statuses[seen.value if seen.kind == "status" else None] += 1
+            statuses[code_of(seen)] += 1
             exports[seen.step.export if isinstance(seen.step, Call) else type(seen.step).__name__] += 1
-            assert seen.kind in ("status", "value", "none")
+            assert isinstance(seen, StatusAnswer | ValueAnswer | NoAnswer)
     assert {0, 1, 2, 3, 11, 12, 13} <= set(statuses)
     named = {export.name for export in EXPORTS} - {"load_model", "generate", "set_sampling_config"}
     assert named | {"Load", "Generate", "Configure", "load_model", "generate"} <= set(exports)

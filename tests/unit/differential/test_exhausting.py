@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from refruntime.cases.observation import LimitReached
 from refruntime.cases.observe import MAX_KEPT_BYTES, read_diagnostics
 from refruntime.cases.steps import FREE, INIT, RESET, Call, Case
 from refruntime.client import MAX_RESULT_READ
@@ -90,7 +91,7 @@ def test_one_session_keeps_no_more_than_its_host_can_bear() -> None:
     assert case.verdict is Verdict.MISMATCH
     compiled = WasmModule(saying(MAX_RESULT_READ))
     seen = observe(Case("family/long", (INIT, *[RESET] * steps)), WasmEngine(compiled), Profile())
-    assert seen[-1].kind == "limit"
+    assert isinstance(seen[-1], LimitReached)
     assert f"at most {MAX_KEPT_BYTES} are kept" in seen[-1].detail
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from refruntime.battery.catalogue import default_battery
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import LimitReached, StatusAnswer
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.differential import remembered as module
@@ -84,7 +84,7 @@ def test_what_a_limit_stopped_is_not_kept(tmp_path: Path) -> None:
     """A limit of this machine says nothing about the next run, nor does a session that ended early."""
     case = Case("limited", (Load("m"), Load("m")), {"m": b"SLM1"})
     kept = Remembered(tmp_path)
-    ends = Observation(case.steps[0], "status", 0), Observation(case.steps[1], "limit", detail="too much memory")
+    ends = StatusAnswer(case.steps[0], 0), LimitReached(case.steps[1], "too much memory")
     kept.keep(PROFILE, case, ends)
     kept.keep(PROFILE, case, ends[:1])
     assert kept.answers(PROFILE, case, 1) is None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from refruntime.campaign.ledger import Ledger
+from refruntime.cases.observation import code_of
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, Call, Generate, Load, Step, Write
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
@@ -87,8 +88,8 @@ def test_the_pool_has_what_sessions_need() -> None:
     assert sum(a != b for a, b in zip(plain, pool.files[STORY], strict=True)) == 2
     assert {place for place in range(len(plain)) if plain[place] != sealed[place]} <= set(range(100, 108))
     judge = subject().judge
-    assert judge("x", (Load(name),)).run.reference[0].value != 6  # type: ignore[union-attr]
-    assert judge("x", (Load(BROKEN),)).run.reference[0].value == 6  # type: ignore[union-attr]
+    assert code_of(judge("x", (Load(name),)).run.reference[0]) != 6  # type: ignore[union-attr]
+    assert code_of(judge("x", (Load(BROKEN),)).run.reference[0]) == 6  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_surprises_reach_the_rare_statuses() -> None:
     steps = (Load(SURPRISES), Generate(b"a", 1), NEXT_TOKEN, Generate(b"x", 1), NEXT_TOKEN)
     run = subject().judge("x", steps).run
     assert run is not None
-    assert [answer.value for answer in run.reference] == [0, 0, 14, 0, 3]
+    assert [code_of(answer) for answer in run.reference] == [0, 0, 14, 0, 3]
 
 
 def test_a_batch_repeats_itself_and_finds_nothing_where_nothing_is() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from refruntime.cases.observe import Observation, read_diagnostics
+from refruntime.cases.observation import StatusAnswer
+from refruntime.cases.observe import read_diagnostics
 from refruntime.cases.steps import INIT, Case
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.case_result import CaseResult
@@ -19,7 +20,6 @@ from refruntime.differential.verdict import Verdict, judge
 from refruntime.engines.base import Engine
 from refruntime.golden.compare import compare_with_golden, same_as_golden
 from refruntime.golden.corpus import Corpus
-from refruntime.golden.expect import ExpectedAnswer
 from refruntime.golden.index import build_index, with_root
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.suite import golden_suite
@@ -190,11 +190,11 @@ def test_values_are_compared_by_meaning(mine: Any, theirs: Any, same: bool) -> N
 
 def test_any_listed_answer_is_right() -> None:
     """FORMAT section 4: of several right answers each is right, and a failure counts only if all of them fail."""
-    ok, failed = ExpectedAnswer("status", 0, b"", None), ExpectedAnswer("status", 13, b"generation failed", None)
+    ok, failed = StatusAnswer(INIT, 0, b""), StatusAnswer(INIT, 13, b"generation failed")
     case = Case("a/b", (INIT,))
     outcomes = {}
     for name, status, result in (("ok", 0, b""), ("failed", 13, b"generation failed"), ("other", 2, b"")):
-        seen = [Observation(INIT, "status", status, result, None)]
+        seen = [StatusAnswer(INIT, status, result)]
         comparison, reference = compare_with_golden(case, [(failed, ok)], seen)
         outcomes[name] = str(judge(reference, seen, comparison).verdict)
     assert outcomes == {"ok": "MATCH", "failed": "BOTH_FAILED", "other": "ONLY_WASM_FAILED"}
@@ -203,8 +203,8 @@ def test_any_listed_answer_is_right() -> None:
 def test_lost_fields_are_counted_and_missing_ones_differ() -> None:
     """FORMAT section 7, step 6: a field that a build never shows is lost; shown elsewhere, it is a difference."""
     case = Case("a/b", (INIT,))
-    seen = [Observation(INIT, "status", 0, b"", {"kv_length": 0})]
-    answers = [(ExpectedAnswer("status", 0, b"", dict.fromkeys(DIAGNOSTIC_NAMES, 0)),)]
+    seen = [StatusAnswer(INIT, 0, b"", {"kv_length": 0})]
+    answers = [(StatusAnswer(INIT, 0, b"", dict.fromkeys(DIAGNOSTIC_NAMES, 0)),)]
     comparison, _ = compare_with_golden(case, answers, seen)
     assert comparison.first is None
     assert sum(comparison.lost.values()) == 16

@@ -150,9 +150,9 @@ def test_recorded_answers_are_read_by_the_profile() -> None:
     answers = []
     session = StepRunner(client, PROFILE, case.models)
     for step in steps:
-        status = session.run(step).value
-        answers.append(RecordedAnswer("status", status, client.result(), client.diagnostics()))
-    assert b'"context"' in (answers[0].diagnostics or b"")
+        shown = session.run(step)
+        answers.append(RecordedAnswer(shown, client.diagnostics()))
+    assert b'"context"' in (answers[0].document or b"")
     for profile, fine in ((PROFILE, True), (Profile(), False)):
         result = recorded_suite(case, answers, Oracle(profile)).run([case])
         assert (result.exit_code == 0) is fine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from refruntime.cases.observation import diagnostics_of
 from refruntime.cases.observe import StepRunner
 from refruntime.client import Client
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
@@ -40,7 +41,7 @@ def test_every_field_has_several_values() -> None:
     for case in naming_sessions(BASE):
         session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
         for step in case.steps:
-            document = session.run(step).diagnostics or {}
+            document = diagnostics_of(session.run(step))
             for name, value in document.items():
                 parts = value if isinstance(value, dict) else {"": value}
                 for part, item in parts.items():
@@ -54,7 +55,7 @@ def test_a_word_of_many_fields_names_none() -> None:
     """DG-4: of what is always 0 only the name speaks, and `tokens` is in the names of five fields."""
     case = next(naming_sessions(BASE))
     session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
-    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    expected = [document for step in case.steps if (document := diagnostics_of(session.run(step)))]
     zero = {"dropped_tokens": 0, "speed": 0, "loadMs": 0}
     shown = [
         Shown(each, {**{name: value for name, value in each.items() if name not in CONSTANT}, **zero}, 0, case.name, 0)
@@ -69,7 +70,7 @@ def test_a_bug_in_a_document_hides_no_form() -> None:
     """DG-3, ID-3: what stands for "none" is what does so nearly always; a stale field is a bug of the build."""
     case = next(naming_sessions(BASE))
     session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
-    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    expected = [document for step in case.steps if (document := diagnostics_of(session.run(step)))]
     theirs = [{**each, "top_tokens": each["top_tokens"] or None} for each in expected]
     stale = next(place for place, each in enumerate(theirs) if each["top_tokens"] is None)
     theirs[stale]["top_tokens"] = next(each["top_tokens"] for each in theirs if each["top_tokens"])
@@ -82,7 +83,7 @@ def test_a_field_that_a_bug_made_wrong_is_found_by_its_name() -> None:
     """DG-5, ID-3: a renamed field whose values go with the contract's is that field; a wrong one is a bug of it."""
     case = next(naming_sessions(BASE))
     session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
-    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    expected = [document for step in case.steps if (document := diagnostics_of(session.run(step)))]
     shown = [
         Shown(
             each,
@@ -114,7 +115,7 @@ def test_a_wrong_field_breaks_its_own_rule(name: str, value: object, rules: list
     """DG-4, ERR-3: what must be 0 and is not breaks DG-4; a text is the build's own choice."""
     case = next(naming_sessions(BASE))
     session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
-    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    expected = [document for step in case.steps if (document := diagnostics_of(session.run(step)))]
     shown = [Shown(each, {**each, name: value}, 0, case.name, 0) for each in expected]
     found = by_likeness(find_fields(shown), shown)
     assert found[name].place == name

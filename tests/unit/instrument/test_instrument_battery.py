@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from refruntime.battery.catalogue import default_battery
+from refruntime.cases.observation import Broken, Ended, kind_of
 from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case
 from refruntime.client import Client
@@ -26,8 +27,8 @@ def answers(module: WasmModule, case: Case) -> list[object]:
     seen: list[object] = []
     for step in case.steps:
         shown = session.run(step)
-        seen.append((shown.kind, shown.value, shown.result, shown.diagnostics))
-        if shown.stopped:
+        seen.append(kind_of(shown) if isinstance(shown, Broken) else shown)
+        if isinstance(shown, Ended):
             break
     return [*seen, engine.memory_size, hashlib.sha256(engine.read(0, engine.memory_size)).hexdigest()]
 

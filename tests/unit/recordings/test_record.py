@@ -13,7 +13,15 @@ import pytest
 from refruntime import Profile
 from refruntime.battery.catalogue import default_battery
 from refruntime.battery.models.slm1 import random_model
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import (
+    Observation,
+    OutsideMemory,
+    StatusAnswer,
+    Trapped,
+    ValueAnswer,
+    code_of,
+    kind_of,
+)
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Write
 from refruntime.differential.run import observe
 from refruntime.engines.wasm import WasmEngine, WasmModule
@@ -48,23 +56,23 @@ CHAT = Case(
     ),
     {"model": MODEL},
 )
-LOUD = ("status", "trap", "error", "fault")
+LOUD = (StatusAnswer, Trapped, OutsideMemory)
 """What a status call shows; getters, alloc and dealloc of a page show nothing of it."""
 
 
 def answers_of(observed: Sequence[Observation]) -> list[tuple[object, ...]]:
     """Return what a runtime answered to its status calls; the words of a trap are the engine's."""
     return [
-        (item.kind, item.value, item.result, item.diagnostics)
+        (kind_of(item), *((item.code, item.result, item.diagnostics) if isinstance(item, StatusAnswer) else ()))
         for item in observed
-        if item.kind in LOUD and (item.kind != "error" or item.value is not None)
+        if isinstance(item, LOUD)
     ]
 
 
 def recorded(made: Visit, models: dict[str, bytes] | None = None) -> tuple[Case, list[Observation]]:
     """Return the case and the answers that a recording gives."""
     session = convert(read_recording(made.file, "recording"), "recorded/test", models or {})
-    return session.case, observations(session.case, session.answers, PROFILE)
+    return session.case, observations(session.answers, PROFILE)
 
 
 def save(made: Visit, path: Path) -> Path:
@@ -140,7 +148,7 @@ def test_steps_say_what_the_page_did() -> None:
         Call("generate", (2**32 - 1, 100, 2)),
         NEXT_TOKEN,
     )
-    assert [(item.kind, item.value) for item in answers] == [
+    assert [(kind_of(item), item.value if isinstance(item, ValueAnswer) else code_of(item)) for item in answers] == [
         ("value", 0),
         ("value", 1),
         ("status", 12),

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refruntime.cases.observation import Trapped, kind_of, result_of
 from refruntime.cases.steps import Call, Configure, Generate, Load
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.golden.reading import GoldenError
@@ -75,10 +76,10 @@ def test_usual_transfer() -> None:
         Generate(b"\xc3\xbc", 9),
     )
     assert session.case.models == {"model-1": ARTIFACT}
-    assert [answer.kind for answer in session.answers] == ["status", "value", "status", "trap"]
-    assert session.answers[0].result == b"invalid header"
-    assert session.answers[0].diagnostics == b"{}"
-    assert session.answers[3].detail == "RuntimeError: unreachable"
+    assert [kind_of(answer.shown) for answer in session.answers] == ["status", "value", "status", "trap"]
+    assert result_of(session.answers[0].shown) == b"invalid header"
+    assert session.answers[0].document == b"{}"
+    assert session.answers[3].shown == Trapped(session.case.steps[3], "RuntimeError: unreachable")
     assert session.notes == ("call 5, generate: its 2 bytes at 4096 lie in no live allocation (MEM-4)",)
 
 
@@ -167,7 +168,7 @@ def test_an_unreadable_answer_ends_the_session() -> None:
     """MEM-7: after a result outside of memory nothing that follows can be compared, as with a build that runs here."""
     broken = event("init_runtime", returned=0, result={"error": "range 1 + 2 lies outside memory"})
     session = converted(document(broken, event("reset_context", returned=0, result={"hex": ""})))
-    assert [answer.kind for answer in session.answers] == ["error"]
+    assert [kind_of(answer.shown) for answer in session.answers] == ["error"]
 
 
 def test_missing_models() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import refruntime
+from refruntime.cases.observation import code_of, diagnostics_of, result_of
 from refruntime.cases.observe import StepRunner as CaseRun
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Configure, Generate, Load, Step
 from refruntime.client import Client
@@ -34,7 +35,7 @@ def answers(
     """Return status, result and selected token of every call."""
     run = CaseRun(Client(engine), Profile(), models)
     shown = [run.run(step) for step in steps]
-    return [(each.value, each.result, (each.diagnostics or {}).get("selected_token")) for each in shown]
+    return [(code_of(each), result_of(each), diagnostics_of(each).get("selected_token")) for each in shown]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
