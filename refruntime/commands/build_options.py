@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import click
 
+from refruntime.commands.files import Command, path_option
 from refruntime.numerics import KERNELS
 
-Command = Callable[..., Any]
 
-
-def timeout_option(seconds: float) -> Callable[[Command], Command]:
-    """Add `--timeout`, by default so many seconds."""
+def timeout_option(seconds: float, stretch: str = "") -> Callable[[Command], Command]:
+    """Add `--timeout`, by default so many seconds; `stretch` is what it limits besides a call."""
     return click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         default=seconds,
         show_default=True,
-        help="Seconds after which a call of the build is stopped.",
+        help=f"Seconds after which a call of the build{stretch} is stopped.",
     )
 
 
 def build_profile_option(command: Command) -> Command:
     """Add `--profile FILE` for a build, which may declare one itself."""
-    return click.option(
+    return path_option(
         "--profile",
         "profile_path",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
         help="Contract profile in TOML; without it what the build declares, else the default.",
     )(command)
 

@@ -32,7 +32,7 @@ from refruntime.commands.packing import (
     trouble_code,
     trouble_lines,
 )
-from refruntime.commands.shared import add_row, json_option, plain_table, printable, progress, write_json
+from refruntime.commands.shared import add_row, plain_table, printable, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_FINE, EXIT_INTERRUPTED, EXIT_MISMATCH, Verdict
 from refruntime.numerics.compiled.threads import processors
@@ -70,7 +70,6 @@ Examples:
     "workers. The workers need this version of refruntime.",
 )
 @meeting_options
-@json_option
 def campaign_command(
     folder: Path,
     builds: tuple[Path, ...],
@@ -80,12 +79,7 @@ def campaign_command(
     seed: int,
     jobs: int | None,
     cluster: str | None,
-    profile_path: Path | None,
-    identifies: str,
-    seals: bool,
-    timeout: float,
-    kernels: str,
-    as_json: bool,
+    asked: Asked,
 ) -> None:
     """Compare every BUILD with the oracle, and keep each result in DIR, which is empty at first.
 
@@ -93,6 +87,7 @@ def campaign_command(
     ended it; each result counts once. Exit codes: 0 every build is fine; 1 some is not, or something was not done; 2
     wrong usage; 3 a missing tool or file; 4 a bug in the oracle; 130 interrupted.
     """
+    as_json = asked.as_json
     work = Work(patterns, not (random or batches) or bool(patterns), random or 0, batches or 0, seed)
     others = {"hypothesis": need_hypothesis(as_json)} if batches else {}
     if cluster is not None and cluster != LOCAL and not re.fullmatch(r"[a-z]+://[^/]+:\d+/?", cluster):
@@ -101,7 +96,6 @@ def campaign_command(
         )
     if len({str(path) for path in builds}) < len(builds):
         raise click.UsageError("a BUILD is named twice.")
-    asked = Asked(profile_path, identifies, kernels, timeout, seals, as_json)
     packings = [pack(path, asked, [str(folder), str(path)]) for path in builds]
     _check_patterns(patterns, packings[0].build.profile)
     documents = [{**packing.build.document, "path": str(path)} for packing, path in zip(packings, builds, strict=True)]

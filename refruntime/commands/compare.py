@@ -11,11 +11,12 @@ from rich.console import Console
 
 from refruntime import __version__
 from refruntime.api import raw_bytes
-from refruntime.commands.files import ModelPath, UnreadableFile, write_file
+from refruntime.commands.files import ModelPath, profile_option, reachable, write_file
 from refruntime.commands.shared import (
     NumericsChoice,
     NumericsName,
     add_row,
+    checked_tokens,
     contract_failures,
     html_option,
     ids_option,
@@ -23,7 +24,6 @@ from refruntime.commands.shared import (
     map_file,
     numerics_option,
     plain_table,
-    profile_option,
     progress,
     write_json,
 )
@@ -116,7 +116,7 @@ def compare_command(
         _check_vocabularies(tokenizer, other)
         tokens = ids if ids is not None else tokenizer.encode(_text(text, text_file))
         capacity = min(ours.hyperparameters.max_context, theirs.hyperparameters.max_context)
-        compared = _checked(tokens, tokenizer)[: min(positions, capacity)]
+        compared = checked_tokens(tokens, tokenizer, "compare")[: min(positions, capacity)]
         with progress("comparing", len(compared)) as advance:
             fidelity = compare_models(ours, theirs, compared, advance)
     about |= {"tokens": len(tokens), "compared": len(compared)}
@@ -159,19 +159,8 @@ def _check_vocabularies(first: Tokenizer, second: Tokenizer) -> None:
 def _text(text: str | None, path: Path | None) -> bytes:
     if path is None:
         return TEXT.encode() if text is None else checked_prompt(raw_bytes(text))
-    try:
+    with reachable(path):
         return checked_prompt(path.read_bytes())
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
-
-
-def _checked(ids: list[int], tokenizer: Tokenizer) -> list[int]:
-    bad = next((token for token in ids if not 0 <= token < tokenizer.vocab_size), None)
-    if bad is not None:
-        raise click.BadParameter(f"token id {bad}; expected 0 .. {tokenizer.vocab_size - 1}", param_hint="--ids")
-    if not ids:
-        raise click.UsageError("There are no tokens to compare on.")
-    return ids
 
 
 def _document(fidelity: Fidelity) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import click
 
 from refruntime.api import Model, open_model
+from refruntime.commands.files import Command, profile_option
 from refruntime.commands.shared import (
     MODEL,
-    Command,
     NumericsChoice,
     ids_option,
     json_option,
     numerics_option,
-    profile_option,
     progress,
 )
 from refruntime.contract.profile import Profile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.commands.files import read_profile
+from refruntime.commands.files import profile_option
 from refruntime.contract import EXPORTS, Profile
 from refruntime.contract.rules import Contract, Layout, Rule, Section, UnknownRuleError, load_contract
 
@@ -30,22 +29,15 @@ Examples:
 """,
 )
 @click.option("--rule", "identifier", metavar="ID", help="Show this rule only, such as SL-5 or CL-gguf.")
-@click.option(
-    "--profile",
-    "profile_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Contract profile in TOML; without it every switch has its default.",
-)
+@profile_option
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for machines.")
-def contract_command(identifier: str | None, profile_path: Path | None, as_json: bool) -> None:
+def contract_command(identifier: str | None, profile: Profile, as_json: bool) -> None:
     """Show the contract: exports, status codes and every rule with its source and options.
 
     A rule is published (P), derived (V) or declared (D); see docs/contract.md. Exit codes: 0 fine, 2 unknown rule or
     invalid profile, 3 missing file.
     """
     contract = load_contract()
-    profile = read_profile(profile_path)
     rule = None
     if identifier is not None:
         try:

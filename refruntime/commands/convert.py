@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from refruntime.commands.files import ModelPath, UnreadableFile
+from refruntime.commands.files import ModelPath, profile_option, reachable
 from refruntime.commands.shared import (
     contract_failures,
     json_option,
     map_file,
-    profile_option,
     progress,
     write_json,
 )
@@ -54,7 +53,7 @@ def convert_command(
     about = {"source": str(source), "destination": str(destination)}
     with contract_failures(as_json, **about):
         try:
-            with progress(f"writing {destination.name}"):
+            with progress(f"writing {destination.name}"), reachable(destination):
                 conversion = convert_artifact(data, destination, chosen, dtype, profile)
         except ConversionRefused as refusal:
             if as_json:
@@ -63,8 +62,6 @@ def convert_command(
             else:
                 Console(stderr=True).print(f"refused: {refusal}", markup=False, highlight=False, soft_wrap=True)
             raise click.exceptions.Exit(1) from refusal
-        except OSError as error:
-            raise UnreadableFile(f"{destination}: {error.strerror or error}") from error
     if as_json:
         write_json({**about, "refused": None, "conversion": asdict(conversion)})
         return

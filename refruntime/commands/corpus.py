@@ -9,7 +9,7 @@ import click
 
 from refruntime.atomic import write_whole
 from refruntime.battery.malformed.catalogue import checks_reached, index_entry, malformed_files
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import reachable
 from refruntime.commands.groups import ListedGroup
 from refruntime.commands.shared import json_option, progress, write_json
 
@@ -30,7 +30,7 @@ def write_command(folder: Path, as_json: bool) -> None:
     The index has for each file size, hash, status, the rule of the contract that demands it and the check that it
     reaches; and a table of how many files reach each check.
     """
-    try:
+    with reachable(folder):
         if folder.exists() and any(folder.iterdir()):
             raise click.UsageError(f"{folder} is not empty")
         entries = []
@@ -43,8 +43,6 @@ def write_command(folder: Path, as_json: bool) -> None:
             checks = checks_reached(entries)
             index = json.dumps({"format": 1, "checks": checks, "files": entries}, indent=1) + "\n"
             write_whole(folder / INDEX, index.encode())
-    except OSError as error:
-        raise UnreadableFile(f"{folder}: {error.strerror or error}") from error
     if as_json:
         write_json({"files": len(entries), "checks": checks, "index": str(folder / INDEX)})
         return

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from refruntime.commands.computing import computing_options
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import reachable
 from refruntime.commands.files import save as write_file
 from refruntime.commands.shared import (
     MODEL,
@@ -101,11 +101,8 @@ def _sources(texts: tuple[str, ...], lines: str | None, ids: list[int] | None) -
         return [ids]
     if lines is None:
         return list(texts)
-    try:
-        with click.open_file(lines, "rb") as opened:
-            found = opened.read().splitlines()
-    except OSError as error:
-        raise UnreadableFile(f"{lines}: {error.strerror or error}") from error
+    with reachable(lines), click.open_file(lines, "rb") as opened:
+        found = opened.read().splitlines()
     if not found:
         raise click.UsageError(f"{lines} has no line.")
     return list(found)

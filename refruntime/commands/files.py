@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +13,8 @@ import click
 from refruntime import resources
 from refruntime.atomic import whole_file, write_whole
 from refruntime.contract.profile import Profile, ProfileError
+
+Command = Callable[..., Any]
 
 
 class UnreadableFile(click.ClickException):
@@ -32,27 +35,57 @@ class ModelPath(click.Path):
         return resources.model_path(path)
 
 
+def path_option(*names: str, **more: Any) -> Callable[[Command], Command]:
+    """Return an option that takes a path, by default that of a FILE; `names` and `more` as for `click.option`."""
+    return click.option(*names, **{"metavar": "FILE", "type": click.Path(path_type=Path), **more})
+
+
+def folder_option(*names: str, **more: Any) -> Callable[[Command], Command]:
+    """Return an option that takes the path of a folder, which need not be there."""
+    return path_option(*names, **{"metavar": "DIR", "type": click.Path(path_type=Path, file_okay=False), **more})
+
+
+@contextmanager
+def reachable(path: object) -> Iterator[None]:
+    """Exit with code 3, and the name of the file, where the system refuses one."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+
+
 def read_profile(path: Path | None) -> Profile:
     """Return the profile in this file, or the default one; a missing file exits with 3, an invalid profile with 2."""
     if path is None:
         return Profile()
     try:
-        return Profile.from_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+        with reachable(path):
+            return Profile.from_toml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"{path}: not UTF-8 at byte {error.start}", param_hint="--profile") from error
     except ProfileError as error:
         raise click.BadParameter(f"{path}: {error}", param_hint="--profile") from error
 
 
+def _profile(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Profile:
+    return read_profile(value)
+
+
+def profile_option(command: Command) -> Command:
+    """Add `--profile FILE`; without it every switch has its default."""
+    return click.option(
+        "--profile",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_profile,
+        help="Contract profile in TOML; without it every switch has its default.",
+    )(command)
+
+
 def read_input(path: Path, most: int = 1 << 27) -> bytes:
     """Return the bytes of a file, `-` for standard input; exit code 3 if it cannot be read or is too long."""
-    try:
-        with click.open_file(str(path), "rb") as file:
-            data: bytes = file.read(most + 1)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    with reachable(path), click.open_file(str(path), "rb") as file:
+        data: bytes = file.read(most + 1)
     if len(data) > most:
         raise UnreadableFile(f"{path}: longer than {most} bytes")
     return data
@@ -60,10 +93,8 @@ def read_input(path: Path, most: int = 1 << 27) -> bytes:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file that the user named, complete or not at all; exit code 3 if that is not possible."""
-    try:
+    with reachable(path):
         write_whole(path, data)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
 
 
 def save(path: Path, write: Callable[[IO[bytes]], None], model: Path) -> None:
@@ -71,7 +102,7 @@ def save(path: Path, write: Callable[[IO[bytes]], None], model: Path) -> None:
 
     A usage error (2) for the model itself and for what is no file, such as a device; 3 for what the system refuses.
     """
-    try:
+    with reachable(path):
         if path.exists() and not path.is_dir():
             if path.samefile(model):
                 raise click.BadParameter(f"{path} is the model itself", param_hint="--save")
@@ -79,5 +110,3 @@ def save(path: Path, write: Callable[[IO[bytes]], None], model: Path) -> None:
                 raise click.BadParameter(f"{path} is not a regular file", param_hint="--save")
         with whole_file(path) as file:
             write(file)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error

@@ -14,10 +14,10 @@ import numpy as np
 from refruntime import __version__, resources
 from refruntime.battery.features import FEATURES, find_features, needs_of
 from refruntime.commands.build_options import kernels_option
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import UnreadableFile, folder_option, path_option, profile_option
 from refruntime.commands.fill_into import fill_into
 from refruntime.commands.golden.folder import edited_folder, edited_golden_option
-from refruntime.commands.shared import json_option, map_file, profile_option, progress, write_json
+from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.base import EngineError, EngineMissing, Limits
@@ -58,22 +58,18 @@ Examples:
 @click.option("--check", is_flag=True, help="Write nothing; name every difference to what is there.")
 @click.option("--format", "reformat", is_flag=True, help="Rewrite every case.json in the on-disk form, and stop.")
 @profile_option
-@click.option(
+@folder_option(
     "--into",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
     help="Write goldens for the build of --profile into DIR: files that it accepts, answers under its options.",
 )
-@click.option(
+@path_option(
     "--build",
     metavar="BUILD.wasm",
-    type=click.Path(path_type=Path),
     help="With --into: the build whose own sums seal the files, where its formula is not in the profile.",
 )
-@click.option(
+@path_option(
     "--opinion",
     metavar="BUILD.wasm",
-    type=click.Path(path_type=Path),
     help="The build that must agree before anything is written; by default the independent one of a checkout.",
 )
 @kernels_option

@@ -17,7 +17,7 @@ from refruntime.campaign.packed import PackedBuild, content_hash
 from refruntime.campaign.run import Ran
 from refruntime.campaign.tasks import Task
 from refruntime.campaign.workers import Workers
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import UnreadableFile, folder_option
 from refruntime.commands.found import Finder, Told
 from refruntime.commands.fuzz_report import exit_code, print_report, report_document
 from refruntime.commands.packing import (
@@ -29,7 +29,7 @@ from refruntime.commands.packing import (
     pack,
     software,
 )
-from refruntime.commands.shared import json_option, progress, write_json
+from refruntime.commands.shared import progress, write_json
 from refruntime.golden.reading import GoldenError
 from refruntime.numerics.compiled.threads import processors
 
@@ -59,10 +59,8 @@ Examples:
     type=click.IntRange(min=1),
     help="Run in N processes.  [default: as many as there are processors]",
 )
-@click.option(
+@folder_option(
     "--corpus",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
     help="Keep findings as replayable cases here, and what was run: a later run replays them and goes on from there.",
 )
 @click.option("--replay", "only_replay", is_flag=True, help="Only replay the cases of --corpus.")
@@ -70,7 +68,6 @@ Examples:
 @click.option(
     "--explain/--no-explain", "explains", default=True, show_default=True, help="Try known causes on what is found."
 )
-@json_option
 def fuzz_command(
     build: Path,
     seed: int,
@@ -79,13 +76,8 @@ def fuzz_command(
     jobs: int | None,
     corpus: Path | None,
     only_replay: bool,
-    profile_path: Path | None,
-    identifies: str,
-    seals: bool,
-    timeout: float,
-    kernels: str,
     explains: bool,
-    as_json: bool,
+    asked: Asked,
 ) -> None:
     """Run random sessions over the 13 exports on the module BUILD and on the oracle, and shrink where they differ.
 
@@ -97,9 +89,9 @@ def fuzz_command(
         raise click.UsageError("--replay needs --corpus.")
     if batches is None and minutes is None:
         minutes = 1.0
+    as_json = asked.as_json
     hypothesis = need_hypothesis(as_json)
-    asked = Asked(profile_path, identifies, kernels, timeout, seals, as_json)
-    options = [] if profile_path is None else ["--profile", str(profile_path)]
+    options = [] if asked.profile_path is None else ["--profile", str(asked.profile_path)]
     packing = pack(build, asked, [str(build), *options])
     finder = Finder(packing, corpus, explains)
     try:

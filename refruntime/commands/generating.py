@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import wraps
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from refruntime.api import Generation
-from refruntime.commands.shared import Command, visible
+from refruntime.commands.files import Command
+from refruntime.commands.shared import visible
 from refruntime.show.stream import TextStream
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
@@ -22,13 +24,23 @@ SAMPLING_OPTIONS: Final = (
     ),
     click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generator, 0 to 2^64 - 1."),
 )
+SAMPLING_NAMES: Final = ("temperature", "top_k", "top_p", "seed")
 
 
 def sampling_options(command: Command) -> Command:
-    """Add `--temperature`, `--top-k`, `--top-p` and `--seed`, with the defaults of the contract (SC-1)."""
+    """Add `--temperature`, `--top-k`, `--top-p` and `--seed`, with the defaults of the contract (SC-1).
+
+    The command gets them together, by name, as `sampling`.
+    """
+
+    @wraps(command)
+    def with_sampling(**words: Any) -> Any:
+        return command(sampling={name: words.pop(name) for name in SAMPLING_NAMES}, **words)
+
+    made: Command = with_sampling
     for option in reversed(SAMPLING_OPTIONS):
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
 def raw_option(command: Command) -> Command:

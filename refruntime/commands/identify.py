@@ -11,7 +11,7 @@ import click
 from refruntime.commands.build_options import kernels_option, timeout_option
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.report import make_numerics
-from refruntime.commands.files import write_file
+from refruntime.commands.files import folder_option, path_option, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.engines.base import Limits
 from refruntime.identify.ask import identify
@@ -35,21 +35,17 @@ Examples:
 """,
 )
 @click.argument("build", type=click.Path(path_type=Path))
-@click.option(
+@path_option(
     "--write-profile",
     "profile_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Write what was learnt as a contract profile in TOML, for `diff --profile` and `fill --profile`.",
 )
-@click.option(
+@folder_option(
     "--write-cases",
     "folder",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
     help="Write the sessions that the evidence names as cases, to be repeated with `repl --golden DIR --case NAME`.",
 )
-@click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Write the card as a page.")
+@path_option("--html", "html_path", help="Write the card as a page.")
 @timeout_option(20.0)
 @kernels_option
 @json_option

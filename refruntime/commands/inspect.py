@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from refruntime.commands.files import profile_option
 from refruntime.commands.shared import (
     MODEL,
     add_row,
@@ -19,7 +20,6 @@ from refruntime.commands.shared import (
     map_file,
     print_failure,
     printable,
-    profile_option,
     status_document,
     visible,
     write_json,

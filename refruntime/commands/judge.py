@@ -12,10 +12,19 @@ import click
 from rich.console import Console
 
 from refruntime import __version__
-from refruntime.commands.files import ModelPath, UnreadableFile, write_file
+from refruntime.commands.files import (
+    ModelPath,
+    UnreadableFile,
+    folder_option,
+    path_option,
+    profile_option,
+    reachable,
+    write_file,
+)
 from refruntime.commands.judge_layers import judge_layers, layers_document, print_layers
 from refruntime.commands.shared import (
     add_row,
+    checked_tokens,
     contract_failures,
     html_option,
     ids_option,
@@ -23,7 +32,6 @@ from refruntime.commands.shared import (
     map_file,
     plain_table,
     printable,
-    profile_option,
     progress,
     write_json,
 )
@@ -76,15 +84,8 @@ Examples:
 @ids_option
 @click.option("--positions", type=click.IntRange(min=1), default=16, show_default=True, help="Positions to compare.")
 @click.option("--greedy", type=click.IntRange(min=0), default=16, show_default=True, help="Tokens to follow greedily.")
-@click.option(
-    "--matrix",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Judge the engines and models of a table in TOML.",
-)
-@click.option(
-    "--into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Where --matrix keeps its results."
-)
+@path_option("--matrix", help="Judge the engines and models of a table in TOML.")
+@folder_option("--into", help="Where --matrix keeps its results.")
 @click.option("--laws", is_flag=True, help="Check too that another way to ask has the same answer.")
 @click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML too.")
 @profile_option
@@ -214,10 +215,9 @@ def _from_file(
     path: Path, model: ValidatedModel, text: str | None, ids: list[int] | None, positions: int
 ) -> ObservedRows:
     try:
-        arrays = read_arrays(path)
+        with reachable(path):
+            arrays = read_arrays(path)
         rows, logarithms = rows_of(arrays)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     except UnreadableNumbers as error:
         raise click.BadParameter(str(error), param_hint="--logits") from error
     own = ids if ids is not None else ids_of(arrays) if text is None else _prompt(model, text)
@@ -237,13 +237,7 @@ def _prompt(model: ValidatedModel, text: str) -> list[int]:
 
 
 def _checked(ids: list[int], model: ValidatedModel) -> list[int]:
-    size = model.tokenizer.vocab_size
-    bad = next((token for token in ids if not 0 <= token < size), None)
-    if bad is not None:
-        raise click.BadParameter(f"token id {bad}; expected 0 .. {size - 1}", param_hint="--ids")
-    if not ids:
-        raise click.UsageError("There are no tokens to judge on.")
-    return ids
+    return checked_tokens(ids, model.tokenizer, "judge")
 
 
 def _print(judgement: EngineJudgement, about: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import reachable
 from refruntime.commands.shared import add_row, plain_table, printable
 from refruntime.contract.profile import Profile
 from refruntime.judge.files import UnreadableNumbers, read_arrays
@@ -34,9 +34,8 @@ def judge_layers(
     if len(ids) > POSITIONS_PER_PASS:
         raise click.UsageError(f"A dump is compared over at most {POSITIONS_PER_PASS} tokens; there are {len(ids)}.")
     try:
-        return LayerJudge(model, profile, step).judge(read_arrays(path), ids, _names(names))
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+        with reachable(path):
+            return LayerJudge(model, profile, step).judge(read_arrays(path), ids, _names(names))
     except (UnreadableNumbers, UnknownNames, ValueError) as error:
         raise click.BadParameter(printable(str(error)), param_hint="--layers") from error
 
@@ -47,10 +46,8 @@ def _names(given: str | None) -> Names | None:
         return None
     if given in KINDS:
         return KINDS[given]()
-    try:
+    with reachable(given):
         return read_names(Path(given).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnreadableFile(f"{given}: {error.strerror or error}") from error
 
 
 def layers_document(finding: LayersFinding) -> dict[str, Any]:

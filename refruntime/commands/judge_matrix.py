@@ -18,7 +18,7 @@ from refruntime.campaign.judging import (
     judge_cells,
     read_matrix,
 )
-from refruntime.commands.files import UnreadableFile, write_file
+from refruntime.commands.files import UnreadableFile, reachable, write_file
 from refruntime.commands.packing import open_ledger, software
 from refruntime.commands.shared import add_row, plain_table, printable, progress, write_json
 from refruntime.contract.profile import Profile
@@ -58,9 +58,8 @@ def judge_matrix(path: Path, into: Path, profile: Profile, text: str, as_json: b
 
 def _read(path: Path, text: str) -> JudgeMatrix:
     try:
-        return read_matrix(path.read_text(encoding="utf-8"), path.parent, own_model, text)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+        with reachable(path):
+            return read_matrix(path.read_text(encoding="utf-8"), path.parent, own_model, text)
     except (BadMatrix, UnicodeDecodeError) as error:
         raise click.BadParameter(printable(f"{path}: {error}"), param_hint="--matrix") from error
 

@@ -12,8 +12,8 @@ from refruntime.api import raw_bytes
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.commands.build_options import say_if_pauses_are_slow, timeout_option
 from refruntime.commands.diff.report import refuse
-from refruntime.commands.files import ModelPath, write_file
-from refruntime.commands.shared import contract_failures, json_option, map_file, profile_option, write_json
+from refruntime.commands.files import ModelPath, path_option, profile_option, write_file
+from refruntime.commands.shared import contract_failures, json_option, map_file, write_json
 from refruntime.commands.variation import read_off
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, EngineMissing
@@ -40,13 +40,7 @@ Examples:
     help="Model to compute with.  [default: one whose widths tell orders apart]",
 )
 @click.option("--prompt", help="Text to compute with; short rows of attention tell less.  [default: 20 bytes]")
-@click.option(
-    "--write",
-    "target",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the variation for `diff --numerics-variation`.",
-)
+@path_option("--write", "target", help="Write the variation for `diff --numerics-variation`.")
 @click.option("--list", "only_list", is_flag=True, help="List every form that is tried for each operation.")
 @timeout_option(60.0)
 @profile_option

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from refruntime.campaign.workers import Workers, in_processes, in_this_process
 from refruntime.cases.features import Found
 from refruntime.commands.build_options import build_profile_option, kernels_option, timeout_option
 from refruntime.commands.diff.engines import engines_of
-from refruntime.commands.diff.meet import meet
+from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.report import conditions, make_numerics, refuse, resolved_contract
-from refruntime.commands.files import read_profile
-from refruntime.commands.shared import map_file, printable, progress
+from refruntime.commands.files import Command, read_profile
+from refruntime.commands.shared import json_option, map_file, printable, progress
 from refruntime.contract.status import Status
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
@@ -145,16 +146,20 @@ def trouble_code(ran: Ran, ledger: Ledger) -> int:
     return EXIT_MISMATCH if ran.lost else 0
 
 
-def meeting_options(command: Any) -> Any:
-    """Add the options that say how a build is met."""
-    from refruntime.commands.diff.meet import identify_option
+def meeting_options(command: Command) -> Command:
+    """Add the options that say how a build is met, and `--json`; the command gets them together, as `asked`."""
 
-    command = timeout_option(20.0)(kernels_option(command))
-    command = click.option(
+    @wraps(command)
+    def with_asked(**words: Any) -> Any:
+        asked = Asked(**{each.name: words.pop(each.name) for each in fields(Asked)})
+        return command(asked=asked, **words)
+
+    made = timeout_option(20.0)(kernels_option(json_option(with_asked)))
+    made = click.option(
         "--seal/--no-seal",
         "seals",
         default=True,
         show_default=True,
         help="Give the build SLM1 files with the checksum that it computes itself, where it refuses the contract's.",
-    )(command)
-    return build_profile_option(identify_option(command))
+    )(made)
+    return build_profile_option(identify_option(made))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from refruntime.commands.computing import computing_options, prompt_arguments
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import reachable
 from refruntime.commands.generating import sampling_options
 from refruntime.commands.shared import (
     NumericsChoice,
@@ -88,10 +88,7 @@ def plot_command(
     kind: str,
     output: Path | None,
     steps: int | None,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
+    sampling: dict[str, Any],
     count: int,
     layer: int,
     head: int,
@@ -119,7 +116,7 @@ def plot_command(
         with contract_failures(as_json, **about):
             with progress("loading"):
                 session = Session(data, profile, numerics.make(), model.name)
-            session = session.set(temperature, top_k, top_p, seed).prompt(source)
+            session = session.set(**sampling).prompt(source)
             session = _stepped(session, wanted)
             with progress("computing"):
                 series, draw = _series(session, kind, count, layer, head, width)
@@ -188,10 +185,8 @@ def check_picture(path: Path, option: str) -> None:
 
 def write_picture(figure: Any, path: Path) -> None:
     """Write a figure: exit code 3 where that is impossible."""
-    try:
+    with reachable(path):
         _plots().write_plot(figure, path)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
 
 
 def _said(session: Session, kind: str, layer: int, head: int) -> str:

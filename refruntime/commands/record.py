@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from refruntime.cases.steps import Case
-from refruntime.commands.files import UnreadableFile, write_file
+from refruntime.commands.files import UnreadableFile, path_option, reachable, write_file
 from refruntime.commands.shared import json_option, write_json
 from refruntime.golden.case import GoldenCase, parse_case
 from refruntime.golden.corpus import MAX_JSON_BYTES, Corpus
@@ -46,15 +46,13 @@ Examples:
 """,
 )
 @click.argument("recording", type=click.Path(path_type=Path))
-@click.option(
+@path_option(
     "--model",
     "models",
-    metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Bytes that the recording holds only by hash, such as a large model. Several are allowed.",
 )
-@click.option("-o", "--output", "folder", metavar="DIR", required=True, type=click.Path(path_type=Path))
+@path_option("-o", "--output", "folder", metavar="DIR", required=True)
 @json_option
 def record_command(recording: Path, models: tuple[Path, ...], folder: Path, as_json: bool) -> None:
     """Turn RECORDING, which golden/record.mjs wrote in a page, into case.json and answers.json in DIR.
@@ -134,19 +132,14 @@ def _missing(error: MissingModels, recording: Path) -> str:
 
 
 def _read(path: Path, most: int = 2**28) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
+    with reachable(path), path.open("rb") as file:
+        data = file.read(most + 1)
     if len(data) > most:
         raise MalformedRecording(f"{path}: longer than {most} bytes")
     return data
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with reachable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     write_file(path, data)

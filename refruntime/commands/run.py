@@ -85,10 +85,7 @@ def run_command(
     system: str | None,
     date: datetime | None,
     max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
+    sampling: dict[str, Any],
     chain: str | None,
     assignments: tuple[str, ...],
     raw: bool,
@@ -116,14 +113,13 @@ def run_command(
         raise click.UsageError("Give only one of PROMPT, --ids, -f and --chat.")
     if chain is None and assignments:
         raise click.UsageError("--set goes with --chain.")
-    if chain is not None and (temperature, top_k, top_p) != (0.0, 1, 1.0):
+    if chain is not None and [*sampling.values()][:3] != [0.0, 1, 1.0]:
         raise click.UsageError("--temperature, --top-k and --top-p are those of the contract; --chain takes --set.")
     other = read_settings(assignments)
     source = b"" if chat is not None else _prompt(prompt, ids, file)
-    sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, **sampling}
     if chain is not None:
-        settings = {"max_new_tokens": max_new_tokens, "chain": chain, "seed": seed, **_told(other)}
+        settings = {"max_new_tokens": max_new_tokens, "chain": chain, "seed": sampling["seed"], **_told(other)}
     about: dict[str, Any] = {
         "model": str(model),
         "settings": settings,
@@ -150,7 +146,7 @@ def run_command(
     try:
         if chain is not None:
             with contract_failures(as_json, **about):
-                generation = generate_by_chain(opened, source, max_new_tokens, other, seed, follower)
+                generation = generate_by_chain(opened, source, max_new_tokens, other, sampling["seed"], follower)
         else:
             generation = opened.generate(source, max_new_tokens, **sampling, tracer=follower)
     except ValueError as error:

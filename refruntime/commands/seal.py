@@ -9,7 +9,7 @@ import click
 
 from refruntime.commands.build_options import timeout_option
 from refruntime.commands.diff.engines import engines_of
-from refruntime.commands.files import read_profile, write_file
+from refruntime.commands.files import path_option, read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.engines.base import EngineError, Limits
 from refruntime.identify.seal import CannotSeal, Sealed, Sealer
@@ -34,23 +34,9 @@ Examples:
 """,
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--build", metavar="WASM", type=click.Path(path_type=Path), help="The build that says the sum; it is not changed."
-)
-@click.option(
-    "--profile",
-    "profile_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Instead of a build: a contract profile that holds its formula (SL-5).",
-)
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Where to write the sealed file; by default beside FILE, as NAME.sealed.slm1.",
-)
+@path_option("--build", metavar="WASM", help="The build that says the sum; it is not changed.")
+@path_option("--profile", "profile_path", help="Instead of a build: a contract profile that holds its formula (SL-5).")
+@path_option("-o", "--output", help="Where to write the sealed file; by default beside FILE, as NAME.sealed.slm1.")
 @timeout_option(20.0)
 @json_option
 def seal_command(

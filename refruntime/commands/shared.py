@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
-from refruntime.contract.profile import Profile
+from refruntime.commands.files import Command, ModelPath, path_option, reachable
 from refruntime.contract.status import Status
 from refruntime.errors import ContractError
 from refruntime.model.load import Buffer
 from refruntime.numerics import NUMERICS_NAMES, RESIDENT, Numerics, canonical_name, numerics_named
+from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.unknown_bytes import UNKNOWN_BYTES
 from refruntime.visible import printable as printable
 from refruntime.visible import visible as visible
-
-Command = Callable[..., Any]
 
 
 def _ids(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[int] | None:
@@ -36,21 +34,6 @@ def _ids(_context: click.Context, _parameter: click.Parameter, value: str | None
         return [int(part) for part in value.split(",")]
     except ValueError:
         raise click.BadParameter(f"{value!r} is no list of ids; expected numbers such as 1,306,29") from None
-
-
-def _profile(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Profile:
-    return read_profile(value)
-
-
-def profile_option(command: Command) -> Command:
-    """Add `--profile FILE`; without it every switch has its default."""
-    return click.option(
-        "--profile",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        callback=_profile,
-        help="Contract profile in TOML; without it every switch has its default.",
-    )(command)
 
 
 RESIDENT_CHOSEN = ("seq32", "fast")
@@ -147,13 +130,9 @@ def unknown_bytes_option(command: Command) -> Command:
 
 def html_option(command: Command) -> Command:
     """Add `--html FILE`."""
-    return click.option(
-        "--html",
-        "html_path",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Write the report as one HTML page too, without external parts.",
-    )(command)
+    return path_option("--html", "html_path", help="Write the report as one HTML page too, without external parts.")(
+        command
+    )
 
 
 def ids_option(command: Command) -> Command:
@@ -161,6 +140,16 @@ def ids_option(command: Command) -> Command:
     return click.option(
         "--ids", metavar="1,2,3", callback=_ids, help="Token ids instead of a prompt, taken as they are."
     )(command)
+
+
+def checked_tokens(ids: list[int], tokenizer: Tokenizer, what_for: str) -> list[int]:
+    """Return ids that a tokenizer has; a usage error for others, and for none."""
+    bad = next((token for token in ids if not 0 <= token < tokenizer.vocab_size), None)
+    if bad is not None:
+        raise click.BadParameter(f"token id {bad}; expected 0 .. {tokenizer.vocab_size - 1}", param_hint="--ids")
+    if not ids:
+        raise click.UsageError(f"There are no tokens to {what_for} on.")
+    return ids
 
 
 MODEL = click.argument("model", type=ModelPath())
@@ -177,10 +166,8 @@ def map_file(path: Path) -> Buffer:
     """Return the bytes of a file, mapped into memory; exit code 3 if it cannot be read."""
     from refruntime.api import artifact_bytes
 
-    try:
+    with reachable(path):
         return artifact_bytes(path)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
 
 
 # Output --------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from refruntime.api import open_tokenizer, raw_bytes
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import profile_option, reachable
 from refruntime.commands.shared import (
     MODEL,
     add_row,
@@ -21,7 +21,6 @@ from refruntime.commands.shared import (
     json_option,
     map_file,
     plain_table,
-    profile_option,
     status_document,
     unknown_bytes_option,
     visible,
@@ -137,10 +136,8 @@ def _encode_lines(tokenizer: Tokenizer, source: str, add_special: bool, parse_sp
 
 
 def _lines(source: str) -> Iterator[tuple[int, bytes]]:
-    try:
+    with reachable(source):
         opened = click.open_file(source, "rb")  # `-` is standard input
-    except OSError as error:
-        raise UnreadableFile(f"{source}: {error.strerror or error}") from error
     with opened as lines:
         yield from enumerate(lines, start=1)
 

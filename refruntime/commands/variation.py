@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.commands.diff.report import refuse
-from refruntime.commands.files import UnreadableFile
+from refruntime.commands.files import Command, reachable
 from refruntime.commands.shared import progress
 from refruntime.contract.profile import Profile
 from refruntime.engines.base import EngineError, Limits
@@ -18,7 +17,6 @@ from refruntime.numerics.varied import Variation, VariationError
 
 AUTO = "auto"
 OPTION = "--numerics-variation"
-Command = Callable[..., Any]
 
 
 def variation_option(command: Command) -> Command:
@@ -38,11 +36,10 @@ def _read(_context: click.Context, _parameter: click.Parameter, value: str | Non
         return value
     path = Path(value)
     try:
-        if path.suffix == ".toml" or path.is_file():
-            return Variation.from_toml(path.read_text(encoding="utf-8"))
+        with reachable(path):
+            if path.suffix == ".toml" or path.is_file():
+                return Variation.from_toml(path.read_text(encoding="utf-8"))
         return Variation.read(value)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise click.BadParameter(f"{path}: not UTF-8 at byte {error.start}", param_hint=OPTION) from error
     except VariationError as error:

@@ -10,16 +10,15 @@ import click
 from rich.console import Console
 
 from refruntime.api import raw_bytes
-from refruntime.commands.build_options import say_if_pauses_are_slow
+from refruntime.commands.build_options import say_if_pauses_are_slow, timeout_option
 from refruntime.commands.diff.report import make_numerics, refuse
-from refruntime.commands.files import ModelPath, write_file
+from refruntime.commands.files import ModelPath, path_option, profile_option, write_file
 from refruntime.commands.generating import sampling_options
 from refruntime.commands.plot import check_picture, write_picture
 from refruntime.commands.shared import (
     contract_failures,
     finite,
     map_file,
-    profile_option,
     progress,
     write_json,
 )
@@ -57,17 +56,11 @@ Examples:
     help="Position to look at.  [default: the earliest one with a wrong number]",
 )
 @sampling_options
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds after which a call of the build, or the stretch between two pauses of it, is stopped.",
-)
+@timeout_option(60.0, ", or the stretch between two pauses of it,")
 @profile_option
 @variation_option
 @click.option("--json", "json_path", metavar="FILE", help="Write the report as JSON into this file; `-` prints it.")
-@click.option("--plot", "picture", metavar="FILE", type=click.Path(path_type=Path), help="Draw the map: .png or .svg.")
+@path_option("--plot", "picture", help="Draw the map: .png or .svg.")
 def witness_command(
     build: Path,
     model: Path,
@@ -75,10 +68,7 @@ def witness_command(
     max_new_tokens: int,
     continued: int,
     position: int | None,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
+    sampling: dict[str, Any],
     timeout: float,
     profile: Profile,
     variation: Variation | str | None,
@@ -115,7 +105,7 @@ def witness_command(
                 met.own(artifact),
                 raw_bytes(prompt),
                 max_new_tokens,
-                Sampling(temperature, top_k, top_p, seed),
+                Sampling(**sampling),
                 met.profile,
                 numerics,
                 limits=limits,

@@ -15,6 +15,7 @@ from refruntime.chat.prompt import ChatTemplate, messages_of
 from refruntime.commands.chat.failures import template_failures
 from refruntime.commands.chat.lines import typed_lines
 from refruntime.commands.chat.talk import Talk
+from refruntime.commands.files import profile_option
 from refruntime.commands.generating import date_option, raw_option, sampling_options
 from refruntime.commands.shared import (
     MODEL,
@@ -22,7 +23,6 @@ from refruntime.commands.shared import (
     contract_failures,
     map_file,
     numerics_option,
-    profile_option,
     progress,
     unknown_bytes_option,
 )
@@ -64,10 +64,7 @@ def chat_command(
     system: str | None,
     date: datetime | None,
     max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
+    sampling: dict[str, Any],
     raw: bool,
     unknown_bytes: str,
     profile: Profile,
@@ -84,7 +81,6 @@ def chat_command(
     defines or the template's, 2 wrong usage, a model without template included.
     """
     data = map_file(model)
-    sampling: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     with contract_failures(as_json, model=str(model)):
         checked = SamplingConfig.validated(**sampling)
         with template_failures("`run` takes a plain prompt"):  # told before the weights are loaded

@@ -14,8 +14,8 @@ from refruntime import resources
 from refruntime.commands.demo.session import DemoSession
 from refruntime.commands.demo.short import tell
 from refruntime.commands.demo.story import CHAPTERS
-from refruntime.commands.files import ModelPath
-from refruntime.commands.shared import contract_failures, map_file, profile_option
+from refruntime.commands.files import ModelPath, profile_option
+from refruntime.commands.shared import contract_failures, map_file
 from refruntime.contract.limits import MAX_TRANSFER_BYTES
 from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model

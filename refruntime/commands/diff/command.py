@@ -14,7 +14,7 @@ from refruntime.commands.diff.golden import diff_goldens
 from refruntime.commands.diff.meet import identify_option
 from refruntime.commands.diff.recorded import compare_recorded
 from refruntime.commands.diff.request import CommandLine
-from refruntime.commands.files import ModelPath
+from refruntime.commands.files import ModelPath, path_option
 from refruntime.commands.shared import html_option, json_option
 from refruntime.commands.variation import variation_option
 
@@ -42,11 +42,8 @@ Examples:
     flag_value="",
     help="Hold the build against frozen answers instead of the battery; by default the project's own.",
 )
-@click.option(
-    "--recorded",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Instead of a BUILD: what one answered in a page, from `refruntime record`.",
+@path_option(
+    "--recorded", metavar="DIR", help="Instead of a BUILD: what one answered in a page, from `refruntime record`."
 )
 @click.option(
     "--filter",
@@ -106,23 +103,15 @@ Examples:
 )
 @kernels_option
 @variation_option
-@click.option(
+@path_option(
     "--write-profile",
     "new_profile",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Identify the build first, compare under what was found, and write that as a profile (see identify).",
 )
 @identify_option
-@click.option("--junit", "junit_path", metavar="FILE", type=click.Path(path_type=Path), help="Write JUnit XML too.")
+@path_option("--junit", "junit_path", help="Write JUnit XML too.")
 @html_option
-@click.option(
-    "--markdown",
-    "markdown_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the report as Markdown too, as job summaries take it.",
-)
+@path_option("--markdown", "markdown_path", help="Write the report as Markdown too, as job summaries take it.")
 @click.option(
     "--github/--no-github",
     default=lambda: os.environ.get("GITHUB_ACTIONS") == "true",

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from refruntime.commands.files import UnreadableFile, write_file
+from refruntime.commands.files import UnreadableFile, path_option, write_file
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.golden.server import ADDRESS, GoldenServer
 from refruntime.commands.groups import ListedGroup
@@ -83,9 +83,7 @@ def _listed(identifier: str, rules: str, width: int, columns: int) -> list[str]:
 
 @golden_command.command("pack", epilog="Example: refruntime golden pack -o goldens.tar")
 @golden_option
-@click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where to write; by default its own name."
-)
+@path_option("-o", "--output", help="Where to write; by default its own name.")
 @click.option("--partial", "incomplete", is_flag=True, help="Do not ask for a case or a reason for every rule.")
 @json_option
 def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: bool) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from refruntime.api import open_tokenizer
-from refruntime.commands.files import UnreadableFile
-from refruntime.commands.shared import Command, map_file
+from refruntime.commands.files import Command, path_option, reachable
+from refruntime.commands.shared import map_file
 from refruntime.contract.profile import Profile
 
 if TYPE_CHECKING:
@@ -19,17 +19,11 @@ if TYPE_CHECKING:
 
 def logits_options(command: Command) -> Command:
     """Add `--logits` and `--tokenizer`."""
-    command = click.option(
-        "--tokenizer",
-        metavar="MODEL",
-        type=click.Path(path_type=Path),
-        help="With --logits: the model whose tokens these are, for their texts.",
+    command = path_option(
+        "--tokenizer", metavar="MODEL", help="With --logits: the model whose tokens these are, for their texts."
     )(command)
-    return click.option(
-        "--logits",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Instead of MODEL: logits [V] or [steps, V] of another runtime, .npy or .json.",
+    return path_option(
+        "--logits", help="Instead of MODEL: logits [V] or [steps, V] of another runtime, .npy or .json."
     )(command)
 
 
@@ -52,8 +46,7 @@ def imported_place(logits: Path, tokenizer: Path | None, profile: Profile) -> No
 
     known = None if tokenizer is None else open_tokenizer(map_file(tokenizer), profile)
     try:
-        return Node.of(ImportedSession(read_logits(logits), known, profile, logits.name), None)
+        with reachable(logits):
+            return Node.of(ImportedSession(read_logits(logits), known, profile, logits.name), None)
     except SessionError as error:
         raise click.BadParameter(str(error), param_hint="--logits") from error
-    except OSError as error:
-        raise UnreadableFile(f"{logits}: {error.strerror or error}") from error

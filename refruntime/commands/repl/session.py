@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from refruntime.commands.build_options import build_profile_option
-from refruntime.commands.files import ModelPath, UnreadableFile, read_profile
+from refruntime.commands.files import ModelPath, UnreadableFile, path_option, read_profile
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
 from refruntime.commands.shared import (
@@ -57,7 +57,7 @@ Examples:
 @click.option("--case", "case_name", metavar="ID", help="Begin behind the calls of this golden or battery case.")
 @click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
 @logits_options
-@click.option("--wasm", metavar="BUILD", type=click.Path(path_type=Path), help="The build that `diff` compares with.")
+@path_option("--wasm", metavar="BUILD", help="The build that `diff` compares with.")
 @build_profile_option
 @unknown_bytes_option
 @numerics_option

@@ -5,7 +5,7 @@ from __future__ import annotations
 from refruntime.battery.architectures import architecture_cases
 from refruntime.battery.catalogue import default_battery
 from refruntime.cases.needs import needs_of
-from refruntime.cases.observe import Observation
+from refruntime.cases.observation import Observation, code_of, result_of
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.model.architectures import ARCHITECTURES
@@ -27,6 +27,6 @@ def test_the_cases_generate_text() -> None:
     generated = []
     for case in architecture_cases():
         seen: list[Observation] = observe(case, Oracle().engine(), Profile())
-        assert [answer.value for answer in seen] == [0] * len(case.steps), case.name
-        generated.append(len(set(b"".join(answer.result or b"" for answer in seen[2:7]))))
+        assert [code_of(answer) for answer in seen] == [0] * len(case.steps), case.name
+        generated.append(len(set(b"".join(result_of(answer) or b"" for answer in seen[2:7]))))
     assert sum(count > 2 for count in generated) > 3 * len(generated) // 4
