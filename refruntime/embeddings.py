@@ -16,7 +16,7 @@ from refruntime.api import Artifact, artifact_bytes, check_count, checked_ids, r
 from refruntime.contract.profile import Profile
 from refruntime.model.encoder import TextEncoder, normalised, pooled
 from refruntime.model.hyperparameters import Hyperparameters, needed
-from refruntime.model.load import Buffer, validate_encoder
+from refruntime.model.load import Buffer, stays, validate_encoder
 from refruntime.numerics import Numerics, numerics_named
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
@@ -40,7 +40,7 @@ class EncoderModel:
         validated = validate_encoder(data, profile)
         self.tokenizer: Tokenizer = validated.tokenizer
         self.quantization = validated.quantization
-        self.encoder = TextEncoder(validated, profile, numerics)
+        self.encoder = TextEncoder(validated, profile, numerics, later=stays(data))
 
     def __repr__(self) -> str:
         """Say what the encoder is in one line."""

@@ -71,14 +71,23 @@ def within_memory(needed: int, what: str, failure: type[ContractError]) -> Itera
     It says `limit`, because not the contract answers so but this machine.
     """
     allowed = memory_limit()
-    expected = f"at most {allowed} bytes ({VARIABLE} sets the limit)"
-    if needed <= allowed:
-        try:
-            yield
-            return
-        except MemoryError:
-            expected = "no more than this machine has left"
-    raise failure(
+    if needed > allowed:
+        raise _refused(needed, what, failure, f"at most {allowed} bytes ({VARIABLE} sets the limit)")
+    with within_machine(needed, what, failure):
+        yield
+
+
+@contextmanager
+def within_machine(needed: int, what: str, failure: type[ContractError]) -> Iterator[None]:
+    """Allocate inside what `within_memory` allowed before, or raise `failure` where the machine has no more."""
+    try:
+        yield
+    except MemoryError:
+        raise _refused(needed, what, failure, "no more than this machine has left") from None
+
+
+def _refused(needed: int, what: str, failure: type[ContractError], expected: str) -> ContractError:
+    return failure(
         f"{what} would need more memory than there is for it",
         field="memory",
         expected=expected,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from refruntime.contract.profile import Profile
 from refruntime.judge.policies import Make
 from refruntime.model.forward import Transformer
+from refruntime.model.stacks import MatrixOfStack
 from refruntime.model.validated import ValidatedModel, WeightSource
-from refruntime.model.weights import MatrixOfStack, Store
+from refruntime.model.weights import Store
 from refruntime.numerics import Numerics
 
 Rows = NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from refruntime.contract.profile import Profile
 from refruntime.model.forward import Transformer
-from refruntime.model.load import Buffer, validate_model
+from refruntime.model.load import Buffer, stays, validate_model
 from refruntime.model.weights import memory_needed
 from refruntime.numerics import Numerics
 from refruntime.tokenizers.base import Tokenizer
@@ -33,11 +33,14 @@ Binder = Callable[[Buffer, Profile, Numerics], BoundModel]
 
 
 def bind_model(data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
-    """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10."""
+    """Validate an artifact and decode its weights (SL-1, section 13 "GGUF"); statuses 4 to 10.
+
+    Those of a mapped file are decoded when they are first used.
+    """
     if numerics.resident != "float32" and len(data) >= BESIDE:
         threading.Thread(target=numerics.prepare, daemon=True).start()  # while the file is checked
     validated = validate_model(data, profile)
-    transformer = Transformer(validated, profile, numerics)
+    transformer = Transformer(validated, profile, numerics, later=stays(data))
     memory = memory_needed(validated, profile, transformer.numerics)
     return BoundModel(transformer, validated.tokenizer, validated.quantization, memory)
 

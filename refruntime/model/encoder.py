@@ -6,6 +6,7 @@ Dimension letters: n tokens of a text, H hidden, D head_dim, A heads, K key/valu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from refruntime.model.blocks import Computation, normalise, rotate
 from refruntime.model.feed_forward import feed_forward
 from refruntime.model.layout.tree import AttentionLayout, FeedForward, Layer
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Norm, Projection, bind_encoder, inventory
+from refruntime.model.weights import EncoderWeights, Norm, Projection, bind_encoder, inventory
 from refruntime.numerics import Numerics
 from refruntime.trace import Tracer
 
@@ -27,13 +28,19 @@ PRODUCTS: Final = 2**24
 
 
 class TextEncoder:
-    """An encoder whose weights are in memory in the form of one numeric profile."""
+    """An encoder whose weights are in memory in the form of one numeric profile, with `later` when they are used."""
 
-    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics) -> None:
+    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, *, later: bool = False) -> None:
         self.hyperparameters, self.architecture = model.hyperparameters, model.architecture
         self.numerics = numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
-            self.weights = bind_encoder(model, profile, self.numerics)
+            self._bind = bind_encoder(model, profile, self.numerics, later=later)
+
+    @cached_property
+    def weights(self) -> EncoderWeights:
+        """Return the weights; GenerationFailed if the machine has no memory left for them."""
+        with np.errstate(all="ignore"):
+            return self._bind()
 
     def forward(self, tokens: Sequence[int], tracer: Tracer | None = None) -> Array:
         """Return the row of each token: [n, H]. The caller keeps n within 1 .. `max_context`."""

@@ -6,6 +6,7 @@ Dimension letters: n positions in this pass, H hidden, V vocab.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from refruntime.model.kv_cache import KVCache
 from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, ExpertsBeside, Layer, StateSpace
 from refruntime.model.plain import plain_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import Norm, Projection, Store, bind_weights, inventory
+from refruntime.model.weights import Norm, Projection, Store, Weights, bind_weights, inventory
 from refruntime.numerics import Numerics
-from refruntime.numerics.whole_step import Step
+from refruntime.numerics.whole_step import PlainModel, Step
 from refruntime.trace import Tracer
 
 Array = NDArray[Any]
@@ -29,23 +30,39 @@ POSITIONS_PER_PASS = 128
 
 
 class Transformer:
-    """A model whose weights are in memory in the form of one numeric profile.
+    """A model whose weights are in memory in the form of one numeric profile, with `later` when they are first used.
 
     Any number of known tokens may go through in one pass: the arithmetic of a position does not depend on how many are
     computed together, so every split gives the same bits (GEN-4). A variation may override `new_cache`, `normalise` and
     `add`.
     """
 
-    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        model: ValidatedModel,
+        profile: Profile,
+        numerics: Numerics,
+        store: Store | None = None,
+        *,
+        later: bool = False,
+    ) -> None:
         self.hyperparameters = model.hyperparameters
         self.architecture = model.architecture
         self.numerics = numerics if store is not None else numerics.settled(inventory(model))
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
-            self.weights = bind_weights(model, profile, self.numerics, store)
+            self._bind = bind_weights(model, profile, self.numerics, store, later=later)
         self._step: Step | None = None
-        self._plain = None
-        if type(self) is Transformer:  # a variation has layers of its own
-            self._plain = plain_model(self.architecture, self.hyperparameters, self.weights)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Return the weights; GenerationFailed if the machine has no memory left for them."""
+        with np.errstate(all="ignore"):
+            return self._bind()
+
+    @cached_property
+    def _plain(self) -> PlainModel | None:
+        """Return the model as plain layers where it has no others; a variation has layers of its own."""
+        return plain_model(self.architecture, self.hyperparameters, self.weights) if type(self) is Transformer else None
 
     def new_cache(self) -> KVCache:
         """Return an empty KV cache of this model's capacity (FW-9)."""

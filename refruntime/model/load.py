@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING
 
 from refruntime.contract.profile import Profile
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from refruntime.containers.gguf import GgufFile
 
 Buffer = bytes | bytearray | memoryview
+
+
+def stays(data: Buffer) -> bool:
+    """Say whether bytes are those of a file that is mapped to be read: nobody in this process changes or frees them."""
+    return isinstance(data, memoryview) and data.readonly and isinstance(data.obj, mmap.mmap)
 
 
 def validate_model(data: Buffer, profile: Profile) -> ValidatedModel:

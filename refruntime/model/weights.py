@@ -6,24 +6,28 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from math import prod
-from typing import Any, NamedTuple
+from threading import RLock
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.contract.profile import Profile
-from refruntime.errors import InvalidHeader
+from refruntime.errors import GenerationFailed, InvalidHeader
 from refruntime.memory_limit import memory_limit, within_memory
 from refruntime.model.kv_cache import first_cache_bytes
+from refruntime.model.later import Later
 from refruntime.model.layout.architecture import model_layout
 from refruntime.model.layout.encoder import EncoderTree, encoder_layout
 from refruntime.model.layout.tree import MatrixSlot, ModelTree, NormSlot, ProjectionSlot, Slot, TableSlot, bound
-from refruntime.model.validated import QuantizedRows, ValidatedModel, WeightSource
+from refruntime.model.stacks import MatrixOfStack, StoredMatrixOfStack
+from refruntime.model.validated import ValidatedModel, WeightSource
 from refruntime.numerics import Inventory, Numerics, Rotary, StoredSource, has_blocks
-from refruntime.quants.ggml import StoredRows
 
 Array = NDArray[Any]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,18 @@ class Projection:
     """One or several weight matrices that share their input: [in] -> an [out] for each.
 
     Either one stored matrix holds them side by side, taken apart at `splits`, or each is stored on its own. Neither
-    changes a bit, since every output has a sum of its own. A bias is added to the finished sum.
+    changes a bit, since every output has a sum of its own. A bias is added to the finished sum. `bind` stores the
+    matrices, when they are first used.
     """
 
-    matrices: tuple[Any, ...]
+    bind: Callable[[], tuple[Any, ...]]
     splits: tuple[int, ...] = ()
     biases: tuple[Array | None, ...] = ()
+
+    @cached_property
+    def matrices(self) -> tuple[Any, ...]:
+        """Return the matrices in the form of a numeric profile."""
+        return self.bind()
 
     def apply(self, numerics: Numerics, x: Array) -> list[Array]:
         """Multiply: [n, in] -> one [n, out] for each weight matrix."""
@@ -74,16 +84,6 @@ Store = Callable[[Sequence[WeightSource]], Any]
 """Store matrices [out, in] that share their input, as `Numerics.matrix` does."""
 
 
-def bind_weights(model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None) -> Weights:
-    """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`.
-
-    Tensors that name the same bytes share storage. InvalidHeader, before anything is decoded, if it takes too much.
-    `store` may know matrices that were stored alike for another numeric profile.
-    """
-    with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
-        return _Binder(model, profile, numerics, store or numerics.matrix).weights()
-
-
 @dataclass(frozen=True)
 class EncoderWeights:
     """All weights of an encoder in the form of a numeric profile."""
@@ -92,10 +92,41 @@ class EncoderWeights:
     rotary: Rotary | None
 
 
-def bind_encoder(model: ValidatedModel, profile: Profile, numerics: Numerics) -> EncoderWeights:
+Bound = TypeVar("Bound", Weights, EncoderWeights)
+
+
+def bind_weights(
+    model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store | None = None, *, later: bool = False
+) -> Callable[[], Weights]:
+    """Decode every tensor once (FW-1, GG-8) and arrange it for `numerics`; FW-4's option comes from `profile`.
+
+    Tensors that name the same bytes share storage. InvalidHeader, before anything is decoded, if it takes too much.
+    `store` may know matrices that were stored alike for another numeric profile. Returned is what gives the weights:
+    with `later` it decodes each matrix when it is first used, from bytes that have to stay; GenerationFailed if the
+    machine has no memory left then.
+    """
+    return _bound(_Binder.weights, model, profile, numerics, store, later)
+
+
+def bind_encoder(
+    model: ValidatedModel, profile: Profile, numerics: Numerics, *, later: bool = False
+) -> Callable[[], EncoderWeights]:
     """Decode every tensor of an encoder once, as `bind_weights`."""
-    with within_memory(memory_needed(model, profile, numerics), "the model", InvalidHeader):
-        return _Binder(model, profile, numerics, numerics.matrix).encoder()
+    return _bound(_Binder.encoder, model, profile, numerics, None, later)
+
+
+def _bound(
+    make: Callable[[_Binder], Bound],
+    model: ValidatedModel,
+    profile: Profile,
+    numerics: Numerics,
+    store: Store | None,
+    later: bool,
+) -> Callable[[], Bound]:
+    needed = memory_needed(model, profile, numerics)
+    with within_memory(needed, "the model", InvalidHeader):
+        binder = _Binder(model, profile, numerics, store or numerics.matrix, needed, later)
+        return binder.when_used(lambda: make(binder))
 
 
 def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -> int:
@@ -129,43 +160,14 @@ def scales_apart(profile: Profile, numerics: Numerics) -> bool:
     return profile.quantized_product != "(q*scale)*x" and numerics.of_the_contract
 
 
-class MatrixOfStack:
-    """One matrix of a stack [E, out, in]."""
-
-    storage = None
-
-    def __init__(self, stack: WeightSource, index: int) -> None:
-        self.stack, self.index = stack, index
-        self.name = f"{stack.name}[{index}]"
-        self.shape = stack.shape[1:]
-        self.type_name = stack.type_name
-
-    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
-        """Return decoded rows of the matrix."""
-        matrix: NDArray[np.float32] = self.stack.rows(self.index, self.index + 1)[0]
-        return matrix[start:stop]
-
-    def quantized(self) -> QuantizedRows | None:
-        """Return None: an option of SLM1 alone, which has no stacks."""
-        return None
-
-
-class StoredMatrixOfStack(MatrixOfStack):
-    """One matrix of a stack that can say how it is stored."""
-
-    def stored(self) -> StoredRows:
-        """Return the bytes of the matrix."""
-        if not isinstance(self.stack, StoredSource):
-            raise TypeError(f"{self.stack.name} cannot say how it is stored")
-        stack = self.stack.stored()
-        return StoredRows(stack.type, stack.rows[self.index].reshape(self.shape[0], -1))
-
-
 class _Binder:
-    def __init__(self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store) -> None:
+    def __init__(
+        self, model: ValidatedModel, profile: Profile, numerics: Numerics, store: Store, needed: int, later: bool
+    ) -> None:
         self.architecture, self.dimensions = model.architecture, model.hyperparameters
         self.tensors: Mapping[str, WeightSource] = model.tensors
         self.profile, self.numerics, self.store = profile, numerics, store
+        self.needed, self.later, self.lock = needed, later, RLock()
         self.uses = Counter(tensor.storage for tensor in self.tensors.values() if tensor.storage is not None)
         self.stored: dict[tuple[str, Hashable], Any] = {}
 
@@ -216,9 +218,10 @@ class _Binder:
     def once(self, form: str, source: WeightSource, store: Callable[[WeightSource], Any]) -> Any:
         """Store a tensor in one form, once for all that name it or its bytes."""
         key = form, source.name if source.storage is None else source.storage
-        if key not in self.stored:
-            self.stored[key] = store(source)
-        return self.stored[key]
+        with self.lock:
+            if key not in self.stored:
+                self.stored[key] = store(source)
+            return self.stored[key]
 
     def one_matrix(self, source: WeightSource) -> Any:
         return self.once("matrix", source, lambda tensor: self.store([tensor]))
@@ -236,13 +239,24 @@ class _Binder:
         if slot.borders:
             (bias,) = biases
             parts: Sequence[Array | None] = () if bias is None else np.split(bias, slot.borders)
-            return Projection((self.one_matrix(sources[0]),), slot.borders, tuple(parts))
+            return Projection(self.matrices(self.one_matrix, sources), slot.borders, tuple(parts))
         if scales_apart(self.profile, self.numerics):
-            return Projection(tuple(self.once("scaled", source, self.scaled) for source in sources), (), biases)
+            return Projection(self.matrices(partial(self.once, "scaled", store=self.scaled), sources), (), biases)
         if len(sources) == 1 or any(self.uses[source.storage] > 1 for source in sources):
-            return Projection(tuple(map(self.one_matrix, sources)), (), biases)
+            return Projection(self.matrices(self.one_matrix, sources), (), biases)
         borders = np.cumsum([source.shape[0] for source in sources])[:-1]
-        return Projection((self.store(sources),), tuple(int(border) for border in borders), biases)
+        return Projection(self.matrices(self.store, [sources]), tuple(int(border) for border in borders), biases)
+
+    def matrices(self, store: Callable[[Any], Any], each: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+        """Return what stores these matrices."""
+        return self.when_used(lambda: tuple(map(store, each)))
+
+    def when_used(self, make: Callable[[], Made]) -> Later[Made]:
+        """Return what makes a value, now or when it is first called."""
+        made = Later(make, self.needed, GenerationFailed if self.later else InvalidHeader)
+        if not self.later:
+            made()
+        return made
 
     def bias(self, slot: MatrixSlot) -> Array | None:
         biases = self.vector_if_present(slot.bias_name)
