@@ -19,6 +19,7 @@ pytest.importorskip("wasmtime")
 
 from refruntime.battery.architectures import architecture_cases
 from refruntime.battery.features import find_features, needs_of
+from refruntime.cases.observation import code_of, diagnostics_of
 from refruntime.cases.steps import NEXT_TOKEN, Case, Configure, Generate, Load, Step
 from refruntime.contract.dialect import Dialect as Names
 from refruntime.contract.fields import DIAGNOSTIC_NAMES
@@ -143,7 +144,7 @@ def test_the_battery_tells_right_from_wrong_options(module: Path) -> None:
 
     right = declared(module)
     assert differing(right) == []
-    assert all(answer.value == 0 for theirs in answers.values() for answer in theirs)
+    assert all(code_of(answer) == 0 for theirs in answers.values() for answer in theirs)
     for key, switch in SWITCHES.items():
         (other,) = (option for option in switch.options if option != right[key])
         assert len(differing({**right, key: other})) == 1, key
@@ -162,6 +163,6 @@ def test_random_models_have_the_same_bits(name: str) -> None:
         theirs = observe(case, wasm_build(module)(), profile)
         mine = observe(case, Oracle(profile).engine(), profile)
         assert compare_observations(mine, theirs).first is None
-        shown = [answer.diagnostics["top_tokens"] for answer in theirs if answer.diagnostics]
+        shown = [diagnostics_of(answer).get("top_tokens", ()) for answer in theirs]
         different = {json.dumps(tokens) for tokens in shown if len(tokens) == 5}
         assert len(different) >= 3  # an answer that is half a character shows none
