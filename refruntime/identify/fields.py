@@ -254,7 +254,10 @@ def _form_without_parts(shown: Sequence[Shown], places: Sequence[str]) -> str:
 
 
 def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]:
-    """Give each place to one field: to the one that agrees best, of equals to the one that has no other."""
+    """Give each place to one field: to the one that agrees best, of equals to the one that has no other or is plainer.
+
+    In a build with one storage type `quantization` is `none` or that type as `model_loaded` is false or true.
+    """
     result = dict(found)
     for name, item in sorted(found.items(), key=lambda pair: (len(pair[1].others), -pair[1].agreed)):
         if not item.place:
@@ -263,7 +266,8 @@ def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]
         for rival in rivals:
             free = [place for place in rival.others if all(place != other.place for other in result.values())]
             replacement = free[0] if free else ""
-            if not free and rival.agreed >= item.agreed and rival.status == "observed":
+            stronger = (rival.agreed, -len(rival.form)) > (item.agreed, -len(item.form))
+            if not free and stronger and rival.status == "observed":
                 continue
             result[rival.name] = LearntField(
                 rival.name,

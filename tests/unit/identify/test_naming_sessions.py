@@ -120,3 +120,19 @@ def test_a_wrong_field_breaks_its_own_rule(name: str, value: object, rules: list
     found = by_likeness(find_fields(shown), shown)
     assert found[name].place == name
     assert [bug.rule for bug in field_bugs(found, shown)] == rules
+
+
+def test_one_place_is_that_of_one_field() -> None:
+    """ID-3: of a build that does not show whether a model is loaded, nothing that goes with it is taken for that."""
+    case = next(naming_sessions(BASE))
+    session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+    expected = [document for step in case.steps if (document := session.run(step).diagnostics)]
+    assert {(each["quantization"], each["model_loaded"]) for each in expected} == {("none", False), ("f32", True)}
+    without = [{name: value for name, value in each.items() if name != "model_loaded"} for each in expected]
+    shown = [Shown(each, document, 0, case.name, 0) for each, document in zip(expected, without, strict=True)]
+    found = find_fields(shown)
+    assert (found["quantization"].place, found["quantization"].status) == ("quantization", "observed")
+    assert (found["model_loaded"].place, found["model_loaded"].status) == ("", "absent")
+    assert found["model_loaded"].reason.startswith("its place ")
+    places = [item.place for item in found.values() if item.place]
+    assert len(places) == len(set(places))
