@@ -15,11 +15,13 @@ from tests.guest import build
 
 wasmtime = pytest.importorskip("wasmtime")
 
+from tests.guest.dialects import Dialect  # noqa: E402
 from tests.guest.host import Host  # noqa: E402
 from tests.support.toolchain import needed_toolchain  # noqa: E402
 
 GUEST = Path(build.GUEST)
 CLEAN = GUEST / "guest.wasm"
+ARCHITECTURES = sorted((GUEST / "architectures").glob("*.wasm"))
 MUTANTS = sorted((GUEST / "mutants").glob("*.wasm"))
 PAGE_BYTES = 65536
 
@@ -142,16 +144,18 @@ def test_custom_section_is_valid_and_readable(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_build_is_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ABI-5: the source gives the stored module, byte for byte, in another directory too."""
+@pytest.mark.parametrize("module", [CLEAN, *ARCHITECTURES], ids=lambda path: path.stem[:30])
+def test_build_is_reproducible(module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ABI-5: the source gives a stored module, byte for byte, in another directory too."""
     tools = needed_toolchain()
-    stored = json.loads((GUEST / "guest.wasm.json").read_text("utf-8"))
+    stored = json.loads(module.with_name(module.name + ".json").read_text("utf-8"))
     if tools.version != stored["compiler"]:
         pytest.skip(f"the stored module was built by {stored['compiler']}, here is {tools.version}")
     copy = tmp_path / "elsewhere"
     shutil.copytree(GUEST, copy)
     monkeypatch.setattr(build, "GUEST", copy)
-    built = build.build(tmp_path / "out", toolchain=tools)
+    dialect = Dialect.of(stored.get("dialect", ()))
+    built = build.build(tmp_path / "out", options=stored["options"], dialect=dialect, toolchain=tools)
     assert built.sha256 == stored["sha256"]
 
 
