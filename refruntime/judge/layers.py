@@ -2,10 +2,17 @@
 
 Free-running says where the numbers part. Teacher-forced, each operation of ours gets what the engine computed before
 it, so that an error is charged to the operation that makes it and to no later one.
+
+How far rounding carries a tensor is measured on this model and text, by engines of the same arithmetic that are treated
+as the judged one is: sums in other orders, every result off by up to one unit in the last place, and where an engine
+runs freely also inputs that rounding turned over. One more engine may lie as much beyond the farthest of them as the
+farthest lies beyond the nearest, in the median of tensors and positions. Operations of one kind have one limit, that of
+the layer where it is widest: some roundings turn over rarely, and may in any layer.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,35 +24,39 @@ from refruntime.contract.profile import Profile
 from refruntime.fidelity.layers import relative_error
 from refruntime.judge.computed import ComputedRows
 from refruntime.judge.names import Names, names_of
+from refruntime.judge.noise import apart_at_positions
 from refruntime.judge.policies import Make, Policy, policies
 from refruntime.model.validated import ValidatedModel
+from refruntime.numerics.ggml32.reordered import moved_by_units
 from refruntime.trace import Event, TensorEvent
 from refruntime.witness.patterns import find_pattern
 
 Rows = NDArray[Any]
 Dump = Mapping[str, Rows]
 
-HEADROOM: Final = 4.0
-"""How much farther than the measured orders an engine may lie, which has an order of its own."""
-LEAST_BAND: Final = 2.0**-24
-"""Half a unit in the last place of float32: no band is narrower."""
+SEED: Final = 3
+"""Of the engine whose results are off by a unit."""
 BY_PRODUCTS: Final = ("attn.scores", "attn.weights")
 """Told on the way to another tensor, and not used for anything else."""
 
 
 @dataclass(frozen=True)
 class TensorFinding:
-    """A tensor, its largest relative error over positions, what rounding alone does to it, and where it is worst."""
+    """A tensor, its largest relative error over positions, what rounding alone does to it, and where it is worst.
+
+    `band` is the farthest that was measured, `limit` how far one more engine may lie.
+    """
 
     name: str
     error: float
     band: float
+    limit: float
     position: int
 
     @property
     def differs(self) -> bool:
         """Say whether rounding does not explain it."""
-        return not self.error <= HEADROOM * self.band
+        return not self.error <= self.limit
 
 
 @dataclass(frozen=True)
@@ -74,17 +85,24 @@ class LayersFinding:
 
 
 class _Pass:
-    """A tracer that collects our tensors by name, and puts the engine's in their place where it is told to."""
+    """A tracer that collects our tensors by name, and puts the engine's in their place where it is told to.
 
-    def __init__(self, theirs: Dump | None) -> None:
+    With a generator every tensor is moved by up to one unit in the last place of float32 first.
+    """
+
+    def __init__(self, theirs: Dump | None, random: np.random.Generator | None = None) -> None:
         self.ours: dict[str, Rows] = {}
-        self._theirs = theirs
+        self._theirs, self._random = theirs, random
 
     def event(self, event: Event) -> None:
         """Take one event."""
         if not isinstance(event, TensorEvent) or event.name.endswith(BY_PRODUCTS):
             return
-        self.ours.setdefault(event.name, np.asarray(event.values()))
+        values = np.asarray(event.values())
+        if self._random is not None and event.replace is not None:
+            values = moved_by_units(values, self._random).astype(values.dtype)
+            event.replace(values)
+        self.ours.setdefault(event.name, values)
         theirs = None if self._theirs is None else self._theirs.get(event.name)
         if theirs is not None and event.replace is not None:
             event.replace(theirs.reshape(event.shape))
@@ -108,7 +126,7 @@ class LayerJudge:
         for policy in (each for each in self._policies if len(ids) >= each.least):
             self._step(policy.name)
             ours = self._run(policy.make, ids, theirs)
-            forced = tuple(self._findings(policy, ids, theirs, ours, forcing=True))
+            forced = tuple(self._findings(policy, ids, theirs, ours, theirs))
             wrong = sum(one.differs for one in forced)
             size = float(np.median([one.error for one in forced]))
             if best is None or (wrong, size) < best[:2]:
@@ -116,29 +134,39 @@ class LayerJudge:
         if best is None:
             raise ValueError("there is no arithmetic to compare with")
         _, _, policy, forced, ours = best
-        free = tuple(self._findings(policy, ids, theirs, self._run(policy.make, ids, None), forcing=False))
+        freely = self._run(policy.make, ids, None)
+        free = tuple(self._findings(policy, ids, theirs, freely, None))
         wrong_one = next((one for one in forced if one.differs), None)
         text = "" if wrong_one is None else _pattern(theirs[wrong_one.name], ours[wrong_one.name], wrong_one)
         return LayersFinding(policy, named.kind, free, forced, text, unknown)
 
-    def _run(self, make: Make, ids: Sequence[int], theirs: Dump | None) -> dict[str, Rows]:
+    def _run(self, make: Make, ids: Sequence[int], theirs: Dump | None, moved: bool = False) -> dict[str, Rows]:
         """Return our tensors of one pass, with the engine's own inputs where there are some."""
-        transformer, seen = self._computed.transformer(make()), _Pass(theirs)
+        transformer = self._computed.transformer(make())
+        seen = _Pass(theirs, np.random.default_rng(SEED) if moved else None)
         transformer.forward(ids, transformer.new_cache(), first_logit=-len(ids), tracer=seen)
         return seen.ours
 
     def _findings(
-        self, policy: Policy, ids: Sequence[int], theirs: Dump, ours: Mapping[str, Rows], *, forcing: bool
+        self, policy: Policy, ids: Sequence[int], theirs: Dump, ours: Mapping[str, Rows], forcing: Dump | None
     ) -> Iterator[TensorFinding]:
         """Yield every tensor that the engine dumped, in our order."""
-        beside = [self._run(make, ids, theirs if forcing else None) for make in policy.neighbours]
-        for name, mine in ours.items():
-            if name not in theirs:
-                continue
-            errors = _errors(mine, theirs[name])
-            bands = [float(_errors(mine, other[name]).max()) for other in beside]
-            place = int(np.argmax(errors))
-            yield TensorFinding(name, float(errors[place]), max(LEAST_BAND, *bands), place)
+        known = [self._run(make, ids, forcing) for make in policy.neighbours]
+        known.append(self._run(policy.make, ids, forcing, moved=True))
+        errors = {name: [_errors(ours[name], each[name]) for each in known] for name in ours if name in theirs}
+        apart = apart_at_positions(errors.values())
+        if forcing is None:
+            for make in policy.accidents:
+                turned = self._run(make, ids, None)
+                for name, rows in errors.items():
+                    rows.append(_errors(ours[name], turned[name]))
+        widest: dict[str, float] = {}
+        for name, rows in errors.items():
+            widest[_operation(name)] = max(float(np.max(rows)), widest.get(_operation(name), 0.0))
+        for name, rows in errors.items():
+            found = _errors(ours[name], theirs[name])
+            place, limit = int(np.argmax(found)), apart * widest[_operation(name)]
+            yield TensorFinding(name, float(found[place]), float(np.max(rows)), limit, place)
 
     def _ours_of(
         self, dump: Dump, names: Names, shapes: Mapping[str, tuple[int, ...]]
@@ -165,6 +193,11 @@ class LayerJudge:
     def _interleaves(self) -> bool:
         """Say whether the file has pairs side by side where Hugging Face has halves."""
         return self._model.architecture.rope_pairs == "adjacent" and self._model.container == "gguf"
+
+
+def _operation(name: str) -> str:
+    """Return a name without its layer."""
+    return re.sub(r"^blk\.\d+\.", "", name)
 
 
 def _errors(ours: Rows, theirs: Rows) -> NDArray[np.float64]:
