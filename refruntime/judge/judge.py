@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from refruntime.judge.telling import Telling
 from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import EngineJudgement, Measured, StageFinding, StageVerdict
 from refruntime.model.validated import ValidatedModel
-
-TRIED_POLICIES: Final = 6
-"""Arithmetics under which faults are tried: of each set of traits the nearest."""
 
 Rows = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -180,7 +177,7 @@ class _Logits:
             told = {names[place]: one.to_dict(names) for place, one in refuted.items()}
             return [*found, self._explained(left, measured, told)], plain, ()
         traits = {self._policies[place].traits: place for place in reversed(ranked)}
-        nearest_kinds = [self._policies[place] for place in ranked if place in traits.values()][:TRIED_POLICIES]
+        nearest_kinds = [self._policies[place] for place in ranked if place in traits.values()]
         finding, tried = self._faults(nearest_kinds, plain[0])
         return [*found, finding], plain, tried
 
@@ -255,7 +252,7 @@ class _Logits:
             yield StageFinding("logits", StageVerdict.VOCABULARY, text, {"ours": ours, "theirs": theirs})
 
     def _faults(self, nearest: Sequence[Policy], closest: Measured) -> tuple[StageFinding, tuple[Measured, ...]]:
-        """Try every fault under the nearest arithmetics."""
+        """Try every fault under the nearest arithmetic of each set of traits."""
         tried = []
         for policy in nearest:
             for name, text, rows in self._changed(policy):
