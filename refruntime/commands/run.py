@@ -17,7 +17,7 @@ from refruntime.commands.chat.failures import template_failures
 from refruntime.commands.computing import computing_options, prompt_arguments
 from refruntime.commands.files import read_input
 from refruntime.commands.generating import Follower, date_option, raw_option, sampling_options, text_stream
-from refruntime.commands.run_chain import CHAINS_OF_RUN, KINDS, generate_by_chain, read_settings
+from refruntime.commands.run_chain import CHAINS_OF_RUN, generate_by_chain, read_settings
 from refruntime.commands.shared import (
     NumericsChoice,
     contract_failures,
@@ -33,7 +33,7 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.runtime import check_count
-from refruntime.samplers.llama_cpp_chain import LlamaSettings
+from refruntime.samplers.llama_cpp_chain import KINDS, LlamaSettings
 from refruntime.sampling import SamplingConfig
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any, Final
 
 import click
@@ -13,15 +12,11 @@ from refruntime.api import Generation, Model
 from refruntime.commands.generating import Follower
 from refruntime.contract.status import Status
 from refruntime.samplers.chain import SamplerError
-from refruntime.samplers.llama_cpp_chain import LlamaSettings
+from refruntime.samplers.llama_cpp_chain import KINDS, LlamaSettings
 from refruntime.samplers.llama_cpp_draws import LlamaSampler
 from refruntime.trace import TokensEvent
 
 CHAINS_OF_RUN: Final = ("llama.cpp",)
-KINDS: Final[dict[str, type[Any]]] = {
-    field.name: type(field.default) for field in fields(LlamaSettings) if isinstance(field.default, int | float)
-}
-"""Settings by llama.cpp's names, and whether they are whole numbers."""
 
 
 def read_settings(assignments: Sequence[str]) -> LlamaSettings:

@@ -14,6 +14,7 @@ from refruntime.repl.parsing import WrongWord, fragment, written
 from refruntime.repl.shell import Shell
 from refruntime.repl.words.word import Word
 from refruntime.resources import MODEL_SUFFIXES
+from refruntime.samplers.llama_cpp_chain import KINDS
 from refruntime.session.what_if import SAMPLER_RULES, SAMPLING
 from refruntime.tokenizers.base import Tokenizer
 
@@ -51,6 +52,7 @@ class Suggestions:
             "export": lambda _begun: (*EXPORTS_BY_NAME, *self._bound()),
             "branch": lambda _begun: self._shell.branches.parked,
             "sampling": lambda _begun: [f"{name}=" for name in SAMPLING],
+            "chain": lambda _begun: ("llama.cpp", "off", *(f"{name}=" for name in (*KINDS, "seed"))),
             "change": lambda begun: _changes(begun),
             "file": lambda begun: (*self._shell.tools.models, *_files(begun)),
         }

@@ -12,7 +12,9 @@ from typing import Any, Final, Literal
 
 from refruntime.repl.parsing import Argument, WrongWord
 
-Completes = Literal["nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "file"]
+Completes = Literal[
+    "nothing", "token", "case", "tensor", "word", "export", "branch", "sampling", "change", "chain", "file"
+]
 """What an argument can be completed with."""
 
 Reader = Callable[[Argument], Any]

@@ -9,7 +9,8 @@ would draw is an input. Candidates of the last stage are what is drawn from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from refruntime.samplers import llama_cpp_stages as more
 from refruntime.samplers.stages import (
@@ -49,6 +50,12 @@ class LlamaSettings:
     mirostat: int = 0
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
+
+
+KINDS: Final[dict[str, type[Any]]] = {
+    field.name: type(field.default) for field in fields(LlamaSettings) if isinstance(field.default, int | float)
+}
+"""Settings by llama.cpp's names, and whether they are whole numbers."""
 
 
 def llama_stages(

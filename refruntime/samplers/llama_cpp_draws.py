@@ -37,8 +37,11 @@ class LlamaSampler:
         self.stages: tuple[tuple[str, Candidates], ...] = ()
 
     @np.errstate(all="ignore")  # impossible tokens have infinite surprises
-    def draw(self, logits: Float32) -> int:
-        """Return the next token behind what was accepted, and accept it. SamplerError for logits without an order."""
+    def draw(self, logits: Float32, accepted: int | None = None) -> int:
+        """Return the next token behind what was accepted, and accept it, or another one that was taken in its place.
+
+        SamplerError for logits without an order.
+        """
         if not np.isfinite(logits.max(initial=-np.inf)):  # NaN is the maximum if there is one
             raise SamplerError("llama.cpp does not define what happens with NaN, infinite or only -infinite logits")
         settings = self._settings
@@ -48,7 +51,7 @@ class LlamaSampler:
             self._toss = next(self._singles)
         place = self._by_mirostat(left) if settings.mirostat else self._by_weight(left)
         token = int(left.ids[place])
-        self._history.append(token)
+        self._history.append(token if accepted is None else accepted)
         return token
 
     def _tossed(self) -> bool:

@@ -24,6 +24,7 @@ from refruntime.keywords import suggests
 from refruntime.numerics import Numerics
 from refruntime.runtime import Owner
 from refruntime.sampling import SamplingConfig
+from refruntime.session.chain_draws import ChainDraws, Stages
 from refruntime.session.numbers import real, whole
 from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import Questions
@@ -180,6 +181,17 @@ class Session(Questions):
         """
         return self._sampled(self.token_id(token))
 
+    def draw_by(self, chain: ChainDraws | None) -> Self:
+        """Let llama.cpp's chain draw from now on, or with None the sampler of the contract again."""
+        return self._then(chain=chain)
+
+    def chain_draw(self) -> tuple[int, Stages]:
+        """Return the token that the chain draws next, and what each stage leaves. SessionError without a chain."""
+        chain: ChainDraws | None = self.state.chain
+        if chain is None:
+            raise SessionError("the sampler of the contract draws; `chain llama.cpp` lets that chain do so")
+        return chain.next(self.state.prompt_ids, self.state.taken, self.next_logits)
+
     def _sampled(self, forced: int | None, owner: Owner | None = None) -> Self:
         state = self.state
         machine = state.machine if owner is None else replace(state.machine, owner=owner)
@@ -187,8 +199,12 @@ class Session(Questions):
             raise SessionError(f"{machine.ended}; `back`, `prompt` or `next` leads on")
         if machine.drawing is None:
             raise SessionError("there is no prompt yet; `prompt` begins a generation")
-        after = machine.take(self.next_logits, forced).read()
-        if forced is not None:
+        chained = forced is None and owner is None and state.chain is not None
+        taken = self.chain_draw()[0] if chained else forced
+        after = machine.take(self.next_logits, taken).read()
+        if chained:
+            unspeakable = "the chain of llama.cpp drew a token, which no export does"
+        elif forced is not None:
             unspeakable = "a token was forced, which no export does"
         elif machine.owner == "runtime":
             unspeakable = self._unspeakable_continuation() or refusal(after)

@@ -29,7 +29,7 @@ class SessionState:
     `taken` are the tokens sampled since the prompt. `before_prompt` is the machine before a prompt from which no token
     was sampled yet: such a prompt is no call, so that what follows can replace it. `script` are the calls of a host
     that lead here; where no calls can, `unspeakable` says what no export does, and the script is that of the moment
-    before.
+    before. `chain` are the draws of another runtime, None where the contract's sampler draws.
     """
 
     machine: Machine
@@ -38,6 +38,7 @@ class SessionState:
     script: tuple[Step, ...] = ()
     unspeakable: str = ""
     said: Any = None
+    chain: Any = None
 
     @property
     def settled(self) -> Machine:

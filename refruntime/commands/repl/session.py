@@ -20,6 +20,7 @@ from refruntime.commands.build_options import build_profile_option
 from refruntime.commands.files import ModelPath, UnreadableFile, path_option, read_profile
 from refruntime.commands.golden.folder import golden_option
 from refruntime.commands.repl.logits import check_logits_options, imported_place, logits_options
+from refruntime.commands.run_chain import CHAINS_OF_RUN, read_settings
 from refruntime.commands.shared import (
     NumericsChoice,
     contract_failures,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from refruntime.identify.sealed_engine import Fitting
     from refruntime.repl.node import Node
     from refruntime.repl.tools import Tools
+    from refruntime.samplers.llama_cpp_chain import LlamaSettings
     from refruntime.session.compared import ComparedBuild
 
 EXIT_MISSING = 3
@@ -50,6 +52,7 @@ Examples:
   refruntime repl stories.slm1
   refruntime repl --case sampling/ties-at-the-cut --until 2 --wasm build.wasm
   refruntime repl --logits step.npy --tokenizer stories.slm1
+  refruntime repl stories.slm1 --chain llama.cpp --set temp=0.9 --set top_n_sigma=1.5 --seed 7
   printf 'prompt "Once"\\nset temperature=1 top_k=40\\nstep 3\\nwhy\\n' | refruntime repl stories.slm1
 """,
 )
@@ -57,6 +60,9 @@ Examples:
 @click.option("--case", "case_name", metavar="ID", help="Begin behind the calls of this golden or battery case.")
 @click.option("--until", metavar="N", type=click.IntRange(min=0), help="Stop behind step N of the case, from 0.")
 @logits_options
+@click.option("--chain", type=click.Choice(CHAINS_OF_RUN), help="Draw by the samplers of another runtime.")
+@click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of --chain, such as temp=1.")
+@click.option("--seed", type=click.IntRange(min=0), help="The seed of --chain; 1 if none is given.")
 @path_option("--wasm", metavar="BUILD", help="The build that `diff` compares with.")
 @build_profile_option
 @unknown_bytes_option
@@ -70,6 +76,9 @@ def repl_command(
     until: int | None,
     logits: Path | None,
     tokenizer: Path | None,
+    chain: str | None,
+    assignments: tuple[str, ...],
+    seed: int | None,
     wasm: Path | None,
     profile_path: Path | None,
     unknown_bytes: str,
@@ -82,11 +91,16 @@ def repl_command(
 
     Without arguments the project's own story model is taken. With --case MODEL may be left out; given, it stands in
     for every model that the case loads. With --logits there is no model: the sampler alone is debugged, on logits of
-    another runtime. In a terminal `help` lists the words. Otherwise words are read from standard input, one a line.
+    another runtime. With --chain the tokens of the model that is opened first are drawn by llama.cpp's samplers; the
+    word `chain` says what each leaves, changes settings, and brings the contract's sampler back. In a terminal `help`
+    lists the words. Otherwise words are read from standard input, one a line.
     Exit codes of a script: 0 every word was obeyed, 1 a word failed, 2 a line is no word, 3 a file is missing, 4 a bug
     in the oracle.
     """
     check_logits_options(logits, tokenizer, {"MODEL": model, "--case": case_name, "--wasm": wasm})
+    if chain is None and (assignments or seed is not None):
+        raise click.UsageError("--set and --seed go with --chain.")
+    settings = read_settings(assignments)
     if until is not None and case_name is None:
         raise click.UsageError("--until belongs to --case.")
     if [model, case_name, logits] == [None, None, None]:
@@ -109,6 +123,8 @@ def repl_command(
     with contract_failures(as_json):
         imported = None if logits is None else imported_place(logits, tokenizer, profile)
         node = imported if imported is not None else _begin(tools, model, case_name, until)
+    if chain is not None:
+        node = _with_chain(node, settings, 1 if seed is None else seed)
     if in_terminal:  # a person reads and types before the first word; loading costs none of their time then
         threading.Thread(target=tools.numerics.prepare, daemon=True).start()
     code = _talk(tools, node, keep_going, as_json, in_terminal)
@@ -173,6 +189,15 @@ def _begin(tools: Tools, model: Path | None, case_name: str | None, until: int |
             node, _ = tools.call(node, step)
             advance(1)
     return node
+
+
+def _with_chain(node: Node, settings: LlamaSettings, seed: int) -> Node:
+    """Let llama.cpp's samplers draw from here on; a usage error where no model is resident."""
+    from refruntime.session.chain_draws import ChainDraws
+
+    if node.session is None:
+        raise click.UsageError(f"--chain needs a session: {node.absent}.")
+    return replace(node, session=node.session.draw_by(ChainDraws(settings, seed)))
 
 
 def _case(tools: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:

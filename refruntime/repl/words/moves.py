@@ -88,7 +88,8 @@ def step(tools: Tools, branches: Branches, times: int) -> WordAnswer:
             node = Node.of(node.present.step(), node)
             taken.append(node.present.last)
             advance(1)
-    return _after_tokens(branches.at(node), taken, begun)
+    by = "llama.cpp's chain" if begun.state.chain is not None else ""
+    return _after_tokens(branches.at(node), taken, begun, by)
 
 
 def force(tools: Tools, branches: Branches, token: Argument) -> WordAnswer:
@@ -106,12 +107,12 @@ def token_of(session: Session, argument: Argument) -> int:
     return session.token_id(argument.raw)
 
 
-def _after_tokens(branches: Branches, taken: Sequence[Taken], before: Session) -> WordAnswer:
+def _after_tokens(branches: Branches, taken: Sequence[Taken], before: Session, by: str = "") -> WordAnswer:
     session = branches.node.present
     shown: list[RenderableType] = []
     if len(taken) > SHOWN_TOKENS:
         shown.append(row("tokens", f"{len(taken)}, of which the last {SHOWN_TOKENS} follow"))
-    shown += [_token_line(session, each) for each in taken[-SHOWN_TOKENS:]]
+    shown += [_token_line(session, each, by) for each in taken[-SHOWN_TOKENS:]]
     shown.append(row("text", tail(session)))
     if session.finished:
         shown.append(row("finished", session.finished))
@@ -123,6 +124,8 @@ def _after_tokens(branches: Branches, taken: Sequence[Taken], before: Session) -
         "finished": session.finished,
         "unspeakable": session.state.unspeakable,
     }
+    if by:
+        document["drawn_by"] = by
     return WordAnswer(branches, document, shown)
 
 
@@ -140,18 +143,20 @@ def token_document(session: Session, taken: Taken) -> dict[str, Any]:
     }
 
 
-def _token_line(session: Session, taken: Taken) -> RenderableType:
+def _token_line(session: Session, taken: Taken, by: str) -> RenderableType:
     choice, tokenizer = taken.choice, session.subject.tokenizer
     chance = percent(softmax(taken.logits)[taken.token])
     how = f"{chance}, logit {decimal(taken.logits[taken.token])}"
-    if taken.forced:
+    if by:
+        how += f", drawn by {by}"
+    elif taken.forced:
         how = f"{chance}, forced; the sampler chose {named(tokenizer, choice.token, 24)}"
     elif choice.drawn is not None:
         drawn = choice.drawn
         how += f", coin {decimal(drawn.draw.unit)}, candidate {drawn.pick.index + 1} of {drawn.cut.kept}"
     else:
         how += f", greedy: {choice.greedy_reason}"
-    style = "bold yellow" if taken.forced else "bold green"
+    style = "bold yellow" if taken.forced and not by else "bold green"
     return row(f"{taken.position}", (named(tokenizer, taken.token, 24), style), f"  {how}")
 
 
