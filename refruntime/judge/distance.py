@@ -14,7 +14,9 @@ from refruntime.judge.observed import Grid, ObservedRows, grid_of, log_probabili
 Float64 = NDArray[np.float64]
 
 CLEAN: Final = 0.1
-"""Share of positions that must be free of accidents for an arithmetic to be recognised."""
+"""Which quantile of the positions is called typical, of an engine and of the known ones alike, so that it is no band.
+
+Measured: from 0 to 0.4 no verdict of the six planted faults and of engines without one is another."""
 
 
 @dataclass(frozen=True)

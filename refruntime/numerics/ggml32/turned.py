@@ -21,7 +21,9 @@ from refruntime.numerics.ggml32.switches import Switches
 Float32 = NDArray[np.float32]
 
 SHARE: Final = 0.25
-"""Of the roundings of a position, the share that has an accident."""
+"""Of the roundings of a position, the share that has an accident: how many are made, not how far one carries.
+
+Measured: from 0.1 to 0.6 no verdict of `judge` on the six planted faults and on engines without one is another."""
 
 
 class Turned(Ggml32):

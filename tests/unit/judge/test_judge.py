@@ -153,6 +153,23 @@ def test_keys_and_values_in_q8_0(stories: ValidatedModel) -> None:
     assert logits_of(judgement).text.startswith("keys and values in q8_0")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("clean", "share"), [(0.0, 0.25), (0.4, 0.25), (0.1, 0.1), (0.1, 0.6)])
+def test_no_verdict_hangs_on_a_definition(
+    stories: ValidatedModel, clean: float, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which positions are typical, and how many accidents are made, decides nothing: faults and engines keep theirs."""
+    monkeypatch.setattr("refruntime.judge.distance.CLEAN", clean)
+    monkeypatch.setattr("refruntime.numerics.ggml32.turned.SHARE", share)
+    epsilon = next(fault for fault in faults_of(stories) if "epsilon of norms were 1e-06" in fault.text)
+    found = logits_of(Judge(stories, Profile()).judge(seen(stories, Fast, epsilon.change(stories))))
+    assert (found.verdict, "epsilon" in found.text) == (StageVerdict.FAULT, True)
+    assert logits_of(Judge(stories, Profile()).judge(seen(stories, Fast))).verdict is StageVerdict.ROUNDING
+    model = opened("stories.q8_0.gguf")
+    engine = seen(model, lambda: Reordered(Switches(kv="f16"), "backwards", 7))
+    assert "keys and values in f16" in logits_of(Judge(model, Profile()).judge(engine)).text
+
+
 def test_a_truncated_vocabulary(stories: ValidatedModel) -> None:
     """Rows that are too short are named, and what is there is compared."""
     whole = seen(stories, Fast)

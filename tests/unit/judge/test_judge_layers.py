@@ -118,6 +118,23 @@ def test_an_engine_without_fault() -> None:
     assert len(finding.forced) == len(finding.free) == len(dump) - 1
 
 
+@pytest.mark.parametrize(
+    ("name", "order", "switches"),
+    [
+        ("stories.f32.gguf", "even before odd", Switches()),
+        pytest.param("stories.f32.gguf", "decoded", Switches(kv="f16", flash="on"), marks=pytest.mark.slow),
+        pytest.param("stories.q4_0.gguf", "decoded", Switches(kv="f16"), marks=pytest.mark.slow),
+        pytest.param("stories.q4_0.gguf", "backwards", Switches(kv="f16", flash="on"), marks=pytest.mark.slow),
+    ],
+)
+def test_engines_with_an_order_of_their_own(name: str, order: str, switches: Switches) -> None:
+    """No tensor of an engine differs that rounds elsewhere than every one by which the limits were measured."""
+    model = opened(name)
+    finding = LayerJudge(model, Profile()).judge(dumped(model, Dumping(), Reordered(switches, order, 51)), IDS)
+    assert (finding.first_free, finding.first_forced) == (None, None)
+    assert max(one.limit for one in finding.forced) < 1e-2
+
+
 def test_names_of_hugging_face() -> None:
     """Module paths are ours; queries and keys lie in halves there, and side by side in a file of llama.cpp."""
     model = opened("rope.f32.gguf")
