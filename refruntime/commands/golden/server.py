@@ -19,6 +19,9 @@ from refruntime.golden.reading import GoldenError
 ADDRESS: Final = "127.0.0.1"
 PAGE: Final = "consume.html"
 MOST_CONNECTIONS: Final = 32
+MOST_WAITING: Final = 128
+"""Connections that wait to be taken or closed. What comes beyond them is lost, and comes again after whole seconds."""
+
 IDLE_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
 """Seconds that a connection may take in all: one that drips is never idle."""
@@ -51,6 +54,7 @@ class GoldenServer(ThreadingHTTPServer):
     """A server of one folder of goldens on the loopback address. OSError when the port is taken."""
 
     daemon_threads = True
+    request_queue_size = MOST_WAITING
 
     def __init__(self, corpus: Corpus, port: int) -> None:
         """Read the index once: GoldenError or OSError where there are no goldens."""

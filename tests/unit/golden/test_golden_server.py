@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(served: Path) -> Iterator[GoldenServer]:
     """Serve the folder, for one test."""
     with GoldenServer(Corpus(served), 0) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()  # so long an end may take
         yield running
         running.shutdown()
 
@@ -103,6 +104,13 @@ def test_idle_connections_are_bounded(server: GoldenServer, monkeypatch: pytest.
         for each in idle:
             each.close()
     assert get(server, "/INDEX.json")[0] == 200
+
+
+def test_a_burst_of_connections_is_kept(served: Path) -> None:
+    """GEN-8: what a browser opens while the server is busy waits for it, and is not tried again after a second."""
+    with GoldenServer(Corpus(served), 0) as busy, ExitStack() as opened:
+        for _ in range(2 * server_module.MOST_CONNECTIONS):
+            opened.enter_context(socket.create_connection(("127.0.0.1", busy.server_address[1]), timeout=0.5))
 
 
 def test_connections_that_drip_end(server: GoldenServer, monkeypatch: pytest.MonkeyPatch) -> None:
