@@ -11,14 +11,20 @@ import os
 import random
 import shlex
 from collections.abc import Generator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from refruntime.numerics.compiled import loading
+
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("free", derandomize=False, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
+
+loading.LOADING_PAYS = 0  # loops that were compiled before the tests are loaded in no time; they have the bits of NumPy
 
 os.environ["REFRUNTIME_NO_CACHE"] = "1"  # of programs that tests start too: what is tested is computed
 
@@ -43,9 +49,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Import the tests from the last on in every second worker: two compile half of them each, and not all twice."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    if int(worker) % 2 and session.config.args == session.config.getini("testpaths"):
+        for path in sorted((PROJECT / "tests").rglob("test_*.py"), reverse=True):
+            with suppress(Exception, pytest.skip.Exception):  # said when it is collected
+                import_module(".".join(path.relative_to(PROJECT).with_suffix("").parts))
+
+
 def pytest_collection_finish() -> None:
-    """Let no search for garbage walk through what was imported: it is most of what there is, and stays."""
+    """Let no search for garbage walk through what was imported: it is most of what there is, and stays.
+
+    And search less often: a tenth of all time went into it, where trees of sources and batteries of cases are made.
+    """
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     gc.enable()
 
 

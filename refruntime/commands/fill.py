@@ -155,10 +155,11 @@ def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
     """Return the chosen ids; a pattern that means no case is a usage error. A broken case is chosen by its id."""
     if not corpus.path("cases").is_dir():
         raise UnreadableFile(f"{corpus.path('cases')}: there is no such folder of cases")
+    by_name = all("/" in pattern for pattern in patterns)  # such a pattern means no rule
     rules: dict[str, tuple[str, ...]] = {}
     for identifier in corpus.ids():
         try:
-            rules[identifier] = corpus.case(identifier).rules
+            rules[identifier] = () if by_name else corpus.case(identifier).rules
         except GoldenError:
             rules[identifier] = ()
     for pattern in patterns:

@@ -10,6 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from typing import Any, Final, Literal, get_args
 
@@ -130,8 +131,9 @@ class Contract:
         return by_folded_id[wanted]
 
 
+@cache
 def load_contract() -> Contract:
-    """Read the contract that is packaged with the project (a few milliseconds). RulesError."""
+    """Read the contract that is packaged with the project, once. RulesError."""
     return parse_contract(resources.files("refruntime.contract").joinpath("rules.toml").read_text(encoding="utf-8"))
 
 

@@ -20,13 +20,14 @@ from refruntime.model.layout.tree import Convolution, DeltaNet, Experts, Experts
 from refruntime.model.plain import plain_model
 from refruntime.model.validated import ValidatedModel
 from refruntime.model.weights import Norm, Projection, Store, Weights, bind_weights, inventory
-from refruntime.numerics import Numerics
+from refruntime.numerics import Numerics, Rotary
 from refruntime.numerics.whole_step import PlainModel, Step
 from refruntime.trace import Tracer
 
 Array = NDArray[Any]
 
 POSITIONS_PER_PASS = 128
+ANGLES_REMEMBERED = 256
 
 
 class Transformer:
@@ -52,6 +53,7 @@ class Transformer:
         with np.errstate(all="ignore"):  # an extreme rope base may overflow
             self._bind = bind_weights(model, profile, self.numerics, store, later=later)
         self._step: Step | None = None
+        self._angles: dict[tuple[int, ...], tuple[Rotary, Numerics, tuple[Array, Array]]] = {}  # keeps whose they are
 
     @cached_property
     def weights(self) -> Weights:
@@ -112,16 +114,26 @@ class Transformer:
         """Embed and run all layers: n tokens -> residual stream [n, H] (FW-1, FW-2)."""
         numerics, weights, start = self.numerics, self.weights, cache.length
         x = self._embed(tokens, start, tracer)  # [n, H]
-        angles = numerics.rope_angles(start, len(tokens), weights.rotary)
-        window_angles = angles
+        angles = window_angles = self._rope_angles(start, len(tokens), weights.rotary)
         if weights.window_rotary is not weights.rotary:
-            window_angles = numerics.rope_angles(start, len(tokens), weights.window_rotary)
+            window_angles = self._rope_angles(start, len(tokens), weights.window_rotary)
         dimensions, architecture = self.hyperparameters, self.architecture
         run = Pass(numerics, architecture, dimensions, start, tracer, cache, angles, window_angles)
         given = self._layer_inputs(tokens, x, start, tracer)  # [n, layers, E]
         for index, layer in enumerate(weights.model.layers):
             x = self._layer(run, index, layer, x, given[:, index] if given is not None else None)
         return x
+
+    def _rope_angles(self, start: int, count: int, rotary: Rotary) -> tuple[Array, Array]:
+        """Return cosines and sines, each [n, D / 2], of which the last ones are remembered: generations repeat them."""
+        numerics = self.numerics  # a copy of this object may have others
+        place = start, count, id(rotary), id(numerics)
+        known = self._angles.get(place)
+        if known is None:
+            if len(self._angles) >= ANGLES_REMEMBERED:
+                self._angles.clear()
+            known = self._angles[place] = rotary, numerics, numerics.rope_angles(start, count, rotary)
+        return known[2]
 
     def _layer_inputs(self, tokens: Sequence[int], x: Array, start: int, tracer: Tracer | None) -> Array | None:
         """Return what enters each layer: (norm(W x / sqrt(H)) + row * sqrt(E)) / sqrt(2): [n, layers, E] (GG-14)."""
