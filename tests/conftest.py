@@ -24,14 +24,16 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("free", derandomize=False, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("repeatable")
 
-loading.LOADING_PAYS = 0  # loops that were compiled before the tests are loaded in no time; they have the bits of NumPy
-
 os.environ["REFRUNTIME_NO_CACHE"] = "1"  # of programs that tests start too: what is tested is computed
 
 gc.disable()  # until all is imported: what a collection of tests makes, it keeps
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+BEGIN_IN_NUMPY = {"second_opinion", "numerics", "quants", "model", "judge"}
+"""Folders of tests that are about numbers, so about NumPy's too, in which a person's first tokens are computed."""
+LOADING_PAYS, loading.LOADING_PAYS = loading.LOADING_PAYS, 0
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +67,13 @@ def pytest_collection_finish() -> None:
     And search less often: a tenth of all time went into it, where trees of sources and batteries of cases are made.
     """
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 50)
     gc.enable()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let all other tests run at once on the loops that were compiled before them: seq32 has the same bits in both."""
+    loading.LOADING_PAYS = LOADING_PAYS if BEGIN_IN_NUMPY & {*item.path.parts[len(PROJECT.parts) :]} else 0
 
 
 @pytest.hookimpl(wrapper=True)
