@@ -114,7 +114,7 @@ $(VENV)/.installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing refruntime ($*) into $(VENV)"
 	@requirement='.$(if $(filter core,$*),,[$*])'; \
 	if [ -n "$(UV)" ]; then "$(UV)" pip install --quiet --python $(BIN)/python -e "$$requirement"; \
-	else $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -e "$$requirement"; fi
+	else PIP_COMPILE=0 $(BIN)/python -m pip install -qq --disable-pip-version-check -e "$$requirement"; fi
 	@touch $@
 
 $(BIN)/python:
