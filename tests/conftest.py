@@ -67,7 +67,7 @@ def pytest_collection_finish() -> None:
     And search less often: a tenth of all time went into it, where trees of sources and batteries of cases are made.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000, 10, 10)
     gc.enable()
 
 
