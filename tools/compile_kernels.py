@@ -12,20 +12,20 @@ from importlib.util import find_spec
 
 import numpy as np
 
-STORED = ("q4_0", "q4_1", "q5_0", "q8_0", "q4_k", "q6_k", "iq1_s", "iq3_s")
-"""Block types whose products over stored bytes the fast tests compile: every way of reading bytes, and two types that
+STORED = ("q4_0", "q4_1", "q5_0", "q8_0", "q4_k", "q6_k", "iq1_s", "iq3_s", "f16", "bf16")
+"""Types whose products over stored bytes the fast tests compile: every way of reading bytes, and two types that
 are multiplied through their decoders. The decoders of all types read with the same code, and are all tested."""
 
 
 def compile_type(name: str) -> None:
-    """Compile what the fast tests use of one block type: its decoder, and the products over its stored bytes."""
+    """Compile what the fast tests use of one type: its decoder, and the products over its stored bytes."""
     from refruntime.numerics.compiled.stored import columns_of, dots_of
     from refruntime.quants.compiled import decoder
-    from refruntime.quants.ggml import GGML_TYPES
+    from refruntime.quants.ggml import GGML_TYPES, WIDENED_TOGETHER, in_blocks
 
-    kind = next(kind for kind in GGML_TYPES.values() if kind.name == name)
+    kind = in_blocks(next(kind for kind in GGML_TYPES.values() if kind.name == name), WIDENED_TOGETHER)
     decode = decoder(name)
-    if decode is None:
+    if decode is None or kind is None:
         return
     blocks = np.zeros((1, kind.type_size), np.uint8)
     decode(blocks, np.empty((1, kind.block_size), np.float32))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from refruntime.contract.profile import Profile
 from refruntime.inspection.report import Inspection, TokenizerLine
 from refruntime.numerics import Inventory
-from refruntime.quants.ggml import GGML_TYPES
+from refruntime.quants.ggml import GGML_TYPES, in_blocks
 
 TEMPLATE_KEY = "tokenizer.chat_template"
-BLOCK_TYPES = {each.name for each in GGML_TYPES.values() if each.block_size > 1}
+TYPES = {each.name: each for each in GGML_TYPES.values()}
 
 
 def summary(report: Inspection, profile: Profile) -> dict[str, str]:
@@ -42,7 +42,7 @@ def summary(report: Inspection, profile: Profile) -> dict[str, str]:
 
 
 def _inventory(report: Inspection) -> Inventory:
-    matrices = [line for line in report.tensors if len(line.shape) > 1 and line.type in BLOCK_TYPES]
+    matrices = [line for line in report.tensors if len(line.shape) > 1 and in_blocks(TYPES[line.type], line.shape[-1])]
     return Inventory(sum(line.elements for line in matrices))
 
 

@@ -30,7 +30,7 @@ SOURCES: Final = (
     "numerics/ggml32",
     "containers/checksum*",
 )
-"""Folders and files of the package from which loops are made."""
+"""Folders of the package, with all below them, and files from which loops are made."""
 
 FOLDERS_KEPT: Final = 8
 """Folders of other states that stay, the latest ones."""
@@ -50,8 +50,8 @@ def _identity() -> Iterator[bytes]:
     yield repr((llvmlite.__version__, sys.implementation.cache_tag, settings, processor)).encode()
     for pattern in SOURCES:
         for place in sorted(PACKAGE.glob(pattern)):
-            for path in sorted(place.glob("*.py")) if place.is_dir() else (place,):
-                yield path.name.encode() + b"\0" + path.read_bytes()
+            for path in sorted(place.rglob("*.py")) if place.is_dir() else (place,):
+                yield path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes()
 
 
 @lru_cache

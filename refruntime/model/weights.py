@@ -150,7 +150,7 @@ def memory_needed(model: ValidatedModel, profile: Profile, numerics: Numerics) -
 def inventory(model: ValidatedModel) -> Inventory:
     """Count the weights of a model's matrices that lie in blocks of the file, and say whether all fit as float32."""
     matrices = [tensor for tensor in model.tensors.values() if len(tensor.shape) > 1]
-    in_blocks = [tensor for tensor in matrices if isinstance(tensor, StoredSource) and has_blocks(tensor)]
+    in_blocks = [tensor for tensor in matrices if has_blocks(tensor)]
     fits = 4 * sum(prod(tensor.shape) for tensor in matrices) <= memory_limit()
     return Inventory(sum(prod(tensor.shape) for tensor in in_blocks), fits)
 

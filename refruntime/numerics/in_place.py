@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refruntime.numerics.sources import RowSource, StoredSource, row_ranges
-from refruntime.quants.ggml import GgmlType
+from refruntime.quants.ggml import GgmlType, in_blocks
 
 Float32 = NDArray[np.float32]
 
@@ -111,17 +111,20 @@ class InPlaceMatrix:
                 yield part.begin + start, part.source.rows(start, stop), False
 
 
-def has_blocks(source: StoredSource) -> bool:
-    """Say whether a matrix is stored in blocks, and not as plain numbers."""
-    return source.stored().type.block_size > 1
+def has_blocks(source: RowSource) -> bool:
+    """Say whether loops can read a matrix, or a stack of them, where it is stored."""
+    return isinstance(source, StoredSource) and in_blocks(source.stored().type, source.shape[-1]) is not None
 
 
 def blocks_of(source: RowSource) -> BlocksInPlace | None:
-    """Return the blocks of a matrix, None where it has none: plain numbers, or a container that cannot say."""
-    if not isinstance(source, StoredSource) or len(source.shape) != 2 or not has_blocks(source):
+    """Return the blocks of a matrix, None where it has none: other plain numbers, or a container that cannot say."""
+    if not isinstance(source, StoredSource) or len(source.shape) != 2:
         return None
     stored = source.stored()
-    return BlocksInPlace(stored.type, stored.rows.reshape(stored.rows.shape[0], -1, stored.type.type_size))
+    kind = in_blocks(stored.type, source.shape[1])
+    if kind is None:
+        return None
+    return BlocksInPlace(kind, stored.rows.reshape(stored.rows.shape[0], -1, kind.type_size))
 
 
 def in_place(sources: Sequence[RowSource], plain: Callable[[Sequence[RowSource]], Any]) -> InPlaceMatrix:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final, NamedTuple
 
@@ -51,6 +51,19 @@ class GgmlType:
         if self.block_size == 0:
             return "removed from ggml"
         return "an intermediate form that ggml computes with, not one that it stores weights in"
+
+
+WIDENED_TOGETHER: Final = 32
+"""Numbers of these types that loops read as one block."""
+
+
+def in_blocks(ggml_type: GgmlType, columns: int) -> GgmlType | None:
+    """Return a type as loops read rows of so many columns, in blocks; None for plain numbers that they do not read."""
+    if ggml_type.block_size > 1:
+        return ggml_type
+    if ggml_type.name not in plain.IN_PAIRS_OF_BYTES or columns % WIDENED_TOGETHER:
+        return None
+    return replace(ggml_type, block_size=WIDENED_TOGETHER, type_size=2 * WIDENED_TOGETHER)
 
 
 class StoredRows(NamedTuple):
@@ -185,6 +198,8 @@ _SPENT = _Spent()
 def _decoder(ggml_type: GgmlType, decode: Decoder, count: int, kernels: str) -> Decoder:
     """Return `decode`, or its compiled form if that was asked for or pays by now."""
     if kernels == "numpy" or (kernels == "auto" and not _SPENT.pays(count)):
+        return decode
+    if ggml_type.block_size == 1:
         return decode
     try:
         from refruntime.quants import compiled

@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+IN_PAIRS_OF_BYTES: Final = ("f16", "bf16")
+"""Types of numbers in two bytes, which compiled loops widen."""
 HALF_TO_SINGLE: Final = np.float32(2.0**112)  # exponents are biased by 15 in float16 and by 127 in float32
 
 

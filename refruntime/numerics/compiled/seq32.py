@@ -19,6 +19,7 @@ from refruntime.numerics.in_place import (
     InPlaceMatrix,
     Inventory,
     checked_residence,
+    has_blocks,
     in_place,
     residence,
 )
@@ -78,7 +79,7 @@ class CompiledSeq32(CompiledFormulas, Seq32):
 
     def matrix_bytes(self, source: RowSource) -> int:
         """Return the bytes that a stored matrix takes beyond the file."""
-        return 0 if self.resident == "stored" else super().matrix_bytes(source)
+        return 0 if self.resident == "stored" and has_blocks(source) else super().matrix_bytes(source)
 
     def matrix_rows(self, matrix: Float32 | InPlaceMatrix, ids: Sequence[int]) -> Float32:
         """Return rows of a stored matrix: ids [n] -> [n, in]."""

@@ -21,7 +21,7 @@ STRIDE: Final = RUN_WIDTH + LANES  # between rows of bytes: a power of two would
 WIDTH: Final = 256  # columns of the types that are decoded block by block
 ROW_STRIDE: Final = WIDTH + LANES // 2
 
-TURNED: Final = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl")
+TURNED: Final = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "f16", "bf16")
 """The types whose rows are read 32 at a time as the file has them."""
 
 _BYTES_ROOM: Final = LANES * (LANES + STRIDE)

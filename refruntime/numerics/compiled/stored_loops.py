@@ -32,10 +32,11 @@ from refruntime.quants.compiled.lane_memory import (
 from refruntime.quants.compiled.lanes import add, multiply, multiply_add, splat, total
 from refruntime.quants.compiled.loops import inlined, meaning, specialised
 from refruntime.quants.compiled.runs import READERS
-from refruntime.quants.compiled.turned import TURNED
-from refruntime.quants.ggml import GGML_TYPES
+from refruntime.quants.compiled.turned import TURNED, as_it_is, not_scaled
+from refruntime.quants.compiled.widened import WIDENED
+from refruntime.quants.ggml import GGML_TYPES, WIDENED_TOGETHER, in_blocks
 
-BY_NAME: Final = {kind.name: kind for kind in GGML_TYPES.values()}
+BY_NAME: Final = {kind.name: in_blocks(kind, WIDENED_TOGETHER) or kind for kind in GGML_TYPES.values()}
 ZERO: Final = np.float32(0)
 LINE: Final = 64  # bytes that memory gives at once
 
@@ -180,7 +181,7 @@ def _columns_of_turned(result, blocks, x, begin, end, tables, bytes_room, room):
     raw, outputs, block_count = flat(blocks), blocks.shape[0], blocks.shape[1]
     row_bytes, positions = block_count * SIZE, result.size // outputs  # type: ignore[name-defined]  # noqa: F821
     inputs, square = x.size // positions, LANES * LANES
-    turned, values, sums = bytes_room[:square], room[:square], room[square : square + positions * LANES]
+    turned, values, sums = bytes_room[: 4 * square], room[:square], room[square : square + positions * LANES]
     for group in range(begin, end, LANES):
         first = min(group, end - LANES)
         sums[:] = ZERO
@@ -239,7 +240,7 @@ def _columns_of_blocks(result, blocks, x, begin, end, tables, bytes_room, room):
 def dots(name: str) -> Any:
     """Return the kernel of `fast` for a block type: one position [in] -> [out]."""
     kind = BY_NAME[name]
-    if name in READERS:
+    if name in READERS or name in WIDENED:
         return reading(_dots_of_runs, name, SIZE=kind.type_size, RUNS=kind.block_size // LANES)
     return specialised(_dots_of_blocks, decode=decoding(name), BLOCK=kind.block_size)
 
@@ -257,7 +258,10 @@ def columns(name: str) -> Any:
 
 def turned_columns(name: str) -> Any:
     """Return the kernel of seq32 for 32 rows or more of a type that is turned as it lies: flat [n, in] -> [n, out]."""
-    reader, turned, kind = READERS[name], TURNED[name], BY_NAME[name]
-    meanings = {"numbers": reader.numbers, "combine": reader.combine, "SIZE": kind.type_size, "PLACE": turned.place}
+    turned, kind = TURNED[name], BY_NAME[name]
+    numbers, combine = as_it_is, not_scaled
+    if name in READERS:
+        numbers, combine = READERS[name].numbers, READERS[name].combine
+    meanings = {"numbers": numbers, "combine": combine, "SIZE": kind.type_size, "PLACE": turned.place}
     meanings |= {key: value for key, value in turned._asdict().items() if key != "place"}
     return specialised(_columns_of_turned, **meanings)

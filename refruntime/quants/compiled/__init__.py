@@ -18,6 +18,7 @@ from refruntime.machine_code import Loop, prepare
 from refruntime.quants.fields import SIGNS
 from refruntime.quants.grids import EVEN_SIGNS, grid
 from refruntime.quants.non_linear import FP4_VALUES, HALF_POWERS_OF_TWO, HALF_SCALES
+from refruntime.quants.plain import IN_PAIRS_OF_BYTES
 
 HALVES: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The values of all half-precision numbers, float32 [65536]."""
@@ -34,7 +35,7 @@ IN_RUNS: Final = (
 """The types that are read 32 values at a time, which `runs` takes apart."""
 
 TABLES: Final[Mapping[str, tuple[Table, ...]]] = {
-    **{name: (HALF_POWERS_OF_TWO if name == "mxfp4" else NO_TABLE,) for name in IN_RUNS},
+    **{name: (HALF_POWERS_OF_TWO if name == "mxfp4" else NO_TABLE,) for name in (*IN_RUNS, *IN_PAIRS_OF_BYTES)},
     "q1_0": (HALVES,),
     "q2_0": (HALVES,),
     "tq1_0": (HALVES,),
@@ -60,7 +61,10 @@ def tables_of(name: str) -> tuple[NDArray[Any], ...]:
 
 @lru_cache
 def decoder(name: str) -> Callable[[NDArray[np.uint8], NDArray[np.float32]], None] | None:
-    """Return the compiled decoder of a type; None for a type of plain numbers. ImportError without compiled loops."""
+    """Return the compiled decoder of a type; None where NumPy's is as fast. ImportError without compiled loops.
+
+    That of numbers in two bytes takes 32 of them as a block.
+    """
     if name not in TABLES:
         return None
     prepare()

@@ -13,6 +13,7 @@ from refruntime.quants.compiled.lane_memory import flat, store
 from refruntime.quants.compiled.lanes import LANES, pair
 from refruntime.quants.compiled.loops import inlined, meaning, specialised
 from refruntime.quants.compiled.runs import READERS
+from refruntime.quants.compiled.widened import WIDENED, no_scales
 
 
 def _decode(blocks, values, table):  # type: ignore[no-untyped-def]
@@ -36,12 +37,14 @@ def _values_of_run(raw, at, index, own):  # type: ignore[no-untyped-def]
 
 def reading(template: Callable[..., Any], name: str, **sizes: int) -> Any:
     """Make a kernel of a template that calls the parts of a type's reader by their names, or `values_of_run`."""
+    if name in WIDENED:
+        return specialised(template, scales=no_scales, values_of_run=WIDENED[name], **sizes)
     parts = READERS[name]._asdict()
     return specialised(template, **parts, values_of_run=inlined(meaning(_values_of_run, **parts)), **sizes)
 
 
 def decoding(name: str) -> Any:
     """Return the kernel of a block type."""
-    if name in READERS:
+    if name in READERS or name in WIDENED:
         return reading(_decode, name)
     return getattr(low_bit, name, None) or getattr(tabled, name)

@@ -40,7 +40,7 @@ BYTES: Final = LanesType("uint8", LANES)
 HALF_OF_BYTES: Final = LanesType("uint8", LANES // 2)
 
 
-def _operation(result: Any, *operands: Any, emit: Callable[..., Any]) -> Any:
+def operation(result: Any, *operands: Any, emit: Callable[..., Any]) -> Any:
     """Make what compiled code may call: `emit(builder, *values)` writes its instructions."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -133,17 +133,17 @@ def _emit_less_unless(builder: Any, quants: Any, bits: Any, mask: Any, number: A
     return builder.sub(quants, lowered)
 
 
-nibbles = _operation(BYTES, HALF_OF_BYTES, emit=_emit_nibbles)
+nibbles = operation(BYTES, HALF_OF_BYTES, emit=_emit_nibbles)
 """The low nibbles of 16 bytes, then the high ones."""
-bits_of = _operation(BYTES, types.int64, emit=_emit_bits)
+bits_of = operation(BYTES, types.int64, emit=_emit_bits)
 """The 32 bits of a number, lowest first."""
-field = _operation(BYTES, BYTES, types.intp, types.intp, emit=_emit_field)
+field = operation(BYTES, BYTES, types.intp, types.intp, emit=_emit_field)
 """Each byte shifted right by a number of bits, and masked."""
-above = _operation(BYTES, BYTES, BYTES, types.intp, emit=_emit_above)
+above = operation(BYTES, BYTES, BYTES, types.intp, emit=_emit_above)
 """The first lanes, with the second ones set above a number of bits."""
-less = _operation(BYTES, BYTES, types.intp, emit=_emit_less)
+less = operation(BYTES, BYTES, types.intp, emit=_emit_less)
 """Each byte less a number, which may turn negative: what `signed` reads."""
-less_unless = _operation(BYTES, BYTES, BYTES, types.intp, types.intp, emit=_emit_less_unless)
+less_unless = operation(BYTES, BYTES, BYTES, types.intp, types.intp, emit=_emit_less_unless)
 """Each byte less a number where a second byte has no bit of a mask."""
 
 
@@ -162,7 +162,7 @@ def look_up(table: Sequence[int]) -> Any:
             found.append(part)
         return shuffled(builder, found[0], found[1], range(LANES))
 
-    return _operation(BYTES, BYTES, emit=emit)
+    return operation(BYTES, BYTES, emit=emit)
 
 
 # Numbers -------------------------------------------------------------------------------------------------------------
@@ -185,20 +185,20 @@ def _emit_total(builder: Any, lanes: Any) -> Any:
     return builder.call(function, (FLOAT(0.0), lanes), fastmath=("reassoc",))
 
 
-widened = _operation(types.float32, types.int64, emit=_emit_half)
+widened = operation(types.float32, types.int64, emit=_emit_half)
 """The float32 number of the bits of a half-precision one."""
-splat = _operation(FLOATS, types.float32, emit=_splat)
+splat = operation(FLOATS, types.float32, emit=_splat)
 """One number in all lanes."""
-pair = _operation(FLOATS, types.float32, types.float32, emit=_emit_pair)
+pair = operation(FLOATS, types.float32, types.float32, emit=_emit_pair)
 """One number in the first 16 lanes, another in the rest."""
-unsigned = _operation(FLOATS, BYTES, emit=lambda builder, lanes: builder.uitofp(lanes, FLOATS.vector))
+unsigned = operation(FLOATS, BYTES, emit=lambda builder, lanes: builder.uitofp(lanes, FLOATS.vector))
 """Bytes as numbers 0 .. 255."""
-signed = _operation(FLOATS, BYTES, emit=lambda builder, lanes: builder.sitofp(lanes, FLOATS.vector))
+signed = operation(FLOATS, BYTES, emit=lambda builder, lanes: builder.sitofp(lanes, FLOATS.vector))
 """Bytes as numbers -128 .. 127."""
-add = _operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fadd(first, second))
-subtract = _operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fsub(first, second))
-multiply = _operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fmul(first, second))
-multiply_add = _operation(FLOATS, FLOATS, FLOATS, FLOATS, emit=_emit_multiply_add)
+add = operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fadd(first, second))
+subtract = operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fsub(first, second))
+multiply = operation(FLOATS, FLOATS, FLOATS, emit=lambda builder, first, second: builder.fmul(first, second))
+multiply_add = operation(FLOATS, FLOATS, FLOATS, FLOATS, emit=_emit_multiply_add)
 """A total plus a product, fused into one rounding where the processor can: for `fast` alone."""
-total = _operation(types.float32, FLOATS, emit=_emit_total)
+total = operation(types.float32, FLOATS, emit=_emit_total)
 """The sum of all lanes in any order: for `fast` alone."""

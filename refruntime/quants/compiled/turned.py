@@ -1,7 +1,7 @@
 """Rows side by side: how 32 rows of a type are read at once, straight from the file, for sums over columns.
 
-Of types of blocks of 32 that have their scale, a half-precision number, at the begin. What quants mean and how they
-make values is what `runs` says.
+Of types of blocks of 32 that have their scale, a half-precision number, at the begin; what quants mean and how they
+make values is what `runs` says. And of numbers in two bytes, which are values as they are.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from refruntime.quants.compiled.lane_memory import TILE, halves_at, load_bytes, transpose_bytes
+from refruntime.quants.compiled.lane_memory import TILE, halves_at, load_bytes, store_bytes, transpose_bytes
 from refruntime.quants.compiled.lanes import LANES, field, less, less_unless, splat
 from refruntime.quants.compiled.loops import inlined
+from refruntime.quants.compiled.widened import bfloats_of, halves_of
 
 ZERO: Final = np.float32(0)
 
@@ -103,6 +104,52 @@ def _halves_behind(raw, at, stride):  # type: ignore[no-untyped-def]
     return halves_at(raw, at + 2, stride)
 
 
+@inlined
+def _turn_pairs(turned, raw, at, stride):  # type: ignore[no-untyped-def]
+    """Write the low bytes and the high bytes of 32 columns of 32 rows in turns.
+
+    The rows are put together first: where they lie a power of two apart, few of them fit into the cache together.
+    """
+    together = 2 * LANES * LANES
+    for row in range(LANES):
+        store_bytes(turned, together + 2 * row * LANES, load_bytes(raw, at + row * stride))
+        store_bytes(turned, together + (2 * row + 1) * LANES, load_bytes(raw, at + row * stride + LANES))
+    for part in range(4):
+        transpose_bytes(turned, part * TILE * LANES, turned, together + part * TILE, 2 * LANES)
+
+
+@inlined
+def _first_halves(turned, column):  # type: ignore[no-untyped-def]
+    return halves_of(load_bytes(turned, 2 * column * LANES), load_bytes(turned, (2 * column + 1) * LANES))
+
+
+@inlined
+def _last_halves(turned, column):  # type: ignore[no-untyped-def]
+    return _first_halves(turned, column + TILE)
+
+
+@inlined
+def _first_bfloats(turned, column):  # type: ignore[no-untyped-def]
+    return bfloats_of(load_bytes(turned, 2 * column * LANES), load_bytes(turned, (2 * column + 1) * LANES))
+
+
+@inlined
+def _last_bfloats(turned, column):  # type: ignore[no-untyped-def]
+    return _first_bfloats(turned, column + TILE)
+
+
+@inlined
+def as_it_is(values):  # type: ignore[no-untyped-def]
+    """Return what is a value already."""
+    return values
+
+
+@inlined
+def not_scaled(values, factors, offsets):  # type: ignore[no-untyped-def]
+    """Return values that have no factors and offsets."""
+    return values
+
+
 class TurnedReader(NamedTuple):
     """How 32 rows of a type of blocks of 32 with a scale at their begin are read at once, straight from the file.
 
@@ -124,5 +171,7 @@ TURNED: Final = {
     "q5_1": TurnedReader(4, _turn_fifths, _low_fifths, _high_fifths, _halves_behind),
     "q8_0": TurnedReader(2, _turn_bytes, _first_bytes, _last_bytes),
     "iq4_nl": TurnedReader(2, _turn_nibbles, _low_nibbles, _high_nibbles),
+    "f16": TurnedReader(0, _turn_pairs, _first_halves, _last_halves),
+    "bf16": TurnedReader(0, _turn_pairs, _first_bfloats, _last_bfloats),
 }
 """The types that are read this way where there are 32 rows."""

@@ -152,10 +152,10 @@ def test_a_change_of_anything_below_asks_for_another_folder(
 ) -> None:
     """A helper of a helper of a loop, numba, the processor: machine code holds a copy of all."""
     package = tmp_path / "package"
-    (package / "quants").mkdir(parents=True)
+    (package / "quants/compiled").mkdir(parents=True)
     (package / "containers").mkdir()
     helper, checksum, other = (
-        package / "quants/a.py",
+        package / "quants/compiled/a.py",
         package / "containers/checksum.py",
         package / "containers/gguf.py",
     )

@@ -11,10 +11,15 @@ from refruntime import open_model
 from refruntime.battery.models.gguf import U32, value
 from refruntime.battery.models.plain import plain_gguf
 from refruntime.contract import Status
+from refruntime.contract.profile import Profile
 from refruntime.exports import ExportedABI
+from refruntime.model.kv_cache import first_cache_bytes
+from refruntime.model.load import validate_model
+from refruntime.model.weights import memory_needed
 from refruntime.numerics import CompiledSeq32, Fast, numerics_named
 from refruntime.numerics.blas import one_blas_thread
 from refruntime.numerics.in_place import InPlaceMatrix
+from refruntime.resources import model_path
 from tests.support.command_line import command
 from tests.support.ggml_blocks import BY_NAME, HALF_SCALES, random_blocks
 
@@ -62,6 +67,39 @@ def test_every_split_has_the_bits_of_float32(quantised: bytes) -> None:
         single = np.concatenate([transformer.forward([token], apart) for token in IDS])
         np.testing.assert_array_equal(together.view(np.uint32), expected.view(np.uint32))
         np.testing.assert_array_equal(single.view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+def test_numbers_in_two_bytes_stay_where_they_are(name: str) -> None:
+    """FW-4, GG-8: a model in half precision or bfloat16 has the bits of decoding first, in one pass and one by one."""
+    ids = [1, 70, 71, 72, 80, 100, 7]
+    path = model_path(Path(f"small.{name}.gguf"))
+    expected = open_model(path, numerics=CompiledSeq32(1, "numpy")).logits(ids)
+    numerics = CompiledSeq32(1, "numba", resident="stored")
+    transformer = open_model(path, numerics=numerics).transformer
+    (part,) = transformer.weights.model.output.matrices[0].parts
+    assert part.blocks is not None
+    assert (part.blocks.type.name, part.blocks.type.block_size) == (name, 32)
+    cache = transformer.new_cache()
+    single = np.concatenate([transformer.forward([token], cache) for token in ids])
+    together = transformer.forward(ids, transformer.new_cache(), first_logit=0)
+    np.testing.assert_array_equal(single.view(np.uint32), expected.view(np.uint32))
+    np.testing.assert_array_equal(together.view(np.uint32), expected.view(np.uint32))
+    fast = open_model(path, numerics=Fast("stored")).logits(ids)
+    assert np.abs(fast - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_memory_of_what_does_not_stay_is_counted(quantised: bytes) -> None:
+    """CL-statuses: matrices of float32 numbers take memory also where others stay in the file."""
+    sizes = []
+    for data in (quantised, plain_gguf().data):
+        validated = validate_model(data, Profile())
+        plain = [each for each in validated.tensors.values() if len(each.shape) > 1 and each.type_name == "f32"]
+        rest = sum(4 * int(np.prod(each.shape)) for each in validated.tensors.values() if len(each.shape) == 1)
+        rest += first_cache_bytes(validated.hyperparameters, np.float32)
+        sizes.append(memory_needed(validated, Profile(), Fast("stored")) - rest)
+        assert sizes[-1] == sum(4 * int(np.prod(each.shape)) for each in plain)
+    assert sizes[1] > 0
 
 
 def test_fast_in_place_within_float32_noise(quantised: bytes) -> None:

@@ -13,8 +13,8 @@ from refruntime.numerics import CompiledSeq32, Fast
 from refruntime.numerics.compiled.loading import Loader
 from refruntime.numerics.in_place import STORED_PAYS, InPlaceMatrix, Inventory, residence
 from refruntime.numerics.seq32 import Seq32
-from refruntime.quants.ggml import GgmlType, StoredRows, dequantize
-from tests.support.ggml_blocks import BY_NAME, COMPILED, HALF_SCALES, extreme_blocks, random_blocks
+from refruntime.quants.ggml import GGML_TYPES, GgmlType, StoredRows, dequantize, in_blocks
+from tests.support.ggml_blocks import COMPILED, HALF_SCALES, extreme_blocks, random_blocks
 from tests.support.machine_code import fused_instructions, numbers, octets
 from tools.compile_kernels import STORED
 
@@ -23,8 +23,10 @@ stored = pytest.importorskip("refruntime.numerics.compiled.stored")
 turned = pytest.importorskip("refruntime.quants.compiled.turned")
 stored_loops = pytest.importorskip("refruntime.numerics.compiled.stored_loops")
 
-TYPES = [pytest.param(name, marks=[pytest.mark.slow] * (name not in STORED)) for name in COMPILED]
-"""Block types. Those that are not fast differ in what decodes them, which is tested for itself."""
+TYPES = [pytest.param(name, marks=[pytest.mark.slow] * (name not in STORED)) for name in (*COMPILED, "f16", "bf16")]
+BY_NAME = {kind.name: in_blocks(kind, 32) or kind for kind in GGML_TYPES.values()}
+"""Block types, and numbers in two bytes as blocks of 32. Those that are not fast differ in what decodes them, which is
+tested for itself."""
 
 SPECIAL = np.array([0, -0.0, 1e-45, -1e-40, 1.1754944e-38, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan], np.float32)
 
@@ -59,6 +61,8 @@ class Plain:
 def matrix_of(name: str, out: int, columns: int, seed: int, *, tame: bool = False) -> Blocks:
     """Return random blocks; the tame ones have scales that trained weights have."""
     kind = BY_NAME[name]
+    if name in ("f16", "bf16"):
+        return Blocks(kind, numbers_in_two_bytes(name, out, columns, seed, 1.0 if tame else 1e-6))
     blocks = random_blocks(name, out * columns // kind.block_size, seed)
     if tame:
         for place in HALF_SCALES.get(name, ()):
@@ -71,6 +75,18 @@ def matrix_of(name: str, out: int, columns: int, seed: int, *, tame: bool = Fals
     if tame and name == "iq1_m":
         blocks[:, 49:56:2] = blocks[:, 49:56:2] & 15 | np.array([0, 0, 0, 0x20], np.uint8)
     return Blocks(kind, blocks.reshape(out, -1, kind.type_size))
+
+
+def numbers_in_two_bytes(name: str, out: int, columns: int, seed: int, smallest: float) -> np.ndarray:
+    """Return blocks of numbers of many sizes, a few of them subnormal in half precision, and one infinity or NaN."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((out, columns)) * smallest ** rng.random((out, columns))
+    bits = values.astype(np.float16).view(np.uint16)
+    if name == "bf16":
+        bits = (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    if smallest < 1:
+        bits[0, 0] = {"f16": 0x7C01, "bf16": 0xFF80}[name]
+    return bits.view(np.uint8).reshape(out, -1, 64)
 
 
 def expected_bits(source: Blocks | Plain, x: np.ndarray) -> np.ndarray:
@@ -110,7 +126,11 @@ def test_seq32_has_the_bits_of_decoding_first(name: str) -> None:
 @pytest.mark.parametrize("name", TYPES)
 def test_every_extreme_scale_keeps_its_bits(name: str) -> None:
     """FW-4, GG-8: zeros of both signs, subnormal, largest, infinite scales and NaN; each block is a row of its own."""
-    kind, blocks = BY_NAME[name], extreme_blocks(name, 3)
+    kind = BY_NAME[name]
+    if name in ("f16", "bf16"):  # every code
+        blocks = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 64)
+    else:
+        blocks = extreme_blocks(name, 3)
     source = Blocks(kind, blocks.reshape(len(blocks), 1, kind.type_size))
     rng = np.random.default_rng(6)
     x = rng.standard_normal((2, kind.block_size)).astype(np.float32)

@@ -24,9 +24,22 @@ def test_types_that_are_read_in_runs_are_told_without_numba() -> None:
 
 
 def test_every_block_type_has_a_kernel() -> None:
-    """GG-8: all types but those of plain numbers are compiled."""
-    assert sorted(compiled.TABLES) == sorted(COMPILED)
-    assert compiled.decoder("f16") is None
+    """GG-8: all types are compiled but those of plain numbers; of these, numbers in two bytes are."""
+    assert sorted(compiled.TABLES) == sorted([*COMPILED, "f16", "bf16"])
+    assert compiled.decoder("f32") is None
+
+
+@pytest.mark.parametrize("name", ["f16", "bf16"])
+def test_numbers_in_two_bytes_are_widened_by_compiled_loops(name: str) -> None:
+    """GG-8: all 65536 codes, 32 of them a block, have the bits that NumPy's decoder gives; NaN stays NaN."""
+    codes = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 64)
+    kind, decode = ggml.in_blocks(BY_NAME[name], 32), compiled.decoder(name)
+    assert kind is not None
+    assert decode is not None
+    values = np.empty((len(codes), 32), np.float32)
+    decode(codes, values)
+    assert same_bits(values, dequantize(BY_NAME[name], codes.tobytes(), (len(codes), 32)))
+    assert ggml.in_blocks(BY_NAME[name], 48) is None
 
 
 @pytest.mark.parametrize("name", COMPILED)
