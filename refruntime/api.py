@@ -122,7 +122,7 @@ class Model:
         Statuses for text: InvalidUtf8, InvalidLength (empty), ContextExceeded, GenerationFailed.
         """
         if isinstance(prompt, str | bytes):
-            return self._runtime.encode_prompt(checked_prompt(_prompt_bytes(prompt)))
+            return self._runtime.machine.encode(checked_prompt(_prompt_bytes(prompt)))
         return self._checked_ids(prompt)
 
     def logits(self, prompt: Prompt, tracer: Tracer | None = None) -> NDArray[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +130,10 @@ def _run(
             bar.describe(f"fuzzing: {steps:,} steps, {differing:,} sessions differ")
             bar(1)
 
-        over = partial(_is_over, until)
-        summary, ran = fuzz(build, seed, ledger, workers, batches=batches, stop=over, told=told)
+        summary, ran = fuzz(
+            build, seed, ledger, workers, batches=batches, stop=lambda: time.monotonic() >= until, told=told
+        )
     if not ran.interrupted and summary.groups:
         with progress("shrinking", min(len(summary.groups), MOST_SHRUNK)) as bar:
             ran.merge(shrink(summary, ledger, workers, told=lambda _, __: bar(1)))
     return summary, ran
-
-
-def _is_over(until: float) -> bool:
-    return time.monotonic() >= until

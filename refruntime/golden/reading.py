@@ -53,7 +53,9 @@ def parse_document(data: bytes, file: str) -> Any:
     try:
         value = json.loads(
             data.decode("ascii"),
-            parse_int=lambda text: int(text) if len(text) <= 17 and _fits(int(text)) else _Wrong(text),
+            parse_int=lambda text: (
+                int(text) if len(text) <= 17 and abs(int(text)) <= MAX_JSON_INTEGER else _Wrong(text)
+            ),
             parse_float=_Wrong,
             parse_constant=_Wrong,
             object_pairs_hook=_object,
@@ -66,10 +68,6 @@ def parse_document(data: bytes, file: str) -> Any:
         raise GoldenError(file, "", f"JSON at most {MAX_DEPTH} levels deep", "more levels") from None
     _check(value, file)
     return value
-
-
-def _fits(number: int) -> bool:
-    return abs(number) <= MAX_JSON_INTEGER
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Pairs:

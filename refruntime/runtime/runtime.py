@@ -167,10 +167,6 @@ class Runtime:
 
     # Parts of a generation ---------------------------------------------------------------------------------------
 
-    def encode_prompt(self, text: bytes) -> list[int]:
-        """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2, GEN-3): statuses 2, 11, 12, 13."""
-        return self.machine.encode(text)
-
     def resident(self) -> LoadedModel:
         """Return the resident model: status 12 without one (ST-6)."""
         _ = self.machine.model

@@ -92,7 +92,8 @@ class Calls:
             self.session, self.new_sessions = None, ()
             return observation
         loaded = isinstance(step, Load) and code_of(observation) == 0
-        if self.session is None or loaded or self._is_other(self.session, runtime):
+        present = self.session and self.session.subject.prefix_cache.transformer
+        if self.session is None or loaded or present is not runtime.resident().transformer:
             self.session = self._loaded(step, runtime)
         for machine in self._passed:
             self._pass(machine, step)
@@ -100,10 +101,6 @@ class Calls:
         newer = takewhile(lambda session: session is not before, self._present.history())
         self.new_sessions = tuple(newer)[::-1]
         return observation
-
-    @staticmethod
-    def _is_other(session: Session, runtime: Runtime) -> bool:
-        return session.subject.prefix_cache.transformer is not runtime.resident().transformer
 
     def _loaded(self, step: Step, runtime: Runtime) -> Session:
         model = runtime.resident()

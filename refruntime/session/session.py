@@ -28,7 +28,7 @@ from refruntime.session.chain_draws import ChainDraws, Stages
 from refruntime.session.numbers import real, whole
 from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import Questions
-from refruntime.session.said import Said, said
+from refruntime.session.said import said
 from refruntime.session.state import (
     SessionError,
     SessionState,
@@ -141,10 +141,8 @@ class Session(Questions):
         """
         state = self.state
         made = said(self.subject, state.said, self.generated_ids, self.text, user, system)
-        return self._begun_by_hand(made.prompt.ids, "a chat template made the prompt")._then_said(made)
-
-    def _then_said(self, made: Said) -> Self:
-        return type(self).of(self.subject, replace(self.state, said=made), self.before)
+        begun = self._begun_by_hand(made.prompt.ids, "a chat template made the prompt")
+        return type(self).of(begun.subject, replace(begun.state, said=made), begun.before)
 
     def _begun_by_hand(self, ids: Sequence[int], what: str) -> Self:
         return self._begun(self.state.settled.accept(1).checked(ids), None, f"{what}, which no export takes")

@@ -79,7 +79,7 @@ def probabilities_plot(steps: Sequence[StepCandidates], about: str = "", widest:
             _stack(axes, column, step, step_inches, seen)
         axes.set(ylim=(0, 1), xlim=(-0.6, columns - 0.4), ylabel="probability at the step's temperature")
         axes.yaxis.label.set_fontsize(8)
-        token_axis(axes, [_text_of_taken(step) for step in row], step_inches * len(row))
+        token_axis(axes, [step.texts[step.tokens.tolist().index(step.taken)] for step in row], step_inches * len(row))
         axes.set_xlabel(f"taken token, steps {place * in_a_row} to {place * in_a_row + len(row) - 1}", fontsize=8)
     legend_above(every[0], handles=list(seen.values()))
     return figure
@@ -112,10 +112,6 @@ def _tell(axes: Axes, x: float, y: float, text: str, ink: str, weight: str, box:
     axes.text(
         x, y, text, ha="center", va="center", fontsize=7, color=ink, fontweight=weight, parse_math=False, bbox=box
     )
-
-
-def _text_of_taken(step: StepCandidates) -> bytes:
-    return step.texts[int(np.flatnonzero(step.tokens == step.taken)[0])]
 
 
 @settled

@@ -221,7 +221,9 @@ class Witness:
     def _other_row(self, position: int) -> Pattern | None:
         """Say which row of the table was taken where neither the right one nor its norm is there; None if unknown."""
         begins = self.looks[position].sightings[:2]
-        other = next((look for look in self.looks.values() if _embedding_seen(look)), None)
+        looks = self.looks.values()
+        right = (x for x in looks if any(s.name == EMBEDDING and s.state == "equal" for s in x.sightings))
+        other = next(right, None)
         if begins[0].name != EMBEDDING or any(sighting.state == "equal" or sighting.reason for sighting in begins):
             return None
         if other is None and position:
@@ -265,10 +267,6 @@ class Witness:
                 "another one did" if token is None else f"{token} did"
             )
         return PositionLook(before, with_finding(self.look_at(before), CHOICE, Pattern(OTHER_TOKEN, text)))
-
-
-def _embedding_seen(look: Look) -> bool:
-    return any(sighting.name == EMBEDDING and sighting.state == "equal" for sighting in look.sightings)
 
 
 def forwarded_token(seen: Look, before: Look, embedding: Float32) -> int | None:

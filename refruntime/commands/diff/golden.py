@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import platform
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +15,7 @@ import click
 
 from refruntime import __version__, resources
 from refruntime.commands.diff.live import Live
-from refruntime.commands.diff.report import page_extra
+from refruntime.commands.diff.report import HOST, page_extra
 from refruntime.commands.diff.request import GoldenRequest
 from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import reachable
@@ -107,6 +105,7 @@ def _report(request: GoldenRequest, suite: SuiteResult, index: Mapping[str, Any]
 def _about(request: GoldenRequest, index: Mapping[str, Any], sha256: str, wasmtime: str) -> About:
     from refruntime.golden.index import profile_of
 
+    folder = [] if request.folder == resources.golden_folder() else [str(request.folder)]
     return About(
         build=request.build.name,
         sha256=sha256,
@@ -115,16 +114,11 @@ def _about(request: GoldenRequest, index: Mapping[str, Any], sha256: str, wasmti
         facts={
             "goldens": f"format {index['format']}, root {index['root']}",
             "engine": f"wasmtime {wasmtime}, refruntime {__version__}",
-            "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
-            f"Python {platform.python_version()}",
+            "host": HOST,
         },
-        command=shlex.join(["refruntime", "diff", str(request.build), "--golden", *_folder_words(request.folder)]),
+        command=shlex.join(["refruntime", "diff", str(request.build), "--golden", *folder]),
         filters=request.patterns,
     )
-
-
-def _folder_words(folder: Path) -> list[str]:
-    return [] if folder == resources.golden_folder() else [str(folder)]
 
 
 def _refuse_surface(request: GoldenRequest, goldens: GoldenSuite, sha256: str, error: InterfaceMismatch) -> None:

@@ -35,6 +35,7 @@ from refruntime.numerics.varied import Variation, Varied
 from refruntime.show.markdown import markdown_report
 from refruntime.show.page.diff import Extra, diff_page
 
+HOST: Final = f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), Python {platform.python_version()}"
 VARIED: Final = "numbers are compared under a variation of seq32, which is no part of the contract (ID-4)"
 
 
@@ -80,8 +81,7 @@ def conditions(
             "engine": engine,
             "oracle": f"refruntime {__version__}, NumPy {np.__version__}",
             "numerics": f"{oracle.numerics.name}, kernels {kernels}",
-            "host": f"{platform.system()} {platform.machine()} ({sys.byteorder} endian), "
-            f"Python {platform.python_version()}",
+            "host": HOST,
         },
         command=shlex.join(["refruntime", "diff", *words]),
         path=None if path is None else str(path),

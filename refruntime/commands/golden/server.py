@@ -42,12 +42,9 @@ def served_paths(corpus: Corpus, index: Mapping[str, Any]) -> dict[str, str]:
     names = [INDEX, *index["models"]]
     for identifier, entry in index["cases"].items():
         names += [f"cases/{identifier}/{name}" for name in ("case.json", "expect.json", *entry["arrays"])]
-    names += [name for name in corpus.files() if PurePosixPath(name).suffix in PAGE_TYPES and not _is_hidden(name)]
+    shown = [name for name in corpus.files() if PurePosixPath(name).suffix in PAGE_TYPES]
+    names += [name for name in shown if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
     return {"/": PAGE, **{f"/{name}": name for name in names}}
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 class GoldenServer(ThreadingHTTPServer):

@@ -89,7 +89,7 @@ def cause_lines(result: CaseResult, about: About, traceback: str = "", *, everyt
         lines += [row("  " + label, text, 2) for label, text in explanation.lines if label != "rule"]
         lines += _rule_lines(dict.fromkeys(explanation.rules), everything=True)
     if result.verdict in EXPLAINABLE and (explanation is None or not explanation.rules):
-        lines += _go_on_lines(result, about)
+        lines += [row("" if place else "  go on", words, 2) for place, words in enumerate(go_on(result, about))]
         lines += _rule_lines(dict.fromkeys(result.case.rules), everything=everything)
     if traceback:
         lines.append(row("  crash", f"{result.crash.rstrip().splitlines()[-1]}; traceback in {traceback}", 2))
@@ -135,7 +135,3 @@ def go_on(result: CaseResult, about: About) -> list[str]:
     until = min(first.index, len(result.case.steps) - 1)
     words = ["refruntime", "repl", "--case", result.case.name, "--until", str(until), "--wasm", about.path]
     return [shlex.join([*words, *about.options]), golden]
-
-
-def _go_on_lines(result: CaseResult, about: About) -> list[str]:
-    return [row("  go on" if place == 0 else "", command, 2) for place, command in enumerate(go_on(result, about))]

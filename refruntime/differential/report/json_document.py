@@ -9,7 +9,6 @@ from typing import Any, Final
 from refruntime.cases.steps import describe
 from refruntime.contract.profile import CONTRACT_VERSION
 from refruntime.differential.case_result import CaseResult, Family, SuiteResult
-from refruntime.differential.compare import Difference
 from refruntime.differential.margins import Flip
 from refruntime.differential.report.about import About
 
@@ -75,21 +74,16 @@ def _case_document(result: CaseResult, about: About) -> dict[str, Any]:
         "compared": dict(sorted(comparison.compared.items())),
         "lost": dict(sorted(comparison.lost.items())),
         "first_difference": None if first is None else {"step": first.index, "call": step},
-        "differences": [_difference_document(item) for item in comparison.differences],
+        "differences": [
+            {"field": item.field, "reference": _json_value(item.reference), "build": _json_value(item.build)}
+            for item in comparison.differences
+        ],
         "flip": None if result.flip is None else _flip_document(result.flip),
         "near_ties": [_flip_document(flip) for flip in result.ties],
         "explanation": None if result.explanation is None else result.explanation.document(),
         "crash": result.crash,
         "repro": f"{about.command} --filter {result.case.name}",
         "seconds": round(result.seconds, 6),
-    }
-
-
-def _difference_document(difference: Difference) -> dict[str, Any]:
-    return {
-        "field": difference.field,
-        "reference": _json_value(difference.reference),
-        "build": _json_value(difference.build),
     }
 
 

@@ -167,13 +167,9 @@ def value_text(value: Any) -> str:
         return visible(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**LONGEST_NUMBER:
         return f"an integer of {value.bit_length()} bits"
-    text = value if isinstance(value, str) else _json_text(value)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     text = "".join(character if character.isprintable() else _escape(character) for character in text)
     return text if len(text) <= 4 * SHOWN_TEXT else _cut(text)
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
 
 
 def _cut(text: str) -> str:

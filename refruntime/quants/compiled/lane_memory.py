@@ -24,7 +24,6 @@ from refruntime.quants.compiled.lanes import (
     HALF_OF_BYTES,
     INDEX,
     LANES,
-    LanesType,
     shuffled,
     widened,
     widened_bits,
@@ -40,14 +39,16 @@ def _address(context: Any, builder: Any, kind: types.Array, operands: Sequence[A
     return builder.bitcast(builder.gep(data, [operands[1]]), pointed.as_pointer())
 
 
-def _load(lanes: LanesType) -> Any:
+def _load(result: Any, pointed: ir.Type) -> Any:
+    """Return an operation: what lies at a place of a flat array."""
+
     @intrinsic  # type: ignore[untyped-decorator]
     def load(_typing: Any, array: Any, _at: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            address = _address(context, builder, signature.args[0], values, lanes.vector)
+            address = _address(context, builder, signature.args[0], values, pointed)
             return builder.load(address, align=array.dtype.bitwidth // 8)
 
-        return lanes(array, types.intp), generate
+        return result(array, types.intp), generate
 
     return load
 
@@ -87,9 +88,10 @@ def folded(_typing: Any, array: Any, _width: Any) -> Any:
     return result(array, types.intp), generate
 
 
-load = _load(FLOATS)
-load_bytes = _load(BYTES)
-load_half_of_bytes = _load(HALF_OF_BYTES)
+load = _load(FLOATS, FLOATS.vector)
+load_bytes = _load(BYTES, BYTES.vector)
+load_half_of_bytes = _load(HALF_OF_BYTES, HALF_OF_BYTES.vector)
+number_at = _load(types.float32, FLOAT)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -106,42 +108,24 @@ def prefetch(_typing: Any, array: Any, _at: Any) -> Any:
     return types.void(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def number_at(_typing: Any, array: Any, _at: Any) -> Any:
-    """Return the float32 number at a place of a flat array."""
+def _store(stored: Any, pointed: ir.Type) -> Any:
+    """Return an operation: write a value to a place of a flat array."""
 
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load(_address(context, builder, signature.args[0], values, FLOAT), align=4)
-
-    return types.float32(array, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def put_number(_typing: Any, array: Any, _at: Any, _number: Any) -> Any:
-    """Write one number to a place of a flat float32 array."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store(values[2], _address(context, builder, signature.args[0], values, FLOAT), align=4)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.float32), generate
-
-
-def _store(lanes: LanesType) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def store(_typing: Any, array: Any, _at: Any, _values: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            address = _address(context, builder, signature.args[0], values, lanes.vector)
+            address = _address(context, builder, signature.args[0], values, pointed)
             builder.store(values[2], address, align=array.dtype.bitwidth // 8)
             return context.get_dummy_value()
 
-        return types.void(array, types.intp, lanes), generate
+        return types.void(array, types.intp, stored), generate
 
     return store
 
 
-store = _store(FLOATS)
-store_bytes = _store(BYTES)
+store = _store(FLOATS, FLOATS.vector)
+store_bytes = _store(BYTES, BYTES.vector)
+put_number = _store(types.float32, FLOAT)
 
 
 def _transposed(builder: Any, rows: list[Any], parts: int = 1) -> list[Any]:

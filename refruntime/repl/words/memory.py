@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,12 +48,9 @@ def memory(tools: Tools, branches: Branches, tensor: str, at: int | None) -> Wor
     if len(chosen) == 1:
         held = numbers(seen.look, chosen[0]["tensor"])
         report["numbers"] = held
-        shown += _numbers_shown(held)
+        if held is not None:
+            shown += [Text(f"  {label:<9}{value}") for label, value in details(held)]
     return WordAnswer(branches, report, shown)
-
-
-def _numbers_shown(held: Mapping[str, Any] | None) -> Sequence[RenderableType]:
-    return [] if held is None else [Text(f"  {label:<9}{value}") for label, value in details(held)]
 
 
 def _look(tools: Tools, branches: Branches, at: int | None) -> tuple[Witness, PositionLook]:

@@ -128,16 +128,13 @@ def branches(tools: Tools, branches: Branches) -> WordAnswer:
         else:
             nodes[name] = Tree(label, guide_style="dim")
             roots.append(nodes[name])
-    ids = {name: [] if node.session is None else list(node.session.ids) for name, node in _nodes(tracks)}
+    sessions = {name: track.node.session for name, track in tracks.items()}
+    ids = {name: [] if session is None else list(session.ids) for name, session in sessions.items()}
     tree = {
         name: {"from": parent or None, "position": fork and _position_of(fork)}
         for name, (parent, fork) in parents.items()
     }
     return WordAnswer(branches, {"branch": branches.branch, "branches": ids, "tree": tree}, roots)
-
-
-def _nodes(tracks: dict[str, Track]) -> list[tuple[str, Node]]:
-    return [(name, track.node) for name, track in tracks.items()]
 
 
 def _parents(tracks: dict[str, Track]) -> dict[str, tuple[str, Node | None]]:

@@ -151,7 +151,10 @@ def _decide(
     rows, best = scores[0].rows, max(scores, key=lambda score: (score.present, score.share))
     if best.share < UNSEEN:
         return agreeing, StageDecision(names, fields, 0, rows, False, tried)
-    kept = sorted((score.variation for score in scores if score.complete), key=_kinds_of_sums)
+    kept = sorted(
+        (score.variation for score in scores if score.complete),
+        key=lambda variation: len({getattr(variation, name) for name in SUMS}),
+    )
     rest = sorted((score for score in scores if not score.complete), key=lambda score: -score.present)
     nearest = tuple((score.variation, score.present) for score in rest if score != best)[:3]
     decision = StageDecision(names, fields, best.present, rows, True, tried, nearest)
@@ -225,7 +228,3 @@ def _score(
 
 def _changes(base: Variation, variation: Variation, fields: tuple[str, ...]) -> int:
     return sum(getattr(base, name) != getattr(variation, name) for name in fields)
-
-
-def _kinds_of_sums(variation: Variation) -> int:
-    return len({getattr(variation, name) for name in SUMS})
