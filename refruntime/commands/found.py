@@ -18,7 +18,7 @@ from refruntime.differential.case_result import CaseResult
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.fuzz.batch import FuzzSubject
-from refruntime.fuzz.saved import case_from_document, save_finding, saved_cases
+from refruntime.fuzz.finding import case_from_document, save_finding, saved_cases
 from refruntime.hypotheses.explain import CauseExplanation, Explainer
 
 MOST_EXPLAINED: Final = 8

@@ -29,8 +29,44 @@ from refruntime.golden.expect import GoldenExpectation, inputs_hash, parse_expec
 from refruntime.golden.features import find_for_goldens
 from refruntime.golden.index import INDEX, contract_tables, parse_index, profile_of, with_root
 from refruntime.golden.reading import GoldenError
-from refruntime.golden.sample_lines import SampleLines
 from refruntime.golden.values import bytes_hash
+
+
+@dataclass(frozen=True)
+class SampleLines:
+    """The sampler trace of the first token that differs, as lines of a report."""
+
+    sample: Mapping[str, Any]
+
+    @property
+    def gap(self) -> None:
+        """Return None: a trace proposes no option of the contract."""
+
+    @property
+    def rules(self) -> Sequence[str]:
+        """Return no rule: a trace says where, not why."""
+        return ()
+
+    @property
+    def lines(self) -> Sequence[tuple[str, str]]:
+        """Return (label, text) pairs."""
+        sample = self.sample
+        best = ", ".join(f"{token}: {logit}" for token, logit in sample["top"])
+        lines = [("sample", f"token {sample['token']} of step {sample['step']}; greatest logits {best}")]
+        if "greedy" in sample:
+            return [*lines, ("greedy", str(sample["greedy"]))]
+        return [
+            *lines,
+            ("weights", f"{sample['retained']} retained, total {sample['total']}, threshold {sample['threshold']}"),
+            ("kept", f"{sample['kept']} of mass {sample['mass']}; the winner has index {sample['index']}"),
+            ("state", f"{sample['state_before']} -> {sample['state_after']}, output {sample['output']}"),
+            ("coin", f"unit {sample['unit']}, point {sample['point']}"),
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the entry of the trace."""
+        return dict(self.sample)
+
 
 TABLES: Final = ("profile", "statuses", "exports", "diagnostics")
 """Tables of the index that are taken from the package, so they must be the same."""

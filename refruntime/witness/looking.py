@@ -9,11 +9,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from refruntime.witness.copied import wrong_copy
+from refruntime.witness.copied import overwritten, wrong_copy
 from refruntime.witness.exchanged import exchanged_before
 from refruntime.witness.expected import Expected, Float32
 from refruntime.witness.fault import Fine, Plan, first_wrong, learn
-from refruntime.witness.overwritten import overwritten
 from refruntime.witness.patterns import OTHER, Pattern, find_pattern
 from refruntime.witness.presence import Presence
 from refruntime.witness.recording import PAGE_WORDS, Log, WatchedCall, Window, changed_pages, record

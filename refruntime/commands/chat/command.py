@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,7 +15,6 @@ import click
 from refruntime.api import open_model, open_tokenizer
 from refruntime.chat.prompt import ChatTemplate, messages_of
 from refruntime.commands.chat.failures import template_failures
-from refruntime.commands.chat.lines import typed_lines
 from refruntime.commands.chat.talk import Talk
 from refruntime.commands.files import profile_option
 from refruntime.commands.generating import date_option, raw_option, sampling_options
@@ -30,6 +31,22 @@ from refruntime.contract.profile import Profile
 from refruntime.sampling import SamplingConfig
 from refruntime.session.conversation import Conversation
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
+
+PROMPT = "> "
+
+
+def typed_lines() -> Iterator[str]:
+    """Yield the lines that are typed until Ctrl-D; Ctrl-C gives up the line that was begun and says what leaves."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - importing it is what gives `input` its keys
+    while True:
+        try:
+            yield input(PROMPT)
+        except EOFError:
+            click.echo("")
+            return
+        except KeyboardInterrupt:
+            click.echo("\n(Ctrl-D or /quit leaves)", err=True)
 
 
 @click.command(

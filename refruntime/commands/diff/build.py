@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import click
+
+from refruntime.battery.catalogue import default_battery, generation_models, select
 from refruntime.battery.features import feature_finder
-from refruntime.commands.diff.cases import chosen_cases, list_cases
+from refruntime.battery.random_sessions import random_sessions
+from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of
 from refruntime.commands.diff.looking import Looker
 from refruntime.commands.diff.meet import gap_lines, meet
 from refruntime.commands.diff.report import conditions, make_numerics, page_extra, refuse, resolved_contract
-from refruntime.commands.diff.request import BuildRequest
-from refruntime.commands.diff.selection import LastRun
+from refruntime.commands.diff.request import BuildRequest, CaseSelection
+from refruntime.commands.diff.selection import LastRun, check_filters
 from refruntime.commands.files import write_file
-from refruntime.commands.shared import map_file, progress
+from refruntime.commands.shared import map_file, progress, write_json
 from refruntime.commands.variation import resolved_variation
 from refruntime.contract.profile import Profile
 from refruntime.differential.parallel import Processes, Recipe
@@ -28,8 +33,40 @@ from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
+from refruntime.identify.sealed_engine import Fit
 from refruntime.numerics.compiled.threads import processors
 from refruntime.numerics.varied import Variation
+from refruntime.resources import trained_artifacts
+
+
+def chosen_cases(selection: CaseSelection, profile: Profile, own: Fit = lambda data: data) -> tuple[Case, ...]:
+    """Return the chosen cases; a pattern that fits no case is a usage error, so that no run is empty by accident.
+
+    `own` gives a model that was sealed for the build the contract's own checksum.
+    """
+    whole: tuple[Case, ...] = ()
+    patterns, sessions = selection.patterns, selection.sessions
+    artifacts = trained_artifacts() | {path.name: own(bytes(map_file(path))) for path in selection.models}
+    if sessions is not None:
+        whole = tuple(random_sessions(selection.seed, sessions, artifacts | generation_models(profile)))
+        battery = select(whole, patterns)
+    else:
+        battery = default_battery(profile, artifacts, patterns)
+    fitting = {pattern: bool(select(battery, [pattern])) for pattern in patterns}
+    if not all(fitting.values()):
+        whole = default_battery(profile, artifacts) if sessions is None else whole
+        check_filters(patterns, fitting, {case.name: case.rules for case in whole})
+    return battery
+
+
+def list_cases(cases: Sequence[Case], as_json: bool) -> None:
+    """Name the cases with the rules that they cite."""
+    if as_json:
+        write_json({"cases": [{"name": case.name, "steps": len(case.steps), "rules": case.rules} for case in cases]})
+        return
+    width = max(len(case.name) for case in cases)
+    for case in cases:
+        click.echo(f"{case.name:<{width}}  {len(case.steps):>3} steps  {', '.join(case.rules)}")
 
 
 def compare_build(request: BuildRequest) -> None:

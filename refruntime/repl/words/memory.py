@@ -13,7 +13,7 @@ from refruntime.errors import ContractError
 from refruntime.repl.node import Branches
 from refruntime.repl.parameters import as_text, optional, required, whole
 from refruntime.repl.tools import Tools
-from refruntime.repl.words.word import Word, WordAnswer, WordFamily
+from refruntime.repl.words.word import WordAnswer, WordFamily, word
 from refruntime.session.questions import pattern
 from refruntime.session.state import SessionError
 from refruntime.show.text import row
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from refruntime.witness.build import PositionLook, Witness
 
 
+_POSITION: Final = optional(
+    "at", "POSITION", whole("POSITION", 0), hint="counted from 0; without one the earliest with a wrong number"
+)
+
+
+@word("witness", "the first wrong number in the build's own memory, and its pattern", "witness", _POSITION)
 def witness(tools: Tools, branches: Branches, at: int | None) -> WordAnswer:
     """Look for the first wrong number of the last generation, at one position or at the earliest that has one."""
     from refruntime.witness.report import document
@@ -33,6 +39,13 @@ def witness(tools: Tools, branches: Branches, at: int | None) -> WordAnswer:
     return WordAnswer(branches, report, report_shown(report), failed=failed)
 
 
+@word(
+    "memory",
+    "where tensors lie in the build's memory, and what it holds there",
+    "memory 0/attn_q",
+    required("tensor", "TENSOR", as_text, "tensor", "a name or a pattern such as blk.*.attn_q"),
+    _POSITION,
+)
 def memory(tools: Tools, branches: Branches, tensor: str, at: int | None) -> WordAnswer:
     """Show where tensors lie in the memory of the build, and what it holds there beside the oracle's numbers."""
     from refruntime.witness.report import events, numbers
@@ -91,26 +104,4 @@ def _witness(tools: Tools, branches: Branches) -> Witness:
     return looked
 
 
-_POSITION: Final = optional(
-    "at", "POSITION", whole("POSITION", 0), hint="counted from 0; without one the earliest with a wrong number"
-)
-
-MEMORY: Final = WordFamily(
-    "The build's memory",
-    (
-        Word(
-            "witness",
-            "the first wrong number in the build's own memory, and its pattern",
-            "witness",
-            witness,
-            (_POSITION,),
-        ),
-        Word(
-            "memory",
-            "where tensors lie in the build's memory, and what it holds there",
-            "memory 0/attn_q",
-            memory,
-            (required("tensor", "TENSOR", as_text, "tensor", "a name or a pattern such as blk.*.attn_q"), _POSITION),
-        ),
-    ),
-)
+MEMORY: Final = WordFamily("The build's memory", (witness, memory))

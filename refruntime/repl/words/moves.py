@@ -21,7 +21,7 @@ from refruntime.repl.parameters import (
 )
 from refruntime.repl.parsing import Argument
 from refruntime.repl.tools import Tools, no_progress
-from refruntime.repl.words.word import Word, WordAnswer, WordFamily
+from refruntime.repl.words.word import WordAnswer, WordFamily, word
 from refruntime.runtime import Taken
 from refruntime.session.probabilities import softmax
 from refruntime.session.session import Session
@@ -30,8 +30,17 @@ from refruntime.show.visible import quoted
 
 SHOWN_TOKENS: Final = 16
 SHOWN_TEXT: Final = 400
+TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')
 
 
+@word(
+    "prompt",
+    "begin a generation",
+    'prompt "Once upon a time"',
+    several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),
+    keyed("special", "special", "yes", yes_or_no("special"), default=False),
+    also=("p",),
+)
 def prompt(tools: Tools, branches: Branches, text: Sequence[Argument], special: bool) -> WordAnswer:
     """Begin a generation with text, or with ids."""
     session = branches.node.present
@@ -42,6 +51,14 @@ def prompt(tools: Tools, branches: Branches, text: Sequence[Argument], special: 
     return _begun(tools, branches, begun)
 
 
+@word(
+    "chat",
+    "say something, through the model's chat template; goes on behind an earlier chat",
+    'chat "Why is the sky blue?" system="Answer in one sentence."',
+    several("text", "TEXT", least=1, hint="in quotes"),
+    keyed("system", "system", "TEXT", str),
+    also=("c",),
+)
 def chat(tools: Tools, branches: Branches, text: Sequence[Argument], system: str | None) -> WordAnswer:
     """Say something: the prompt is what the model's chat template makes of it; behind a `chat` the talk goes on."""
     begun = branches.node.present.chat(" ".join(argument.text for argument in text), system)
@@ -76,6 +93,7 @@ def _shortened(ids: Sequence[int]) -> str:
     return shown + (f" .. {ids[-1]}" if len(ids) > SHOWN_TOKENS else "")
 
 
+@word("step", "sample the next tokens", "step 5", count(1), also=("s",), repeats=True)
 def step(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Sample tokens; fewer where a stop token or the end of the context comes first."""
     node = branches.node
@@ -92,6 +110,7 @@ def step(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     return _after_tokens(branches.at(node), taken, begun, by)
 
 
+@word("force", "take this token, whatever the sampler chooses", 'force " dragon"', TOKEN, repeats=True)
 def force(tools: Tools, branches: Branches, token: Argument) -> WordAnswer:
     """Let the sampler choose, then take another token."""
     node = branches.node
@@ -166,6 +185,12 @@ def tail(session: Session) -> str:
     return quoted(text, SHOWN_TEXT) if len(text) <= SHOWN_TEXT else f"... {quoted(text[-SHOWN_TEXT:], SHOWN_TEXT)}"
 
 
+@word(
+    "set",
+    "change sampling values",
+    "set temperature=0.8 top_k=40",
+    several("values", "[NAME=VALUE ..]", named_values(sampling_values()), "sampling"),
+)
 def set_sampling(tools: Tools, branches: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Change sampling values and keep the others; without arguments show them."""
     session = branches.node.present
@@ -187,48 +212,4 @@ def set_sampling(tools: Tools, branches: Branches, values: Mapping[str, Any]) ->
     return WordAnswer(branches, {"sampling": document, "owner": session.state.owner}, shown)
 
 
-TOKEN: Final = required("token", "TOKEN", itself, "token", 'an id such as 116, or text in quotes such as " dragon"')
-
-MOVES: Final = WordFamily(
-    "Moving",
-    (
-        Word(
-            "prompt",
-            "begin a generation",
-            'prompt "Once upon a time"',
-            prompt,
-            (
-                several("text", "TEXT | ids=1,2,3", least=1, hint="in quotes, so that blanks and escapes are kept"),
-                keyed("special", "special", "yes", yes_or_no("special"), default=False),
-            ),
-            also=("p",),
-        ),
-        Word(
-            "chat",
-            "say something, through the model's chat template; goes on behind an earlier chat",
-            'chat "Why is the sky blue?" system="Answer in one sentence."',
-            chat,
-            (
-                several("text", "TEXT", least=1, hint="in quotes"),
-                keyed("system", "system", "TEXT", str),
-            ),
-            also=("c",),
-        ),
-        Word("step", "sample the next tokens", "step 5", step, (count(1),), also=("s",), repeats=True),
-        Word(
-            "force",
-            "take this token, whatever the sampler chooses",
-            'force " dragon"',
-            force,
-            (TOKEN,),
-            repeats=True,
-        ),
-        Word(
-            "set",
-            "change sampling values",
-            "set temperature=0.8 top_k=40",
-            set_sampling,
-            (several("values", "[NAME=VALUE ..]", named_values(sampling_values()), "sampling"),),
-        ),
-    ),
-)
+MOVES: Final = WordFamily("Moving", (prompt, chat, step, force, set_sampling))

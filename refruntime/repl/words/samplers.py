@@ -12,7 +12,7 @@ from refruntime.repl.node import Branches, Node
 from refruntime.repl.parameters import integer, named_values, number, several
 from refruntime.repl.parsing import Argument, WrongWord
 from refruntime.repl.tools import Tools
-from refruntime.repl.words.word import Word, WordAnswer, WordFamily
+from refruntime.repl.words.word import WordAnswer, WordFamily, word
 from refruntime.samplers.catalogue import CHAINS
 from refruntime.samplers.explain import ChainExplanation
 from refruntime.samplers.llama_cpp_chain import KINDS, LlamaSettings
@@ -32,6 +32,12 @@ VALUES: Final = named_values(
 )
 
 
+@word(
+    "samplers",
+    "which runtime's sampler explains the tokens so far, or others",
+    "samplers ids=1,2,3",
+    several("values", "[ids=1,2,3] [min_p=P]", VALUES),
+)
 def samplers(tools: Tools, branches: Branches, values: Mapping[str, Any]) -> WordAnswer:
     """Say which runtime's sampler explains the sampled tokens, or others in their place."""
     explanation = branches.node.present.samplers(values.get("ids"), values.get("min_p", 0.0))
@@ -42,9 +48,9 @@ def _notes(explanation: ChainExplanation) -> list[RenderableType]:
     """Return what the first chain draws with, and what its runtime leaves open."""
     best = explanation.chains[0]
     lines: list[RenderableType] = [row("generator", f"{best.chain}: {best.generator}")]
-    chain = CHAINS.get(best.chain)
-    if chain is not None and chain.open:
-        lines.append(row("open", chain.open))
+    known = CHAINS.get(best.chain)
+    if known is not None and known.open:
+        lines.append(row("open", known.open))
     return [Text(""), *lines]
 
 
@@ -70,6 +76,12 @@ def _chain(arguments: Sequence[Argument]) -> ChainDraws | str:
     return ChainDraws(LlamaSettings(**values), seed)
 
 
+@word(
+    "chain",
+    "let llama.cpp's samplers draw, or show what each of them leaves",
+    "chain llama.cpp temp=0.7 xtc_probability=0.5 seed=7",
+    several("chosen", "[llama.cpp [NAME=VALUE ..] | off]", _chain, "chain"),
+)
 def chain(tools: Tools, branches: Branches, chosen: ChainDraws | str) -> WordAnswer:
     """Let llama.cpp's chain draw from now on, or the contract's sampler again; show what each stage leaves."""
     session = branches.node.present
@@ -106,22 +118,4 @@ def _first(session: Session, ids: Any) -> str:
     return f": {', '.join(names)}{' ..' if ids.size > SHOWN else ''}"
 
 
-SAMPLERS: Final = WordFamily(
-    "Other samplers",
-    (
-        Word(
-            "samplers",
-            "which runtime's sampler explains the tokens so far, or others",
-            "samplers ids=1,2,3",
-            samplers,
-            (several("values", "[ids=1,2,3] [min_p=P]", VALUES),),
-        ),
-        Word(
-            "chain",
-            "let llama.cpp's samplers draw, or show what each of them leaves",
-            "chain llama.cpp temp=0.7 xtc_probability=0.5 seed=7",
-            chain,
-            (several("chosen", "[llama.cpp [NAME=VALUE ..] | off]", _chain, "chain"),),
-        ),
-    ),
-)
+SAMPLERS: Final = WordFamily("Other samplers", (samplers, chain))

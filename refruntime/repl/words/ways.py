@@ -15,17 +15,19 @@ from refruntime.repl.parameters import as_text, count, optional, required, whole
 from refruntime.repl.parsing import WrongWord
 from refruntime.repl.tools import Tools
 from refruntime.repl.words.moves import tail
-from refruntime.repl.words.word import Word, WordAnswer, WordFamily
+from refruntime.repl.words.word import WordAnswer, WordFamily, word
 from refruntime.session.state import SessionError
 from refruntime.show.text import count as counted
 from refruntime.show.text import row
 
 
+@word("back", "go back, exactly; what is left lies ahead", "back 2", count(1), also=("b",), repeats=True)
 def back(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Go back by tokens, calls and words that changed something; what is left lies ahead."""
     return _along(branches, times, Track.back, "go back")
 
 
+@word("forward", "go to where `back` came from", "forward 2", count(1), also=("f",), repeats=True)
 def forward(tools: Tools, branches: Branches, times: int) -> WordAnswer:
     """Go to where `back` came from."""
     return _along(branches, times, Track.forward, "go forward")
@@ -41,6 +43,13 @@ def _along(branches: Branches, times: int, move: Callable[[Track], Track | None]
     return _moved(branches.on(track))
 
 
+@word(
+    "goto",
+    "go to where the next token is for a position",
+    "goto 12",
+    required("at", "POSITION", whole("POSITION", 0), hint="counted from 0, as `why` counts"),
+    also=("g",),
+)
 def goto(tools: Tools, branches: Branches, at: int) -> WordAnswer:
     """Go to where the next token is for a position, back or forward, to the nearest such place."""
     here = branches.track
@@ -80,6 +89,7 @@ def _moved(branches: Branches) -> WordAnswer:
 # Aside ---------------------------------------------------------------------------------------------------------------
 
 
+@word("branch", "go on from here on a new branch", "branch colder", optional("name", "NAME", as_text))
 def branch(tools: Tools, branches: Branches, name: str | None) -> WordAnswer:
     """Go on from here on a new branch; the one left stays as it is, with what lies ahead on it."""
     taken = branches.tracks
@@ -92,6 +102,12 @@ def branch(tools: Tools, branches: Branches, name: str | None) -> WordAnswer:
     return _switched(Branches(branches.node, name, taken))
 
 
+@word(
+    "switch",
+    "go to another branch",
+    "switch main",
+    required("name", "NAME", as_text, "branch", "`branches` lists them"),
+)
 def switch(tools: Tools, branches: Branches, name: str) -> WordAnswer:
     """Go to a branch, where it was left."""
     if name == branches.branch:
@@ -109,6 +125,7 @@ def _switched(branches: Branches) -> WordAnswer:
     return replace(answer, shown=[row("branch", branches.branch), *answer.shown])
 
 
+@word("branches", "show the branches as a tree", "branches")
 def branches(tools: Tools, branches: Branches) -> WordAnswer:
     """Show the branches as a tree: each below the one that it leaves, and where."""
     tracks = branches.tracks
@@ -187,35 +204,4 @@ def _here(node: Node) -> RenderableType:
     return row("here", f"{_text_of(node)}; position {session.position} is next")
 
 
-WAYS: Final = WordFamily(
-    "Where one was",
-    (
-        Word(
-            "back", "go back, exactly; what is left lies ahead", "back 2", back, (count(1),), also=("b",), repeats=True
-        ),
-        Word("forward", "go to where `back` came from", "forward 2", forward, (count(1),), also=("f",), repeats=True),
-        Word(
-            "goto",
-            "go to where the next token is for a position",
-            "goto 12",
-            goto,
-            (required("at", "POSITION", whole("POSITION", 0), hint="counted from 0, as `why` counts"),),
-            also=("g",),
-        ),
-        Word(
-            "branch",
-            "go on from here on a new branch",
-            "branch colder",
-            branch,
-            (optional("name", "NAME", as_text),),
-        ),
-        Word("branches", "show the branches as a tree", "branches", branches),
-        Word(
-            "switch",
-            "go to another branch",
-            "switch main",
-            switch,
-            (required("name", "NAME", as_text, "branch", "`branches` lists them"),),
-        ),
-    ),
-)
+WAYS: Final = WordFamily("Where one was", (back, forward, goto, branch, branches, switch))

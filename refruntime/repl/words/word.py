@@ -64,6 +64,13 @@ class Word:
         return self.function(tools, branches, **take_all(self.parameters, arguments, self.arguments))
 
 
+def word(
+    name: str, help_: str, example: str, *parameters: WordParameter, also: tuple[str, ...] = (), repeats: bool = False
+) -> Callable[[Function], Word]:
+    """Return what makes a word of the function that does it; the arguments as those of `Word`."""
+    return lambda function: Word(name, help_, example, function, parameters, also, repeats)
+
+
 @dataclass(frozen=True)
 class WordFamily:
     """Words that belong together, under a heading."""

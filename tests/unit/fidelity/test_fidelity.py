@@ -13,9 +13,8 @@ import pytest
 
 from refruntime.battery.models.slm1 import random_model
 from refruntime.contract.profile import Profile
-from refruntime.fidelity.divergence import diverge, joined
 from refruntime.fidelity.layers import relative_error
-from refruntime.fidelity.passes import compare_models
+from refruntime.fidelity.passes import compare_models, diverge, joined
 from refruntime.fidelity.requantize import CannotRequantize, requantized
 from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model

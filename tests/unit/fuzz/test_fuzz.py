@@ -20,10 +20,9 @@ from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.fuzz.batch import FuzzSubject, run_batch, shrink_finding
-from refruntime.fuzz.finding import finding_document, finding_of
+from refruntime.fuzz.finding import case_from_document, finding_document, finding_of, save_finding, saved_cases
 from refruntime.fuzz.pool import BROKEN, LIVELY, STORY, SURPRISES, make_pool
 from refruntime.fuzz.reached import LOCKED, SITUATIONS, TRANSITIONS, Reach, Reached, required
-from refruntime.fuzz.saved import case_from_document, save_finding, saved_cases
 from refruntime.golden.reading import GoldenError
 from refruntime.numerics import CompiledSeq32
 from tests.contract.state_table import TABLE
