@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Final
 
 from refruntime.battery.architectures import architecture_cases
@@ -211,10 +212,10 @@ def _wrong_tensors(plain: GgufParts) -> dict[str, GgufParts]:
     files = {}
     for tensor in plain.tensors:
         name = tensor.name.decode()
-        title = name.replace(".", "-").replace("_", "-")
+        title = _title(name)
         files[f"without-{title}"] = plain.without_tensor(name)
         longer = (tensor.dimensions[0] + 1, *tensor.dimensions[1:])
-        files[f"shape-of-{title}"] = plain.with_tensor(name, dimensions=longer, payload=bytes(4 * _product(longer)))
+        files[f"shape-of-{title}"] = plain.with_tensor(name, dimensions=longer, payload=bytes(4 * prod(longer)))
     del files["without-output-weight"]  # then the embeddings are used
     last = "output.weight"
     entry = next(tensor for tensor in plain.tensors if tensor.name == last.encode())
@@ -238,9 +239,7 @@ def _wrong_tensors(plain: GgufParts) -> dict[str, GgufParts]:
     }
     for name in ("unused.weight", "blk.0.attn_norm.bias", "blk.1.attn_norm.weight", "rope_factors_long.weight"):
         unused = replace(entry, name=name.encode(), dimensions=(8,), payload=bytes(32))
-        files[f"tensor-unused-{name.replace('.', '-').replace('_', '-')}"] = replace(
-            plain, tensors=(*plain.tensors, unused)
-        )
+        files[f"tensor-unused-{_title(name)}"] = replace(plain, tensors=(*plain.tensors, unused))
     for label, change in changes.items():
         files[f"tensor-{label}"] = plain.with_tensor(last, **change)
     return files
@@ -284,10 +283,3 @@ def _title(key: str) -> str:
 
 def _keyword(key: str) -> str:
     return key.replace(".", "__")
-
-
-def _product(numbers: tuple[int, ...]) -> int:
-    product = 1
-    for number in numbers:
-        product *= number
-    return product

@@ -30,13 +30,7 @@ class Work:
     @property
     def document(self) -> dict[str, Any]:
         """Return JSON-ready values that name the work."""
-        return {
-            "patterns": list(self.patterns),
-            "battery": self.battery,
-            "random": self.random,
-            "batches": self.batches,
-            "seed": self.seed,
-        }
+        return {**vars(self), "patterns": list(self.patterns)}
 
     def diff_tasks(self, build: PackedBuild) -> list[DiffTask]:
         """Return the tasks that judge cases on a build."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from refruntime.commands.files import profile_option
 from refruntime.contract import EXPORTS, Profile
-from refruntime.contract.rules import Contract, Layout, Rule, Section, UnknownRuleError, load_contract
+from refruntime.contract.rules import Contract, Rule, Section, UnknownRuleError, load_contract
 
 
 @click.command(
@@ -75,7 +76,7 @@ def contract_document(contract: Contract, profile: Profile) -> dict[str, Any]:
             for section in contract.sections
             for status, when in section.statuses.items()
         ],
-        "layouts": [layout_document(layout) for section in contract.sections for layout in section.layouts],
+        "layouts": [asdict(layout) for section in contract.sections for layout in section.layouts],
         "sections": [section_document(section) for section in contract.sections],
         "rules": [rule_document(contract, rule, profile) for rule in contract.rules.values()],
     }
@@ -88,18 +89,7 @@ def section_document(section: Section) -> dict[str, Any]:
         "title": section.title,
         "text": section.text,
         "closing": section.closing,
-        "pages": [{"sections": row.sections, "pages": list(row.pages)} for row in section.pages],
-    }
-
-
-def layout_document(layout: Layout) -> dict[str, Any]:
-    """Return a binary structure as JSON-ready values."""
-    return {
-        "name": layout.name,
-        "size": layout.size,
-        "fields": [
-            {"offset": item.offset, "type": item.type, "name": item.name, "note": item.note} for item in layout.fields
-        ],
+        "pages": [asdict(row) for row in section.pages],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -41,24 +42,17 @@ class LlamaServer:
 
     def rows(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
         """Return log probabilities [T, V], one question for each position."""
-        return np.stack([self._row(ids[: position + 1]) for position in positions])
+        return self._rows(ids, positions)
+
+    def _rows(self, ids: Sequence[int], positions: Sequence[int], **changes: Any) -> NDArray[Any]:
+        return np.stack([self._row(ids[: position + 1], **changes) for position in positions])
 
     def ways(self) -> Mapping[str, Way]:
         """Return the same rows with the prompt's cache, with two tokens asked for, and streamed."""
-
-        def cached(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
-            return np.stack([self._row(ids[: position + 1], cache_prompt=True) for position in positions])
-
-        def longer(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
-            return np.stack([self._row(ids[: position + 1], n_predict=2) for position in positions])
-
-        def streamed(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
-            return np.stack([self._row(ids[: position + 1], stream=True) for position in positions])
-
         return {
-            "the cache of the prompt before is reused": cached,
-            "more tokens are asked for": longer,
-            "the answer is streamed": streamed,
+            "the cache of the prompt before is reused": partial(self._rows, cache_prompt=True),
+            "more tokens are asked for": partial(self._rows, n_predict=2),
+            "the answer is streamed": partial(self._rows, stream=True),
         }
 
     def _row(self, ids: Sequence[int], **changes: Any) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -68,14 +69,8 @@ class LlamaCppPython(_Package):
 
     def ways(self) -> Mapping[str, Way]:
         """Return the same rows with the prompt token by token, and in parts of three."""
-
-        def singly(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
-            return self._rows_in_parts(ids, positions, 1)
-
-        def in_threes(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
-            return self._rows_in_parts(ids, positions, 3)
-
-        return {"the prompt goes in token by token": singly, "the prompt goes in by threes": in_threes}
+        sizes = {"the prompt goes in token by token": 1, "the prompt goes in by threes": 3}
+        return {name: partial(self._rows_in_parts, size=size) for name, size in sizes.items()}
 
     def _rows_in_parts(self, ids: Sequence[int], positions: Sequence[int], size: int) -> NDArray[Any]:
         self._llama.reset()

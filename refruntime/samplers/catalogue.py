@@ -12,7 +12,7 @@ mistral.rs `mistralrs-core/src/sampler.rs`; the crate rand 0.8 `distributions/we
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -35,22 +35,6 @@ def _llama_cpp_temperature(left: Candidates, settings: Settings, _vocabulary: in
     return stages.divide(left, settings.temperature)
 
 
-def _after_temperature_of_one(left: Candidates, settings: Settings, _vocabulary: int) -> Candidates:
-    return left if settings.temperature == 1 else stages.divide(left, settings.temperature)
-
-
-def _candle_top_p(left: Candidates, settings: Settings, vocabulary: int) -> Candidates:
-    return stages.clear_beyond_mass_of_kept(left, settings.top_p, vocabulary)
-
-
-def _mistral_rs_min_p_of_old(left: Candidates, settings: Settings, _vocabulary: int) -> Candidates:
-    return stages.clear_far_weights(left, settings.min_p) if 0 < settings.top_p < 1 else left
-
-
-def _units_of_llama_cpp(seed: int) -> Iterator[float]:
-    return units_of_mt19937(seed & 0xFFFFFFFF)
-
-
 LLAMA_CPP: Final = Chain(
     "llama.cpp",
     (
@@ -64,14 +48,14 @@ LLAMA_CPP: Final = Chain(
     -1.0,  # temperature 0 is a stage like any other, and draws
     pick_by_double_sum,
     "std::mt19937 with libstdc++'s uniform double, from the low 32 bits of the seed; seed 2^32 - 1 means a random one",
-    _units_of_llama_cpp,
+    lambda seed: units_of_mt19937(seed & 0xFFFFFFFF),
     "the order of equal logits (std::partial_sort)",
 )
 
 TRANSFORMERS: Final = Chain(
     "transformers",
     (
-        ("temperature", _after_temperature_of_one),
+        ("temperature", lambda left, s, _: left if s.temperature == 1 else stages.divide(left, s.temperature)),
         ("top_k", lambda left, settings, _: stages.keep_not_below(left, settings.top_k)),
         ("top_p", lambda left, settings, _: stages.drop_lower_mass(left, settings.top_p)),
         ("min_p", lambda left, settings, _: stages.keep_near_weights(left, settings.min_p)),
@@ -90,7 +74,7 @@ CANDLE: Final = Chain(
         ("temperature", lambda left, settings, _: stages.multiply_by_reciprocal(left, settings.temperature)),
         ("softmax", lambda left, _settings, _vocabulary: stages.softmax(left)),
         ("top_k", lambda left, settings, _: stages.keep_greatest_weights(left, settings.top_k)),
-        ("top_p", _candle_top_p),
+        ("top_p", lambda left, settings, size: stages.clear_beyond_mass_of_kept(left, settings.top_p, size)),
     ),
     stages.last_greatest,
     1e-7,
@@ -125,7 +109,7 @@ MISTRAL_RS_OLD: Final = Chain(
     (
         *_MISTRAL_RS_BEGIN,
         ("top_p", lambda left, settings, _: stages.clear_beyond_mass(left, settings.top_p)),
-        ("min_p", _mistral_rs_min_p_of_old),
+        ("min_p", lambda left, s, _: stages.clear_far_weights(left, s.min_p) if 0 < s.top_p < 1 else left),
     ),
     MISTRAL_RS.greedy,
     MISTRAL_RS.greedy_below,

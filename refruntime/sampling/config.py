@@ -37,6 +37,15 @@ class SamplingConfig:
             raise _invalid("seed", "0 .. 2^64 - 1", seed)
         return cls(heat, top_k, share, seed)
 
+    def to_dict(self) -> dict[str, float | int]:
+        """Return the values by name, as Python's own numbers."""
+        return {
+            "temperature": float(self.temperature),
+            "top_k": self.top_k,
+            "top_p": float(self.top_p),
+            "seed": self.seed,
+        }
+
 
 def _invalid(field: str, expected: str, found: object) -> InvalidLength:
     return InvalidLength(f"sampling value {field} is invalid", rule="SC-2", field=field, expected=expected, found=found)

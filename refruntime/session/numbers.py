@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from typing import Any
 
+from refruntime.sampling import SamplingConfig
 from refruntime.session.state import SessionError
 
 
@@ -27,3 +29,10 @@ def real(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise SessionError(f"{name}: expected a number, found {value!r}") from None
+
+
+def changed_sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:
+    """Return a configuration with other values by name. SessionError for what is no number, InvalidLength (SC-2)."""
+    new = {**old.to_dict(), **values}
+    temperature, top_k = real("temperature", new["temperature"]), whole("top_k", new["top_k"])
+    return SamplingConfig.validated(temperature, top_k, real("top_p", new["top_p"]), whole("seed", new["seed"]))

@@ -215,12 +215,7 @@ class Questions(Displayed):
             "prompt_ids": list(state.prompt_ids),
             "generated_ids": list(self.generated_ids),
             "text": self.text.decode("utf-8", "replace"),
-            "sampling": {
-                "temperature": float(state.sampling.temperature),
-                "top_k": state.sampling.top_k,
-                "top_p": float(state.sampling.top_p),
-                "seed": state.sampling.seed,
-            },
+            "sampling": state.sampling.to_dict(),
             "generator": None if self.generator is None else f"{self.generator.state:016x}",
             "finished": self.finished,
         }

@@ -23,9 +23,8 @@ from refruntime.contract.profile import Profile
 from refruntime.keywords import suggests
 from refruntime.numerics import Numerics
 from refruntime.runtime import Owner
-from refruntime.sampling import SamplingConfig
 from refruntime.session.chain_draws import ChainDraws, Stages
-from refruntime.session.numbers import real, whole
+from refruntime.session.numbers import changed_sampling, whole
 from refruntime.session.prefix_cache import PrefixCache
 from refruntime.session.questions import Questions
 from refruntime.session.said import said
@@ -91,13 +90,8 @@ class Session(Questions):
         Before the first token this is as if it had been set before the prompt. Later, the next steps are calls of
         `generate_next_token`, whose generator is reseeded as the profile says.
         """
-        state, old = self.state, self.state.sampling
-        sampling = SamplingConfig.validated(
-            float(old.temperature) if temperature is None else real("temperature", temperature),
-            old.top_k if top_k is None else whole("top_k", top_k),
-            float(old.top_p) if top_p is None else real("top_p", top_p),
-            old.seed if seed is None else whole("seed", seed),
-        )
+        state, values = self.state, {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        sampling = changed_sampling(state.sampling, {n: value for n, value in values.items() if value is not None})
         step = configured(sampling)
         if state.taken:
             unspeakable = self._unspeakable_continuation()

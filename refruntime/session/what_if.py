@@ -11,7 +11,7 @@ from refruntime.display import Displayed
 from refruntime.keywords import nearest
 from refruntime.runtime import Taken
 from refruntime.sampling import Choice, SamplingConfig, sample
-from refruntime.session.numbers import real, whole
+from refruntime.session.numbers import changed_sampling
 from refruntime.tokenizers.base import Tokenizer
 
 SAMPLING: Final = ("temperature", "top_k", "top_p", "seed")
@@ -75,7 +75,7 @@ def what_if(taken: Taken, tokenizer: Tokenizer, profile: Profile, changes: Mappi
         )
     values = {name: changes[name] for name in SAMPLING if name in changes}
     options = {_rule_key(name): str(value) for name, value in changes.items() if name not in SAMPLING}
-    sampling, chosen_options = _sampling(taken.sampling, values), _full_options(options)
+    sampling, chosen_options = changed_sampling(taken.sampling, values), _full_options(options)
     other = Profile.from_choices({**profile.choices(), **chosen_options})
     label = ", ".join(f"{name} = {value}" for name, value in {**values, **chosen_options}.items())
     return WhatIf(taken, chosen, (alternative(label, sampling, other, values.get("seed")),))
@@ -87,15 +87,6 @@ def _begins_with_configured_seed(taken: Taken, profile: Profile) -> bool:
         return True
     reseeding = (profile.generator_on_load, profile.generator_on_reset, profile.generator_on_generate)
     return "reseeded" in reseeding and taken.generator.seed == taken.sampling.seed
-
-
-def _sampling(old: SamplingConfig, values: Mapping[str, Any]) -> SamplingConfig:
-    return SamplingConfig.validated(
-        real("temperature", values.get("temperature", float(old.temperature))),
-        whole("top_k", values.get("top_k", old.top_k)),
-        real("top_p", values.get("top_p", float(old.top_p))),
-        whole("seed", values.get("seed", old.seed)),
-    )
 
 
 def _options(profile: Profile) -> Iterator[tuple[str, Profile]]:

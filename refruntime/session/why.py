@@ -171,10 +171,7 @@ class Why(Displayed):
             "greedy": choice.greedy_reason,
             "rank": self.rank(choice.token),
             "logit": float(taken.logits[choice.token]),
-            "temperature": float(taken.sampling.temperature),
-            "top_k": taken.sampling.top_k,
-            "top_p": float(taken.sampling.top_p),
-            "seed": taken.sampling.seed,
+            **taken.sampling.to_dict(),
             "state_before": f"{taken.generator.state:016x}",
             "state_after": f"{choice.generator_state:016x}",
         }

@@ -18,7 +18,7 @@ from refruntime.session.series import steps_of
 from refruntime.session.session import Session
 from refruntime.session.what_if import Alternative, WhatIf
 from refruntime.session.why import Candidate, Why
-from refruntime.show.text import decimal, named, percent
+from refruntime.show.text import decimal, named, percent, sampling_text
 from refruntime.visible import visible
 
 GREEN: Final = "#2e8b57"
@@ -86,12 +86,10 @@ def _whole(parts: Iterable[str]) -> str:
 def why_html(why: Why, most: int = SHOWN) -> str:
     """Return the explanation of one choice: candidates with bars, and the coin on the line of the kept ones."""
     taken, choice = why.taken, why.choice
-    sampling = taken.sampling
     parts = [_paragraph("chosen", f"{_named(why, choice.token)} for position {taken.position}")]
     if taken.forced:
         parts.append(_paragraph("forced", f"{_named(why, taken.token)} was taken by hand instead"))
-    values = f"temperature {decimal(sampling.temperature)}, top_k {sampling.top_k}, top_p {decimal(sampling.top_p)}"
-    parts.append(_paragraph("sampling", f"{values}, seed {sampling.seed}"))
+    parts.append(_paragraph("sampling", sampling_text(taken.sampling)))
     parts.append(_candidates(why, most))
     if choice.greedy_reason:
         parts.append(_paragraph("greedy", escape(choice.greedy_reason)))

@@ -15,7 +15,18 @@ from rich.text import Text
 from refruntime.samplers.explain import ChainExplanation
 from refruntime.session.what_if import Alternative, WhatIf
 from refruntime.session.why import Candidate, Why
-from refruntime.show.text import OWNERS, SHOWN, count, exact, named, percent, plain_table, row, token_cell
+from refruntime.show.text import (
+    OWNERS,
+    SHOWN,
+    count,
+    exact,
+    named,
+    percent,
+    plain_table,
+    row,
+    sampling_text,
+    token_cell,
+)
 from refruntime.show.visible import cell, quoted
 
 BAR: Final = 24
@@ -36,14 +47,7 @@ def why_shown(why: Why, most: int = SHOWN, hexes: bool = False) -> list[Renderab
     shown: list[RenderableType] = [_headline(why)]
     if taken.forced:
         shown.append(_forced(why))
-    sampling = taken.sampling
-    shown.append(
-        row(
-            "sampling",
-            f"temperature {exact(sampling.temperature, hexes)}, top_k {sampling.top_k}, "
-            f"top_p {exact(sampling.top_p, hexes)}, seed {sampling.seed}",
-        )
-    )
+    shown.append(row("sampling", sampling_text(taken.sampling, hexes)))
     shown.append(row("logits", _logits(why, hexes)))
     shown.append(_CandidateTable(why, most, hexes))
     if choice.greedy_reason:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from refruntime.golden.values import hex_float
+from refruntime.sampling import SamplingConfig
 from refruntime.show.visible import cell, quoted
 from refruntime.tokenizers.base import Tokenizer
 
@@ -36,6 +37,12 @@ def percent(share: float) -> str:
 def exact(value: float | np.floating[Any], hexes: bool, between: str = "  ") -> str:
     """Return a float32 as a decimal, with its hex float beside it if that is wanted."""
     return decimal(value) + (between + hex_float(np.float32(value)) if hexes else "")
+
+
+def sampling_text(sampling: SamplingConfig, hexes: bool = False) -> str:
+    """Return a sampling configuration in one line."""
+    values = f"temperature {exact(sampling.temperature, hexes)}, top_k {sampling.top_k}"
+    return f"{values}, top_p {exact(sampling.top_p, hexes)}, seed {sampling.seed}"
 
 
 def token_cell(tokenizer: Tokenizer, token: int, width: int = 24) -> str:

@@ -25,7 +25,7 @@ from refruntime.repl.words.word import WordAnswer, WordFamily, word
 from refruntime.runtime import Taken
 from refruntime.session.probabilities import softmax
 from refruntime.session.session import Session
-from refruntime.show.text import decimal, named, percent, row
+from refruntime.show.text import decimal, named, percent, row, sampling_text
 from refruntime.show.visible import quoted
 
 SHOWN_TOKENS: Final = 16
@@ -198,18 +198,10 @@ def set_sampling(tools: Tools, branches: Branches, values: Mapping[str, Any]) ->
         session = session.set(**values)
         branches = branches.at(Node.of(session, branches.node))
     sampling = session.state.sampling
-    document = {
-        "temperature": float(sampling.temperature),
-        "top_k": sampling.top_k,
-        "top_p": float(sampling.top_p),
-        "seed": sampling.seed,
-    }
-    text = f"temperature {decimal(sampling.temperature)}, top_k {sampling.top_k}, "
-    text += f"top_p {decimal(sampling.top_p)}, seed {sampling.seed}"
-    shown = [row("sampling", text)]
+    shown = [row("sampling", sampling_text(sampling))]
     if values and session.state.taken:
         shown.append(row("note", "the next tokens are calls of generate_next_token, with its own generator (NT-4)"))
-    return WordAnswer(branches, {"sampling": document, "owner": session.state.owner}, shown)
+    return WordAnswer(branches, {"sampling": sampling.to_dict(), "owner": session.state.owner}, shown)
 
 
 MOVES: Final = WordFamily("Moving", (prompt, chat, step, force, set_sampling))
