@@ -12,7 +12,7 @@ from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import Ran, Told, run_tasks
 from refruntime.campaign.tasks import FuzzTask, ShrinkTask, Task, result_of
 from refruntime.campaign.workers import Workers
-from refruntime.fuzz.batch import RULES, SESSIONS, FuzzSums
+from refruntime.fuzz.batch import RULES, SESSIONS, SUMS, FuzzSums
 from refruntime.fuzz.reached import Reached
 
 MOST_SHRUNK: Final = 24
@@ -43,7 +43,7 @@ class Summary(FuzzSums):
     def add(self, task: FuzzTask, result: Mapping[str, Any]) -> None:
         """Add the result of a batch."""
         self.batches += 1
-        for name in ("sessions", "steps", "tokens", "fields", "undefined", "differing"):
+        for name in SUMS:
             setattr(self, name, getattr(self, name) + result[name])
         self.reached.add(Reached.from_document(result["reached"]))
         for document in result["findings"]:

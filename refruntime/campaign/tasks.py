@@ -18,7 +18,7 @@ from refruntime.differential.case_result import CaseResult
 from refruntime.differential.compare import outcome
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import Verdict
-from refruntime.fuzz.batch import RULES, SESSIONS, BatchResult, run_batch, shrink_finding
+from refruntime.fuzz.batch import RULES, SESSIONS, SUMS, BatchResult, run_batch, shrink_finding
 from refruntime.fuzz.finding import finding_document, group_of
 from refruntime.resources import trained_artifacts
 
@@ -42,7 +42,7 @@ class FuzzTask:
 
     kind: ClassVar[str] = "fuzz"
     form: ClassVar[dict[str, Any]] = {
-        **dict.fromkeys(("sessions", "steps", "tokens", "fields", "undefined", "differing"), int),
+        **dict.fromkeys(SUMS, int),
         **{"reached": [(str, str, str, str, int)], "findings": [FINDING]},
     }
     build: PackedBuild
@@ -61,12 +61,7 @@ class FuzzTask:
         subject = unpacked(self.build)
         done = self._batch()
         return {
-            "sessions": done.sessions,
-            "steps": done.steps,
-            "tokens": done.tokens,
-            "fields": done.fields,
-            "undefined": done.undefined,
-            "differing": done.differing,
+            **{name: getattr(done, name) for name in SUMS},
             "reached": done.reached.document(),
             "findings": [
                 finding_document(found, f"{self.seed}-{self.number}-{place}", subject.pool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from refruntime.cases.features import Found
@@ -114,6 +114,10 @@ class FuzzSums:
     undefined: int = 0
     differing: int = 0
     reached: Reached = field(default_factory=Reached)
+
+
+SUMS: Final = tuple(each.name for each in fields(FuzzSums) if each.name != "reached")
+"""The numbers of them, by name."""
 
 
 @dataclass

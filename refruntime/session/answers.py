@@ -67,17 +67,7 @@ class TokenLogits(Displayed):
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return plain values."""
-        steps = [
-            {
-                "position": each.position,
-                "logit": float(each.logit),
-                "rank": each.rank,
-                "probability": each.probability,
-                "taken": each.taken,
-            }
-            for each in self.steps
-        ]
-        return {"token": self.token, "steps": steps}
+        return {"token": self.token, "steps": [{**vars(each), "logit": float(each.logit)} for each in self.steps]}
 
 
 @dataclass(frozen=True, repr=False)

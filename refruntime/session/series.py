@@ -40,6 +40,16 @@ def drawn_probabilities(taken: Taken) -> dict[int, float]:
     return {int(token): float(share) for token, share in zip(drawn.selection.ids[:kept], shares, strict=True)}
 
 
+def _plain(series: Any) -> dict[str, Any]:
+    """Return the fields of a series as plain values by name; of texts the bytes, as hex."""
+    values = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(series).items()}
+    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {
+        "bytes" if name == "texts" else name: [text.hex() for text in value] if name == "texts" else value
+        for name, value in lists.items()
+    }
+
+
 # Steps ---------------------------------------------------------------------------------------------------------------
 
 
@@ -62,11 +72,7 @@ class Steps:
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return plain values; texts as hex."""
-        arrays = {
-            name: getattr(self, name).tolist()
-            for name in ("entropy", "drawn_entropy", "margin", "probability", "drawn")
-        }
-        return {"tokens": self.tokens.tolist(), "bytes": [text.hex() for text in self.texts], **arrays}
+        return _plain(self)
 
 
 def steps_of(session: Session) -> Steps:
@@ -124,16 +130,7 @@ class StepCandidates:
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return plain values; texts as hex."""
-        return {
-            "position": self.position,
-            "tokens": self.tokens.tolist(),
-            "bytes": [text.hex() for text in self.texts],
-            "probability": self.probability.tolist(),
-            "drawn": self.drawn.tolist(),
-            "fates": list(self.fates),
-            "chosen": self.chosen,
-            "taken": self.taken,
-        }
+        return _plain(self)
 
 
 def candidates_of(session: Session, count: int = 8) -> tuple[StepCandidates, ...]:
@@ -180,14 +177,7 @@ class LayerErrors:
 
     def to_dict(self) -> Mapping[str, Any]:
         """Return plain values."""
-        return {
-            "layers": self.layers.tolist(),
-            "residual": self.residual.tolist(),
-            "worst": self.worst.tolist(),
-            "worst_names": list(self.worst_names),
-            "logits": self.logits,
-            "largest_logit_difference": self.largest_logit_difference,
-        }
+        return _plain(self)
 
 
 def error_by_layer(session: Session) -> LayerErrors:

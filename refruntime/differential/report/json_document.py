@@ -48,14 +48,7 @@ def absent(suite: SuiteResult) -> dict[str, str]:
 
 
 def _family_document(family: Family) -> dict[str, Any]:
-    return {
-        "name": family.name,
-        "cases": family.cases,
-        "steps": family.steps,
-        "fields": family.fields,
-        "tokens": family.tokens,
-        "verdicts": {str(verdict): count for verdict, count in family.verdicts.items()},
-    }
+    return {**vars(family), "verdicts": {str(verdict): count for verdict, count in family.verdicts.items()}}
 
 
 def _case_document(result: CaseResult, about: About) -> dict[str, Any]:
