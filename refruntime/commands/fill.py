@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from refruntime import __version__, resources
 from refruntime.battery.features import FEATURES, find_features, needs_of
 from refruntime.commands.build_options import kernels_option
+from refruntime.commands.diff.engines import Engines
 from refruntime.commands.files import UnreadableFile, folder_option, path_option, profile_option
 from refruntime.commands.fill_into import fill_into
 from refruntime.commands.golden.folder import edited_folder, edited_golden_option
@@ -175,7 +175,7 @@ def _second_opinion(path: Path | None, profile: Profile) -> SecondOpinion:
         raise UnreadableFile("there is no second opinion, so nothing is filled; give --opinion BUILD.wasm")
     module = bytes(map_file(path))
     try:
-        fresh = _fresh(module)
+        fresh = Engines(module, Limits()).fresh
     except EngineMissing as error:
         raise UnreadableFile(str(error)) from error
     except EngineError as error:
@@ -183,13 +183,6 @@ def _second_opinion(path: Path | None, profile: Profile) -> SecondOpinion:
     found = cache(lambda: find_features(fresh, profile))
     name = f"build {hashlib.sha256(module).hexdigest()}"
     return SecondOpinion(name, fresh, lambda case: found().reason(needs_of(case)))
-
-
-def _fresh(module: bytes) -> Callable[[], Any]:
-    from refruntime.engines.wasm import WasmEngine, WasmModule
-
-    compiled, limits = WasmModule(module), Limits()
-    return lambda: WasmEngine(compiled, limits)
 
 
 def _reformat(corpus: Corpus, identifier: str) -> FilledCase:

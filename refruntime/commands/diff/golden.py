@@ -6,10 +6,10 @@ import hashlib
 import math
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -44,7 +44,8 @@ def diff_goldens(request: GoldenRequest) -> None:
     sizes = (path.stat().st_size for path in request.folder.glob("models/*") if path.is_file())
     limits = Limits.beside(sizes, request.run.seconds, until)
     engines: dict[str, Any] = {}
-    goldens = _open(request.folder, lambda: WasmEngine(engines["module"], limits))
+    with _right_goldens():
+        goldens = golden_suite(Corpus(request.folder), lambda: WasmEngine(engines["module"], limits))
     ids = goldens.ids(request.patterns)
     fitting = {pattern: bool(goldens.ids([pattern])) for pattern in request.patterns}
     check_filters(request.patterns, fitting, {id_: entry["rules"] for id_, entry in goldens.index["cases"].items()})
@@ -66,31 +67,22 @@ def diff_goldens(request: GoldenRequest) -> None:
         click.echo(printable(f"refruntime diff: {error}"), err=True)
         raise click.exceptions.Exit(EXIT_USAGE) from error
     live = request.output.live(_about(request, goldens.index, sha256, str(engines["module"].info["wasmtime"])))
-    run = _run(goldens, ids, request.run.max_fail, live)
+    with _right_goldens(), progress("comparing with the goldens", len(ids)) as bar:
+        live.over(bar)
+        run = goldens.run(goldens.cases(ids), after_case=live.after_case, max_fail=request.run.max_fail)
     failed = [result.case.name for result in run.cases if result.verdict not in FINE]
     last_run.remember([result.case.name for result in run.cases], failed)
     _report(request, run, goldens.index, sha256, live)
 
 
-def _open(folder: Path, fresh: Any) -> GoldenSuite:
+@contextmanager
+def _right_goldens() -> Iterator[None]:
+    """Say what is wrong with the goldens themselves, and exit."""
     try:
-        return golden_suite(Corpus(folder), fresh)
+        yield
     except GoldenError as error:
-        _refuse(error)
-
-
-def _run(goldens: GoldenSuite, ids: Sequence[str], max_fail: int | None, live: Live) -> SuiteResult:
-    with progress("comparing with the goldens", len(ids)) as bar:
-        live.over(bar)
-        try:
-            return goldens.run(goldens.cases(ids), after_case=live.after_case, max_fail=max_fail)
-        except GoldenError as error:
-            _refuse(error)
-
-
-def _refuse(error: GoldenError) -> NoReturn:
-    click.echo(printable(f"refruntime diff: {error}"), err=True)
-    raise click.exceptions.Exit(EXIT_MISMATCH) from error
+        click.echo(printable(f"refruntime diff: {error}"), err=True)
+        raise click.exceptions.Exit(EXIT_MISMATCH) from error
 
 
 def _report(request: GoldenRequest, suite: SuiteResult, index: Mapping[str, Any], sha256: str, live: Live) -> None:
