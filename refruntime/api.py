@@ -122,7 +122,7 @@ class Model:
         Statuses for text: InvalidUtf8, InvalidLength (empty), ContextExceeded, GenerationFailed.
         """
         if isinstance(prompt, str | bytes):
-            return self._runtime.machine.encode(checked_prompt(_prompt_bytes(prompt)))
+            return self._runtime.machine.encode(checked_prompt(prompt_bytes(prompt)))
         return self._checked_ids(prompt)
 
     def logits(self, prompt: Prompt, tracer: Tracer | None = None) -> NDArray[Any]:
@@ -163,7 +163,7 @@ class Model:
         try:
             runtime.set_sampling_config(temperature, top_k, top_p, seed)
             if isinstance(prompt, str | bytes):
-                runtime.generate(_prompt_bytes(prompt), max_new_tokens)
+                runtime.generate(prompt_bytes(prompt), max_new_tokens)
             else:
                 runtime.generate_from_ids(ids or [], max_new_tokens)
             result = runtime.result
@@ -256,7 +256,7 @@ def raw_bytes(text: str | bytes) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _prompt_bytes(prompt: str | bytes) -> bytes:
+def prompt_bytes(prompt: str | bytes) -> bytes:
     """Return the bytes of a prompt as the export takes them: not empty (ERR-1)."""
     raw = raw_bytes(prompt)
     if not raw:

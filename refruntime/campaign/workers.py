@@ -10,11 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
+
+from refruntime.differential.parallel import spawned
 
 LOCAL: Final = "local"
 """Address that stands for a cluster begun here, for this campaign alone."""
@@ -47,30 +50,12 @@ class Here(Executor):
 
 def in_this_process() -> Workers:
     """Return the plainest workers."""
-
-    @contextmanager
-    def begin() -> Iterator[Executor]:
-        yield Here()
-
-    return Workers(begin, lambda: 1)
+    return Workers(lambda: nullcontext(Here()), lambda: 1)
 
 
 def in_processes(count: int) -> Workers:
     """Return workers in so many processes of this machine."""
-
-    @contextmanager
-    def begin() -> Iterator[Executor]:
-        context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
-        pool = ProcessPoolExecutor(count, context, _begin_worker)
-        try:
-            yield pool
-        finally:
-            processes = list((getattr(pool, "_processes", None) or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
-
-    return Workers(begin, lambda: count + 2)
+    return Workers(partial(spawned, count, _begin_worker), lambda: count + 2)
 
 
 def on_cluster(address: str, count: int) -> Workers:

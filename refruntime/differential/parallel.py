@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from refruntime.cases.features import Found
 from refruntime.cases.steps import Case
@@ -70,10 +71,7 @@ class Processes:
     def _parallel(
         self, count: int, cases: Sequence[Case], offered: frozenset[str], found: Found
     ) -> Iterator[CaseResult]:
-        begin = self.recipe, tuple(cases), offered, replace(found, required=None)
-        context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
-        pool = ProcessPoolExecutor(count, context, _begin, begin)
-        try:
+        with spawned(count, _begin, self.recipe, tuple(cases), offered, replace(found, required=None)) as pool:
             places = iter(range(0, len(cases), CASES_AT_ONCE))
             ahead = deque((at, pool.submit(_judge_some, at)) for at in islice(places, count * PARTS_AHEAD))
             while ahead:
@@ -82,11 +80,20 @@ class Processes:
                 ahead.extend((at, pool.submit(_judge_some, at)) for at in islice(places, 1))
                 for at, result in enumerate(judged, start):
                     yield _restored(result, cases[at])
-        finally:
-            processes = list((getattr(pool, "_processes", None) or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                process.terminate()
+
+
+@contextmanager
+def spawned(count: int, begin: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Give so many processes, in each of which `begin` runs first; in the end what they do is given up."""
+    context = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
+    pool = ProcessPoolExecutor(count, context, begin, arguments)
+    try:
+        yield pool
+    finally:
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
 
 
 # In the other process ------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from refruntime.api import Artifact, Prompt, checked_ids, open_model, raw_bytes
+from refruntime.api import Artifact, Prompt, checked_ids, open_model, prompt_bytes, raw_bytes
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Generate, Step
 from refruntime.contract.profile import Profile
 from refruntime.keywords import suggests
@@ -35,11 +35,11 @@ from refruntime.session.state import (
     anew,
     called,
     configured,
-    prompt_bytes,
     refusal,
     special_ids,
     waits,
 )
+from refruntime.utf8 import checked_prompt
 
 
 class Session(Questions):
@@ -119,7 +119,7 @@ class Session(Questions):
         if isinstance(prompt, str | bytes):
             raw = raw_bytes(prompt)
             if not special:
-                return self._begun(accepted.encode(prompt_bytes(raw)), Generate(raw, 0))
+                return self._begun(accepted.encode(checked_prompt(prompt_bytes(raw))), Generate(raw, 0))
             return self._begun_by_hand(
                 special_ids(self.subject.tokenizer, raw), "control tokens were parsed in the prompt"
             )

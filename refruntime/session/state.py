@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refruntime.api import prompt_bytes
 from refruntime.cases.steps import Configure, Generate, Load, Step
 from refruntime.contract.profile import Profile
-from refruntime.errors import ContractError, InvalidLength
+from refruntime.errors import ContractError
 from refruntime.runtime import Generator, Machine, Owner, Resident, Taken
 from refruntime.sampling import SamplingConfig
 from refruntime.session.prefix_cache import PrefixCache
@@ -136,13 +137,6 @@ def refusal(machine: Machine) -> str:
     return ""
 
 
-def prompt_bytes(raw: bytes) -> bytes:
-    """Return the bytes of a prompt as `generate` takes them: status 2 for none, 3 for no UTF-8 (ERR-1, GEN-1)."""
-    if not raw:
-        raise InvalidLength("the prompt is empty", rule="ERR-1", field="prompt", expected="at least 1 byte", found=0)
-    return checked_prompt(raw)
-
-
 def special_ids(tokenizer: Tokenizer, raw: bytes) -> list[int]:
     """Encode a prompt in which the texts of control tokens are these tokens; one terminal EOS is removed (GEN-2).
 
@@ -150,7 +144,7 @@ def special_ids(tokenizer: Tokenizer, raw: bytes) -> list[int]:
     """
     if not isinstance(tokenizer, SpmTokenizer | BpeTokenizer):
         raise SessionError(f"the {tokenizer.kind} vocabulary has no control tokens that a text could spell")
-    ids = tokenizer.encode(prompt_bytes(raw), parse_special=True)
+    ids = tokenizer.encode(checked_prompt(prompt_bytes(raw)), parse_special=True)
     return ids[:-1] if tokenizer.adds_eos else ids
 
 
