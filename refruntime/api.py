@@ -8,16 +8,15 @@ Thin over `Runtime` and `Transformer`; for the 13 exports with pointers and memo
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import index
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from refruntime.artifact import Artifact as Artifact
+from refruntime.artifact import artifact_bytes as artifact_bytes
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.errors import ContextExceeded, ContractError, InvalidLength
@@ -28,13 +27,12 @@ from refruntime.model.forward import Transformer
 from refruntime.model.hyperparameters import Hyperparameters
 from refruntime.model.load import Buffer, read_tokenizer
 from refruntime.numerics import Numerics, numerics_named
-from refruntime.resources import model_path
 from refruntime.runtime import Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, Event, TokensEvent, Tracer
 from refruntime.utf8 import checked_prompt
+from refruntime.utf8 import raw_bytes as raw_bytes
 
-Artifact = str | PathLike[str] | Buffer
 Prompt = str | bytes | Sequence[int]
 
 
@@ -217,16 +215,6 @@ def open_tokenizer(path_or_bytes: Artifact, profile: Profile | None = None) -> T
     return read_tokenizer(artifact_bytes(path_or_bytes), profile if profile is not None else Profile())
 
 
-def artifact_bytes(path_or_bytes: Artifact) -> Buffer:
-    """Return a view of the bytes; a path is mapped into memory, the project's own models have names. OSError."""
-    if isinstance(path_or_bytes, bytes | bytearray | memoryview):
-        return path_or_bytes
-    with model_path(Path(path_or_bytes)).open("rb") as file:
-        if file.seek(0, 2) == 0:
-            return b""  # an empty file cannot be mapped
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
 def checked_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
     """Return the ids as a list of int; ValueError for one outside 0 .. V - 1, TypeError for no integer."""
     checked = [index(token) for token in ids]
@@ -244,16 +232,6 @@ def check_count(count: int, capacity: int, rule: str) -> None:
         raise ContextExceeded(
             "there are more tokens than positions", rule=rule, field="ids", expected=f"at most {capacity}", found=count
         )
-
-
-def raw_bytes(text: str | bytes) -> bytes:
-    """Return the UTF-8 bytes of text. Lone surrogates give bytes that are no UTF-8, those of an argument its own."""
-    if isinstance(text, bytes):
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape")  # how Python reads undecodable command line arguments
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
 
 
 def prompt_bytes(prompt: str | bytes) -> bytes:

@@ -7,6 +7,16 @@ from refruntime.contract.profile import Profile
 from refruntime.errors import GenerationFailed, InvalidUtf8, OutputBufferExceeded
 
 
+def raw_bytes(text: str | bytes) -> bytes:
+    """Return the UTF-8 bytes of text. Lone surrogates give bytes that are no UTF-8, those of an argument its own."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape")  # how Python reads undecodable command line arguments
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def checked_prompt(prompt: bytes) -> bytes:
     """Return the prompt if it is valid UTF-8: InvalidUtf8 (GEN-1)."""
     try:

@@ -164,7 +164,7 @@ def one_prompt(prompt: str | None, ids: list[int] | None) -> str | list[int]:
 
 def map_file(path: Path) -> Buffer:
     """Return the bytes of a file, mapped into memory; exit code 3 if it cannot be read."""
-    from refruntime.api import artifact_bytes
+    from refruntime.artifact import artifact_bytes
 
     with reachable(path):
         return artifact_bytes(path)

@@ -12,7 +12,6 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from refruntime.api import open_tokenizer, raw_bytes
 from refruntime.commands.files import profile_option, reachable
 from refruntime.commands.shared import (
     MODEL,
@@ -28,13 +27,14 @@ from refruntime.commands.shared import (
 )
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
+from refruntime.model.load import read_tokenizer
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
 from refruntime.tokenizers.unknown_bytes import with_unknown_bytes
 from refruntime.tokenizers.vocabulary import Vocabulary
 from refruntime.tokenizers.word_pieces import WordPieceTokenizer
-from refruntime.utf8 import checked_prompt
+from refruntime.utf8 import checked_prompt, raw_bytes
 
 
 @click.command(
@@ -82,7 +82,7 @@ def tokenize_command(
         raise click.UsageError("Give either TEXT or --jsonl.")
     data = map_file(model)
     with contract_failures(as_json, model=str(model)):
-        tokenizer = with_unknown_bytes(open_tokenizer(data, profile), unknown_bytes)
+        tokenizer = with_unknown_bytes(read_tokenizer(data, profile), unknown_bytes)
         if jsonl is not None:
             wrong = _encode_lines(tokenizer, jsonl, bool(add_special), parse_special)
             if wrong:

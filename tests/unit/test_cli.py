@@ -82,6 +82,18 @@ def test_what_needs_no_model_loads_no_numbers(arguments: tuple[str, ...]) -> Non
     assert done.stderr == "set()\n"
 
 
+@pytest.mark.parametrize("arguments", [("tokenize", "stories.f32.gguf", "Once"), ("inspect", "stories.f32.gguf")])
+def test_what_reads_no_weight_loads_nothing_that_computes(arguments: tuple[str, ...]) -> None:
+    """GG-5: a text is encoded and a file described without the forward pass, the sampler and compiled loops."""
+    program = (
+        "import sys; from refruntime.cli import main; main(sys.argv[1:])\n"
+        "heavy = {'refruntime.model.forward', 'refruntime.runtime', 'refruntime.sampling', 'llvmlite', 'numba'}\n"
+        "print(heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr == "set()\n"
+
+
 def test_a_shell_completes_commands_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """ABI-5: what Tab offers behind `refruntime` comes from the list."""
     group = CommandGroup()
