@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from rich.console import Console, RenderableType
@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from refruntime.golden.values import hex_float
-from refruntime.sampling import SamplingConfig
 from refruntime.show.visible import cell, quoted
 from refruntime.tokenizers.base import Tokenizer
+
+if TYPE_CHECKING:
+    from refruntime.sampling import SamplingConfig
 
 LABEL: Final = 12
 SHOWN: Final = 10
