@@ -3,13 +3,23 @@
 //   npm install @huggingface/transformers
 //   refruntime judge model.gguf --node 'node docs/judge-transformers-js.mjs FOLDER'
 //
-// FOLDER holds config.json, tokenizer.json and onnx/model.onnx of the same weights. Options behind it go to the loader:
+// FOLDER holds config.json, tokenizer.json and onnx/model.onnx of the same weights. It reads no GGUF: of such a file,
+// given in place of FOLDER, `onnx-folder.py` beside this script makes a folder first. Options behind it go to the loader:
 // '{"dtype": "fp16"}'. One JSON document a line comes in, one goes out; an engine that cannot answer says {"error": "why"}.
-import {basename, dirname, resolve} from "node:path";
+import {execFileSync} from "node:child_process";
+import {mkdtempSync, rmSync} from "node:fs";
+import {tmpdir} from "node:os";
+import {basename, dirname, join, resolve} from "node:path";
 import {createInterface} from "node:readline";
 import {AutoModelForCausalLM, AutoTokenizer, Tensor, env} from "@huggingface/transformers";
 
-const [folder, options = "{}"] = process.argv.slice(2);
+const [given, options = "{}"] = process.argv.slice(2);
+const folder = given.endsWith(".gguf") ? mkdtempSync(join(tmpdir(), "onnx-")) : given;
+if (folder !== given) {
+    process.on("exit", () => rmSync(folder, {recursive: true}));
+    const script = join(import.meta.dirname, "onnx-folder.py");
+    execFileSync("python", [script, given, folder], {stdio: ["ignore", process.stderr, process.stderr]});
+}
 env.allowRemoteModels = false;
 env.localModelPath = dirname(resolve(folder));
 const model = await AutoModelForCausalLM.from_pretrained(basename(resolve(folder)), {dtype: "fp32", device: "cpu", ...JSON.parse(options)});
