@@ -47,6 +47,8 @@ UNSEEN = ("GG-6", "GG-7", *(switch.key for switch in Profile.switches() if switc
 """What shows in GGUF alone, which a build need not have."""
 BEHIND = ("PR-4.load", "PR-4.reset")
 """What shows only where a generate does not reseed the generator."""
+OF_SCALES = ("FW-4", "SL-6")
+"""What concerns scales of SLM1 alone, so that a build without q8_0 and q4_0 has no such option."""
 LAST_BITS = "FW-4"
 """What shows in logits alone; a build that shows none has it listed as open."""
 SESSIONS, MOST_SEEDS = 40, 20
@@ -157,6 +159,7 @@ def _options(found: Identification, truth: Mapping[str, Any], outcome: Outcome) 
             unseen = (
                 (item.key in UNSEEN and item.key not in shown)
                 or (item.key in BEHIND and declared.get("PR-4.generate") == "reseeded")
+                or (item.key in OF_SCALES and {"q8_0", "q4_0"} <= set(truth["without"]))
                 or (item.key == LAST_BITS and not _shows_logits(truth) and str(right) in item.reason)
             )
             if item.value != right and not unseen and not truth.get("bug"):
