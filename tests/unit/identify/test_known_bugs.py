@@ -77,16 +77,24 @@ HIDING = {
 """Fault -> a build's options, those that it hides from experiments under the contract's oracle, and which are asked."""
 
 
+OF_DRAWS = frozenset(switch.attribute for switch in Profile.switches() if switch.rule.startswith(("PR-", "SA-")))
+"""Switches that are open in the fast test; with all of them it takes twice as long and asks the same."""
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "draw-low-bits")) for name in HIDING]
+    ("name", "switches"),
+    [
+        pytest.param("top-p-absolute", OF_DRAWS, id="switches of draws"),
+        *(pytest.param(name, frozenset(SWITCHES), marks=pytest.mark.slow, id=name) for name in HIDING),
+    ],
 )
-def test_options_are_learnt_behind_a_fault(name: str) -> None:
+def test_options_are_learnt_behind_a_fault(name: str, switches: frozenset[str]) -> None:
     """PR-1 to PR-3, SA-4, SA-5: options that a fault of the draws hides show with it in the oracle."""
     built, hidden, asked = HIDING[name]
     fault = next(item for item in catalogue(built) if item.name == name)
     numerics = CompiledSeq32(1)
     translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
-    settlement = Settlement(Predictions(BASE, numerics), translation, frozenset(DIAGNOSTIC_NAMES))
+    settlement = Settlement(Predictions(BASE, numerics, switches), translation, frozenset(DIAGNOSTIC_NAMES))
     for case in designed_experiments():
         if case.name.startswith(asked):
             engine = varied_engine(fault.changes, Oracle(built, numerics))
