@@ -4,10 +4,10 @@ Free-running says where the numbers part. Teacher-forced, each operation of ours
 it, so that an error is charged to the operation that makes it and to no later one.
 
 How far rounding carries a tensor is measured on this model and text, by engines of the same arithmetic that are treated
-as the judged one is: sums in other orders, every result off by up to one unit in the last place, and where an engine
-runs freely also inputs that rounding turned over. One more engine may lie as much beyond the farthest of them as the
-farthest lies beyond the nearest, in the median of tensors and positions. Operations of one kind have one limit, that of
-the layer where it is widest: some roundings turn over rarely, and may in any layer.
+as the judged one is: sums in other orders, inputs quantised by another formula, every result off by up to one unit in
+the last place, and where an engine runs freely also inputs that rounding turned over. One more engine may lie as much
+beyond the farthest of them as the farthest lies beyond the nearest, in the median of tensors and positions. Operations
+of one kind have one limit, that of the layer where it is widest: some roundings turn over rarely, and may in any layer.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class LayerJudge:
         self, policy: Policy, ids: Sequence[int], theirs: Dump, ours: Mapping[str, Rows], forcing: Dump | None
     ) -> Iterator[TensorFinding]:
         """Yield every tensor that the engine dumped, in our order."""
-        known = [self._run(make, ids, forcing) for make in policy.neighbours]
+        known = [self._run(make, ids, forcing) for make in (*policy.neighbours, *policy.requantised)]
         known.append(self._run(policy.make, ids, forcing, moved=True))
         errors = {name: [_errors(ours[name], each[name]) for each in known] for name in ours if name in theirs}
         apart = apart_at_positions(errors.values())

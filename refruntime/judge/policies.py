@@ -15,7 +15,7 @@ from refruntime.numerics.ggml32 import ORDERS, Ggml32, Reordered, Switches, Turn
 from refruntime.numerics.ggml32.activations import as_half
 from refruntime.numerics.ggml32.blocks import FORMS
 from refruntime.numerics.ggml32.flash import TILE
-from refruntime.numerics.ggml32.reordered import moved_by_units
+from refruntime.numerics.ggml32.reordered import Requantised, moved_by_units
 from refruntime.numerics.ggml32.turned import rounded_otherwise
 
 Make = Callable[[], Numerics]
@@ -34,7 +34,8 @@ class Policy:
     """An arithmetic: `name` as `--numerics` takes it or near to that, `traits` in words, none for plain float32.
 
     `neighbours` are the same arithmetic with sums in other orders; how far they lie apart is what rounding explains.
-    `accidents` are the same with inputs rounded to the other side at some places, as rounding may have it. `least`
+    `accidents` are the same with inputs rounded to the other side at some places, as rounding may have it;
+    `requantised` with inputs quantised by another formula, which turns few over, those that real engines do. `least`
     tokens at once are needed for it.
     """
 
@@ -44,6 +45,7 @@ class Policy:
     neighbours: tuple[Make, ...]
     accidents: tuple[Make, ...] = ()
     least: int = 1
+    requantised: tuple[Make, ...] = ()
 
     @property
     def family(self) -> str:
@@ -142,7 +144,11 @@ def _ggml(switches: Switches, traits: tuple[str, ...], halves_queries: bool = Tr
         numerics.halves_queries = halves_queries
         return numerics
 
+    def requantised() -> Numerics:
+        return _with(Requantised(switches, ORDERS[0], len(ORDERS)))
+
     name = str(switches) if halves_queries else f"{switches} with {WIDE}"
     neighbours = tuple(reordered(order, seed) for seed, order in enumerate(ORDERS))
     least = TILE if switches.flash == "tiles" else 1
-    return Policy(name, traits, plain, neighbours, (turned,) if traits else (), least)
+    others = (requantised,) if QUANTISED in traits else ()
+    return Policy(name, traits, plain, neighbours, (turned,) if traits else (), least, others)

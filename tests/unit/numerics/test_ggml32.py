@@ -14,7 +14,9 @@ from refruntime.model.forward import Transformer
 from refruntime.model.load import validate_model
 from refruntime.numerics import AttentionVariant, canonical_name, numerics_named
 from refruntime.numerics.ggml32 import Ggml32, Switches, read_switches
+from refruntime.numerics.ggml32.activations import QUANTIZERS
 from refruntime.numerics.ggml32.flash import flash_mix, flash_tiles
+from refruntime.numerics.ggml32.reordered import Requantised
 from tests.support.command_line import command
 
 MODELS = Path(__file__).parents[3] / "golden/models"
@@ -168,6 +170,23 @@ def test_flash_attention_is_the_same_but_for_rounding() -> None:
     many = rng.standard_normal((150, 2, 8)).astype(np.float32)
     tiles, one = flash_tiles(long, many, Ggml32().exp, sinks), flash_mix(long, many, Ggml32().exp, False, sinks)
     assert 0 < np.abs(tiles - one).max() < 1e-6
+
+
+def test_another_formula_of_quants() -> None:
+    """GG-8: 127 / maximum gives nearly always the same quants, and a neighbour next to the middle of two."""
+    rows = np.random.default_rng(2).standard_normal((200, 64)).astype(np.float32)
+    rows[0, :3] = 127, 0.5, -1.5  # exact halves: away from zero there, to even here
+    engine = Requantised(Switches(), "backwards")
+    for kind in ("q8_0", "q8_1"):
+        plain, other = QUANTIZERS[kind](rows), engine._quantized(kind, rows)
+        moved = np.abs(other.quants.astype(int) - plain.quants.astype(int))
+        assert 1 <= np.count_nonzero(moved) < 20
+        assert moved.max() == 1
+        assert other.quants[0, 0, :3].tolist() == [127, 0, -2]
+        assert plain.quants[0, 0, :3].tolist() == [127, 1, -2]
+        np.testing.assert_array_equal(other.scales, plain.scales)
+        still = moved.sum(axis=2) == 0
+        np.testing.assert_array_equal(other.sums[still], plain.sums[still])
 
 
 def test_flash_attention_reads_halves() -> None:
