@@ -173,7 +173,7 @@ class Session(Questions):
         """
         return self._sampled(self.token_id(token))
 
-    def draw_by(self, chain: ChainDraws | None) -> Self:
+    def chain(self, chain: ChainDraws | None) -> Self:
         """Let llama.cpp's chain draw from now on, or with None the sampler of the contract again."""
         return self._then(chain=chain)
 

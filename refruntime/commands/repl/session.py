@@ -197,7 +197,7 @@ def _with_chain(node: Node, settings: LlamaSettings, seed: int) -> Node:
 
     if node.session is None:
         raise click.UsageError(f"--chain needs a session: {node.absent}.")
-    return replace(node, session=node.session.draw_by(ChainDraws(settings, seed)))
+    return replace(node, session=node.session.chain(ChainDraws(settings, seed)))
 
 
 def _case(tools: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:

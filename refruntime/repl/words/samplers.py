@@ -86,7 +86,7 @@ def chain(tools: Tools, branches: Branches, chosen: ChainDraws | str) -> WordAns
     """Let llama.cpp's chain draw from now on, or the contract's sampler again; show what each stage leaves."""
     session = branches.node.present
     if chosen:
-        session = session.draw_by(chosen if isinstance(chosen, ChainDraws) else None)
+        session = session.chain(chosen if isinstance(chosen, ChainDraws) else None)
         branches = branches.at(Node.of(session, branches.node))
     known = session.state.chain
     if known is None:

@@ -49,14 +49,14 @@ def test_the_repl_draws_what_run_draws(settings: tuple[str, ...]) -> None:
 def test_a_session_draws_the_same_from_anywhere() -> None:
     """Going back, forcing and asking change no later draw: a draw is a function of the tokens before it."""
     chain = ChainDraws(LlamaSettings(temp=1.5, xtc_probability=0.5, penalty_repeat=1.3), 5)
-    whole = Session(MODEL.read_bytes()).draw_by(chain).prompt("Tom had").step(10)
+    whole = Session(MODEL.read_bytes()).chain(chain).prompt("Tom had").step(10)
     again = whole.back(6)
     token, stages = again.chain_draw()
     assert stages[-1][0] == "temperature"
     assert token == whole.generated_ids[4]
     assert again.step(6).generated_ids == whole.generated_ids
     fresh = Session(MODEL.read_bytes()).prompt("Tom had").step(2)
-    for other in (fresh.draw_by(ChainDraws(chain.settings, 5)), fresh.draw_by(chain)):
+    for other in (fresh.chain(ChainDraws(chain.settings, 5)), fresh.chain(chain)):
         forced = other.force(7)
         assert forced.step(3).generated_ids == forced.step(1).step(2).generated_ids
     assert whole.state.unspeakable == "the chain of llama.cpp drew a token, which no export does"
@@ -68,7 +68,7 @@ def test_logits_of_another_runtime() -> None:
     """Rows from a file are drawn from without a model; those without an order are refused."""
     rows = np.random.default_rng(3).standard_normal((4, 30)).astype(np.float32)
     rows[3, 2] = np.nan
-    session = ImportedSession(rows).draw_by(ChainDraws(LlamaSettings(temp=0.0))).step(3)
+    session = ImportedSession(rows).chain(ChainDraws(LlamaSettings(temp=0.0))).step(3)
     assert [each.token for each in session.state.taken] == rows[:3].argmax(axis=1).tolist()
     with pytest.raises(SessionError, match="NaN"):
         session.step()
