@@ -82,7 +82,8 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 def campaign(folder: Path, builds: list[Path], *options: str) -> subprocess.Popen[bytes]:
     """Begin the command; its document goes beside the folder of its results."""
-    words = [sys.executable, "-m", "refruntime", "campaign", str(folder), *map(str, builds), "--json", *options]
+    words = [sys.executable, "-m", "refruntime", "campaign", str(folder), *map(str, builds)]
+    words += ["--identify", "never", "--json", *options]
     with folder.with_suffix(".document.json").open("wb") as document:
         return subprocess.Popen(words, env=HERE, stdout=document)
 
