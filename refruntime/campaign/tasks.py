@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from refruntime.battery.catalogue import default_battery, generation_models
 from refruntime.battery.random_sessions import random_sessions
-from refruntime.campaign.ledger import fits
+from refruntime.campaign.forms import fits
 from refruntime.campaign.packed import PackedBuild, content_hash, unpacked
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile

@@ -9,9 +9,9 @@ import click
 import numpy as np
 from rich.console import Console
 
+from refruntime.commands.computing import computing_options
 from refruntime.commands.files import reachable
 from refruntime.commands.files import save as write_file
-from refruntime.commands.generating import computing_options
 from refruntime.commands.shared import (
     MODEL,
     NumericsChoice,

@@ -9,45 +9,14 @@ from typing import Any, Final
 
 import click
 
-from refruntime.api import Generation, Model, open_model
-from refruntime.commands.files import Command, profile_option
+from refruntime.api import Generation
+from refruntime.commands.files import Command
 from refruntime.commands.shared import (
-    MODEL,
-    NumericsChoice,
-    ids_option,
-    json_option,
-    numerics_option,
-    progress,
     visible,
 )
-from refruntime.contract.profile import Profile
-from refruntime.model.load import Buffer
 from refruntime.show.stream import TextStream
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import ChoiceEvent, Event, TokensEvent
-
-
-def prompt_arguments(command: Command) -> Command:
-    """Add MODEL, PROMPT and `--ids` in its place."""
-    return MODEL(click.argument("prompt", required=False)(ids_option(command)))
-
-
-def computing_options(command: Command) -> Command:
-    """Add `--profile`, `--numerics` and `--json`."""
-    return profile_option(numerics_option(json_option(command)))
-
-
-def opened_with_ids(
-    data: Buffer, source: str | list[int], profile: Profile, numerics: NumericsChoice
-) -> tuple[Model, list[int]]:
-    """Open a model and return the ids of a prompt; ids that it does not have are a usage error."""
-    with progress("loading"):
-        opened = open_model(data, profile, numerics.make())
-    try:
-        return opened, opened.prompt_ids(source)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--ids") from error
-
 
 SAMPLING_OPTIONS: Final = (
     click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the greatest logit."),

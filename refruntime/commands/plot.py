@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import click
 
+from refruntime.commands.computing import computing_options, prompt_arguments
 from refruntime.commands.files import reachable
-from refruntime.commands.generating import computing_options, prompt_arguments, sampling_options
+from refruntime.commands.generating import sampling_options
 from refruntime.commands.shared import (
     NumericsChoice,
     contract_failures,

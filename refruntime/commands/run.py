@@ -14,16 +14,9 @@ from rich.console import Console
 from refruntime.api import Generation, open_model, open_tokenizer
 from refruntime.chat.prompt import ChatTemplate, messages_of
 from refruntime.commands.chat.failures import template_failures
+from refruntime.commands.computing import computing_options, prompt_arguments
 from refruntime.commands.files import read_input
-from refruntime.commands.generating import (
-    Follower,
-    computing_options,
-    date_option,
-    prompt_arguments,
-    raw_option,
-    sampling_options,
-    text_stream,
-)
+from refruntime.commands.generating import Follower, date_option, raw_option, sampling_options, text_stream
 from refruntime.commands.run_chain import CHAINS_OF_RUN, generate_by_chain, read_settings
 from refruntime.commands.shared import (
     NumericsChoice,

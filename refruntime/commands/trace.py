@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from refruntime.commands.computing import computing_options, opened_with_ids, prompt_arguments
 from refruntime.commands.files import save as write_file
-from refruntime.commands.generating import computing_options, opened_with_ids, prompt_arguments
 from refruntime.commands.shared import (
     NumericsChoice,
     contract_failures,

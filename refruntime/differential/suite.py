@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from refruntime.cases.features import Found
 from refruntime.cases.needs import needs_of
-from refruntime.cases.observation import Observation
 from refruntime.cases.steps import Case
 from refruntime.contract.profile import Profile
 from refruntime.differential.case_result import NOTHING_ABSENT, CaseResult, Explanation
-from refruntime.differential.compare import compare_observations
-from refruntime.differential.follow import follow_ties, only_tokens_differ
-from refruntime.differential.margins import Flip
+from refruntime.differential.evaluate import evaluate
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.differential.runner import CaseRunner
-from refruntime.differential.verdict import Verdict, judge
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The verdict on one case with what it was made from: `ties` were followed, `flip` was not."""
-
-    run: PairRun
-    verdict: Verdict
-    reason: str = ""
-    ties: tuple[Flip, ...] = ()
-    flip: Flip | None = None
-
-
-def evaluate(case: Case, answers: list[Observation], oracle: Oracle, offered: Collection[str]) -> Evaluation:
-    """Judge the answers of a build, which come from anywhere; HostMisuse where the case does what is undefined.
-
-    `offered` are the diagnostics fields that the build is known to show (see `compare_observations`).
-    """
-    mine = oracle.answers(case, answers)
-    comparison = compare_observations(mine, answers, offered)
-    ties: tuple[Flip, ...] = ()
-    flip = None
-    if only_tokens_differ(case, comparison):
-        followed = follow_ties(case, answers, oracle, offered)
-        mine, comparison, ties, flip = followed.observations, followed.comparison, followed.ties, followed.flip
-    verdict, reason = judge(mine, answers, comparison, len(ties))
-    return Evaluation(PairRun(case, mine, answers, comparison), verdict, reason, ties, flip)
-
+from refruntime.differential.verdict import Verdict
 
 EXPLAINABLE: Final = frozenset({Verdict.MISMATCH, Verdict.ONLY_REF_FAILED, Verdict.ONLY_WASM_FAILED})
 

@@ -23,9 +23,10 @@ from refruntime.cases.observation import code_of
 from refruntime.cases.steps import Case, Load
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
+from refruntime.differential.evaluate import evaluate
 from refruntime.differential.remembered import Remembered
 from refruntime.differential.run import Oracle, observe
-from refruntime.differential.suite import Suite, evaluate
+from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE
 from refruntime.engines.base import Engine
 from refruntime.engines.reference import ReferenceEngine

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, cast
 
 import pytest
 
-from refruntime.campaign.ledger import CONDITIONS, SHARDS, Ledger, LedgerError, fits
+from refruntime.campaign.forms import fits
+from refruntime.campaign.ledger import CONDITIONS, SHARDS, Ledger, LedgerError
 from refruntime.campaign.packed import PackedBuild
 from refruntime.campaign.run import MOST_TRIES, Ran, run_tasks
 from refruntime.campaign.tasks import FORMS, DiffTask, FuzzTask, ShrinkTask, Task, task_key

@@ -13,7 +13,8 @@ from hypothesis import strategies as some
 from refruntime.contract.profile import Profile
 from refruntime.samplers.catalogue import CANDLE, CHAINS, LLAMA_CPP
 from refruntime.samplers.chain import SamplerError, Settings
-from refruntime.samplers.explain import CONTRACT, chains_of, contract_chain, explain
+from refruntime.samplers.contract import contract_chain
+from refruntime.samplers.explain import CONTRACT, chains_of, explain
 from refruntime.samplers.stages import Float32
 from refruntime.session.logits_session import ImportedSession
 from refruntime.session.state import SessionError
