@@ -12,7 +12,7 @@ import wasmtime
 
 from refruntime import Profile
 from refruntime.cli import main
-from refruntime.differential import suite as suite_module
+from refruntime.differential import evaluate as evaluate_module
 from tests.support.builds import GUEST, GUEST_FOLDER, MUTANTS
 
 SEVEN = ("--filter", "status/transfer-*", "--filter", "output/two-bytes")
@@ -159,15 +159,14 @@ def test_wrong_surface(capsys: pytest.CaptureFixture[str], tmp_path: Path, as_js
 
 def test_oracle_crash(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug in the oracle gives exit code 4, names a file with the traceback, and lets the other cases run."""
-
-    real = suite_module.compare_observations
+    real = evaluate_module.compare_observations
 
     def planted(reference, build, offered):  # type: ignore[no-untyped-def]
         if len(build) > 7:
             raise ZeroDivisionError("planted")
         return real(reference, build, offered)
 
-    monkeypatch.setattr(suite_module, "compare_observations", planted)
+    monkeypatch.setattr(evaluate_module, "compare_observations", planted)
     code, out, _ = run(capsys, GUEST, *FEW)
     assert code == 4
     assert "ORACLE_CRASH" in out
