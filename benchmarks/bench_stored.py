@@ -193,6 +193,7 @@ def in_a_process(engine: str, arguments: argparse.Namespace) -> dict[str, float]
     command = [sys.executable, __file__, str(arguments.model), "--engine", engine]
     command += [part for key, value in options.items() for part in (f"--{key}", value)]
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), options["threads"])
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # with it every process compiles the package's sources
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode == 0:
         figures: dict[str, float] = json.loads(done.stdout)
