@@ -224,9 +224,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except OSError as error:
         click.echo(_printable(f"refruntime: {error}"), err=True)
+        _give_up_unwritable_output()
         return EXIT_MISSING
     except Exception as error:
         return _crash(error, show_traceback="--traceback" in argv)
+
+
+def _give_up_unwritable_output() -> None:
+    """Drop what cannot be written: the interpreter would try again at its end, and exit with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _printable(message: str) -> str:

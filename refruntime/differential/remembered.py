@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sqlite3
+import weakref
 import zlib
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
@@ -77,7 +78,9 @@ class Remembered:
             for old in self.folder.glob("*.sqlite"):
                 if old != path:
                     old.unlink(missing_ok=True)
-            file = sqlite3.connect(path, timeout=2, isolation_level=None)
+            # whichever thread lets go of the answers last may close the file
+            file = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+            weakref.finalize(self, file.close)
             file.execute("PRAGMA synchronous = OFF")
             file.execute("PRAGMA journal_mode = MEMORY")
             file.execute(_TABLE)

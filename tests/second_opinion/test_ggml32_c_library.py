@@ -15,6 +15,10 @@ if platform.libc_ver()[0] != "glibc":
     pytest.skip("needs a machine with glibc", allow_module_level=True)
 
 MACHINE = ctypes.CDLL("libm.so.6")
+VERSION = tuple(int(part) for part in platform.libc_ver()[1].split(".")[:2])
+ROUNDED_SINCE = pytest.mark.skipif(
+    VERSION >= (2, 41), reason="glibc rounds tanhf correctly since 2.41; `ggml32` has the bits of those before"
+)
 OURS = {"expf": "exp", "sinf": "sin", "cosf": "cos", "tanhf": "tanh"}
 
 
@@ -32,7 +36,7 @@ def numbers() -> np.ndarray:
     return np.concatenate([patterns, rng.uniform(-40, 300, 1500).astype(np.float32)])
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ["expf", "sinf", "cosf", pytest.param("tanhf", marks=ROUNDED_SINCE)])
 def test_functions_have_the_bits_of_glibc(name: str) -> None:
     """FW-8: what a build with glibc computes, over all float32; NaN stays NaN."""
     x = numbers()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import sqlite3
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +50,21 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path, cases: Sequence[Ca
             found = silent.answers(case, alone[case.name])
             assert repr(found) == repr(alone[case.name])  # 0.0 is not -0.0, and 1 is not 1.0
             assert silent.answers(case, alone[case.name][:2]) == alone[case.name][:2]
+
+
+def test_the_file_is_closed_with_what_it_holds(tmp_path: Path) -> None:
+    """ERR-3: nobody has to close it, and no connection is left over, whichever thread lets go of it."""
+    (case,) = default_battery(PROFILE, patterns=["generate/slm1-f32-greedy"])
+    held = [Remembered(tmp_path)]
+    held[0].keep(PROFILE, case, observe(case, Oracle().engine(), PROFILE))
+    file = held[0]._file
+    assert file is not None
+    assert file.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    last = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+    last.start()
+    last.join()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        file.execute("SELECT 1")
 
 
 def test_anything_else_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
