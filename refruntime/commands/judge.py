@@ -121,8 +121,8 @@ def judge_command(
     if matrix is not None:
         if model is not None or into is None:
             raise click.UsageError("--matrix goes with --into DIR, and names its models itself.")
-        from refruntime.commands.judge_matrix import judge_matrix
-
+        with _failures():  # of campaigns, which need wasmtime, it has the ledger
+            from refruntime.commands.judge_matrix import judge_matrix
         raise click.exceptions.Exit(judge_matrix(matrix, into, profile, TEXT, as_json))
     if model is None or into is not None:
         raise click.UsageError("Give a MODEL; --into DIR goes with --matrix." if into else "Give a MODEL, or --matrix.")

@@ -27,6 +27,7 @@ from refruntime.judge.telling import Telling
 from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import EngineJudgement, Measured, StageFinding, StageVerdict
 from refruntime.model.validated import ValidatedModel
+from refruntime.numerics.blas import one_blas_thread
 
 Rows = NDArray[Any]
 Float64 = NDArray[np.float64]
@@ -41,6 +42,7 @@ class Judge:
         self._computed = ComputedRows(model, profile)
         self._policies = tuple(policies(model))
 
+    @one_blas_thread()
     def judge(self, observed: ObservedRows) -> EngineJudgement:
         """Return the judgement of all that was observed."""
         findings = [self._tokens(observed)]

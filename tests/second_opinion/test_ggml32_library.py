@@ -7,11 +7,9 @@ to be that of the sources that were built.
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,17 @@ from refruntime.numerics.ggml32.activations import QUANTIZERS
 from refruntime.numerics.ggml32.blocks import FORMS, take_apart
 from refruntime.numerics.ggml32.compiled import CompiledProducts
 from refruntime.quants.ggml import GGML_TYPES
-from tests.support.scalar_ggml import VARIABLE, ScalarGgml, folder, quiet, random_rows, random_weights, read_q8
+from tests.support.scalar_ggml import (
+    VARIABLE,
+    ScalarGgml,
+    differing,
+    folder,
+    logits,
+    quiet,
+    random_rows,
+    random_weights,
+    read_q8,
+)
 
 LIBRARIES = folder()
 if LIBRARIES is None:
@@ -58,11 +66,6 @@ def llama() -> Iterator[Any]:
             yield module
 
 
-def differing(ours: np.ndarray, theirs: np.ndarray) -> int:
-    """Count numbers whose bits differ."""
-    return int(np.count_nonzero(ours.view(np.uint32) != theirs.view(np.uint32)))
-
-
 COUNTS = pytest.mark.parametrize("rows", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 
 
@@ -91,36 +94,6 @@ def test_dots(ggml: ScalarGgml, name: str, rows: int) -> None:
         theirs = ggml.dots(NUMBERS[name], weights, ggml.quantize(kind, inputs), COLUMNS)
         ours = np.diagonal(compiled.dot(take_apart(each, weights), QUANTIZERS[kind](inputs))).copy()
         assert differing(ours, theirs) == 0
-
-
-def logits(
-    llama: Any, path: Path, ids: list[int], kv: int, flash: int, together: int, alone: int = 0, threads: int = 1
-) -> np.ndarray:
-    """Return the logits of every position by llama.cpp on one thread; of the last `alone` one by one on several."""
-    model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
-    settings = llama.llama_context_default_params()
-    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(ids) + 8, threads, 1
-    settings.type_k = settings.type_v = kv
-    settings.flash_attn_type = flash
-    context = llama.llama_init_from_model(model, settings)
-    size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
-    rows = np.empty((len(ids), size), np.float32)
-    batch = llama.llama_batch_init(together, 0, 1)
-    before = len(ids) - alone
-    borders = [*range(0, before, together), *range(before, len(ids) + 1)]
-    for start, stop in pairwise(borders):
-        part = ids[start:stop]
-        batch.n_tokens = len(part)
-        for place, token in enumerate(part):
-            batch.token[place], batch.pos[place], batch.logits[place] = token, start + place, 1
-            batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
-        assert llama.llama_decode(context, batch) == 0
-        for place in range(len(part)):
-            rows[start + place] = np.ctypeslib.as_array(llama.llama_get_logits_ith(context, place), (size,))
-    llama.llama_batch_free(batch)
-    llama.llama_free(context)
-    llama.llama_model_free(model)
-    return rows
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,6 +127,55 @@ def random_rows(count: int, columns: int, seed: int) -> np.ndarray:
     rows[2] *= np.float32(1e-30)
     rows[3, :256] = 0
     return rows
+
+
+def logits(
+    llama: Any,
+    path: Path,
+    ids: list[int],
+    kv: int,
+    flash: int,
+    together: int,
+    alone: int = 0,
+    threads: int = 1,
+    last: int = 0,
+) -> np.ndarray:
+    """Return logits of every position, or of the `last` ones, by llama.cpp on one thread.
+
+    `together` tokens go in at once, the last `alone` one by one on several threads.
+    """
+    model = llama.llama_model_load_from_file(os.fsencode(path), llama.llama_model_default_params())
+    settings = llama.llama_context_default_params()
+    settings.n_ctx, settings.n_threads, settings.n_threads_batch = len(ids) + 8, threads, 1
+    settings.type_k = settings.type_v = kv
+    settings.flash_attn_type = flash
+    context = llama.llama_init_from_model(model, settings)
+    size = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
+    asked = range(len(ids) - last if last else 0, len(ids))
+    rows = np.empty((len(asked), size), np.float32)
+    batch = llama.llama_batch_init(together, 0, 1)
+    before = len(ids) - alone
+    borders = [*range(0, before, together), *range(before, len(ids) + 1)]
+    for start, stop in pairwise(borders):
+        part = ids[start:stop]
+        batch.n_tokens = len(part)
+        for place, token in enumerate(part):
+            batch.token[place], batch.pos[place], batch.logits[place] = token, start + place, start + place in asked
+            batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
+        assert llama.llama_decode(context, batch) == 0
+        for place in range(max(0, asked.start - start), len(part)):
+            rows[start + place - asked.start] = np.ctypeslib.as_array(
+                llama.llama_get_logits_ith(context, place), (size,)
+            )
+    llama.llama_batch_free(batch)
+    llama.llama_free(context)
+    llama.llama_model_free(model)
+    return rows
+
+
+def differing(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """Count numbers whose bits differ."""
+    return int(np.count_nonzero(ours.view(np.uint32) != theirs.view(np.uint32)))
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Reordered(Ggml32):
 
     def project(self, matrix: StoredMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]."""
+        self._loader.spend(matrix.size * len(x))
         pairs = zip(matrix.parts, matrix.sources, strict=True)
         result = np.concatenate([self._part(part, source, x) for part, source in pairs], axis=1)
         return moved_by_units(result, self._random)

@@ -36,6 +36,7 @@ class Turned(Ggml32):
 
     def project(self, matrix: StoredMatrix, x: Array) -> Float32:
         """Multiply: [n, in] -> [n, out]."""
+        self._loader.spend(matrix.size * len(x))
         x = np.ascontiguousarray(x)
         return np.concatenate([self._part(part, x) for part in matrix.parts]).T
 

@@ -108,6 +108,37 @@ def test_a_fault_under_quantised_inputs() -> None:
     assert finding.first_forced.name == "blk.2.ffn_up"
 
 
+def first_head_scaled(values: np.ndarray) -> np.ndarray:
+    """Make the queries of the first of four heads larger by a hundredth."""
+    values = values.copy()
+    values.reshape(len(values), 4, -1)[:, 0] *= np.float32(1.01)
+    return values
+
+
+def two_rows_exchanged(values: np.ndarray) -> np.ndarray:
+    """Exchange two numbers of each position."""
+    rows = values.reshape(len(values), -1)
+    return rows[:, [*range(10), 11, 10, *range(12, rows.shape[1])]].reshape(values.shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("blk.3.attn_q.rope", first_head_scaled, "elements 0 .. 15 times 1.01"),
+        ("blk.2.ffn_up", two_rows_exchanged, "elements 10 .. 11 "),
+    ],
+)
+def test_a_fault_smaller_than_a_turned_quant(name: str, change: Change, text: str) -> None:
+    """Inputs that rounding turned over may carry as far: the operation is named both ways, and what it does exactly."""
+    model = opened("stories.q8_0.gguf")
+    engine = Reordered(Switches(kv="f16"), "backwards", 5)
+    finding = LayerJudge(model, Profile()).judge(dumped(model, Dumping(name, change), engine), IDS)
+    assert finding.first_free is not None
+    assert finding.first_forced is not None
+    assert (finding.first_free.name, finding.first_forced.name) == (name, name)
+    assert finding.text.startswith(text), finding.text
+
+
 def test_an_engine_without_fault() -> None:
     """Rounding parts from nothing; tensors that are not ours are named."""
     model = opened("rope.f32.gguf")
