@@ -29,6 +29,11 @@ def _loaded(name: str, load: Callable[[], Any]) -> Any:
         raise EngineAnswer(f"{name} cannot load the model: {error}") from error
 
 
+def _another(threads: int) -> int:
+    """Return another number of threads."""
+    return 2 if threads == 1 else 1
+
+
 class _Package:
     """A package that gives the logits of any position."""
 
@@ -56,6 +61,7 @@ class LlamaCppPython(_Package):
     def __init__(self, model: Path, positions: int, **options: Any) -> None:
         package = _package("llama_cpp", "llama-cpp-python")
         settings = {"n_ctx": positions, "logits_all": True, "verbose": False, **options}
+        self._package = package
         self._llama = _loaded("llama-cpp-python", lambda: package.Llama(model_path=str(model), **settings))
         self.name = f"llama-cpp-python {getattr(package, '__version__', '')}".strip()
 
@@ -68,9 +74,18 @@ class LlamaCppPython(_Package):
         return self._rows_in_parts(ids, positions, len(ids))
 
     def ways(self) -> Mapping[str, Way]:
-        """Return the same rows with the prompt token by token, and in parts of three."""
+        """Return the same rows with the prompt token by token, in parts of three, and on other threads."""
         sizes = {"the prompt goes in token by token": 1, "the prompt goes in by threes": 3}
-        return {name: partial(self._rows_in_parts, size=size) for name, size in sizes.items()}
+        parts = {name: partial(self._rows_in_parts, size=size) for name, size in sizes.items()}
+        return {**parts, "another number of threads": self._on_other_threads}
+
+    def _on_other_threads(self, ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+        own = self._llama.n_threads, self._llama.n_threads_batch
+        self._package.llama_set_n_threads(self._llama.ctx, *map(_another, own))
+        try:
+            return self.rows(ids, positions)
+        finally:
+            self._package.llama_set_n_threads(self._llama.ctx, *own)
 
     def _rows_in_parts(self, ids: Sequence[int], positions: Sequence[int], size: int) -> NDArray[Any]:
         self._llama.reset()
@@ -115,7 +130,7 @@ class Transformers(_Package):
         return np.asarray(self._answer.logits.float().numpy(), np.float32)
 
     def ways(self) -> Mapping[str, Way]:
-        """Return the same rows within a batch, token by token with the cache, and on one thread."""
+        """Return the same rows within a batch, token by token with the cache, and on another number of threads."""
 
         def batched(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
             return self._logits([ids[::-1], ids, ids])[1, list(positions)]
@@ -127,9 +142,9 @@ class Transformers(_Package):
                 past = self._answer.past_key_values
             return np.stack(rows)[list(positions)]
 
-        def on_one_thread(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
+        def on_other_threads(ids: Sequence[int], positions: Sequence[int]) -> NDArray[Any]:
             threads = self._torch.get_num_threads()
-            self._torch.set_num_threads(1)
+            self._torch.set_num_threads(_another(threads))
             try:
                 return self.rows(ids, positions)
             finally:
@@ -138,7 +153,7 @@ class Transformers(_Package):
         return {
             "the second of a batch of three": batched,
             "token by token with its cache": cached,
-            "another number of threads": on_one_thread,
+            "another number of threads": on_other_threads,
         }
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations, product
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -19,8 +21,10 @@ from refruntime.quants.ggml import StoredRows
 
 Change = Callable[[ValidatedModel], ValidatedModel]
 
-EPSILONS = (1e-5, 1e-6, 1e-12, 0.0)
+EPSILONS = (1e-5, 1e-6, 1e-4, 1e-3, 1e-7, 1e-8, 1e-12, 0.0)
 BASES = (10_000.0, 500_000.0, 1_000_000.0)
+QUICK = 1 << 32
+"""Weights times orders of heads up to which every pair of heads is tried, and each in one layer alone."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +134,14 @@ def _permuted(model: ValidatedModel) -> Iterator[Fault]:
             f"the rows of queries and keys were permuted within each head ({text})",
             _rearranged({"attn_q.weight": (h.head_count, order), "attn_k.weight": (h.kv_head_count, order)}),
         )
-    for head in range(h.head_count - 1):
+    for layer, pair in _pairs(model):
         swapped = np.arange(h.head_count)
-        swapped[[head, head + 1]] = head + 1, head
+        swapped[list(pair)] = pair[::-1]
         rows = (swapped[:, None] * h.head_dim + np.arange(h.head_dim)).reshape(-1)
         yield Fault(
             "heads-swapped",
-            f"query heads {head} and {head + 1} were in each other's place",
-            _rearranged({"attn_q.weight": (1, rows)}),
+            f"query heads {pair[0]} and {pair[1]}{layer and f' of layer {layer}'} were in each other's place",
+            _rearranged({f"{layer and f'blk.{layer}.'}attn_q.weight": (1, rows)}),
         )
     if h.kv_head_count not in (1, h.head_count):
         group = h.head_count // h.kv_head_count
@@ -148,6 +152,16 @@ def _permuted(model: ValidatedModel) -> Iterator[Fault]:
             "query head h used key/value head h mod K, and outputs had that order",
             _rearranged({"attn_q.weight": (1, rows)}),
         )
+
+
+def _pairs(model: ValidatedModel) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield a layer, none for all, and two heads: neighbours first, and where that is quick any two, everywhere."""
+    h = model.hyperparameters
+    pairs = sorted(combinations(range(h.head_count), 2), key=lambda pair: pair[1] - pair[0])
+    layers = ("", *map(str, range(h.layer_count)))
+    if len(pairs) * len(layers) * sum(prod(tensor.shape) for tensor in model.tensors.values()) > QUICK:
+        pairs, layers = pairs[: h.head_count - 1], ("",)
+    yield from product(layers, pairs)
 
 
 def _rearranged(orders: dict[str, tuple[int, NDArray[np.intp]]]) -> Change:

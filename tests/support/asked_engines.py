@@ -135,9 +135,12 @@ def openai_answers(path: Path, most: int, newer: bool) -> Answer:
 def llama_package(path: Path) -> Any:
     """Return what stands for the module of llama-cpp-python; `opened` says with which arguments models were."""
     model = open_model(path, numerics="fast")
-    package = SimpleNamespace(__version__="0", opened=[])
+    package = SimpleNamespace(__version__="0", opened=[], threads=[])
+    package.llama_set_n_threads = lambda _, *numbers: package.threads.append(numbers)
 
     class Llama:
+        ctx, n_threads, n_threads_batch = None, 1, 4
+
         def __init__(self, model_path: str, n_ctx: int, logits_all: bool, verbose: bool) -> None:
             package.opened.append((model_path, n_ctx, logits_all))
             self.positions = n_ctx

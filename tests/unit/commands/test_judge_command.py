@@ -179,6 +179,10 @@ def test_python_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome.code == 0, outcome.stderr
     assert [one["verdict"] for one in outcome.json["findings"]] == ["EQUAL", "ROUNDING", "EQUAL", "NOT_ASKED"]
     assert package.opened == [(str(MODEL), 7, True)]
+    outcome = command("judge", MODEL, "--python", "llama-cpp-python", "--text", "abc", *FEW, "--laws", "--json")
+    laws = {one["stage"]: one["verdict"] for one in outcome.json["findings"]}
+    assert laws["law: another number of threads"] in ("EQUAL", "ROUNDING")  # compiled loops come in the middle
+    assert package.threads == [(2, 1), (1, 4)]  # others than its own, and these again
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     outcome = command("judge", MODEL, "--python", "llama-cpp-python")
     assert (outcome.code, "pip install llama-cpp-python" in outcome.stderr) == (3, True)
