@@ -16,11 +16,11 @@ from pathlib import Path
 
 if "kv=f32" in sys.argv:
     os.environ["MISTRALRS_CPU_KV_F32"] = "1"
-from mistralrs import ChatCompletionRequest, Runner, Which
-
-path = Path(sys.argv[1])
 answers_to = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what the package writes to its standard output is no answer
+from mistralrs import ChatCompletionRequest, Runner, Which  # noqa: E402
+
+path = Path(sys.argv[1])
 with tempfile.TemporaryDirectory() as folder:
     template = Path(folder, "plain.json")
     template.write_text(json.dumps({"chat_template": "{{ messages[0].content }}"}))
