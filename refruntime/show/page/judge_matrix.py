@@ -62,7 +62,10 @@ def _overview(judged: JudgedCells) -> str:
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for cell in judged.cells:
         lines.setdefault((cell.engine.name, cell.setting), {})[cell.model] = judged.verdict(cell)
-    rows = [(text(engine), text(setting), *map(text, row.values())) for (engine, setting), row in lines.items()]
+    rows = [
+        (text(engine), text(setting), *(text(row.get(model, "")) for model in models))
+        for (engine, setting), row in lines.items()
+    ]
     return table(("engine", "setting", *models), rows)
 
 

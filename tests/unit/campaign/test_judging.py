@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ def test_a_table_is_judged_once(folder: Path) -> None:
     assert "2 of 2 are fine, 0 were judged now" in shown.stdout
     again = command("judge", "--matrix", table(folder, lines("right", 'exact = "seq32"')), "--into", into)
     assert "1 of 1 are fine, 1 were judged now" in again.stdout
+
+
+def test_an_engine_of_some_models(folder: Path) -> None:
+    """Each verdict stands in the column of its model, where an engine is asked about some alone too."""
+    engines = "second = 'rope.f32.gguf'\n" + lines("one", 'it = "fast"', 'models = ["second"]')
+    table_of_two = table(folder, engines + lines("both", 'it = "fast"'))
+    outcome = command("judge", "--matrix", table_of_two, "--into", folder / "into", "--json")
+    assert {cell["verdict"] for cell in outcome.json["cells"]} == {"ROUNDING"}
+    row = re.search(r"<tr>(<td[^>]*>one</td>.*?)</tr>", (folder / "into/index.html").read_text())
+    assert row is not None
+    order = list(dict.fromkeys(cell["model"] for cell in outcome.json["cells"]))
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row.group(1))[2:]
+    assert dict(zip(order, cells, strict=True)) == {"plain": "", "second": "ROUNDING"}
 
 
 def test_a_server_is_started_and_stopped(folder: Path) -> None:
