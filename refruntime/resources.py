@@ -49,11 +49,16 @@ def demo_model() -> Path:
 
 def own_model(name: str) -> Path | None:
     """Return the project's own model of this file name, None where there is none."""
+    return own_models().get(name)
+
+
+def own_models() -> dict[str, Path]:
+    """Return the project's own models by file name; none where they are not there."""
     try:
         folder = golden_folder() / "models"
     except FileNotFoundError:
-        return None
-    return next((path for path in folder.iterdir() if path.name == name and path.suffix in MODEL_SUFFIXES), None)
+        return {}
+    return {path.name: path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES}
 
 
 def model_path(path: Path) -> Path:

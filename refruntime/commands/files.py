@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,8 +32,13 @@ class ModelPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path as it was given, or that of the project's own model."""
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        return resources.model_path(path)
+        path = resources.model_path(Path(os.fsdecode(super().convert(value, param, ctx))))
+        if path.parent == Path() and not path.exists():
+            meant = get_close_matches(path.name, resources.own_models(), 1, 0.8)
+            if meant:
+                message = f"{path}: No such file or directory; did you mean {meant[0]}, which comes with refruntime?"
+                raise UnreadableFile(message)
+        return path
 
 
 def path_option(*names: str, **more: Any) -> Callable[[Command], Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import numpy as np
 from refruntime import __version__
 from refruntime.battery.features import FEATURES
 from refruntime.cases.needs import needs_of
-from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.engines import engines_of, read_build
 from refruntime.commands.files import UnreadableFile
-from refruntime.commands.shared import map_file, progress, write_json
+from refruntime.commands.shared import progress, write_json
 from refruntime.contract.features import absent_of
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import Oracle
@@ -98,8 +99,9 @@ def fill_into(
         click.echo(f"{len(absent)} cases need what the build does not have (ID-1)")
     if alone:
         click.echo(f"{alone} cases follow from options of the profile: no second opinion but the oracle's own")
+    quoted = shlex.quote(str(folder))
     click.echo(
-        printable(f"next: refruntime diff --golden {folder} BUILD, or refruntime golden serve --golden {folder}")
+        printable(f"next: refruntime diff --golden {quoted} BUILD, or refruntime golden serve --golden {quoted}")
     )
     return int(bool(left_out))
 
@@ -119,6 +121,6 @@ def _fit(profile: Profile, build: Path | None, as_json: bool) -> tuple[Fit, str]
     if build is None:
         fitting = sealed_by_formula(profile)
         return fitting, "files are sealed by the formula of the profile"
-    module, limits = bytes(map_file(build)), Limits()
-    met = fit_build(module, engines_of(module, limits, as_json).fresh, profile, limits)
+    module, limits = read_build(build, as_json), Limits()
+    met = fit_build(module, engines_of(build.name, module, limits, as_json).fresh, profile, limits)
     return met.fit, met.text or "files have the contract's own checksum"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import click
 
 from refruntime.commands.build_options import kernels_option, timeout_option
-from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.engines import engines_of, read_build
 from refruntime.commands.diff.report import make_numerics
 from refruntime.commands.files import folder_option, path_option, write_file
-from refruntime.commands.shared import json_option, map_file, progress, write_json
+from refruntime.commands.shared import json_option, progress, write_json
 from refruntime.engines.base import Limits
 from refruntime.identify.ask import identify
 from refruntime.identify.document import json_document
@@ -64,9 +65,9 @@ def identify_command(
     contradicts a rule is no option but a bug, and is listed as one. Exit codes: 0 all that can be observed is settled,
     1 the build contradicts the contract or cannot be asked, 2 wrong usage, 3 a missing tool or file.
     """
-    module = bytes(map_file(build))
+    module = read_build(build, as_json)
     limits = Limits.beside((), timeout)
-    engines = engines_of(module, limits, as_json)
+    engines = engines_of(build.name, module, limits, as_json)
     numerics = make_numerics(kernels, as_json)
     found = identify(module, engines.fresh, numerics, name=build.name, limits=limits, stage=_stage)
     if profile_path is not None and not found.problem:
@@ -80,9 +81,8 @@ def identify_command(
     else:
         click.echo("\n".join(fitting(printable(card_text(found)).splitlines())))
         if profile_path is not None and not found.problem:
-            click.echo(
-                printable(f"profile written to {profile_path}; next: refruntime diff {build} --profile {profile_path}")
-            )
+            following = shlex.join(["refruntime", "diff", str(build), "--profile", str(profile_path)])
+            click.echo(printable(f"profile written to {profile_path}; next: {following}"))
         if folder is not None:
             text = f"cases of the evidence written to {folder}; repeat one: {_repeat(folder, build, profile_path)}"
             click.echo(printable(text))
@@ -99,8 +99,9 @@ def _write_cases(found: Identification, folder: Path) -> None:
 
 
 def _repeat(folder: Path, build: Path, profile_path: Path | None) -> str:
-    under = "" if profile_path is None else f" --profile {profile_path}"
-    return f"refruntime repl --golden {folder} --case NAME --wasm {build}{under}"
+    under = [] if profile_path is None else ["--profile", str(profile_path)]
+    words = ["refruntime", "repl", "--golden", str(folder), "--case", "NAME", "--wasm", str(build), *under]
+    return shlex.join(words)
 
 
 @contextmanager

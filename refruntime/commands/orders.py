@@ -11,6 +11,7 @@ import click
 from refruntime.api import raw_bytes
 from refruntime.battery.models.orders import PROMPT, orders_model
 from refruntime.commands.build_options import say_if_pauses_are_slow, timeout_option
+from refruntime.commands.diff.engines import read_build, refuse_build
 from refruntime.commands.diff.report import refuse
 from refruntime.commands.files import ModelPath, path_option, profile_option, write_file
 from refruntime.commands.shared import contract_failures, json_option, map_file, write_json
@@ -74,14 +75,16 @@ def orders_command(
     except EngineMissing as error:
         refuse(3, str(error), as_json)
     say_if_pauses_are_slow()
-    module = bytes(map_file(build))
+    module = read_build(build, as_json)
     about: dict[str, Any] = {"build": build.name, "profile": profile.fingerprint}
     try:
         with contract_failures(as_json, **about):
             artifact = orders_model(profile) if model is None else bytes(map_file(model))
             found = read_off(module, artifact, PROMPT if prompt is None else raw_bytes(prompt), profile, timeout)
-    except (CannotLook, EngineError) as error:
-        refuse(1 if isinstance(error, CannotLook) else 2, str(error), as_json)
+    except CannotLook as error:
+        refuse(1, str(error), as_json)
+    except EngineError as error:
+        refuse_build(build.name, error, as_json)
     report = {**document(found), **about}
     if as_json:
         write_json(report)

@@ -21,11 +21,11 @@ from refruntime.campaign.tasks import FORMS
 from refruntime.campaign.workers import Workers, in_processes, in_this_process
 from refruntime.cases.features import Found
 from refruntime.commands.build_options import build_profile_option, kernels_option, timeout_option
-from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.engines import engines_of, read_build
 from refruntime.commands.diff.meet import identify_option, meet
 from refruntime.commands.diff.report import conditions, make_numerics, refuse, resolved_contract
 from refruntime.commands.files import Command, read_profile
-from refruntime.commands.shared import json_option, map_file, printable, progress
+from refruntime.commands.shared import json_option, printable, progress
 from refruntime.contract.status import Status
 from refruntime.differential.report.about import About
 from refruntime.differential.run import Oracle
@@ -60,11 +60,11 @@ class Packing:
 
 def pack(path: Path, asked: Asked, words: Sequence[str]) -> Packing:
     """Meet a build and pack it; exit codes 1, 2 and 3 as those of `diff`."""
-    module = bytes(map_file(path))
+    module = read_build(path, asked.as_json)
     given = None if asked.profile_path is None else read_profile(asked.profile_path)
     resolved = resolved_contract(lambda: read_declaration(module), given, asked.as_json)
     limits = Limits.beside((), asked.timeout)
-    engines = engines_of(module, limits, asked.as_json)
+    engines = engines_of(path.name, module, limits, asked.as_json)
     numerics = make_numerics(asked.kernels, asked.as_json)
     met = meet(path.name, module, engines.fresh, resolved, asked.identifies, numerics, limits)
     if met.problem:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from refruntime.commands.build_options import timeout_option
-from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.engines import engines_of, read_build
 from refruntime.commands.files import path_option, read_profile, write_file
 from refruntime.commands.shared import json_option, map_file, progress, write_json
 from refruntime.engines.base import EngineError, Limits
@@ -73,8 +73,8 @@ def seal_command(
 def _sealer(build: Path | None, profile_path: Path | None, size: int, timeout: float, as_json: bool) -> Sealer:
     if build is None:
         return Sealer(b"", formula=read_profile(profile_path))
-    module, limits = bytes(map_file(build)), Limits.beside([size], timeout)
-    engines_of(module, limits, as_json)  # a module with another surface is told in its own words
+    module, limits = read_build(build, as_json), Limits.beside([size], timeout)
+    engines_of(build.name, module, limits, as_json)  # a module with another surface is told in its own words
     try:
         with progress("asking the build"):
             return Sealer(module, limits)

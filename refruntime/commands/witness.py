@@ -11,6 +11,7 @@ from rich.console import Console
 
 from refruntime.api import raw_bytes
 from refruntime.commands.build_options import say_if_pauses_are_slow, timeout_option
+from refruntime.commands.diff.engines import read_build, refuse_build
 from refruntime.commands.diff.report import make_numerics, refuse
 from refruntime.commands.files import ModelPath, path_option, profile_option, write_file
 from refruntime.commands.generating import sampling_options
@@ -83,7 +84,7 @@ def witness_command(
     as_json = json_path == "-"
     if picture is not None:
         check_picture(picture, "--plot")
-    module, artifact = bytes(map_file(build)), bytes(map_file(model))
+    module, artifact = read_build(build, as_json), bytes(map_file(model))
     try:
         from refruntime.identify.sealed_engine import fit_module
         from refruntime.witness.build import CannotLook, Witness
@@ -118,8 +119,10 @@ def witness_command(
             )
         with progress("looking into its memory"):
             seen = witness.earliest() if position is None else witness.at(position)
-    except (CannotLook, EngineError) as error:
-        refuse(1 if isinstance(error, CannotLook) else 2, str(error), as_json)
+    except CannotLook as error:
+        refuse(1, str(error), as_json)
+    except EngineError as error:
+        refuse_build(build.name, error, as_json)
     report = {**document(witness, seen), **about, "prompt": prompt}
     if picture is not None:
         from refruntime.show.witness_picture import witness_picture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from refruntime.contract.profile import Profile
 from refruntime.errors import InvalidHeader, InvalidModelMagic
+from refruntime.foreign import HEAD, foreign
 from refruntime.model.kv_cache import check_buffers
 from refruntime.model.validated import ValidatedModel
 from refruntime.tokenizers.base import Tokenizer
@@ -92,6 +93,6 @@ def container_of(view: memoryview, profile: Profile) -> str:
             offset=0,
             field="magic",
             expected=" or ".join(name.upper() for name in profile.containers),
-            found=repr(magic),
+            found=", ".join(filter(None, (repr(magic), foreign(bytes(view[:HEAD]))))),
         )
     return name

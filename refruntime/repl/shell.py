@@ -101,7 +101,8 @@ def _failure(name: str, error: Exception) -> LineResult:
     if isinstance(error, SessionError | EngineError):
         return LineResult(FAILED, name, None, str(error), kind)
     if isinstance(error, OSError):
-        return LineResult(MISSING, name, None, str(error), kind)
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        return LineResult(MISSING, name, None, text, kind)
     text = f"this is a bug in the oracle: {kind}: {error}"
     return LineResult(CRASHED, name, None, text, kind, "".join(traceback.format_exception(error)))
 

@@ -19,6 +19,7 @@ ORACLE = PIECES | {"runtime", "memory", "host_numbers", "exports", "inspection"}
 CALLING = ORACLE | {"memory_limit", "instrument", "engines", "client", "cases"}
 COMPARISON = CALLING | {
     "atomic",
+    "foreign",
     "visible",
     "display",
     "keywords",
@@ -46,6 +47,7 @@ INTERNAL: dict[str, set[str]] = {
     "resources": set(),
     "trace": set(),
     "visible": set(),
+    "foreign": set(),
     "display": set(),
     "keywords": set(),
     "errors": {"contract"},
@@ -57,7 +59,7 @@ INTERNAL: dict[str, set[str]] = {
     "containers": FOUNDATION | {"string_table", "machine_code", "quants"},
     "tokenizers": FOUNDATION | {"string_table"},
     "sampling": FOUNDATION | {"numerics"},
-    "model": FORMATS | {"tokenizers", "memory_limit"},
+    "model": FORMATS | {"tokenizers", "memory_limit", "foreign"},
     "diagnostics": FOUNDATION | {"numerics", "sampling"},
     "utf8": FOUNDATION,
     "runtime": PIECES,

@@ -15,7 +15,7 @@ from refruntime.battery.catalogue import default_battery, generation_models, sel
 from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
-from refruntime.commands.diff.engines import engines_of
+from refruntime.commands.diff.engines import engines_of, read_build
 from refruntime.commands.diff.looking import Looker
 from refruntime.commands.diff.meet import gap_lines, meet
 from refruntime.commands.diff.report import conditions, make_numerics, page_extra, refuse, resolved_contract
@@ -73,14 +73,16 @@ def compare_build(request: BuildRequest) -> None:
     """Compare a build with the oracle, report, and exit; with `only_list` name the cases."""
     build, output, run, selection = request.build, request.output, request.run, request.selection
     as_json, kernels = output.as_json, request.kernels
-    module = bytes(map_file(build))
+    module = read_build(build, as_json)
     resolved = resolved_contract(lambda: read_declaration(module), request.profile, as_json)
     if run.only_list:
         list_cases(chosen_cases(selection, resolved.profile), as_json)
         return
+    if selection.patterns and selection.sessions is None:
+        chosen_cases(selection, resolved.profile)  # a filter that fits no case is told before the build is identified
     until = math.inf if run.budget is None else time.monotonic() + run.budget
     limits = Limits.beside((path.stat().st_size for path in selection.models if path.exists()), run.seconds, until)
-    engines = engines_of(module, limits, as_json)
+    engines = engines_of(build.name, module, limits, as_json)
     assumed = resolved.profile
     numerics = make_numerics(kernels, as_json)
     met = meet(build.name, module, engines.fresh, resolved, request.identifies, numerics, limits)

@@ -14,11 +14,11 @@ from typing import Any
 import click
 
 from refruntime import __version__, resources
+from refruntime.commands.diff.engines import read_build
 from refruntime.commands.diff.live import Live
 from refruntime.commands.diff.report import HOST, page_extra
 from refruntime.commands.diff.request import GoldenRequest
 from refruntime.commands.diff.selection import LastRun, check_filters
-from refruntime.commands.files import reachable
 from refruntime.commands.shared import progress, write_json
 from refruntime.differential.case_result import SuiteResult
 from refruntime.differential.report.about import About
@@ -38,8 +38,7 @@ def diff_goldens(request: GoldenRequest) -> None:
     """Run the goldens on a build, report, and exit: 0 every verdict is fine, 1 not, 2 no module, 3 a missing file."""
     from refruntime.engines.wasm import WasmEngine, WasmModule
 
-    with reachable(request.build):
-        module = request.build.read_bytes()
+    module = read_build(request.build, request.as_json)
     until = math.inf if request.run.budget is None else time.monotonic() + request.run.budget
     sizes = (path.stat().st_size for path in request.folder.glob("models/*") if path.is_file())
     limits = Limits.beside(sizes, request.run.seconds, until)

@@ -113,8 +113,8 @@ def page_extra(
     return extra
 
 
-def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = ()) -> NoReturn:
-    """Say why nothing was compared, and exit."""
+def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = (), advice: str = "") -> NoReturn:
+    """Say why nothing was compared, to people what to do about it as well, and exit."""
     if as_json:
         document = {
             "version": JSON_VERSION,
@@ -127,6 +127,8 @@ def refuse(code: int, message: str, as_json: bool, problems: Sequence[object] = 
         click.echo(printable(message.partition(": ")[0] + ":"), err=True)
         for problem in problems:
             click.echo(printable(f"  {problem}"), err=True)
+        if advice:
+            click.echo(advice, err=True)
     else:
         context = click.get_current_context(silent=True)
         name = "diff" if context is None else context.info_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -107,7 +108,8 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
     else:
         click.echo(printable(f"{sha256}  {path}"))
         click.echo(f"{result.cases} cases, {result.files} files, {len(data)} bytes")
-        click.echo(printable(f"next: tar xf {path}; node {archive_name(corpus)}/consume.mjs BUILD.wasm"))
+        unpacked = f"tar xf {shlex.quote(str(path))}; node {archive_name(corpus)}/consume.mjs BUILD.wasm"
+        click.echo(printable(f"next: {unpacked}"))
 
 
 def profile_lines(index: Mapping[str, Any]) -> list[str]:

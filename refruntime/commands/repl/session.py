@@ -213,7 +213,12 @@ def _case(tools: Tools, name: str) -> tuple[Case, Mapping[str, Any]]:
         raise UnreadableFile(str(error)) from error
     found = [case for case in default_battery(tools.profile, trained_artifacts(), [name]) if case.name == name]
     if not found:
-        raise click.BadParameter(f"no golden and no battery case has the id {name!r}", param_hint="--case")
+        from refruntime.commands.diff.selection import unknown_filter
+
+        known = {case.name: case.rules for case in default_battery(tools.profile, trained_artifacts())}
+        known = dict.fromkeys(tools.golden.ids(), ()) | known
+        message = f"{unknown_filter(name, known)}; `refruntime golden list` names the goldens"
+        raise click.BadParameter(message, param_hint="--case")
     return found[0], {}
 
 

@@ -12,6 +12,8 @@ from refruntime.differential.verdict import FINE, Verdict
 
 SHOWN_CASES: Final = 20
 """Diverging cases that the text report shows in full; the others are named."""
+MOST_ABSENT: Final = 8
+"""Absent features of one kind that the text report names."""
 
 
 def table_rows(suite: SuiteResult) -> Iterator[tuple[str, ...]]:
@@ -56,7 +58,7 @@ def summary_lines(suite: SuiteResult) -> list[str]:
     if suite.total.steps and not logits:
         lines.append("the build shows no logits, so that only tokens and text show an error of its arithmetic")
     if suite.found.absent:
-        lines.append(absent_line(suite))
+        lines += absent_lines(suite)
     ties = sum(len(result.ties) for result in suite.cases)
     if ties:
         lines.append(f"{ties} near ties: the build's token was followed")
@@ -72,10 +74,27 @@ def summary_lines(suite: SuiteResult) -> list[str]:
     return lines
 
 
-def absent_line(suite: SuiteResult) -> str:
-    """Return what the build does not have, with the status of the refusal and the number of cases (ID-1)."""
-    rows = ", ".join(f"{name} ({suite.found.absent[name].name}, {cases} cases)" for name, cases in suite.absent.items())
-    return f"absent, because the build refuses a plain file of it: {rows}"
+def absent_lines(suite: SuiteResult) -> list[str]:
+    """Return what the build does not have, with the status of the refusal and the number of cases (ID-1).
+
+    Features of one kind that are refused alike share a line; of very many it names the first, and the JSON has all.
+    """
+    groups: dict[tuple[str, str], dict[str, int]] = {}
+    for name, cases in suite.absent.items():
+        kind = name.rpartition("/")[0]
+        groups.setdefault((kind or name, suite.found.absent[name].name), {})[name] = cases
+    rows = [
+        f"{kind if len(names) > 1 else next(iter(names))} ({status}, {sum(names.values())} cases)"
+        + (f": {_named([name.rpartition('/')[2] for name in names])}" if len(names) > 1 else "")
+        for (kind, status), names in groups.items()
+    ]
+    intro = "absent, because the build refuses a plain file of it:"
+    return [f"{intro} {rows[0]}"] if len(rows) == 1 else [intro, *(f"  {row}" for row in rows)]
+
+
+def _named(names: list[str]) -> str:
+    rest = len(names) - MOST_ABSENT
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:MOST_ABSENT])} and {rest} more"
 
 
 def text_report(suite: SuiteResult, about: About, tracebacks: Mapping[str, str] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -12,14 +13,16 @@ from refruntime.battery.features import feature_finder, needs_of
 from refruntime.battery.models.slm1 import random_model
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.battery.slm1 import SMALL
+from refruntime.cases.features import Found
 from refruntime.cases.steps import INIT, Case, Load
 from refruntime.contract.profile import Profile
-from refruntime.differential.case_result import SuiteResult
+from refruntime.contract.status import Status
+from refruntime.differential.case_result import CaseResult, SuiteResult
 from refruntime.differential.report.about import About
 from refruntime.differential.report.github import github_annotations
 from refruntime.differential.report.json_document import json_document
 from refruntime.differential.report.junit import junit_xml
-from refruntime.differential.report.text import text_report
+from refruntime.differential.report.text import absent_lines, text_report
 from refruntime.differential.run import Oracle
 from refruntime.differential.suite import Suite
 from refruntime.differential.verdict import FINE, Verdict
@@ -111,3 +114,21 @@ def test_every_report_lists_what_is_absent() -> None:
     assert entry.get("name") == "absent slm1/storage/q4_0"
     assert "the build does not have q4_0 weights in SLM1 files" in str(entry.get("value"))
     assert "; the build does not have slm1/storage/q4_0" in github_annotations(result, ABOUT)[-1]
+
+
+def test_many_absent_features_share_lines() -> None:
+    """ID-1: features of one kind that are refused alike stand in one line, with the sum of their cases."""
+    types = ["bf16", "i8", "iq1_m", "iq1_s", "iq2_s", "iq2_xs", "iq2_xxs", "iq3_s", "iq3_xxs", "iq4_nl", "iq4_xs"]
+    absent = {f"gguf/storage/{name}": Status.UnsupportedDType for name in types}
+    absent |= {"gguf/rotary/yarn": Status.InvalidHeader, "gguf/storage/f64": Status.InvalidHeader}
+    found = Found((), absent)
+    lacking = [
+        CaseResult(PLAIN, Verdict.UNSUPPORTED, found.reason([f"gguf/storage/{name}"])) for name in ("bf16", "i8", "i8")
+    ]
+    suite = replace(run("slm1/storage/q4_0", 10, [PLAIN]), found=found, cases=tuple(lacking))
+    assert absent_lines(suite) == [
+        "absent, because the build refuses a plain file of it:",
+        "  gguf/storage (UnsupportedDType, 3 cases): bf16, i8, iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s and 3 more",
+        "  gguf/rotary/yarn (InvalidHeader, 0 cases)",
+        "  gguf/storage/f64 (InvalidHeader, 0 cases)",
+    ]
