@@ -24,7 +24,7 @@ PYTEST_WORKERS ?= -n auto --maxprocesses 4
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: demo
 demo: $(VENV)/.installed-core ## run the demonstration, one screenful (refruntime demo --all tells it call by call)

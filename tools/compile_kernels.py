@@ -60,6 +60,7 @@ def main() -> None:
         return
     from refruntime.quants.ggml import GGML_TYPES
 
+    print("compiling the loops that the tests call; the first time it takes a minute", flush=True)
     with ProcessPoolExecutor(2) as pool:
         parts = [pool.submit(compile_numerics)]
         parts += [pool.submit(compile_type, kind.name) for kind in GGML_TYPES.values()]

@@ -67,7 +67,8 @@ def meet(
             note = f"the build was identified first ({why}): {observed} options observed, {assumed} assumed"
             note += "; see `refruntime identify`"
             sources = {item.key: item.status for item in found.learnt}
-            resolved = Resolved(found.profile, "identified", {**resolved.sources, **sources}, (*resolved.notes, note))
+            before = () if resolved.source == "assumed" else resolved.notes  # that note says what is assumed
+            resolved = Resolved(found.profile, "identified", {**resolved.sources, **sources}, (*before, note))
     fitting = fit_build(module, fresh, resolved.profile, limits)
     if fitting.text:
         resolved = Resolved(resolved.profile, resolved.source, resolved.sources, (*resolved.notes, fitting.text))
