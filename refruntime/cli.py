@@ -227,7 +227,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_unwritable_output()
         return EXIT_MISSING
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_missing_engine(error):
+            click.echo(f"refruntime: {error}", err=True)
+            return EXIT_MISSING
         return _crash(error, show_traceback="--traceback" in argv)
+
+
+def _is_missing_engine(error: ModuleNotFoundError) -> bool:
+    """Say whether an extra is not installed that a command needs from its first import on."""
+    from refruntime.engines.base import EngineMissing
+
+    return isinstance(error, EngineMissing)
 
 
 def _give_up_unwritable_output() -> None:

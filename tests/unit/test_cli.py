@@ -213,6 +213,17 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.parametrize("words", [("diff", "b.wasm"), ("identify", "b.wasm"), ("fuzz", "b.wasm"), ("seal", "m")])
+def test_a_missing_extra_is_no_bug(words: tuple[str, ...]) -> None:
+    """ABI-1: a command that runs builds says which extra to install where wasmtime is not, with exit code 3."""
+    program = (
+        "import sys; sys.modules['wasmtime'] = None; from refruntime.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert outcome.returncode == 3
+    assert outcome.stderr == "refruntime: wasmtime is not installed: pip install 'refruntime[wasm]'\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
 def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     """ERR-2: output that cannot be written is exit code 3, also when only the last flush finds out."""
