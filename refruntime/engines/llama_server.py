@@ -88,9 +88,12 @@ class LlamaServer:
         return tokens_of(part_of(answer, "tokens", "an answer of the server"), "a token of /completion")
 
     def sampled(self, ids: Sequence[int], settings: Mapping[str, float]) -> dict[int, float] | None:
-        """Return token -> probability behind the server's chain of samplers."""
+        """Return token -> probability behind the server's chain of samplers, of the numbers that `rows` has.
+
+        Behind a cached prompt they may be others: the last token goes in alone, and is not multiplied in a batch.
+        """
         question = {"prompt": list(ids), "n_predict": 1, "n_probs": self._vocabulary, "post_sampling_probs": True}
-        shown = self._shown({**question, **settings})
+        shown = self._shown({**question, "cache_prompt": False, **settings})
         if not shown or "top_probs" not in object_of(shown[0], "a probability of /completion"):
             return None  # an older server
         found = {}

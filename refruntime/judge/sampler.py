@@ -87,6 +87,7 @@ def _difference(theirs: Probabilities, ours: Probabilities, known: list[Probabil
     mine = np.array([ours.get(token, 0.0) for token in tokens])  # [n]
     found = np.array([theirs.get(token, 0.0) for token in tokens])
     errors = [np.abs(mine - [run.get(token, 0.0) for token in tokens]) for run in known]  # [k, n]
+    errors = [error for error in errors if error.any()] or errors  # that nothing moves says not how far others move
     kept = np.all([[token in run for token in tokens] for run in (ours, *known)], axis=0)  # [n], by no run cut
     widest = float(np.max(errors / np.where(kept, mine, np.inf)))
     limits = apart_at_positions([errors]) * np.maximum(np.max(errors, axis=0), widest * mine)

@@ -17,6 +17,7 @@ from refruntime.judge.judge import Judge
 from refruntime.judge.junit import judgement_junit
 from refruntime.judge.observed import ObservedRows, Sampled, grid_of, log_probabilities
 from refruntime.judge.policies import policies
+from refruntime.judge.sampler import _difference as difference_of_shares
 from refruntime.judge.sampler import judge_sampler
 from refruntime.judge.tokens import bos_of, tokens_say
 from refruntime.judge.verdict import EngineJudgement, StageFinding, StageVerdict
@@ -272,3 +273,17 @@ def test_a_sampler(chain: str, words: str, verdict: StageVerdict) -> None:
     finding = judge_sampler(ObservedRows("engine", (1,) * 5, (4,), logs, "log probabilities", sampled=tuple(sampled)))
     assert finding.verdict is verdict
     assert words in finding.text
+
+
+def test_a_known_engine_that_rounds_nothing() -> None:
+    """An engine whose constant moves no share says nothing of how far apart those lie whose shares move."""
+    ours = {0: 0.5, 1: 0.3, 2: 0.2}
+
+    def moved(by: float) -> dict[int, float]:
+        return {token: share * (1 + by) for token, share in ours.items()}
+
+    for known in ([moved(1e-7), moved(6e-7)], [ours, moved(1e-7), moved(6e-7)]):
+        assert difference_of_shares(moved(2e-6), ours, known) is None
+        assert difference_of_shares(moved(1e-5), ours, known) is not None
+    assert difference_of_shares(ours, ours, [ours]) is None
+    assert difference_of_shares(moved(1e-7), ours, [ours]) is not None
