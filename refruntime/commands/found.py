@@ -11,7 +11,6 @@ from refruntime.campaign.ledger import Ledger
 from refruntime.campaign.packed import unpacked
 from refruntime.campaign.run import Ran
 from refruntime.cases.features import Found
-from refruntime.commands.diff.looking import Looker
 from refruntime.commands.packing import Packing
 from refruntime.commands.shared import progress
 from refruntime.differential.case_result import CaseResult
@@ -20,6 +19,7 @@ from refruntime.differential.verdict import FINE
 from refruntime.fuzz.batch import FuzzSubject
 from refruntime.fuzz.finding import case_from_document, save_finding, saved_cases
 from refruntime.hypotheses.explain import CauseExplanation, Explainer
+from refruntime.identify.looking import Looker
 
 MOST_EXPLAINED: Final = 8
 

@@ -18,6 +18,35 @@ class WitnessedTensor:
     pattern: str
     text: str
 
+    @property
+    def rule(self) -> str:
+        """Return the rule by which the tensor is computed; empty where no single rule is (draws)."""
+        name = _kind(self.tensor)
+        if self.pattern in _MISTAKEN and RULES.get(name) in ("FW-3", "FW-4"):
+            return _MISTAKEN[self.pattern]
+        return RULES.get(name, "")
+
+
+def _kind(tensor: str) -> str:
+    """Return the name of a tensor without its layer."""
+    parts = tensor.split(".", 2)
+    return parts[2] if parts[0] == "blk" else tensor
+
+
+RULES: Final[dict[str, str]] = {
+    "token_embd": "FW-1",
+    **dict.fromkeys(("attn_norm", "ffn_norm", "output_norm"), "FW-3"),
+    **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down", "logits"), "FW-4"),
+    **dict.fromkeys(("attn_q.rope", "attn_k.rope"), "FW-5"),
+    **dict.fromkeys(("attn.scores", "attn.weights", "attn.mixed"), "FW-6"),
+    "ffn_hidden": "FW-7",
+    **dict.fromkeys(("cache_k", "cache_v"), "FW-9"),
+    **dict.fromkeys(("attn_residual", "residual"), "FW-2"),
+}
+"""The rule that says how a tensor is computed, by its name without the layer."""
+
+_MISTAKEN: Final = {"another scale": "SL-2", "swapped operands": "FW-2", "transposed": "FW-2", "stale": "FW-2"}
+"""Patterns in which a norm or product is right in itself, and what it is given is not."""
 
 _WEIGHTED: Final = frozenset({"quantization", "arithmetic", "option", "attention", "ffn"})
 _ATTENTION: Final = frozenset({"attention", "arithmetic"})
@@ -41,6 +70,5 @@ FAMILIES: Final[dict[str, frozenset[str]]] = {
 
 def touching(hypotheses: Iterable[Hypothesis], observed: WitnessedTensor) -> Iterable[Hypothesis]:
     """Return the hypotheses that can be about what was seen."""
-    parts = observed.tensor.split(".", 2)
-    families = FAMILIES.get(parts[2] if parts[0] == "blk" else observed.tensor)
+    families = FAMILIES.get(_kind(observed.tensor))
     return (item for item in hypotheses if families is None or item.family in families)

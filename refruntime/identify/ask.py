@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from refruntime.battery.catalogue import FAMILIES, default_battery
@@ -33,6 +33,7 @@ from refruntime.identify.fields import Shown, dialect_of, find_fields
 from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.identification import Identification, Learnt
 from refruntime.identify.likeness import by_likeness
+from refruntime.identify.looking import Looker
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve, without_doubted
@@ -42,7 +43,7 @@ from refruntime.identify.texts import Translation, learn_texts
 from refruntime.identify.trial import Trials
 from refruntime.numerics import Numerics
 
-EVERY: Final = {"state": 3, "sampler": 2, "tokenizer": 3, "slm1": 5, "gguf": 5, "golden": 5}
+EVERY: Final = {"sampler": 2, "gguf": 5}
 """Of these families of the battery one case in so many is asked; of the others all, and none of `generate`.
 
 They vote where a bug makes an experiment speak for a wrong option. Numbers are compared by `diff`, which asks them all.
@@ -89,7 +90,9 @@ def identify(
         else:
             found.problem = wandering(AskedBuild(fresh, found.checksum.fit), base)
         if not found.problem:
-            _ask(found, found.checksum, AskedBuild(fresh, found.checksum.fit), numerics, memory or Memory(), stage)
+            fit = found.checksum.fit
+            look = partial(Looker, module, limits=limits or Limits(), fit=fit)
+            _ask(found, found.checksum, AskedBuild(fresh, fit), numerics, memory or Memory(), stage, look)
     found.seconds = time.perf_counter() - began
     return found
 
@@ -121,7 +124,13 @@ def wandering(build: AskedBuild, base: Profile) -> str:
 
 
 def _ask(
-    found: Identification, checksum: Checksum, build: AskedBuild, numerics: Numerics, memory: Memory, stage: Stage
+    found: Identification,
+    checksum: Checksum,
+    build: AskedBuild,
+    numerics: Numerics,
+    memory: Memory,
+    stage: Stage,
+    look: Callable[[Oracle], Looker],
 ) -> None:
     base = own_formula(checksum.profile)
     with stage("asking what it has"):
@@ -169,7 +178,8 @@ def _ask(
         learnt = learnt_switches(settlement, trials, behind, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
         found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, shown), *known]
-        found.bugs += unexplained_bugs(settlement, trials, replace(base, **choices), known)
+        chosen = replace(base, **choices)
+        found.bugs += unexplained_bugs(settlement, trials, chosen, known, look(Oracle(chosen, numerics)))
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
     found.cases = cited(found, (*build.asked.values(), *checksum.cases))
     found.experiments = len(sessions)

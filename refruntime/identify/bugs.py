@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from refruntime.cases.steps import Generate
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
-from refruntime.differential.compare import compare_observations
+from refruntime.differential.compare import compare_observations, offered_fields
 from refruntime.differential.run import Oracle, PairRun, follow
+from refruntime.hypotheses.attempt import varied_answers
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.hypothesis import Hypothesis
+from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.identify.checksum import Checksum
 from refruntime.identify.evidence import evidence_of
 from refruntime.identify.identification import Bug, Evidence
+from refruntime.identify.looking import Looker
 from refruntime.identify.resolve import OWN, spread
-from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.settle import PRODUCT, Experiment, Settlement
 from refruntime.identify.trial import Trials
+from refruntime.witness.generation import generation_of
 
 MOST_EXPLAINED: Final = 6
 MOST_SHOWN: Final = 3
@@ -40,17 +45,20 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
             bug = _explained(item, left, explainer, settlement, trials, profile)
             if bug is not None:
                 bugs.append(bug)
-                for name in bug.cases:
+                for name in (*bug.cases, *bug.beside):
                     left.pop(name, None)
     return bugs
 
 
-def unexplained_bugs(settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug]) -> list[Bug]:
-    """Return the rule that is broken by what no known fault explains, if anything is left.
+def unexplained_bugs(
+    settlement: Settlement, trials: Trials, profile: Profile, known: Sequence[Bug], look: Looker | None = None
+) -> list[Bug]:
+    """Return the rules that are broken by what no known fault explains: of the first wrong number that `look` sees.
 
-    Where a known fault hides options, an experiment that depends on one of those says nothing of its own.
+    What begins outside of a generation, or where no number is seen, is told by the rules of the experiments. Where a
+    known fault hides options, an experiment that depends on one of those says nothing of its own.
     """
-    explained = {name for bug in known for name in bug.cases}
+    explained = {name for bug in known for name in (*bug.cases, *bug.beside)}
     options = settlement.survivors.options
     hidden = {name for name, left in options.items() if len(left) > 1} if settlement.behind_fault else set()
     left = {
@@ -58,7 +66,13 @@ def unexplained_bugs(settlement: Settlement, trials: Trials, profile: Profile, k
         for name, item in settlement.contradicted.items()
         if name not in explained and not settlement.predictions.reads(item.case) & hidden
     }
-    return [_by_rules(left, settlement, trials, profile)] if left else []
+    numbers = {name: item for name, item in left.items() if _is_generating(item, trials, profile)}
+    seen = None if look is None else _seen(numbers.values(), settlement, trials, look)
+    if seen is None:
+        return [_by_rules(left, settlement, trials, profile)] if left else []
+    others = {name: item for name, item in left.items() if name not in numbers}
+    number = _by_number(seen, numbers, settlement, trials, profile)
+    return [number, *([_by_rules(others, settlement, trials, profile)] if others else [])]
 
 
 def checksum_bugs(checksum: Checksum) -> list[Bug]:
@@ -110,15 +124,31 @@ def _explained(
     if explanation is None or not explanation.fits:
         return None
     best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, explainer, settlement)
-    fitting = [
-        other.case.name
-        for other in left.values()
-        if explainer.attempt(best, pair_run(other, explainer.oracle, settlement)).fits
-    ]
+    runs = {name: pair_run(other, explainer.oracle, settlement) for name, other in left.items()}
+    fitting = [name for name, each in runs.items() if explainer.attempt(best, each).fits]
+    beside = [name for name, each in runs.items() if name not in fitting and _shows(best, each, explainer)]
+    spoilt = [each for each in _agreed(settlement, explainer) if not explainer.attempt(best, each).fits]
+    if len(fitting) <= len(beside) + len(spoilt):  # it fits by chance: where it would show it is not what is seen
+        return None
     testing = [case for case in _all(settlement) if best.rule in case.case.rules or case.case.name in fitting]
-    return Bug(
-        best.rule, best.text, len(fitting), len(testing), tuple(fitting), _evidence(fitting, left, trials, profile)
-    )
+    evidence = _evidence(fitting, left, trials, profile)
+    return Bug(best.rule, best.text, len(fitting), len(testing), tuple(fitting), evidence, tuple(beside))
+
+
+def _shows(fault: Hypothesis, run: PairRun, explainer: Explainer) -> bool:
+    """Say whether a fault changes an answer of the oracle no later than where the build's first one differs."""
+    first = run.comparison.first
+    end = 0 if first is None else first.index + 1
+    known = offered_fields(run.build) | explainer.offered
+    varied = varied_answers(fault.changes, run, explainer.oracle)
+    pairs = zip(run.reference[:end], varied, strict=False)
+    return any(compare_observations([mine], [other], known).first is not None for mine, other in pairs)
+
+
+def _agreed(settlement: Settlement, explainer: Explainer) -> list[PairRun]:
+    """Return some of one's own experiments that agree without a fault."""
+    agreed = [item for name, item in settlement.agreed.items() if name.startswith(OWN)]
+    return [pair_run(item, explainer.oracle, settlement) for item in spread(agreed, MOST_SAMPLED)]
 
 
 def _best(
@@ -127,10 +157,37 @@ def _best(
     """Return the fault that explains most experiments: those that are contradicted, and those that agree anyway."""
     if len(fitting) == 1:
         return fitting[0]
-    agreed = [item for name, item in settlement.agreed.items() if name.startswith(OWN)]
-    sample = [*spread(list(left.values()), MOST_SAMPLED), *spread(agreed, MOST_SAMPLED)]
-    runs = [pair_run(item, explainer.oracle, settlement) for item in sample]
+    sample = spread(list(left.values()), MOST_SAMPLED)
+    runs = [pair_run(item, explainer.oracle, settlement) for item in sample] + _agreed(settlement, explainer)
     return max(fitting, key=lambda fault: sum(explainer.attempt(fault, run).fits for run in runs))
+
+
+def _is_generating(item: Experiment, trials: Trials, profile: Profile) -> bool:
+    """Say whether the first difference of an experiment belongs to a generation that can be looked into."""
+    difference = trials.difference(item, profile)
+    steps = () if difference is None else item.case.steps[: difference.index + 1]
+    return generation_of(steps, item.case.models.__getitem__) is not None
+
+
+def _seen(
+    numbers: Iterable[Experiment], settlement: Settlement, trials: Trials, look: Looker
+) -> WitnessedTensor | None:
+    """Return the first wrong number of an experiment, one without quantised products first: they are of many ways."""
+    plain = sorted(numbers, key=lambda item: PRODUCT in trials.outcome(item, look.oracle.profile)[1])
+    for item in plain:
+        seen = look(pair_run(item, look.oracle, settlement))
+        if seen is not None and seen.rule:
+            return seen
+    return None
+
+
+def _by_number(
+    seen: WitnessedTensor, left: dict[str, Experiment], settlement: Settlement, trials: Trials, profile: Profile
+) -> Bug:
+    """Name the rule of the first wrong number of a build; what is generated behind it speaks for no other."""
+    text = f"the first wrong number is {seen.tensor} at position {seen.position}: {seen.text}"
+    generating = [item for item in _all(settlement) if any(isinstance(step, Generate) for step in item.case.steps)]
+    return Bug(seen.rule, text, len(left), len(generating), tuple(left), _evidence(list(left), left, trials, profile))
 
 
 def _by_rules(left: dict[str, Experiment], settlement: Settlement, trials: Trials, profile: Profile) -> Bug:

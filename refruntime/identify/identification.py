@@ -44,7 +44,10 @@ class Learnt:
 
 @dataclass(frozen=True)
 class Bug:
-    """A rule that a build breaks: in `broken` of the `of` experiments that test it."""
+    """A rule that a build breaks: in `broken` of the `of` experiments that test it.
+
+    `cases` are what it explains to the end, `beside` those in which it shows too, so that they speak for nothing else.
+    """
 
     rule: str
     text: str
@@ -52,6 +55,7 @@ class Bug:
     of: int
     cases: tuple[str, ...]
     evidence: tuple[Evidence, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:

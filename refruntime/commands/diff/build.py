@@ -16,7 +16,6 @@ from refruntime.battery.features import feature_finder
 from refruntime.battery.random_sessions import random_sessions
 from refruntime.cases.steps import Case
 from refruntime.commands.diff.engines import engines_of, read_build
-from refruntime.commands.diff.looking import Looker
 from refruntime.commands.diff.meet import gap_lines, meet
 from refruntime.commands.diff.report import conditions, make_numerics, page_extra, refuse, resolved_contract
 from refruntime.commands.diff.request import BuildRequest, CaseSelection
@@ -33,6 +32,7 @@ from refruntime.differential.verdict import EXIT_MISMATCH, FINE
 from refruntime.engines.base import Limits
 from refruntime.engines.declaration import read_declaration
 from refruntime.hypotheses.explain import Explainer
+from refruntime.identify.looking import Looker
 from refruntime.identify.sealed_engine import Fit
 from refruntime.numerics.compiled.threads import processors
 from refruntime.numerics.varied import Variation

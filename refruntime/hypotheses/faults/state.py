@@ -8,11 +8,11 @@ from typing import Final, Self
 
 import numpy as np
 
-from refruntime.errors import ContextExceeded, ContractError, InvalidLength
+from refruntime.errors import ContextExceeded, InvalidLength
 from refruntime.exports import ExportedABI
 from refruntime.host_numbers import Number, to_u32
 from refruntime.hypotheses.faults.topic import Topic, as_abi, as_machine, as_runtime
-from refruntime.model.load import Buffer
+from refruntime.model.load import Buffer, validate_model
 from refruntime.runtime import Machine, Resident, Runtime
 from refruntime.sampling import SamplingConfig
 
@@ -57,12 +57,8 @@ class _LoadRestoresSampling(Machine):
 @FAULTS.fault("failed-load-keeps-model", "a failed load leaves the resident model in place", "ST-4", as_runtime)
 class _FailedLoadKeepsModel(Runtime):
     def load_model(self, data: Buffer) -> None:
-        before = self.model, self.machine
-        try:
-            super().load_model(data)
-        except ContractError:
-            self.model, self.machine = before
-            raise
+        validate_model(data, self.profile)  # a failure leaves all as it was, the logits for a next token too
+        super().load_model(data)
 
 
 @FAULTS.fault("context-kept", "generate continues behind the tokens of the call before", "GEN-2", as_machine)

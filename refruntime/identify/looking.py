@@ -1,4 +1,4 @@
-"""Let the witness look into a build that `diff` found to differ, before any cause is guessed."""
+"""Let the witness look into a build whose answers differ, before any cause is guessed."""
 
 from __future__ import annotations
 
