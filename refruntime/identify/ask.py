@@ -14,12 +14,11 @@ from typing import Any, Final
 from refruntime.battery.catalogue import FAMILIES, default_battery
 from refruntime.battery.features import find_features, needs_of
 from refruntime.cases.features import Found
-from refruntime.cases.observation import Broken, Observation, StatusAnswer, code_of, result_of, same_end
+from refruntime.cases.observation import code_of, result_of
 from refruntime.cases.steps import INIT, Case, Configure, Generate, Load
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
-from refruntime.differential.compare import outcome
-from refruntime.differential.run import Oracle, observe
+from refruntime.differential.run import Oracle
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.bugs import checksum_bugs, known_bugs, unexplained_bugs
@@ -29,11 +28,11 @@ from refruntime.identify.checksum import Checksum, find_checksum
 from refruntime.identify.evidence import cited, learnt_switches
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.field_bugs import field_bugs, without_wrong_fields
-from refruntime.identify.fields import Shown, dialect_of, find_fields
+from refruntime.identify.fields import dialect_of
 from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.identification import Identification, Learnt
-from refruntime.identify.likeness import by_likeness
 from refruntime.identify.looking import Looker
+from refruntime.identify.naming import find_names
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve, without_doubted
@@ -137,12 +136,11 @@ def _ask(
         features = found.features = find_features(build.fresh, Profile(), seal=build.sealed)
     usable = _usable(features, naming_sessions(Profile()))
     with stage("asking how it names things"):
-        shown, trouble = _shown(build, usable, base, numerics)
-        found.problem = trouble
-        if not shown:
-            found.problem = trouble or "the build shows no diagnostics document that is JSON"
+        named = find_names(build, usable, Oracle(base, numerics))
+        if not named.shown:
+            found.problem = named.trouble or "the build shows no diagnostics document that is JSON"
             return
-        found.fields = by_likeness(find_fields(shown), shown)
+        found.fields = named.fields
     sound = without_wrong_fields(found.fields)
     dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(sound))
     offered = frozenset(name for name, item in sound.items() if item.shows) & set(DIAGNOSTIC_NAMES)
@@ -177,7 +175,7 @@ def _ask(
         behind = None if faulty is None else Trials(settlement, numerics, trials.bind, faulty)
         learnt = learnt_switches(settlement, trials, behind, replace(base, **choices), memory.of(base, numerics))
         found.learnt = [*learnt, *capacity]
-        found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, shown), *known]
+        found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, named.shown), *known]
         chosen = replace(base, **choices)
         found.bugs += unexplained_bugs(settlement, trials, chosen, known, look(Oracle(chosen, numerics)))
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
@@ -224,20 +222,3 @@ def experiment(case: Case, sessions: dict[str, list[BuildAnswer]], translation: 
 def _usable(features: Found, cases: Iterable[Case]) -> Sequence[Case]:
     """Return the cases that need nothing that the build does not have."""
     return [case for case in cases if not features.reason(needs_of(case))]
-
-
-def _shown(build: AskedBuild, cases: Sequence[Case], base: Profile, numerics: Numerics) -> tuple[list[Shown], str]:
-    """Return the documents of the naming sessions up to where a build leaves the contract, and why it does."""
-    shown: list[Shown] = []
-    trouble = ""
-    for case in cases:
-        mine: list[Observation] = observe(case, Oracle(base, numerics).engine(), Profile())
-        for index, (expected, answer) in enumerate(zip(mine, build.answers(case), strict=False)):
-            theirs = answer.observation
-            if not same_end(theirs, expected):
-                if isinstance(theirs, Broken):
-                    trouble = trouble or f"step {index} of {case.name}: {outcome(theirs)}"
-                break
-            if answer.document is not None and isinstance(expected, StatusAnswer) and expected.diagnostics is not None:
-                shown.append(Shown(expected.diagnostics, answer.document, expected.code, case.name, index))
-    return shown, "" if shown else trouble

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,7 +22,7 @@ from refruntime.identify.evidence import evidence_of
 from refruntime.identify.identification import Bug, Evidence
 from refruntime.identify.looking import Looker
 from refruntime.identify.resolve import OWN, spread
-from refruntime.identify.settle import PRODUCT, Experiment, Settlement
+from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
 from refruntime.witness.generation import generation_of
 
@@ -31,6 +31,8 @@ MOST_SHOWN: Final = 3
 MOST_WEIGHED: Final = 6
 """Faults that explain one experiment and are held against others."""
 MOST_SAMPLED: Final = 24
+PLAIN: Final = "f32"
+"""The label of a model without quantised weights (GG-9)."""
 
 
 def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
@@ -66,8 +68,9 @@ def unexplained_bugs(
         for name, item in settlement.contradicted.items()
         if name not in explained and not settlement.predictions.reads(item.case) & hidden
     }
-    numbers = {name: item for name, item in left.items() if _is_generating(item, trials, profile)}
-    seen = None if look is None else _seen(numbers.values(), settlement, trials, look)
+    generated = {name: _generated(item, trials, profile) for name, item in left.items()}
+    numbers = {name: left[name] for name, artifact in generated.items() if artifact}
+    seen = None if look is None else _seen(numbers, generated, settlement, look)
     if seen is None:
         return [_by_rules(left, settlement, trials, profile)] if left else []
     others = {name: item for name, item in left.items() if name not in numbers}
@@ -128,7 +131,8 @@ def _explained(
     fitting = [name for name, each in runs.items() if explainer.attempt(best, each).fits]
     beside = [name for name, each in runs.items() if name not in fitting and _shows(best, each, explainer)]
     spoilt = [each for each in _agreed(settlement, explainer) if not explainer.attempt(best, each).fits]
-    if len(fitting) <= len(beside) + len(spoilt):  # it fits by chance: where it would show it is not what is seen
+    unlike = len(spoilt) + (len(beside) if best.forwards else 0)
+    if len(fitting) <= unlike:  # a wrong number fits here and there by chance: where it would show, others are seen
         return None
     testing = [case for case in _all(settlement) if best.rule in case.case.rules or case.case.name in fitting]
     evidence = _evidence(fitting, left, trials, profile)
@@ -162,20 +166,30 @@ def _best(
     return max(fitting, key=lambda fault: sum(explainer.attempt(fault, run).fits for run in runs))
 
 
-def _is_generating(item: Experiment, trials: Trials, profile: Profile) -> bool:
-    """Say whether the first difference of an experiment belongs to a generation that can be looked into."""
+def _generated(item: Experiment, trials: Trials, profile: Profile) -> bytes:
+    """Return the model whose generation gave the first difference of an experiment; empty where none did."""
     difference = trials.difference(item, profile)
     steps = () if difference is None else item.case.steps[: difference.index + 1]
-    return generation_of(steps, item.case.models.__getitem__) is not None
+    generation = generation_of(steps, item.case.models.__getitem__)
+    return b"" if generation is None else generation.artifact
 
 
 def _seen(
-    numbers: Iterable[Experiment], settlement: Settlement, trials: Trials, look: Looker
+    numbers: Mapping[str, Experiment], generated: Mapping[str, bytes], settlement: Settlement, look: Looker
 ) -> WitnessedTensor | None:
-    """Return the first wrong number of an experiment, one without quantised products first: they are of many ways."""
-    plain = sorted(numbers, key=lambda item: PRODUCT in trials.outcome(item, look.oracle.profile)[1])
-    for item in plain:
-        seen = look(pair_run(item, look.oracle, settlement))
+    """Return the first wrong number of an experiment.
+
+    Quantised products are of many ways, which a build with wrong numbers does not tell, and few numbers are no
+    evidence: plain models come first, of them the large ones.
+    """
+
+    def weakness(name: str) -> tuple[bool, int]:
+        oracle, artifact = look.oracle, generated[name]
+        label = oracle.bind(artifact, oracle.profile, oracle.numerics).quantization
+        return label != PLAIN, -len(artifact)
+
+    for name in sorted(numbers, key=weakness):
+        seen = look(pair_run(numbers[name], look.oracle, settlement))
         if seen is not None and seen.rule:
             return seen
     return None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from refruntime.contract.dialect import SUMMARY_PARTS, Dialect, at_place, place_of
 from refruntime.contract.forms import MISSING, Form
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.compare import same_meaning
-from refruntime.identify.candidates import forms_for
+from refruntime.identify.candidates import forms_for, nearly_same
+from refruntime.identify.words import own_words, words_of
 
 CONSTANT: Final = ("model_load_ms", "tokens_per_second")
 """Fields that are always 0 (DG-4), so that nothing tells one of them from any other zero but its name."""
 
+OF_LOGITS: Final = ("logits_summary", "top_tokens")
 MOST_DEPTH: Final = 6
 MOST_PLACES: Final = 2000
 IN_PARTS: Final = "in parts"
@@ -72,7 +75,9 @@ def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
             found[name] = _best(name, [item.expected[name] for item in shown], shown, places)
     if found["logits_summary"].agreed < found["logits_summary"].shown:
         parts = _summary_parts(shown, places)
-        if any(part.status == "observed" for part in parts.values()):
+        whole = found["logits_summary"].place
+        apart = not whole or any(part.place and not within(part.place, whole) for part in parts.values())
+        if apart and any(part.status == "observed" for part in parts.values()):
             count = len(shown)
             form = _form_without_parts(shown, [part.place for part in parts.values() if part.place])
             found["logits_summary"] = LearntField("logits_summary", "", form, "observed", count, count, IN_PARTS)
@@ -116,7 +121,16 @@ def places_of(shown: Sequence[Shown]) -> list[str]:
     return sorted(seen, key=lambda place: (seen[place], place))
 
 
+def within(place: str, outer: str) -> bool:
+    """Say whether a place is another one or a part of it."""
+    return place == outer or place.startswith((outer + "/", "/" + outer + "/"))
+
+
 # One field -----------------------------------------------------------------------------------------------------------
+
+
+_Same = Callable[[Any, Any], bool]
+"""Say whether two JSON values mean the same."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +143,25 @@ class _Candidate:
 
 
 def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
-    """Return the place and form under which the values are the expected ones in most documents."""
-    candidates = sorted(
-        _candidates(name, expected, shown, places),
-        key=lambda item: (
-            -item.agreed,
-            _lossy(name, item.form),
-            item.place != name,
-            len(item.form),
-            item.place.count("/"),
-            item.place,
-        ),
-    )
-    if candidates:
+    """Return the place and form under which the values are the expected ones in most documents.
+
+    Where logits agree nowhere, a place of nearly the same ones is theirs: a build with wrong numbers has it, too.
+    """
+    same: Sequence[_Same] = (same_meaning, nearly_same) if name.startswith(OF_LOGITS) else (same_meaning,)
+    for meaning in same:
+        candidates = sorted(
+            _candidates(name, expected, shown, places, meaning),
+            key=lambda item: (
+                -item.agreed,
+                _lossy(name, item.form),
+                item.place != name,
+                len(item.form),
+                item.place.count("/"),
+                item.place,
+            ),
+        )
+        if not candidates:
+            continue
         best = candidates[0]
         others = tuple(item.place for item in candidates[1:] if item.agreed == best.agreed and item.place != best.place)
         if best.agreed == len(shown) or (best.agreed >= ENOUGH * len(shown) and best.telling >= 2):
@@ -161,7 +181,7 @@ def _lossy(name: str, form: str) -> bool:
 
 
 def _candidates(
-    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]
+    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str], same: _Same
 ) -> Iterator[_Candidate]:
     for place in places:
         values = [at_place(item.document, place) for item in shown]
@@ -173,7 +193,7 @@ def _candidates(
             for item, mine in zip(shown, expected, strict=True):
                 theirs = dialect.read(item.document)
                 rewritten = dialect.read(dialect.write({name: mine}))
-                if theirs.keys() == rewritten.keys() and (not theirs or same_meaning(rewritten[name], theirs[name])):
+                if theirs.keys() == rewritten.keys() and (not theirs or same(rewritten[name], theirs[name])):
                     agreed += 1
                     if name in theirs and str(mine) not in telling:
                         telling.add(str(mine))
@@ -198,36 +218,32 @@ def _constant(name: str, shown: Sequence[Shown], places: Sequence[str]) -> Learn
     return LearntField(name, "", "", "assumed", 0, count, reason)
 
 
-def words_of(place: str) -> list[str]:
-    """Return the words of a place in lower case, however they are joined."""
-    words, current = [], ""
-    for character in place:
-        if character.isalpha() and not (character.isupper() and current and current[-1].islower()):
-            current += character
-        else:
-            words.append(current.lower())
-            current = character if character.isalpha() else ""
-    return [*words, current.lower()]
-
-
 def _last_error(shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
-    """Find the place that has one text for each failed status and one value for all that went well (ERR-3, ERR-5)."""
+    """Find the place that has one text for each failed status and one value for all that went well (ERR-3, ERR-5).
+
+    Where there is none, a text of a failure may have stayed behind in some documents of what went well.
+    """
     count = len(shown)
-    for place in sorted(places, key=lambda place: (place != "last_error", place.count("/"), place)):
+    ordered = sorted(places, key=lambda place: (place != "last_error", place.count("/"), place))
+    for stays, place in product((False, True), ordered):
         well = {_key(at_place(item.document, place)) for item in shown if item.status == 0}
         failed: dict[int, set[Any]] = {}
         for item in shown:
             if item.status != 0:
                 failed.setdefault(item.status, set()).add(_key(at_place(item.document, place)))
         texts = [next(iter(values)) for values in failed.values() if len(values) == 1]
-        if len(well) != 1 or len(texts) != len(failed) or len(failed) < 2 or well & set(texts):
+        none = well - set(texts) if stays else well
+        if len(none) != 1 or len(texts) != len(failed) or len(failed) < 2 or none & set(texts):
             continue
         if not all(kind == "str" and text for kind, text in texts) or len(set(texts)) != len(texts):
             continue
-        value = at_place(next(item for item in shown if item.status == 0).document, place)
+        left = sum(item.status == 0 and _key(at_place(item.document, place)) not in none for item in shown)
+        values = (at_place(item.document, place) for item in shown if item.status == 0)
+        value = next(each for each in values if _key(each) in none)
         form = "" if value is None else Form(has_none=True, none=value).text
         evidence = tuple((item.case, item.step) for item in shown if item.status != 0)[:2]
-        return LearntField("last_error", place, form, "observed", count, count, evidence=evidence)
+        reason = f"a failure's text stays in {left} documents of what went well" if left else ""
+        return LearntField("last_error", place, form, "observed", count - left, count, reason, evidence)
     if "last_error" in places:
         return LearntField("last_error", "last_error", "", "assumed", 0, count, BY_NAME)
     return LearntField("last_error", "", "", "absent", 0, count, "no place has one text for each status")
@@ -281,8 +297,3 @@ def _without_doubles(found: Mapping[str, LearntField]) -> dict[str, LearntField]
                 (),
             )
     return result
-
-
-def own_words(name: str) -> set[str]:
-    """Return the words that no other field has in its name."""
-    return set(name.split("_")) - {word for other in DIAGNOSTIC_NAMES if other != name for word in other.split("_")}

@@ -7,7 +7,8 @@ from typing import Any
 
 from refruntime.contract.dialect import at_place
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
-from refruntime.identify.fields import BY_NAME, CONSTANT, IN_PARTS, LearntField, Shown, own_words, places_of, words_of
+from refruntime.identify.fields import BY_NAME, CONSTANT, IN_PARTS, LearntField, Shown, places_of, within
+from refruntime.identify.words import own_words, words_of
 
 
 def by_likeness(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict[str, LearntField]:
@@ -17,7 +18,7 @@ def by_likeness(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dic
         if item.place or name not in DIAGNOSTIC_NAMES or name in CONSTANT or item.reason == IN_PARTS:
             continue
         taken = [other.place for other in result.values() if other.place]
-        free = [place for place in places if not any(_within(place, one) or _within(one, place) for one in taken)]
+        free = [place for place in places if not any(within(place, one) or within(one, place) for one in taken)]
         like = [place for place in free if place.rpartition("/")[2] == name] or [
             place
             for place in free
@@ -27,10 +28,6 @@ def by_likeness(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dic
         if len(like) == 1:
             result[name] = LearntField(name, like[0], "", "assumed", 0, len(shown), BY_NAME)
     return result
-
-
-def _within(place: str, outer: str) -> bool:
-    return place == outer or place.startswith(outer + "/") or place.startswith("/" + outer + "/")
 
 
 def _goes_with(expected: Sequence[Any], shown: Sequence[Shown], place: str) -> bool:
