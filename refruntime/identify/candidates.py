@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from refruntime.contract.dialect import NULLABLE
 from refruntime.contract.forms import MISSING, Form
-from refruntime.differential.compare import same_meaning
 
 COUNTS: Final = ("prompt_tokens", "generated_tokens", "peak_scratch_bytes", "kv_length", "top_k")
 LABELLED: Final = ("quantization", "model_loaded")
-
-NEARLY: Final = 1e-3
-"""Numbers of one logit in two builds are no further apart than this share."""
 
 
 def forms_for(name: str, expected: Sequence[Any], values: Sequence[Any]) -> Iterator[str]:
@@ -26,17 +21,6 @@ def forms_for(name: str, expected: Sequence[Any], values: Sequence[Any]) -> Iter
         return
     none = _none(name, expected, values)
     yield from _distinct([Form(**none, **kind).text for kind in _kinds(name, values)])
-
-
-def nearly_same(mine: Any, theirs: Any) -> bool:
-    """Compare JSON values by meaning, fractional numbers by their first digits."""
-    if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
-        return math.isclose(mine, theirs, rel_tol=NEARLY, abs_tol=NEARLY)
-    if isinstance(mine, list) and isinstance(theirs, list):
-        return len(mine) == len(theirs) and all(map(nearly_same, mine, theirs))
-    if isinstance(mine, dict) and isinstance(theirs, dict):
-        return mine.keys() == theirs.keys() and all(nearly_same(mine[key], theirs[key]) for key in mine)
-    return same_meaning(mine, theirs)
 
 
 def _distinct(forms: Sequence[str]) -> list[str]:

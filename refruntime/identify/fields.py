@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
@@ -11,13 +11,12 @@ from refruntime.contract.dialect import SUMMARY_PARTS, Dialect, at_place, place_
 from refruntime.contract.forms import MISSING, Form
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.compare import same_meaning
-from refruntime.identify.candidates import forms_for, nearly_same
+from refruntime.identify.candidates import forms_for
 from refruntime.identify.words import own_words, words_of
 
 CONSTANT: Final = ("model_load_ms", "tokens_per_second")
 """Fields that are always 0 (DG-4), so that nothing tells one of them from any other zero but its name."""
 
-OF_LOGITS: Final = ("logits_summary", "top_tokens")
 MOST_DEPTH: Final = 6
 MOST_PLACES: Final = 2000
 IN_PARTS: Final = "in parts"
@@ -129,10 +128,6 @@ def within(place: str, outer: str) -> bool:
 # One field -----------------------------------------------------------------------------------------------------------
 
 
-_Same = Callable[[Any, Any], bool]
-"""Say whether two JSON values mean the same."""
-
-
 @dataclass(frozen=True)
 class _Candidate:
     place: str
@@ -143,25 +138,19 @@ class _Candidate:
 
 
 def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
-    """Return the place and form under which the values are the expected ones in most documents.
-
-    Where logits agree nowhere, a place of nearly the same ones is theirs: a build with wrong numbers has it, too.
-    """
-    same: Sequence[_Same] = (same_meaning, nearly_same) if name.startswith(OF_LOGITS) else (same_meaning,)
-    for meaning in same:
-        candidates = sorted(
-            _candidates(name, expected, shown, places, meaning),
-            key=lambda item: (
-                -item.agreed,
-                _lossy(name, item.form),
-                item.place != name,
-                len(item.form),
-                item.place.count("/"),
-                item.place,
-            ),
-        )
-        if not candidates:
-            continue
+    """Return the place and form under which the values are the expected ones in most documents."""
+    candidates = sorted(
+        _candidates(name, expected, shown, places),
+        key=lambda item: (
+            -item.agreed,
+            _lossy(name, item.form),
+            item.place != name,
+            len(item.form),
+            item.place.count("/"),
+            item.place,
+        ),
+    )
+    if candidates:
         best = candidates[0]
         others = tuple(item.place for item in candidates[1:] if item.agreed == best.agreed and item.place != best.place)
         if best.agreed == len(shown) or (best.agreed >= ENOUGH * len(shown) and best.telling >= 2):
@@ -181,7 +170,7 @@ def _lossy(name: str, form: str) -> bool:
 
 
 def _candidates(
-    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str], same: _Same
+    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]
 ) -> Iterator[_Candidate]:
     for place in places:
         values = [at_place(item.document, place) for item in shown]
@@ -193,7 +182,7 @@ def _candidates(
             for item, mine in zip(shown, expected, strict=True):
                 theirs = dialect.read(item.document)
                 rewritten = dialect.read(dialect.write({name: mine}))
-                if theirs.keys() == rewritten.keys() and (not theirs or same(rewritten[name], theirs[name])):
+                if theirs.keys() == rewritten.keys() and (not theirs or same_meaning(rewritten[name], theirs[name])):
                     agreed += 1
                     if name in theirs and str(mine) not in telling:
                         telling.add(str(mine))
