@@ -18,6 +18,7 @@ from refruntime.hypotheses.attempt import varied_answers
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Changes
 from refruntime.identify.asking import AskedBuild
+from refruntime.identify.field_bugs import TEXTS
 from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown, find_fields, places_of, within
 from refruntime.identify.likeness import by_likeness
 
@@ -71,11 +72,11 @@ def _values(place: str, shown: Sequence[Shown]) -> Iterator[str]:
 
 def _in_doubt(fields: Mapping[str, LearntField], shown: Sequence[Shown]) -> bool:
     """Say whether a field agrees in a part of the documents, or is not found though several places are left over."""
-    if any(
-        item.reason == BY_NAME or (item.status == "observed" and item.agreed < item.shown) for item in fields.values()
-    ):
+    told = [item for name, item in fields.items() if name not in TEXTS]  # what a text says follows from no oracle
+    in_part = (item.status == "observed" and item.agreed < item.shown for item in told)
+    if any(in_part) or any(item.reason == BY_NAME for item in told):
         return True
-    absent = [name for name in DIAGNOSTIC_NAMES if name not in CONSTANT and not fields[name].shows]
+    absent = [name for name in DIAGNOSTIC_NAMES if name not in (*CONSTANT, *TEXTS) and not fields[name].shows]
     return bool(absent) and len(unclaimed(fields, shown)) > 1
 
 

@@ -1,0 +1,96 @@
+"""Fields that a known fault hides are found with the fault in the oracle; texts of failures that stay hide none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from refruntime.cases.observation import StatusAnswer
+from refruntime.cases.observe import StepRunner
+from refruntime.client import Client
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.run import Oracle
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
+from refruntime.identify.asking import AskedBuild
+from refruntime.identify.calls import naming_sessions
+from refruntime.identify.fields import Shown, find_fields
+from refruntime.identify.naming import find_names, unclaimed
+from refruntime.numerics import CompiledSeq32
+
+BASE = Profile()
+ORACLE = Oracle(BASE, CompiledSeq32(1))
+CASES = tuple(naming_sessions(BASE))
+OWN = {name: f"f{place}" for place, name in enumerate(DIAGNOSTIC_NAMES)}
+"""Names of a build that say nothing."""
+STRANGE = replace(BASE, diagnostic_names=Dialect(DIAGNOSTIC_NAMES, tuple(OWN.items()), ()).table)
+
+
+def fault(name: str) -> Hypothesis:
+    return next(item for item in catalogue(BASE) if item.name == name)
+
+
+def build(name: str = "") -> AskedBuild:
+    """Return a build with names of its own, and with a fault."""
+    oracle = Oracle(STRANGE, ORACLE.numerics)
+    return AskedBuild(lambda: varied_engine(fault(name).changes, oracle) if name else oracle.engine())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "failed-load-keeps-model", "eos-kept", pytest.param("bos-missing", marks=pytest.mark.slow)],
+)
+def test_every_field_is_found_behind_a_fault(name: str) -> None:
+    """GEN-2, SL-8, ST-4, ID-3: counts, tokens and a model that stays are others; the places are found all the same."""
+    named = find_names(build(name), CASES, ORACLE)
+    constant = {"model_load_ms", "tokens_per_second"}  # nothing tells them from other zeros
+    found = {field: item.place for field, item in named.fields.items() if field in OWN and field not in constant}
+    assert found == {field: place for field, place in OWN.items() if field not in constant}
+    assert not named.trouble
+
+
+def test_a_fault_hides_fields_from_the_contract_alone() -> None:
+    """The control: by the contract's own values the same documents show fewer fields, and places are left over."""
+    shown = documents("bos-missing")
+    found = find_fields(shown)
+    hidden = {name for name in ("prompt_tokens", "kv_length", "tokenizer_output") if not found[name].shows}
+    assert len(hidden) == 3
+    assert {OWN[name] for name in hidden} <= set(unclaimed(found, shown))
+
+
+def documents(name: str) -> list[Shown]:
+    """Return the documents of a build with a fault beside what the contract says."""
+    asked, shown = build(name), []
+    for case in CASES:
+        session = StepRunner(Client(ORACLE.engine()), BASE, case.models)
+        mine = [session.run(step) for step in case.steps]
+        for index, (expected, answer) in enumerate(zip(mine, asked.answers(case), strict=False)):
+            if isinstance(expected, StatusAnswer) and expected.diagnostics is not None and answer.document is not None:
+                shown.append(Shown(expected.diagnostics, answer.document, expected.code, case.name, index))
+    return shown
+
+
+def test_a_text_that_stays_is_still_that_of_failures() -> None:
+    """ERR-3, ERR-5: after success the text of the failure before is there; the place is found, and it is said."""
+    named = find_names(build("error-kept"), CASES, ORACLE)
+    item = named.fields["last_error"]
+    assert (item.place, item.status) == (OWN["last_error"], "observed")
+    assert item.agreed < item.shown
+    assert item.reason == f"a failure's text stays in {item.shown - item.agreed} documents of what went well"
+
+
+def test_a_summary_that_differs_in_a_few_documents_stays_whole() -> None:
+    """DG-4, ID-3: its parts, which agree wherever there is one, are not taken for fields that lie apart."""
+    shown: Sequence[Shown] = documents("")
+    bad = [place for place, each in enumerate(shown) if each.expected["logits_summary"] is None][:2]
+    assert len(bad) == 2
+    summary = next(each.document[OWN["logits_summary"]] for each in shown if each.document[OWN["logits_summary"]])
+    spoilt = [
+        replace(each, document={**each.document, OWN["logits_summary"]: summary}) if place in bad else each
+        for place, each in enumerate(shown)
+    ]
+    item = find_fields(spoilt)["logits_summary"]
+    assert (item.place, item.agreed) == (OWN["logits_summary"], len(shown) - 2)
