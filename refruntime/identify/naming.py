@@ -51,7 +51,7 @@ def find_names(build: AskedBuild, cases: Sequence[Case], oracle: Oracle) -> Name
             others, _ = _documents(build, cases, (_varied(build, case, changes, oracle) for case in cases))
             if len(others) >= len(shown):
                 fields = find_fields(others)
-                if not _in_doubt(fields, others):
+                if _found(fields) >= _found(found) and not _in_doubt(fields, others):
                     return Named(fields, shown, trouble)
     return Named(found, shown, trouble)
 
@@ -68,6 +68,11 @@ def _values(place: str, shown: Sequence[Shown]) -> Iterator[str]:
     for each in shown:
         value = at_place(each.document, place)
         yield "" if value is MISSING else json.dumps(value)
+
+
+def _found(fields: Mapping[str, LearntField]) -> int:
+    """Return how many fields are shown: a fault that hides one more has not got its documents to agree."""
+    return sum(fields[name].shows for name in DIAGNOSTIC_NAMES)
 
 
 def _in_doubt(fields: Mapping[str, LearntField], shown: Sequence[Shown]) -> bool:

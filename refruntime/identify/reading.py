@@ -18,6 +18,9 @@ SWITCHES: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 """Attribute of the profile -> its options, the default first. The checksum is found apart: nothing loads without it."""
 
+MOST_MODELS: Final = 64
+"""Models that are remembered; the experiments on options have some 50, and ask for them again and again."""
+
 Choose = Callable[[str], Any]
 """Say which option of an attribute holds; called at each read."""
 
@@ -74,14 +77,20 @@ def every_choice(profile: ReadingProfile, function: Callable[[Profile], Any]) ->
 
 
 class ReadingBinder:
-    """Bind models and remember them with the switches that binding reads, so that the next use notes them again."""
+    """Bind models and remember them with the switches that binding reads, so that the next use notes them again.
+
+    Those that were not used for longest are forgotten: most files of the battery are asked for once.
+    """
 
     def __init__(self) -> None:
         self._known: dict[bytes, list[tuple[dict[str, Any], BoundModel | ContractError]]] = {}
 
     def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
         """Return the model of these bytes; statuses 4 to 10."""
-        known = self._known.setdefault(hashlib.sha256(data).digest(), [])
+        key = hashlib.sha256(data).digest()
+        known = self._known[key] = self._known.pop(key, [])
+        if len(self._known) > MOST_MODELS:
+            del self._known[next(iter(self._known))]
         for choices, bound in known:
             if all(getattr(profile, name) == value for name, value in choices.items()):
                 if isinstance(bound, ContractError):

@@ -9,13 +9,14 @@ import pytest
 
 from refruntime.cases.observation import StatusAnswer
 from refruntime.cases.observe import StepRunner
+from refruntime.cases.steps import Case
 from refruntime.client import Client
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
-from refruntime.identify.asking import AskedBuild
+from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.fields import Shown, find_fields
 from refruntime.identify.naming import find_names, unclaimed
@@ -50,6 +51,28 @@ def test_every_field_is_found_behind_a_fault(name: str) -> None:
     found = {field: item.place for field, item in named.fields.items() if field in OWN and field not in constant}
     assert found == {field: place for field, place in OWN.items() if field not in constant}
     assert not named.trouble
+
+
+class Spoilt(AskedBuild):
+    """A build that shows other tokens in every third of the documents that have some."""
+
+    def answers(self, experiment: Case) -> list[BuildAnswer]:
+        """Return the answers, some documents with another ranking."""
+        place, changed = OWN["top_tokens"], list(super().answers(experiment))
+        showing = [index for index, each in enumerate(changed) if each.document is not None and each.document[place]]
+        for index in showing[::3]:
+            document = dict(changed[index].document or {})
+            document[place] = [[token + 1, logit] for token, logit in document[place]]
+            changed[index] = replace(changed[index], document=document)
+        return changed
+
+
+@pytest.mark.slow
+def test_no_fault_is_taken_that_hides_a_field() -> None:
+    """DG-4, ID-3: a field that agrees in most documents is not given up for a fault under which it agrees in none."""
+    item = find_names(Spoilt(build().fresh), CASES, ORACLE).fields["top_tokens"]
+    assert item.place == OWN["top_tokens"]
+    assert 0 < item.agreed < item.shown
 
 
 def test_a_fault_hides_fields_from_the_contract_alone() -> None:
