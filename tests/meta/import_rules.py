@@ -176,8 +176,8 @@ EXCEPTIONS_TO_OUTSIDE_WORLD = {
     ("tokenizers", "importlib"),
 }  # data files of the package itself
 
-# exports makes a status of a failure; api, inspection and the command line make a result or a report of it.
-MAY_CATCH_FAILURES = {"exports", "api", "inspection", "session", "repl", "commands", "cli"}
+# exports makes a status of a failure; api, inspection, identify and the command line make a result or a report of it.
+MAY_CATCH_FAILURES = {"exports", "api", "inspection", "identify", "session", "repl", "commands", "cli"}
 MAY_CATCH_EVERYTHING = {
     "cases",
     "campaign",
