@@ -42,11 +42,14 @@ from refruntime.identify.texts import Translation, learn_texts
 from refruntime.identify.trial import Trials
 from refruntime.numerics import Numerics
 
-EVERY: Final = {"sampler": 2, "gguf": 5}
-"""Of these families of the battery one case in so many is asked; of the others all, and none of `generate`.
+EVERY: Final = {"state": 3, "sampler": 2, "tokenizer": 3, "slm1": 5, "gguf": 5, "golden": 5}
+"""Of these families of the battery one case in so many is asked, and the first golden that needs a feature.
 
-They vote where a bug makes an experiment speak for a wrong option. Numbers are compared by `diff`, which asks them all.
+Of the others all are, and none of `generate`. They vote where a bug makes an experiment speak for a wrong option.
+Numbers are compared by `diff`, which asks them all.
 """
+
+GOLDEN: Final = "golden"
 
 Stage = Callable[[str], AbstractContextManager[object]]
 
@@ -190,11 +193,14 @@ def sampled_battery() -> tuple[Case, ...]:
     families = [name for name in FAMILIES if name != "generate"]
     cases = default_battery(Profile(), {}, families)
     seen: Counter[str] = Counter()
+    needed: set[str] = set()
     chosen = []
     for case in cases:
-        family = case.name.partition("/")[0]
-        if seen[family] % EVERY.get(family, 1) == 0:
+        family, needs = case.name.partition("/")[0], set(needs_of(case))
+        if seen[family] % EVERY.get(family, 1) == 0 or (family == GOLDEN and not needs <= needed):
             chosen.append(case)
+        if family == GOLDEN:
+            needed |= needs
         seen[family] += 1
     return tuple(chosen)
 

@@ -22,6 +22,9 @@ from refruntime.identify.field_bugs import TEXTS
 from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown, find_fields, places_of, within
 from refruntime.identify.likeness import by_likeness
 
+DRAWN: Final = ("selected_token", "top_tokens", "logits_summary")
+"""Fields whose values follow from options too, so that a right build has others than the contract's defaults."""
+
 FEW: Final = 3
 """A place with fewer values than this is like many a constant."""
 
@@ -77,7 +80,7 @@ def _found(fields: Mapping[str, LearntField]) -> int:
 
 def _in_doubt(fields: Mapping[str, LearntField], shown: Sequence[Shown]) -> bool:
     """Say whether a field agrees in a part of the documents, or is not found though several places are left over."""
-    told = [item for name, item in fields.items() if name not in TEXTS]  # what a text says follows from no oracle
+    told = [item for name, item in fields.items() if name not in TEXTS and not name.startswith(DRAWN)]
     in_part = (item.status == "observed" and item.agreed < item.shown for item in told)
     if any(in_part) or any(item.reason == BY_NAME for item in told):
         return True
