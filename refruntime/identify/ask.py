@@ -43,7 +43,7 @@ from refruntime.identify.trial import Trials
 from refruntime.numerics import Numerics
 
 EVERY: Final = {"state": 3, "sampler": 2, "tokenizer": 3, "slm1": 5, "gguf": 5, "golden": 5}
-"""Of these families of the battery one case in so many is asked, and the first golden that needs a feature.
+"""Of these families of the battery one case in so many is asked, and the first golden of each model.
 
 Of the others all are, and none of `generate`. They vote where a bug makes an experiment speak for a wrong option.
 Numbers are compared by `diff`, which asks them all.
@@ -193,14 +193,15 @@ def sampled_battery() -> tuple[Case, ...]:
     families = [name for name in FAMILIES if name != "generate"]
     cases = default_battery(Profile(), {}, families)
     seen: Counter[str] = Counter()
-    needed: set[str] = set()
+    models: set[bytes] = set()
     chosen = []
     for case in cases:
-        family, needs = case.name.partition("/")[0], set(needs_of(case))
-        if seen[family] % EVERY.get(family, 1) == 0 or (family == GOLDEN and not needs <= needed):
+        family = case.name.partition("/")[0]
+        files = set(case.models.values()) if family == GOLDEN else set()
+        new = not files <= models
+        if new or seen[family] % EVERY.get(family, 1) == 0:
             chosen.append(case)
-        if family == GOLDEN:
-            needed |= needs
+            models |= files
         seen[family] += 1
     return tuple(chosen)
 
