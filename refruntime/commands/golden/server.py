@@ -7,7 +7,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
-from socket import SHUT_RDWR, socket
+from socket import SHUT_RDWR, SHUT_WR, socket
 from threading import BoundedSemaphore, Timer
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,10 @@ MOST_WAITING: Final = 128
 IDLE_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
 """Seconds that a connection may take in all: one that drips is never idle."""
+
+UNREAD_SECONDS: Final = 1.0
+MOST_UNREAD: Final = 1 << 20
+"""How long a refused client may be silent, and how many bytes it may still send, before its connection is closed."""
 
 LOOPBACK_NAMES: Final = {"127.0.0.1", "localhost", "[::1]"}
 """Names that a browser of this machine calls this server by; a page under any other name is somebody else's."""
@@ -117,6 +121,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(data)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse, and read what the client still sends: closed before that, a connection is reset, the answer lost."""
+        super().send_error(code, message, explain)
+        left = MOST_UNREAD
+        with suppress(OSError):  # it has gone, or it is silent
+            self.connection.shutdown(SHUT_WR)
+            self.connection.settimeout(UNREAD_SECONDS)
+            while left > 0 and (part := self.connection.recv(1 << 16)):
+                left -= len(part)
 
     def _asked(self) -> str:
         """Return the path that is asked for, empty for what is no address."""

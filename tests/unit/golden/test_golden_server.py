@@ -169,6 +169,19 @@ def test_every_request_is_answered(server: GoldenServer, asked: bytes) -> None:
     assert get(server, "/INDEX.json")[0] == 200
 
 
+def test_the_answer_reaches_a_client_that_still_sends(server: GoldenServer) -> None:
+    """GEN-8: what is refused in the middle is read to its end; a connection that is reset would lose the answer."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200)
+        time.sleep(0.1)  # refused by now: 100 headers are allowed
+        connection.sendall(b"a: b\r\n" * 5000)
+        time.sleep(0.1)
+        connection.sendall(b"\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.0 431 ")
+
+
 def test_a_folder_without_goldens_is_refused(tmp_path: Path) -> None:
     """GEN-8: no index, or one that is not an index."""
     with pytest.raises(FileNotFoundError):
