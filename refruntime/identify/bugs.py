@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from refruntime.cases.steps import Generate
+from refruntime.containers.slm1_format import DType
 from refruntime.contract.profile import Profile
 from refruntime.contract.status import Status
 from refruntime.differential.compare import compare_observations, offered_fields
@@ -31,8 +32,6 @@ MOST_SHOWN: Final = 3
 MOST_WEIGHED: Final = 6
 """Faults that explain one experiment and are held against others."""
 MOST_SAMPLED: Final = 24
-PLAIN: Final = "f32"
-"""The label of a model without quantised weights (GG-9)."""
 
 
 def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
@@ -186,7 +185,7 @@ def _seen(
     def weakness(name: str) -> tuple[bool, int]:
         oracle, artifact = look.oracle, generated[name]
         label = oracle.bind(artifact, oracle.profile, oracle.numerics).quantization
-        return label != PLAIN, -len(artifact)
+        return label != DType.F32.label, -len(artifact)
 
     for name in sorted(numbers, key=weakness):
         seen = look(pair_run(numbers[name], look.oracle, settlement))

@@ -182,6 +182,15 @@ def test_the_answer_reaches_a_client_that_still_sends(server: GoldenServer) -> N
     assert answer.startswith(b"HTTP/1.0 431 ")
 
 
+def test_a_client_that_never_ends_is_left(server: GoldenServer) -> None:
+    """GEN-8: what is read of a refused client has a bound, which 48 MiB are far beyond."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200)
+        more = b"a: b\r\n" * (1 << 23)
+        with pytest.raises(ConnectionError):
+            connection.sendall(more)
+
+
 def test_a_folder_without_goldens_is_refused(tmp_path: Path) -> None:
     """GEN-8: no index, or one that is not an index."""
     with pytest.raises(FileNotFoundError):

@@ -10,6 +10,7 @@ from refruntime.battery.models.slm1 import Shape, random_model
 from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import NEXT_TOKEN, RESET, Case, Configure, Generate, Load, Step
 from refruntime.client import Client
+from refruntime.containers.slm1_format import DType
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, PairRun
@@ -31,6 +32,7 @@ BASE = Profile()
 ORACLE = Oracle(BASE, CompiledSeq32(1))
 SMALL = random_model(71, Shape(hidden=16, heads=2, ffn=24, capacity=24), profile=BASE)
 LARGE = random_model(72, Shape(hidden=32, heads=2, ffn=48, capacity=24), profile=BASE)
+QUANTISED = random_model(73, Shape(hidden=128, ffn=192, capacity=24), DType.Q8_0, profile=BASE)
 GREEDY = Configure(0.0, 1, 1.0, 1)
 FIXED = {name: (options[0],) for name, options in SWITCHES.items()}
 
@@ -41,7 +43,8 @@ def with_fault(name: str, oracle: Oracle = ORACLE) -> Engine:
 
 
 def case(name: str, rule: str, *steps: Step) -> Case:
-    return Case(name, (Load("small"), Load("large"), GREEDY, *steps), {"small": SMALL, "large": LARGE}, (rule,))
+    models = {"small": SMALL, "large": LARGE, "quantised": QUANTISED}
+    return Case(name, (Load("small"), Load("large"), GREEDY, *steps), models, (rule,))
 
 
 def asked(*experiments: tuple[Case, Callable[[], Engine]]) -> tuple[Settlement, Trials]:
@@ -110,6 +113,7 @@ def test_the_first_wrong_number_names_the_rule_and_what_is_behind_it_none() -> N
     numbers = [
         case("identify/first", "GEN-8", Load("small"), Generate(b"ab", 3)),
         case("identify/second", "FW-4", Generate(b"bc", 2), NEXT_TOKEN),
+        case("identify/third", "SL-2", Load("quantised"), Generate(b"ab", 3)),
     ]
     state = case("identify/state", "SC-2", Configure(0.5, 3, 2.0, 1), Configure())
     wrong, applied = (lambda: with_fault("rope-backwards")), (lambda: with_fault("bad-config-applied"))
@@ -117,9 +121,11 @@ def test_the_first_wrong_number_names_the_rule_and_what_is_behind_it_none() -> N
     look = Seeing(b"", ORACLE, Limits())
     bugs = unexplained_bugs(settlement, trials, BASE, [], look)
     assert [bug.rule for bug in bugs] == ["FW-5", "SC-2"]
-    assert [bug.cases for bug in bugs] == [("identify/first", "identify/second"), ("identify/state",)]
+    assert [bug.cases for bug in bugs] == [("identify/first", "identify/second", "identify/third"), ("identify/state",)]
     assert bugs[0].text == "the first wrong number is blk.1.attn_k.rope at position 3: all of head 0"
-    assert list(look.seen) == ["identify/second"]  # the large model is more evidence
+    assert list(look.seen) == [
+        "identify/second"
+    ]  # the large model is more evidence, quantised products are of many ways
 
 
 def test_where_nothing_is_seen_rules_are_counted() -> None:

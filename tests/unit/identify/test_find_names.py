@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from refruntime.cases.observation import StatusAnswer
+from refruntime.cases.observation import Observation, StatusAnswer
 from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case
 from refruntime.client import Client
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
-from refruntime.differential.run import Oracle
+from refruntime.differential.run import Oracle, observe
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
+from refruntime.identify import naming
 from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.fields import Shown, find_fields
@@ -54,25 +55,54 @@ def test_every_field_is_found_behind_a_fault(name: str) -> None:
 
 
 class Spoilt(AskedBuild):
-    """A build that shows other tokens in every third of the documents that have some."""
+    """A build that shows another value of a field in every third of the documents that have one."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(build().fresh)
+        self.place = OWN[field]
 
     def answers(self, experiment: Case) -> list[BuildAnswer]:
-        """Return the answers, some documents with another ranking."""
-        place, changed = OWN["top_tokens"], list(super().answers(experiment))
-        showing = [index for index, each in enumerate(changed) if each.document is not None and each.document[place]]
+        """Return the answers, some documents with another value."""
+        changed = list(super().answers(experiment))
+        showing = [each for each, answer in enumerate(changed) if answer.document and answer.document[self.place]]
         for index in showing[::3]:
             document = dict(changed[index].document or {})
-            document[place] = [[token + 1, logit] for token, logit in document[place]]
+            value = document[self.place]
+            document[self.place] = [[token + 1, logit] for token, logit in value] if type(value) is list else value + 1
             changed[index] = replace(changed[index], document=document)
         return changed
 
 
-@pytest.mark.slow
-def test_no_fault_is_taken_that_hides_a_field() -> None:
+def test_no_fault_is_taken_that_hides_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
     """DG-4, ID-3: a field that agrees in most documents is not given up for a fault under which it agrees in none."""
-    item = find_names(Spoilt(build().fresh), CASES, ORACLE).fields["top_tokens"]
+
+    def hiding(_build: AskedBuild, case: Case, _changes: object, oracle: Oracle) -> list[Observation]:
+        """Return the answers of an oracle whose counts are like no build's."""
+        answers = observe(case, oracle.engine(), BASE)
+        return [
+            replace(each, diagnostics={**each.diagnostics, "kv_length": -1})
+            if isinstance(each, StatusAnswer) and each.diagnostics is not None
+            else each
+            for each in answers
+        ]
+
+    monkeypatch.setattr(naming, "_changes", lambda _oracle: [None])
+    monkeypatch.setattr(naming, "_varied", hiding)
+    item = find_names(Spoilt("kv_length"), CASES, ORACLE).fields["kv_length"]
+    assert item.place == OWN["kv_length"]
+    assert 0 < item.agreed < item.shown
+
+
+def test_what_follows_from_options_asks_for_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SA-3, ID-3: a right build ranks otherwise by other options; then no fault is tried, which would take a minute."""
+    tried: list[Oracle] = []
+    monkeypatch.setattr(naming, "_changes", lambda oracle: [tried.append(oracle)][:0])
+    item = find_names(Spoilt("top_tokens"), CASES, ORACLE).fields["top_tokens"]
     assert item.place == OWN["top_tokens"]
     assert 0 < item.agreed < item.shown
+    assert not tried
+    find_names(Spoilt("kv_length"), CASES, ORACLE)
+    assert tried
 
 
 def test_a_fault_hides_fields_from_the_contract_alone() -> None:

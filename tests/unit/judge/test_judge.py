@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from refruntime.contract.profile import Profile
+from refruntime.judge import faults
 from refruntime.judge.ask import SETTINGS
 from refruntime.judge.faults import faults_of
 from refruntime.judge.judge import Judge
@@ -143,6 +144,18 @@ def test_a_fault_of_the_model(stories: ValidatedModel, name: str, words: str) ->
     judgement = Judge(stories, Profile()).judge(seen(stories, Fast, planted.change(stories)))
     assert (judgement.worst.verdict, judgement.fine) == (StageVerdict.FAULT, False)
     assert words in judgement.worst.text
+
+
+def test_a_large_model_is_not_tried_with_every_pair_of_heads(
+    stories: ValidatedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pair costs a pass: beyond a number of weights times pairs, neighbours in all layers alone are tried."""
+    swapped = [fault for fault in faults_of(stories) if fault.name == "heads-swapped"]
+    heads, layers = stories.hyperparameters.head_count, stories.hyperparameters.layer_count
+    assert len(swapped) == heads * (heads - 1) // 2 * (layers + 1)
+    monkeypatch.setattr(faults, "QUICK", 0)
+    texts = [fault.text for fault in faults_of(stories) if fault.name == "heads-swapped"]
+    assert texts == [f"query heads {head} and {head + 1} were in each other's place" for head in range(heads - 1)]
 
 
 @pytest.mark.slow

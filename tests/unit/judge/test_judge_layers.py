@@ -115,6 +115,11 @@ def first_head_scaled(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def all_larger(values: np.ndarray) -> np.ndarray:
+    """Make all numbers larger by a thousandth, those near zero by less than rounding."""
+    return values * np.float32(1.001)
+
+
 def two_rows_exchanged(values: np.ndarray) -> np.ndarray:
     """Exchange two numbers of each position."""
     rows = values.reshape(len(values), -1)
@@ -126,6 +131,7 @@ def two_rows_exchanged(values: np.ndarray) -> np.ndarray:
     [
         ("blk.3.attn_q.rope", first_head_scaled, "elements 0 .. 15 times 1.01"),
         ("blk.2.ffn_up", two_rows_exchanged, "elements 10 .. 11 "),
+        ("blk.2.ffn_up", all_larger, "all 192 times 1.001"),
     ],
 )
 def test_a_fault_smaller_than_a_turned_quant(name: str, change: Change, text: str) -> None:
