@@ -43,6 +43,7 @@ td.text { overflow-wrap: break-word; }
 td code { overflow-wrap: normal; }
 td:first-child code { white-space: nowrap; }
 td.text:last-child, td:last-child code { overflow-wrap: anywhere; }
+td.text:last-child { min-width: 8rem; }
 td .bar { max-width: 24rem; margin: .35rem 0 .15rem; }
 .bar { display: flex; height: .7rem; min-width: 5rem; border-radius: 2px; overflow: hidden; background: var(--soft); }
 .bar span { background: currentColor; }
