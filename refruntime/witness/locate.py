@@ -186,6 +186,8 @@ def _strided(presence: Presence, values: Words) -> list[tuple[int, int]]:
 def _at(presence: Presence, values: Words, base: int, stride: int, at_end: bool) -> RowPlace | None:
     """Return the first moment at which most elements were where an address puts them."""
     words = base + stride * np.arange(len(values))
+    if words.min() < 0 or words.max() >= len(presence.log.first):  # a part of it was not watched
+        return None
     first, last = presence.of_values_at(values, words)
     counts = last - first
     if not counts.any():

@@ -12,7 +12,7 @@ from refruntime.witness.expected import Expected
 from refruntime.witness.fault import Plan, first_wrong
 from refruntime.witness.images import settled
 from refruntime.witness.kv_map import CacheMap
-from refruntime.witness.locate import bits
+from refruntime.witness.locate import at, bits, find_row
 from refruntime.witness.looking import judge
 from refruntime.witness.patterns import find_pattern
 from refruntime.witness.permuted import find_permuted
@@ -54,6 +54,20 @@ class Tape:
         return Presence(
             Log(fuel, np.arange(self.words), np.zeros(self.words, np.uint32), pause, word, value.astype(np.uint32))
         )
+
+
+def test_an_array_does_not_reach_out_of_the_memory() -> None:
+    """FW-4: numbers of a row that happen to lie at equal distances say nothing where others would lie in no word."""
+    row, tape = numbers(32, 1), Tape(64)
+    for place in range(3):
+        tape.write(20 + 7 * place, row[place : place + 1])  # the tenth would lie behind the last word
+    tape.write(1, row[30:31])
+    tape.write(2, row[31:])  # and these are the end of a row that would begin before the first one
+    presence = tape.presence()
+    assert at(presence, row, 20, 7) is None
+    assert at(presence, row, -29, 1) is None
+    assert find_row(presence, row) is None
+    assert at(presence, row[:3], 20, 7) is not None
 
 
 def test_the_end_of_a_kernel_is_waited_for() -> None:
