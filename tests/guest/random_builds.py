@@ -1,6 +1,6 @@
 """Build random legal combinations: contract options, a dialect, missing features, an optimisation level, one bug.
 
-    python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known|unknown|any] [--architectures]
+    python tests/guest/random_builds.py --random 200 --seed 7 --out DIR [--with-bug known] [--architectures]
     python tests/guest/random_builds.py --each-option --out DIR     # the clean build, and one more for every option
 
 Beside every module stands its truth, MODULE.json. A module is named by what it is made of, so what is there already is
@@ -84,8 +84,8 @@ def random_variants(
 ) -> list[Variant]:
     """Return legal variants, the same for the same seed.
 
-    With `bugs` (known, unknown, any) there is one bug in each, with `arithmetic` another order of additions; with
-    `architectures` those that read GGUF have some besides, and options of these.
+    With `bugs` (known, unknown, later, any) there is one bug in each, with `arithmetic` another order of additions;
+    with `architectures` those that read GGUF have some besides, and options of these.
     """
     variants = [_random_variant(random.Random(f"{seed}/{number}"), bugs, arithmetic) for number in range(count)]
     if not architectures:
@@ -133,7 +133,8 @@ def _random_variant(rng: random.Random, bugs: str | None, arithmetic: bool) -> V
 
 def _pool(bugs: str) -> dict[str, dict[str, Any]]:
     known, unknown = build.load_bugs(), build.load_unknown_bugs()
-    return {"known": known, "unknown": unknown, "any": {**known, **unknown}}[bugs]
+    later = {name: bug for name, bug in build.every_unknown_bug().items() if name not in unknown}
+    return {"known": known, "unknown": unknown, "later": later, "any": {**known, **unknown}}[bugs]
 
 
 def _random_options(rng: random.Random, bug: str | None, dialect: Dialect) -> tuple[str, ...]:
@@ -276,7 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind.add_argument("--each-option", action="store_true", help="the clean module and one for every option")
     parser.add_argument("--seed", type=int, default=1, help="chooses the combinations (default: 1)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the modules")
-    parser.add_argument("--with-bug", choices=("known", "unknown", "any"), help="one bug of this table in each module")
+    parser.add_argument(
+        "--with-bug", choices=("known", "unknown", "later", "any"), help="one bug of this table in each module"
+    )
     parser.add_argument("--arithmetic", action="store_true", help="another order of additions in each module")
     parser.add_argument("--architectures", action="store_true", help="further architectures where GGUF is read")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="builds at a time (default: 2)")
