@@ -150,9 +150,11 @@ def record(
             return max(1, begin - fuel)
         if words is not memory:
             memory = words
+            there = ((a, min(b, words.size), p) for a, b, p in places)  # pages that are not there yet hold zeros
             views = [
                 (words[a:b].view(np.uint64), before[p : p + b - a].view(np.uint64), unequal[p // 2 : (p + b - a) // 2])
-                for a, b, p in places
+                for a, b, p in there
+                if a < b
             ]
         for now, old, flags in views:
             not_equal(now, old, flags)

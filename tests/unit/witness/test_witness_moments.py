@@ -17,7 +17,7 @@ from refruntime.witness.looking import judge
 from refruntime.witness.patterns import find_pattern
 from refruntime.witness.permuted import find_permuted
 from refruntime.witness.presence import Presence
-from refruntime.witness.recording import Log
+from refruntime.witness.recording import PAGE_WORDS, Log, record
 from refruntime.witness.sightings import align
 from refruntime.witness.windows import windows_by_cache
 
@@ -196,3 +196,28 @@ def test_a_place_that_is_never_written_bounds_no_position() -> None:
         for position, (begin, end) in enumerate(stretches(changed)):
             assert 1000 * (position - 1) <= begin <= 1000 * position, position
             assert 1000 * position + 700 <= end <= 1000 * (position + 2), position
+
+
+class Growing:
+    """A call whose memory grows while it is watched: first one page of words, then two."""
+
+    def run(self, interval: int, look: Any) -> Any:
+        """Stop at every interval."""
+        small, large = np.zeros(PAGE_WORDS, np.uint32), np.zeros(2 * PAGE_WORDS, np.uint32)
+        for fuel in range(interval, 100, interval):
+            words = small if fuel < 50 else large
+            words[-1] = fuel
+            look(fuel, words)
+        self.fuel_of_watched, self.last = 100, large
+        return self
+
+    def words(self) -> NDArray[np.uint32]:
+        """Return the memory after the call."""
+        return self.last
+
+
+def test_memory_may_grow_while_a_call_is_watched() -> None:
+    """MEM-5: pages that are not there yet hold zeros until they are."""
+    log = record(Growing(), 0, 1000, 10, np.array([0, 1], np.int64))  # type: ignore[arg-type]
+    ends = {int(log.address[word]): value for word, value in zip(log.word, log.value, strict=True)}
+    assert ends == {PAGE_WORDS - 1: 0, 2 * PAGE_WORDS - 1: 99}
