@@ -22,6 +22,8 @@ class WitnessedTensor:
     def rule(self) -> str:
         """Return the rule by which the tensor is computed; empty where no single rule is (draws)."""
         name = _kind(self.tensor)
+        if name == "logits" and self.pattern == "constant factor":
+            return "FW-2"  # a product is not all too large by one factor: something was multiplied behind it
         if self.pattern in _MISTAKEN and RULES.get(name) in ("FW-3", "FW-4"):
             return _MISTAKEN[self.pattern]
         return RULES.get(name, "")
@@ -45,7 +47,10 @@ RULES: Final[dict[str, str]] = {
 }
 """The rule that says how a tensor is computed, by its name without the layer."""
 
-_MISTAKEN: Final = {"another scale": "SL-2", "swapped operands": "FW-2", "transposed": "FW-2", "stale": "FW-2"}
+_MISTAKEN: Final = {
+    "another scale": "SL-2",
+    **dict.fromkeys(("swapped operands", "transposed", "stale", "copy"), "FW-2"),
+}
 """Patterns in which a norm or product is right in itself, and what it is given is not."""
 
 _WEIGHTED: Final = frozenset({"quantization", "arithmetic", "option", "attention", "ffn"})

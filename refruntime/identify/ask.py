@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any, Final
+from typing import Final
 
 from refruntime.battery.catalogue import FAMILIES, default_battery
 from refruntime.battery.features import find_features, needs_of
@@ -20,8 +20,8 @@ from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.base import Engine, Limits
-from refruntime.identify.asking import AskedBuild, BuildAnswer
-from refruntime.identify.bugs import checksum_bugs, known_bugs, unexplained_bugs
+from refruntime.identify.asking import AskedBuild
+from refruntime.identify.bugs import checksum_bugs
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
@@ -29,27 +29,33 @@ from refruntime.identify.evidence import cited, learnt_switches
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.field_bugs import field_bugs, without_wrong_fields
 from refruntime.identify.fields import dialect_of
-from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.identification import Identification, Learnt
+from refruntime.identify.known_bugs import known_bugs
+from refruntime.identify.learning import Learner
 from refruntime.identify.looking import Looker
 from refruntime.identify.naming import find_names
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
 from refruntime.identify.resolve import resolve, without_doubted
 from refruntime.identify.sealed_engine import own_formula
-from refruntime.identify.settle import Experiment, Settlement
-from refruntime.identify.texts import Translation, learn_texts
+from refruntime.identify.shortest import Shortener
+from refruntime.identify.texts import learn_texts
 from refruntime.identify.trial import Trials
+from refruntime.identify.unexplained import blamed_by, unexplained_bugs
 from refruntime.numerics import Numerics
 
-EVERY: Final = {"state": 3, "sampler": 2, "tokenizer": 3, "slm1": 5, "gguf": 5, "golden": 5}
+EVERY: Final = {"state": 3, "sampler": 2, "slm1": 5, "gguf": 5, "golden": 5}
 """Of these families of the battery one case in so many is asked, and the first golden of each model.
 
-Of the others all are, and none of `generate`. They vote where a bug makes an experiment speak for a wrong option.
-Numbers are compared by `diff`, which asks them all.
+Of `generate`, whose cases are long, the first is asked that needs a feature; of the others all are. They vote where a
+bug makes an experiment speak for a wrong option. Numbers are compared by `diff`, which asks them all.
 """
 
+SCALED: Final = ("slm1/storage/q8_0", "slm1/storage/q4_0")
+"""Storage types whose scales may be applied in more than one way (FW-4)."""
+
 GOLDEN: Final = "golden"
+GENERATE: Final = "generate"
 
 Stage = Callable[[str], AbstractContextManager[object]]
 
@@ -145,42 +151,46 @@ def _ask(
             return
         found.fields = named.fields
     sound = without_wrong_fields(found.fields)
-    dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(sound))
-    offered = frozenset(name for name, item in sound.items() if item.shows) & set(DIAGNOSTIC_NAMES)
     designed = _usable(features, designed_experiments())
     battery = _usable(features, sampled_battery())
     with stage("running experiments"):
         sessions = {case.name: build.answers(case) for case in (*designed, *battery)}
+    dialect = Dialect(DIAGNOSTIC_NAMES, *dialect_of(sound))
     capacity: list[Learnt] = []
     if "gguf" in features.asked and "gguf" not in features.absent:
         with stage("asking for the largest context"):
             capacity = [find_capacity(build, dialect)]
             base = replace(base, gguf_context_limit=capacity[0].value)
-    found.texts = learn_texts(sessions, dialect, has_field="last_error" in offered)
-    translation = Translation(dialect, {status: text.text for status, text in found.texts.items()})
-    settlement = Settlement(memory.of(base, numerics), translation, offered)
+    found.texts = learn_texts(sessions, dialect, has_field=sound["last_error"].shows)
+    texts = {status: text.text for status, text in found.texts.items()}
+    scaled = any(name not in features.absent for name in SCALED)
+    learner = Learner(base, numerics, memory.of(base, numerics), sound, texts, sessions, designed, battery, scaled)
     with stage("ruling out options"):
-        for case in designed:
-            settlement.take(experiment(case, sessions, translation))
-        faulty = learn_behind_faults(settlement)
-        narrow(settlement, base, numerics)
-        for case in battery:
-            settlement.take(experiment(case, sessions, translation))
+        learning = learner.learn()
+    settlement = learning.settlement
     trials = Trials(settlement, numerics, settlement.predictions.bind)
     with stage("weighing what contradicts"):
+        offered = frozenset(settlement.offered)
         turned = resolve(settlement, trials, base)
         known = known_bugs(settlement, trials, replace(base, **turned), offered)
         explained = {name for bug in known for name in bug.cases}
-        choices = without_doubted(settlement, trials, base, turned, explained)
-        if choices != turned:
-            known = known_bugs(settlement, trials, replace(base, **choices), offered)
-        profile = profile_of(checksum.profile, choices, found)
-        behind = None if faulty is None else Trials(settlement, numerics, trials.bind, faulty)
-        learnt = learnt_switches(settlement, trials, behind, replace(base, **choices), memory.of(base, numerics))
-        found.learnt = [*learnt, *capacity]
-        found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, named.shown), *known]
+        blamed = blamed_by(Shortener(build, Oracle(replace(base, **turned), numerics), settlement))
+        choices = without_doubted(settlement, trials, base, turned, explained, blamed)
         chosen = replace(base, **choices)
-        found.bugs += unexplained_bugs(settlement, trials, chosen, known, look(Oracle(chosen, numerics)))
+        if choices != turned:
+            known = known_bugs(settlement, trials, chosen, offered)
+        behind = None if learning.machine is None else Trials(settlement, numerics, trials.bind, learning.machine)
+        learnt = learnt_switches(settlement, trials, behind, chosen, memory.of(base, numerics))
+        found.learnt = [*learnt, *capacity]
+        if learning.aside:
+            settlement = learner.compared(learning, chosen)
+            trials = Trials(settlement, numerics, trials.bind)
+            known = known_bugs(settlement, trials, chosen, frozenset(settlement.offered))
+        found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, named.shown), *known]
+        oracle = Oracle(chosen, numerics)
+        shortener = Shortener(build, oracle, settlement)
+        found.bugs += unexplained_bugs(settlement, trials, chosen, known, look(oracle), shortener)
+    profile = profile_of(checksum.profile, choices, found)
     found.profile = replace(profile, gguf_context_limit=base.gguf_context_limit)
     found.cases = cited(found, (*build.asked.values(), *checksum.cases))
     found.experiments = len(sessions)
@@ -190,18 +200,23 @@ def _ask(
 @cache
 def sampled_battery() -> tuple[Case, ...]:
     """Return the cases of the battery that are asked besides the experiments."""
-    families = [name for name in FAMILIES if name != "generate"]
-    cases = default_battery(Profile(), {}, families)
+    cases = default_battery(Profile(), {}, FAMILIES)
     seen: Counter[str] = Counter()
     models: set[bytes] = set()
+    features: set[str] = set()
     chosen = []
     for case in cases:
         family = case.name.partition("/")[0]
         files = set(case.models.values()) if family == GOLDEN else set()
-        new = not files <= models
-        if new or seen[family] % EVERY.get(family, 1) == 0:
+        needs = set(needs_of(case)) if family == GENERATE else set()
+        if family == GENERATE:
+            wanted = not needs <= features
+        else:
+            wanted = not files <= models or seen[family] % EVERY.get(family, 1) == 0
+        if wanted:
             chosen.append(case)
             models |= files
+            features |= needs
         seen[family] += 1
     return tuple(chosen)
 
@@ -210,20 +225,6 @@ def sampled_battery() -> tuple[Case, ...]:
 def designed_experiments() -> tuple[Case, ...]:
     """Return the experiments on options."""
     return tuple(switch_experiments(Profile()))
-
-
-def narrow(settlement: Settlement, base: Profile, numerics: Numerics) -> None:
-    """Go on with an oracle to which settled switches are no question any more."""
-    options = settlement.survivors.options
-    settled: dict[str, Any] = {name: values[0] for name, values in options.items() if len(values) == 1}
-    still_open = frozenset(name for name, values in options.items() if len(values) > 1)
-    narrowed = Predictions(replace(base, **settled), numerics, still_open, settlement.predictions.bind)
-    settlement.predictions = narrowed
-
-
-def experiment(case: Case, sessions: dict[str, list[BuildAnswer]], translation: Translation) -> Experiment:
-    """Return a case with the build's answers in the contract's words."""
-    return Experiment(case, translation.read_all(sessions[case.name]))
 
 
 def _usable(features: Found, cases: Iterable[Case]) -> Sequence[Case]:

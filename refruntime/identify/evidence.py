@@ -9,12 +9,15 @@ from typing import Any, Final
 from refruntime.cases.steps import Case, describe
 from refruntime.contract.profile import Profile, Switch
 from refruntime.differential.compare import Difference
+from refruntime.differential.run import PairRun
 from refruntime.identify.identification import Evidence, Identification, Learnt
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
 
 SHOWN_CHARACTERS: Final = 80
+MOST_STEPS: Final = 8
+"""Calls of a session that a line names."""
 MOST_TRIED: Final = 40
 BEHIND: Final = ("generator_on_load", "generator_on_reset")
 """Switches whose effect a generate undoes, where that reseeds."""
@@ -99,6 +102,20 @@ def evidence_of(item: Experiment, difference: Difference, instead: str) -> Evide
         _shown(difference.reference),
         _shown(difference.build),
     )
+
+
+def evidence_of_run(run: PairRun) -> Evidence:
+    """Return the first difference of a run as evidence against the contract."""
+    return evidence_of(Experiment(run.case, run.build), run.comparison.differences[0], "the contract")
+
+
+def text_of_run(run: PairRun) -> str:
+    """Return a session and its first difference as one line."""
+    first = run.comparison.differences[0]
+    steps = "; ".join(describe(step) for step in run.case.steps[-MOST_STEPS:])
+    left = len(run.case.steps) - MOST_STEPS
+    before = f"{left} calls; " if left > 0 else ""
+    return f"{before}{steps}: {first.field} is {_shown(first.build)} instead of {_shown(first.reference)}"
 
 
 def cited(found: Identification, asked: Iterable[Case]) -> dict[str, Case]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
@@ -22,8 +22,15 @@ MOST_PLACES: Final = 2000
 IN_PARTS: Final = "in parts"
 BY_NAME: Final = "by its name alone: its values are not those of the contract"
 
+NEARLY: Final = "its numbers are nearly those of the contract"
+OF_LOGITS: Final = ("top_tokens", "logits_summary")
+
 ENOUGH: Final = 0.6
 """Share of the documents in which a field has to agree, where none agrees in all of them."""
+
+
+Same = Callable[[Any, Any], bool]
+"""Say whether two JSON values mean the same."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,8 @@ class Shown:
 class LearntField:
     """Where a field lies and how it is written; `agreed` of `shown` documents say so.
 
-    `status` is `observed`, `assumed` (its name is all that speaks for it) or `absent`. `evidence` are (case, step)
-    pairs whose values leave no other place.
+    `status` is `observed`, `assumed` (its name is all that speaks for it, or numbers that are `nearly` right) or
+    `absent`. `evidence` are (case, step) pairs whose values leave no other place.
     """
 
     name: str
@@ -54,6 +61,7 @@ class LearntField:
     reason: str = ""
     evidence: tuple[tuple[str, int], ...] = ()
     others: tuple[str, ...] = ()
+    nearly: bool = False
 
     @property
     def shows(self) -> bool:
@@ -61,7 +69,7 @@ class LearntField:
         return bool(self.place) or self.reason == IN_PARTS
 
 
-def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
+def find_fields(shown: Sequence[Shown], same: Same = same_meaning) -> dict[str, LearntField]:
     """Return what was found for every field, and for the parts of `logits_summary` where they lie apart."""
     places = places_of(shown)
     found: dict[str, LearntField] = {}
@@ -71,10 +79,10 @@ def find_fields(shown: Sequence[Shown]) -> dict[str, LearntField]:
         elif name == "last_error":
             found[name] = _last_error(shown, places)
         else:
-            found[name] = _best(name, [item.expected[name] for item in shown], shown, places)
+            found[name] = _best(name, [item.expected[name] for item in shown], shown, places, same)
     if found["logits_summary"].agreed < found["logits_summary"].shown:
-        parts = _summary_parts(shown, places)
-        whole = found["logits_summary"].place
+        parts = _summary_parts(shown, places, same)
+        whole = found["logits_summary"].place if found["logits_summary"].status == "observed" else ""
         apart = not whole or any(part.place and not within(part.place, whole) for part in parts.values())
         if apart and any(part.status == "observed" for part in parts.values()):
             count = len(shown)
@@ -137,10 +145,10 @@ class _Candidate:
     evidence: tuple[tuple[str, int], ...]
 
 
-def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]) -> LearntField:
+def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str], same: Same) -> LearntField:
     """Return the place and form under which the values are the expected ones in most documents."""
     candidates = sorted(
-        _candidates(name, expected, shown, places),
+        _candidates(name, expected, shown, places, same),
         key=lambda item: (
             -item.agreed,
             _lossy(name, item.form),
@@ -170,7 +178,7 @@ def _lossy(name: str, form: str) -> bool:
 
 
 def _candidates(
-    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str]
+    name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Sequence[str], same: Same
 ) -> Iterator[_Candidate]:
     for place in places:
         values = [at_place(item.document, place) for item in shown]
@@ -182,7 +190,7 @@ def _candidates(
             for item, mine in zip(shown, expected, strict=True):
                 theirs = dialect.read(item.document)
                 rewritten = dialect.read(dialect.write({name: mine}))
-                if theirs.keys() == rewritten.keys() and (not theirs or same_meaning(rewritten[name], theirs[name])):
+                if theirs.keys() == rewritten.keys() and (not theirs or same(rewritten[name], theirs[name])):
                     agreed += 1
                     if name in theirs and str(mine) not in telling:
                         telling.add(str(mine))
@@ -242,12 +250,12 @@ def _key(value: Any) -> tuple[str, str]:
     return ("missing", "") if value is MISSING else (type(value).__name__, str(value))
 
 
-def _summary_parts(shown: Sequence[Shown], places: Sequence[str]) -> dict[str, LearntField]:
+def _summary_parts(shown: Sequence[Shown], places: Sequence[str], same: Same) -> dict[str, LearntField]:
     parts = {}
     there = [item for item in shown if item.expected["logits_summary"] is not None]
     for part in SUMMARY_PARTS:
         expected = [item.expected["logits_summary"][part.partition(".")[2]] for item in there]
-        parts[part] = _best(part, expected, there, places)
+        parts[part] = _best(part, expected, there, places, same)
     return parts
 
 

@@ -59,6 +59,7 @@ def _explained(settlement: Settlement, machine: MachineMaker, experiments: list[
     told = settlement.predictions
     predictions = Predictions(told.base, told.numerics, told.open_switches, told.bind, machine)
     tried = Settlement(predictions, settlement.translation, settlement.offered, most_each=MOST_EACH)
+    tried.has_products = settlement.has_products
     for item in experiments:
         tried.take(item)
         if tried.contradicted or tried.unusable:

@@ -1,14 +1,60 @@
-"""Find a field whose values a bug made others: by its name, where no other field has the place (DG-3, ID-3)."""
+"""Find a field whose values a bug made others: by numbers that are nearly right, or by its name (DG-3, ID-3)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
-from refruntime.contract.dialect import at_place
+from refruntime.contract.dialect import SUMMARY_PARTS, at_place
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
-from refruntime.identify.fields import BY_NAME, CONSTANT, IN_PARTS, LearntField, Shown, places_of, within
+from refruntime.differential.compare import same_meaning
+from refruntime.identify.fields import (
+    BY_NAME,
+    CONSTANT,
+    IN_PARTS,
+    NEARLY,
+    OF_LOGITS,
+    LearntField,
+    Shown,
+    find_fields,
+    places_of,
+    within,
+)
 from refruntime.identify.words import own_words, words_of
+
+SHARE: Final = 1e-3
+"""Numbers of one logit in two builds are no further apart than this share."""
+
+
+def by_numbers(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict[str, LearntField]:
+    """Find the fields of logits in a build whose numbers are a little off, or added in another order."""
+    result = dict(found)
+    missing = [name for name in OF_LOGITS if found[name].status != "observed"]
+    if not missing:
+        return result
+    near = find_fields(shown, nearly_same)
+    taken = {item.place for item in found.values() if item.status == "observed"}
+    for name in missing:
+        parts = SUMMARY_PARTS if near[name].reason == IN_PARTS else ()
+        if near[name].status != "observed" or any(near[each].place in taken for each in (name, *parts)):
+            continue
+        for each in (name, *parts):
+            reason = IN_PARTS if parts and each == name else NEARLY
+            result[each] = replace(near[each], status="assumed", reason=reason, nearly=True)
+    return result
+
+
+def nearly_same(mine: Any, theirs: Any) -> bool:
+    """Compare JSON values by meaning, fractional numbers by their first digits."""
+    if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
+        return math.isclose(mine, theirs, rel_tol=SHARE, abs_tol=SHARE)
+    if isinstance(mine, list) and isinstance(theirs, list):
+        return len(mine) == len(theirs) and all(map(nearly_same, mine, theirs))
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        return mine.keys() == theirs.keys() and all(nearly_same(mine[key], theirs[key]) for key in mine)
+    return same_meaning(mine, theirs)
 
 
 def by_likeness(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict[str, LearntField]:

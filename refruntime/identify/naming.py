@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from refruntime.cases.observation import Broken, Observation, StatusAnswer, same_end
-from refruntime.cases.steps import Case
-from refruntime.contract.dialect import at_place
+from refruntime.cases.steps import INIT, Case
+from refruntime.contract.dialect import Dialect, at_place
 from refruntime.contract.forms import MISSING
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
-from refruntime.differential.compare import compare_observations, outcome
+from refruntime.differential.compare import compare_observations, outcome, same_meaning
 from refruntime.differential.run import Oracle, PairRun, observe
 from refruntime.hypotheses.attempt import varied_answers
 from refruntime.hypotheses.catalogue import catalogue
@@ -20,7 +20,7 @@ from refruntime.hypotheses.hypothesis import Changes
 from refruntime.identify.asking import AskedBuild
 from refruntime.identify.field_bugs import TEXTS
 from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown, find_fields, places_of, within
-from refruntime.identify.likeness import by_likeness
+from refruntime.identify.likeness import by_likeness, by_numbers
 
 DRAWN: Final = ("selected_token", "top_tokens", "logits_summary")
 """Fields whose values follow from options too, so that a right build has others than the contract's defaults."""
@@ -48,9 +48,12 @@ def find_names(build: AskedBuild, cases: Sequence[Case], oracle: Oracle) -> Name
     shown, trouble = _documents(build, cases, (observe(case, oracle.engine(), oracle.profile) for case in cases))
     if not shown:
         return Named({}, shown, trouble)
-    found = by_likeness(find_fields(shown), shown)
+    found = by_likeness(by_numbers(find_fields(shown), shown), shown)
     if _in_doubt(found, shown):
+        telling = _telling(build, cases, found, shown)
         for changes in _changes(oracle):
+            if telling is not None and not telling.agrees(_varied(build, telling.case, changes, oracle)):
+                continue
             others, _ = _documents(build, cases, (_varied(build, case, changes, oracle) for case in cases))
             if len(others) >= len(shown):
                 fields = find_fields(others)
@@ -86,6 +89,47 @@ def _in_doubt(fields: Mapping[str, LearntField], shown: Sequence[Shown]) -> bool
         return True
     absent = [name for name in DIAGNOSTIC_NAMES if name not in (*CONSTANT, *TEXTS) and not fields[name].shows]
     return bool(absent) and len(unclaimed(fields, shown)) > 1
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """One document in which a field that is found elsewhere does not agree: a fault that explains it changes that."""
+
+    case: Case
+    step: int
+    item: LearntField
+    document: Mapping[str, Any]
+
+    def agrees(self, answers: Sequence[Observation]) -> bool:
+        """Say whether the field agrees under the oracle's answers."""
+        mine = answers[self.step] if self.step < len(answers) else None
+        if not isinstance(mine, StatusAnswer) or mine.diagnostics is None:
+            return False
+        name, place, form = self.item.name, self.item.place, self.item.form
+        dialect = Dialect((name,), ((name, place),), ((name, form),) if form else ())
+        own = dialect.read(dialect.write({name: mine.diagnostics[name]}))
+        return same_meaning(own.get(name), dialect.read(self.document).get(name))
+
+
+def _telling(
+    build: AskedBuild, cases: Sequence[Case], found: Mapping[str, LearntField], shown: Sequence[Shown]
+) -> _Telling | None:
+    """Return a document that every explanation has to explain; None where no field agrees in a part of them."""
+    named = {case.name: case for case in cases}
+    for name in DIAGNOSTIC_NAMES:
+        item = found[name]
+        if item.status != "observed" or item.agreed == item.shown or name in TEXTS or name.startswith(DRAWN):
+            continue
+        for each in shown:
+            document = _Telling(named[each.case], each.step, item, each.document)
+            if not document.agrees([_answer_of(each)] * (each.step + 1)):
+                return document
+    return None
+
+
+def _answer_of(shown: Shown) -> StatusAnswer:
+    """Return the contract's side of a document as an answer."""
+    return StatusAnswer(INIT, shown.status, None, shown.expected)
 
 
 def _changes(oracle: Oracle) -> Iterator[Changes]:

@@ -7,11 +7,12 @@ experiments agree under it than under the one that was found.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from refruntime.contract.profile import Profile
+from refruntime.differential.compare import Difference
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
@@ -19,6 +20,8 @@ from refruntime.identify.trial import Trials
 OWN: Final = "identify/"
 """How the names of experiments on options begin."""
 
+MOST_BLAMED: Final = 3
+"""Experiments on one rule that are shortened before its option is doubted."""
 MOST_CONTRADICTED: Final = 24
 MOST_AGREED: Final = 48
 
@@ -43,13 +46,19 @@ def resolve(settlement: Settlement, trials: Trials, base: Profile) -> dict[str, 
 
 
 def without_doubted(
-    settlement: Settlement, trials: Trials, base: Profile, choices: dict[str, Any], explained: Collection[str]
+    settlement: Settlement,
+    trials: Trials,
+    base: Profile,
+    choices: dict[str, Any],
+    explained: Collection[str],
+    blamed: Callable[[Experiment], str] = lambda item: "",
 ) -> dict[str, Any]:
     """Take back an option where an experiment on its own rule agrees under no option: then the rule is broken.
 
-    Experiments that a known fault of another rule explains to the end, under what was chosen, put nothing in doubt.
+    Experiments that a known fault of another rule explains to the end, under what was chosen, put nothing in doubt, nor
+    do those whose shortest session blames another rule (`blamed`; empty where it tells none).
     """
-    doubted = _doubted(settlement, choices, explained)
+    doubted = _doubted(settlement, choices, explained, blamed)
     if doubted != choices:
         _judge_again(settlement, trials, replace(base, **doubted))
     return doubted
@@ -60,18 +69,25 @@ def _differing(items: list[Experiment], trials: Trials, profile: Profile) -> lis
     return [item for item in items if trials.difference(item, profile) is not None]
 
 
-def _doubted(settlement: Settlement, choices: dict[str, Any], explained: Collection[str]) -> dict[str, Any]:
-    broken = {
-        item.case.rules[0]
-        for name, item in settlement.contradicted.items()
-        if name.startswith(OWN) and name not in explained
-    }
+def _doubted(
+    settlement: Settlement, choices: dict[str, Any], explained: Collection[str], blamed: Callable[[Experiment], str]
+) -> dict[str, Any]:
+    on_rule: dict[str, list[Experiment]] = {}
+    for name, item in settlement.contradicted.items():
+        if name.startswith(OWN) and name not in explained:
+            on_rule.setdefault(item.case.rules[0], []).append(item)
     for switch in Profile.switches():
-        if switch.rule in broken and switch.attribute in choices:
-            settlement.doubted.add(switch.attribute)
-            if choices[switch.attribute] != switch.options[0]:
-                choices = {**choices, switch.attribute: switch.options[0]}
+        if switch.attribute not in choices or not _broken(on_rule.get(switch.rule, []), switch.rule, blamed):
+            continue
+        settlement.doubted.add(switch.attribute)
+        if choices[switch.attribute] != switch.options[0]:
+            choices = {**choices, switch.attribute: switch.options[0]}
     return choices
+
+
+def _broken(items: Sequence[Experiment], rule: str, blamed: Callable[[Experiment], str]) -> bool:
+    """Say whether experiments on a rule contradict it, and not some other rule that they pass by."""
+    return any(blamed(item) in ("", rule) for item in items[:MOST_BLAMED])
 
 
 def _gain(
@@ -85,12 +101,23 @@ def _gain(
 ) -> int:
     """Return how many more experiments agree under another option, as far as a sample tells."""
     profile = replace(base, **choices)
-    won = sum(trials.turned(item, profile, name, option) is None for item in contradicted)
+    won = sum(
+        _explains_more(trials.differences(item, profile), trials.turned_differences(item, profile, name, option))
+        for item in contradicted
+    )
     if not won:
         return 0
     agreed = spread(list(settlement.agreed.values()), MOST_AGREED)
     lost = sum(trials.turned(item, profile, name, option) is not None for item in agreed)
     return won - lost
+
+
+def _explains_more(before: Sequence[Difference], after: Sequence[Difference]) -> bool:
+    """Say whether an experiment agrees, or its status does, what is left being something else that is wrong."""
+    if not after:
+        return True
+    differs = any(each.field == "status" for each in before)
+    return differs and not any(each.field == "status" and each.index <= before[0].index for each in after)
 
 
 def _judge_again(settlement: Settlement, trials: Trials, profile: Profile) -> None:

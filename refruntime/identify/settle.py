@@ -45,7 +45,8 @@ class Experiment:
 class Settlement:
     """Which choices are left, which experiments agree under them, and which agree under none.
 
-    `behind_fault` are contradicted ones that agree with a known fault in the oracle.
+    `behind_fault` are contradicted ones that agree with a known fault in the oracle. `has_products` says whether the
+    build has storage types with scales, in which alone the ways to multiply differ.
     """
 
     predictions: Predictions
@@ -59,6 +60,7 @@ class Settlement:
     vain: int = 0
     doubted: set[str] = field(default_factory=set)
     numbers_are_wrong: bool = False
+    has_products: bool = True
     deadline: float = float("inf")
     most_each: int = MOST_EACH
 
@@ -80,15 +82,15 @@ class Settlement:
             self.numbers_are_wrong |= experiment.case.rules == (PRODUCT_RULE,)
 
     def allowed(self, assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
-        """Yield the options that are left; of the sampler's only the first, once many were tried in vain.
+        """Yield the options that are left; of the sampler's only the first, once many were tried in vain, then of all.
 
         A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes. Nor
         does any number of it tell how it multiplies, once the experiments on that agree under no option.
         """
         left = self.survivors.allowed(assignment, name)
-        if name == PRODUCT and self.numbers_are_wrong:
+        if name == PRODUCT and (self.numbers_are_wrong or not self.has_products):
             return islice(left, 1)
-        if name in SAMPLER and self.vain >= MOST_VAIN:
+        if self.vain >= MOST_VAIN and (name in SAMPLER or self.vain >= MOST_VAIN * 2):
             return islice(left, 1)
         return left
 

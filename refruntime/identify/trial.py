@@ -22,8 +22,8 @@ from refruntime.memory import HostMisuse
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime
 
-Outcome = tuple[Difference | None, frozenset[str]]
-"""The first difference, and the switches that the oracle read up to there."""
+Outcome = tuple[tuple[Difference, ...], frozenset[str]]
+"""The differences of the first step that has any, and the switches that the oracle read up to there."""
 
 
 @dataclass
@@ -38,21 +38,31 @@ class Trials:
 
     def difference(self, experiment: Experiment, profile: Profile) -> Difference | None:
         """Return the first difference between a build's answers and the oracle's; None where all agree."""
+        return next(iter(self.differences(experiment, profile)), None)
+
+    def differences(self, experiment: Experiment, profile: Profile) -> tuple[Difference, ...]:
+        """Return what differs in the first step that differs, the first difference first."""
         return self.outcome(experiment, profile)[0]
 
     def turned(self, experiment: Experiment, profile: Profile, name: str, option: Any) -> Difference | None:
-        """Return the difference under a profile with another option of one switch.
+        """Return the first difference under a profile with another option of one switch."""
+        return next(iter(self.turned_differences(experiment, profile, name, option)), None)
 
-        Where the oracle does not read the switch before the first difference, or at all, it is the same one.
+    def turned_differences(
+        self, experiment: Experiment, profile: Profile, name: str, option: Any
+    ) -> tuple[Difference, ...]:
+        """Return the differences under a profile with another option of one switch.
+
+        Where the oracle does not read the switch before the first difference, or at all, they are the same.
         """
-        difference, read = self.outcome(experiment, profile)
+        differences, read = self.outcome(experiment, profile)
         if name not in read:
-            return difference
+            return differences
         changes: dict[str, Any] = {name: option}
-        return self.difference(experiment, replace(profile, **changes))
+        return self.differences(experiment, replace(profile, **changes))
 
     def outcome(self, experiment: Experiment, profile: Profile) -> Outcome:
-        """Return the first difference and what was read; each profile is tried once."""
+        """Return the first differences and what was read; each profile is tried once."""
         key = experiment.case.name, profile
         if key not in self._outcomes:
             self._outcomes[key] = self._tried(experiment, profile)
@@ -75,8 +85,8 @@ class Trials:
             try:
                 mine: Observation = session.run(experiment.case.steps[index])
             except HostMisuse:
-                return None, frozenset(SWITCHES)
-            found = self.settlement.difference(mine, theirs).first
-            if found is not None:
-                return Difference(index, found.field, found.reference, found.build), frozenset(read)
-        return None, frozenset(read)
+                return (), frozenset(SWITCHES)
+            found = self.settlement.difference(mine, theirs).differences
+            if found:
+                return tuple(replace(each, index=index) for each in found), frozenset(read)
+        return (), frozenset(read)

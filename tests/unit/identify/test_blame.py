@@ -18,14 +18,15 @@ from refruntime.engines.base import Engine, Limits
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.hypotheses.observed import FAMILIES, RULES, WitnessedTensor
-from refruntime.identify.bugs import known_bugs, unexplained_bugs
 from refruntime.identify.elimination import Survivors
+from refruntime.identify.known_bugs import known_bugs
 from refruntime.identify.looking import Looker
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Trials
+from refruntime.identify.unexplained import unexplained_bugs
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()

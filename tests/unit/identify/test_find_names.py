@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
 from refruntime.identify import naming
 from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.calls import naming_sessions
-from refruntime.identify.fields import Shown, find_fields
+from refruntime.identify.fields import IN_PARTS, OF_LOGITS, Shown, find_fields
+from refruntime.identify.likeness import by_numbers
 from refruntime.identify.naming import find_names, unclaimed
 from refruntime.numerics import CompiledSeq32
 
@@ -147,3 +149,41 @@ def test_a_summary_that_differs_in_a_few_documents_stays_whole() -> None:
     ]
     item = find_fields(spoilt)["logits_summary"]
     assert (item.place, item.agreed) == (OWN["logits_summary"], len(shown) - 2)
+
+
+def test_a_summary_that_is_an_array_lies_in_parts() -> None:
+    """DG-6, ID-3: under the contract's own name, too, where the place is known by its name alone."""
+    shown = [
+        replace(each, document={**each.document, "logits_summary": _listed(each.document[OWN["logits_summary"]])})
+        for each in documents("")
+    ]
+    found = find_fields([replace(each, document=_without(each.document)) for each in shown])
+    assert found["logits_summary"].reason == IN_PARTS
+    places = [found[f"logits_summary.{part}"].place for part in ("min", "max", "mean")]
+    assert places == [f"/logits_summary/{place}" for place in range(3)]
+
+
+def _listed(summary: object) -> object:
+    return list(summary.values()) if isinstance(summary, dict) else summary
+
+
+def _without(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != OWN["logits_summary"]}
+
+
+@pytest.mark.parametrize("factor", [1 + 2.0**-20, 1.01])
+def test_logits_that_are_a_little_off_are_found_by_their_numbers(factor: float) -> None:
+    """DG-4, DG-6, ID-3: they are no other field's, and nothing is told of them before the options are known."""
+    shown = [replace(each, document=_scaled(each.document, factor)) for each in documents("")]
+    found = by_numbers(find_fields(shown), shown)
+    near = factor < 1.001
+    for name in OF_LOGITS:
+        assert (found[name].place, found[name].nearly) == ((OWN[name], True) if near else ("", False))
+
+
+def _scaled(document: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    top, summary = document[OWN["top_tokens"]], document[OWN["logits_summary"]]
+    changed = {OWN["top_tokens"]: [[token, logit * factor] for token, logit in top]}
+    if summary is not None:
+        changed[OWN["logits_summary"]] = {part: value * factor for part, value in summary.items()}
+    return {**document, **changed}

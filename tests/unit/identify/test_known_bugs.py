@@ -14,15 +14,16 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.ask import designed_experiments
-from refruntime.identify.bugs import known_bugs, unexplained_bugs
 from refruntime.identify.elimination import Survivors
 from refruntime.identify.hidden import learn_behind_faults
+from refruntime.identify.known_bugs import known_bugs
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.resolve import resolve, without_doubted
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Trials
+from refruntime.identify.unexplained import unexplained_bugs
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()

@@ -32,7 +32,7 @@ class Told(Trials):
         """Return a difference, unless every told switch has its told value; any switch may have been read."""
         told = all(getattr(profile, name) == value for name, value in self.agreeing.items())
         agrees = told or experiment.case.name in self.settlement.agreed
-        return None if agrees else DIFFERS, frozenset(SWITCHES)
+        return () if agrees else (DIFFERS,), frozenset(SWITCHES)
 
 
 def contradicted(*rules: str) -> tuple[Settlement, Told]:

@@ -1,0 +1,106 @@
+"""Name a bug that is a known fault: put into the oracle, it explains contradicted experiments to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from refruntime.contract.profile import Profile
+from refruntime.differential.compare import compare_observations, offered_fields
+from refruntime.differential.run import Oracle, PairRun
+from refruntime.hypotheses.attempt import varied_answers
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.explain import Explainer
+from refruntime.hypotheses.hypothesis import Hypothesis
+from refruntime.identify.bugs import all_experiments, pair_run, shown_evidence
+from refruntime.identify.identification import Bug
+from refruntime.identify.resolve import OWN, spread
+from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.trial import Trials
+
+MOST_EXPLAINED: Final = 6
+MOST_WEIGHED: Final = 6
+"""Faults that explain one experiment and are held against others."""
+MOST_SAMPLED: Final = 24
+
+
+def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
+    """Return the known faults that explain contradicted experiments to the end, the best supported first."""
+    left = dict(settlement.contradicted)
+    bugs: list[Bug] = []
+    if not left:
+        return bugs
+    explainer = explainer_of(settlement, trials, profile, offered)
+    for item in spread(list(left.values()), MOST_EXPLAINED):
+        if item.case.name in left:
+            bug = _explained(item, left, explainer, settlement, trials, profile)
+            if bug is not None:
+                bugs.append(bug)
+                for name in (*bug.cases, *bug.beside):
+                    left.pop(name, None)
+    return bugs
+
+
+def explainer_of(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> Explainer:
+    """Return what tries known faults; options are no causes any more.
+
+    Its oracle writes documents in the build's form, so that a fault is held against what such a document can say.
+    """
+    oracle = Oracle(replace(profile, diagnostic_names=settlement.translation.dialect.table), trials.numerics)
+    faults = tuple(item for item in catalogue(profile) if item.option is None)
+    return Explainer(oracle, offered, faults, searches=MOST_EXPLAINED)
+
+
+def _explained(
+    item: Experiment,
+    left: dict[str, Experiment],
+    explainer: Explainer,
+    settlement: Settlement,
+    trials: Trials,
+    profile: Profile,
+) -> Bug | None:
+    run = pair_run(item, explainer.oracle, settlement)
+    explanation = explainer(run)
+    if explanation is None or not explanation.fits:
+        return None
+    best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, explainer, settlement)
+    runs = {name: pair_run(other, explainer.oracle, settlement) for name, other in left.items()}
+    fitting = [name for name, each in runs.items() if explainer.attempt(best, each).fits]
+    beside = [name for name, each in runs.items() if name not in fitting and _shows(best, each, explainer)]
+    spoilt = [each for each in _agreed(settlement, explainer) if not explainer.attempt(best, each).fits]
+    unlike = len(spoilt) + (len(beside) if best.forwards else 0)
+    if len(fitting) <= unlike:  # a wrong number fits here and there by chance: where it would show, others are seen
+        return None
+    testing = [
+        case for case in all_experiments(settlement) if best.rule in case.case.rules or case.case.name in fitting
+    ]
+    evidence = shown_evidence(fitting, left, trials, profile)
+    return Bug(best.rule, best.text, len(fitting), len(testing), tuple(fitting), evidence, tuple(beside))
+
+
+def _shows(fault: Hypothesis, run: PairRun, explainer: Explainer) -> bool:
+    """Say whether a fault changes an answer of the oracle no later than where the build's first one differs."""
+    first = run.comparison.first
+    end = 0 if first is None else first.index + 1
+    known = offered_fields(run.build) | explainer.offered
+    varied = varied_answers(fault.changes, run, explainer.oracle)
+    pairs = zip(run.reference[:end], varied, strict=False)
+    return any(compare_observations([mine], [other], known).first is not None for mine, other in pairs)
+
+
+def _agreed(settlement: Settlement, explainer: Explainer) -> list[PairRun]:
+    """Return some of one's own experiments that agree without a fault."""
+    agreed = [item for name, item in settlement.agreed.items() if name.startswith(OWN)]
+    return [pair_run(item, explainer.oracle, settlement) for item in spread(agreed, MOST_SAMPLED)]
+
+
+def _best(
+    fitting: Sequence[Hypothesis], left: dict[str, Experiment], explainer: Explainer, settlement: Settlement
+) -> Hypothesis:
+    """Return the fault that explains most experiments: those that are contradicted, and those that agree anyway."""
+    if len(fitting) == 1:
+        return fitting[0]
+    sample = spread(list(left.values()), MOST_SAMPLED)
+    runs = [pair_run(item, explainer.oracle, settlement) for item in sample] + _agreed(settlement, explainer)
+    return max(fitting, key=lambda fault: sum(explainer.attempt(fault, run).fits for run in runs))

@@ -1,0 +1,68 @@
+"""Which feature all wrong numbers need, and a model that is read from the host's buffer (GG-8, GG-11, SL-2, MEM-9)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from refruntime.battery.features import FEATURES
+from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Write
+from refruntime.contract.profile import Profile
+from refruntime.identify.feature_rules import ENOUGH, only_with, rule_of_feature
+from refruntime.witness.generation import generation_of
+
+BASE = Profile()
+
+
+def generating(feature: str, number: int = 0) -> Case:
+    """Return a session that generates on the plain file of a feature."""
+    return Case(f"{feature}/{number}", (Load("file"), Generate(b"ab", 1)), {"file": FEATURES[feature].make(BASE)})
+
+
+PLAIN = [generating("gguf", number) for number in range(ENOUGH)]
+
+
+@pytest.mark.parametrize(
+    ("feature", "rule"), [("gguf/storage/f16", "GG-8"), ("gguf/rotary/linear", "GG-11"), ("slm1/storage/q8_0", "SL-2")]
+)
+def test_a_feature_that_all_wrong_sessions_need(feature: str, rule: str) -> None:
+    """Plain files are right in many sessions: what the wrong ones have beyond is what is wrong."""
+    assert only_with([generating(feature)], PLAIN) == feature
+    assert rule_of_feature(feature, "FW-4", "other") == rule
+
+
+def test_nothing_is_told_where_plain_files_are_wrong_or_few() -> None:
+    """The controls: a plain file among the wrong ones, few right ones, and a feature that is right in most sessions."""
+    f16 = generating("gguf/storage/f16")
+    assert not only_with([f16, PLAIN[0]], PLAIN)
+    assert not only_with([f16], PLAIN[:-1])
+    assert not only_with([f16], [*PLAIN, *(generating("gguf/storage/f16", number) for number in range(11))])
+    assert not only_with([], PLAIN)
+
+
+def test_products_that_are_only_rounded_otherwise_stay_products() -> None:
+    """FW-4: scales of SLM1 may be applied in more than one place; of GGUF in one (GG-8)."""
+    assert rule_of_feature("slm1/storage/q8_0", "FW-4", "rounding") == "FW-4"
+    assert rule_of_feature("gguf/storage/f16", "FW-4", "rounding") == "GG-8"
+
+
+def test_a_generation_of_raw_calls_is_understood() -> None:
+    """MEM-5: a host that allocates, writes and calls for itself generates as the steps for it do."""
+    data = FEATURES["slm1"].make(BASE)
+    raw = (
+        Call("alloc", (len(data),), "file"),
+        Write("file", data),
+        Call("load_model", ("file", len(data))),
+        Call("set_sampling_config", (0.5, 3, 1.0, 7)),
+        Call("alloc", (64,), "text"),
+        Write("text+2", b"ab"),
+        Call("generate", ("text+2", 2, 3)),
+    )
+    steps = (Load("file"), Configure(0.5, 3, 1.0, 7), Generate(b"ab", 3))
+    model = {"file": data}.__getitem__
+    assert generation_of(raw, model) == generation_of(steps, model) is not None
+    assert generation_of((*raw[:-1], Call("generate", ("text+1", 2, 3))), model) is None
+    assert generation_of((*raw[:-1], Call("generate", ("text+2", 2, 0))), model) is None
+    unfinished = partial(generation_of, model=model)
+    assert unfinished(raw[:-1]) is None

@@ -1,0 +1,87 @@
+"""The shortest session that contradicts names the rule: of a call by what it leaves behind, of a field, of a draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import pytest
+
+from refruntime.cases.observation import code_of
+from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.run import Oracle, PairRun
+from refruntime.engines.base import Engine
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import varied_engine
+from refruntime.identify.ask import designed_experiments, sampled_battery
+from refruntime.identify.asking import AskedBuild
+from refruntime.identify.blame import rule_of
+from refruntime.identify.evidence import text_of_run
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.settle import Settlement
+from refruntime.identify.shortest import MOST_TRIES, Shortener
+from refruntime.identify.texts import Translation
+from refruntime.numerics import CompiledSeq32
+
+BASE = Profile()
+ORACLE = Oracle(BASE, CompiledSeq32(1))
+FAULTS = {item.name: item for item in catalogue(BASE)}
+TOLD = (
+    "reset-keeps-length", "reset-does-nothing", "reset-restores-sampling", "free-restores-sampling",
+    "failed-load-keeps-model", "failure-keeps-state", "count-first", "prompt-may-fill", "context-kept", "eos-kept",
+    "prompt-echoed", "bad-config-applied", "error-kept", "eos-counted", "length-of-prompt", "top-tokens-by-top-k",
+    "scratch-without-context", "mean-float64", "bpe-rightmost", "argmax-last", "temperature-multiplied",
+    "top-p-ignored", "seed-zero-kept",
+)  # fmt: skip
+"""Known faults whose rule the shortest session tells without anybody knowing the fault."""
+
+
+@cache
+def sessions() -> tuple[Case, ...]:
+    """Return sessions about everything but numbers."""
+    families = "identify", "state", "sampler", "tokenizer", "status", "output", "generator"
+    return tuple(
+        case for case in (*designed_experiments(), *sampled_battery()) if case.name.partition("/")[0] in families
+    )
+
+
+def shortener(fresh: Callable[[], Engine]) -> Shortener:
+    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
+    settlement = Settlement(Predictions(BASE, ORACLE.numerics), translation, frozenset(DIAGNOSTIC_NAMES))
+    return Shortener(AskedBuild(fresh), ORACLE, settlement)
+
+
+def shortest(fresh: Callable[[], Engine], cases: tuple[Case, ...]) -> tuple[Shortener, PairRun]:
+    """Return the shortest run of the first of some sessions that contradicts."""
+    made = shortener(fresh)
+    run = next(run for run in map(made.run, cases) if run.comparison.first is not None)
+    return made, made.shortest(run)
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_rule_of_a_fault_that_is_not_known(name: str) -> None:
+    """ID-3: sessions on its rule are shortened, and what is left of them tells it."""
+    fault = FAULTS[name]
+    cases = tuple(sorted(sessions(), key=lambda case: fault.rule not in case.rules))
+    made, run = shortest(partial(varied_engine, fault.changes, ORACLE), cases)
+    assert rule_of(run, lambda beginnings: "", made.often) == fault.rule, text_of_run(run)
+    assert made.tries <= MOST_TRIES + 1
+
+
+def test_what_has_no_part_in_a_difference_is_left_out() -> None:
+    """The session keeps the load, the generation and the reset, and asks for one token of many."""
+    model = sessions()[0].models
+    name = next(iter(model))
+    steps = (INIT, Configure(0.5, 3, 0.9, 5), Configure(), Load(name), Generate(b"ab", 5), NEXT_TOKEN, RESET, FREE)
+    fault = FAULTS["reset-keeps-length"]
+    _, run = shortest(partial(varied_engine, fault.changes, ORACLE), (Case("test/long", steps, model, ()),))
+    assert run.case.steps == (Load(name), Generate(b"ab", 1), RESET)
+    assert [code_of(answer) for answer in run.build] == [0, 0, 0]
+
+
+def test_a_right_build_is_never_shortened() -> None:
+    """The control: nothing differs, so that there is no first difference to keep."""
+    made = shortener(ORACLE.engine)
+    assert all(made.run(case).comparison.first is None for case in sessions()[:20])
