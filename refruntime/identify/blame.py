@@ -160,16 +160,15 @@ def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str]) 
 
 
 def _of_prompt(run: PairRun, index: int, differing: frozenset[str]) -> str:
-    """Return the rule of ids of a prompt: of what is added or removed at its ends (GEN-2), or of the tokenizer."""
+    """Return the rule of ids of a prompt: of an EOS that is kept or a BOS that is not (GEN-2), or of the tokenizer."""
     if not _shows(run, index, "tokenizer_output"):
         return _tokenizer(run)
     if "tokenizer_output" not in differing:
         return "DG-8"
-    mine, theirs = (
-        str(diagnostics_of(each).get("tokenizer_output")) for each in (run.reference[index], run.build[index])
-    )
-    longer, shorter = sorted((mine.split(","), theirs.split(",")), key=len, reverse=True)
-    return "GEN-2" if len(longer) == len(shorter) + 1 and shorter in (longer[1:], longer[:-1]) else _tokenizer(run)
+    sides = run.reference[index], run.build[index]
+    mine, theirs = (str(diagnostics_of(each).get("tokenizer_output")).split(",") for each in sides)
+    at_an_end = mine == theirs[:-1] or mine == theirs[1:] or mine[1:] == theirs
+    return "GEN-2" if at_an_end else _tokenizer(run)
 
 
 def _of_result(run: PairRun, last: Step, index: int) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 
 import pytest
 
-from refruntime.cases.observation import code_of
+from refruntime.battery.features import FEATURES
+from refruntime.cases.observation import StatusAnswer, code_of
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.compare import compare_observations
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.engines.base import Engine
 from refruntime.hypotheses.catalogue import catalogue
@@ -85,3 +88,18 @@ def test_a_right_build_is_never_shortened() -> None:
     """The control: nothing differs, so that there is no first difference to keep."""
     made = shortener(ORACLE.engine)
     assert all(made.run(case).comparison.first is None for case in sessions()[:20])
+
+
+@pytest.mark.parametrize(("theirs", "rule"), [("256", "SL-8"), ("256,32,257", "GEN-2"), ("32", "GEN-2"), ("9", "SL-8")])
+def test_ids_of_a_prompt_tell_a_kept_end_from_a_wrong_tokenizer(theirs: str, rule: str) -> None:
+    """GEN-2, SL-8: one EOS goes and BOS stays; a character that is lost at the end is the tokenizer's."""
+    data = FEATURES["slm1"].make(BASE)
+    case = Case("test/prompt", (Load("file"), Generate(b" ", 1)), {"file": data})
+    run = shortener(ORACLE.engine).run(case)
+    loaded, answer = run.build
+    assert isinstance(answer, StatusAnswer)
+    assert answer.diagnostics is not None
+    assert answer.diagnostics["tokenizer_output"] == "256,32"
+    spoilt = replace(answer, diagnostics={**answer.diagnostics, "tokenizer_output": theirs})
+    compared = compare_observations(run.reference, [loaded, spoilt])
+    assert rule_of(PairRun(case, run.reference, [loaded, spoilt], compared), lambda beginnings: "") == rule
