@@ -20,7 +20,7 @@ from refruntime.cases.observation import (
     Trapped,
     ValueAnswer,
 )
-from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write
+from refruntime.cases.steps import Argument, Configure, Generate, Load, Step, Write, split_place
 from refruntime.client import Client
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.exports import EXPORTS_BY_NAME
@@ -95,10 +95,10 @@ class StepRunner:
         return StatusAnswer(step, status, result, read_diagnostics(document, self.profile))
 
     def _resolve(self, name: Argument) -> int:
-        base, _, offset = str(name).partition("+")
+        base, offset = split_place(str(name))
         if base not in self.bound:
             raise EngineError(f"{base} has no value, because the call that gives it one did not return")
-        return self.bound[base] + int(offset or 0)
+        return self.bound[base] + offset
 
 
 def read_diagnostics(document: bytes, profile: Profile) -> Diagnostics | None:

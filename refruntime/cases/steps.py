@@ -9,6 +9,12 @@ Argument = int | float | str
 """A host number, or a bound name with an optional offset such as `buffer` or `buffer+4`."""
 
 
+def split_place(argument: str) -> tuple[str, int]:
+    """Return the bound name and the offset of an argument such as `buffer+4`."""
+    name, _, offset = argument.partition("+")
+    return name, int(offset or 0)
+
+
 @dataclass(frozen=True)
 class Call:
     """Call any export with raw arguments; `bind` names its result, such as a pointer of `alloc`."""

@@ -17,12 +17,16 @@ SUMMARY_KEYS: Final = ("min", "max", "mean")
 
 @dataclass(frozen=True)
 class DiagnosticsField:
-    """One field: may it be null (DG-6), and does it tell of the model's numbers rather than of the state."""
+    """One field: may it be null (DG-6), and does it tell of the model's numbers rather than of the state.
+
+    `rule` says what it holds.
+    """
 
     name: str
     kind: Kind
     nullable: bool = False
     of_model: bool = False
+    rule: str = "DG-3"
 
     @property
     def has_logits(self) -> bool:
@@ -31,25 +35,28 @@ class DiagnosticsField:
 
 
 FIELDS: Final = (
-    DiagnosticsField("model_load_ms", "count"),
-    DiagnosticsField("prompt_tokens", "count"),
-    DiagnosticsField("generated_tokens", "count"),
-    DiagnosticsField("tokens_per_second", "count"),
-    DiagnosticsField("peak_scratch_bytes", "count"),
-    DiagnosticsField("kv_length", "count"),
-    DiagnosticsField("quantization", "string"),
+    DiagnosticsField("model_load_ms", "count", rule="DG-4"),
+    DiagnosticsField("prompt_tokens", "count", rule="DG-8"),
+    DiagnosticsField("generated_tokens", "count", rule="DG-8"),
+    DiagnosticsField("tokens_per_second", "count", rule="DG-4"),
+    DiagnosticsField("peak_scratch_bytes", "count", rule="DG-5"),
+    DiagnosticsField("kv_length", "count", rule="DG-8"),
+    DiagnosticsField("quantization", "string", rule="DG-6"),
     DiagnosticsField("last_error", "string", nullable=True),
     DiagnosticsField("model_loaded", "boolean"),
-    DiagnosticsField("tokenizer_output", "string", of_model=True),
-    DiagnosticsField("logits_summary", "summary", nullable=True, of_model=True),
-    DiagnosticsField("selected_token", "count", nullable=True, of_model=True),
-    DiagnosticsField("top_tokens", "pairs", of_model=True),
+    DiagnosticsField("tokenizer_output", "string", of_model=True, rule="DG-6"),
+    DiagnosticsField("logits_summary", "summary", nullable=True, of_model=True, rule="DG-6"),
+    DiagnosticsField("selected_token", "count", nullable=True, of_model=True, rule="DG-6"),
+    DiagnosticsField("top_tokens", "pairs", of_model=True, rule="DG-4"),
     DiagnosticsField("temperature", "float"),
     DiagnosticsField("top_k", "count"),
     DiagnosticsField("top_p", "float"),
-    DiagnosticsField("seed", "decimal"),
+    DiagnosticsField("seed", "decimal", rule="DG-6"),
 )
 """The 17 fields in the order of the document (DG-3)."""
+
+OF_LOGITS: Final = tuple(field.name for field in FIELDS if field.has_logits)
+"""The fields that show logits."""
 
 FIELDS_BY_NAME: Final = {field.name: field for field in FIELDS}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Final
 
 from refruntime.cases.features import Found
-from refruntime.cases.steps import Call, Load, Step, Write
+from refruntime.cases.steps import Call, Load, Step, Write, split_place
 from refruntime.contract.exports import EXPORTS_BY_NAME
 from refruntime.contract.profile import Profile
 from refruntime.differential.case_result import CaseResult
@@ -219,4 +219,4 @@ def _uses(step: Step, name: str) -> bool:
     if isinstance(step, Load):
         return False
     places = [step.to] if isinstance(step, Write) else step.arguments if isinstance(step, Call) else []
-    return any(isinstance(place, str) and place.partition("+")[0] == name for place in places)
+    return any(isinstance(place, str) and split_place(place)[0] == name for place in places)

@@ -22,11 +22,9 @@ class WitnessedTensor:
     def rule(self) -> str:
         """Return the rule by which the tensor is computed; empty where no single rule is (draws)."""
         name = _kind(self.tensor)
-        if name == "logits" and self.pattern == "constant factor":
-            return "FW-2"  # a product is not all too large by one factor: something was multiplied behind it
-        if self.pattern in _MISTAKEN and RULES.get(name) in ("FW-3", "FW-4"):
-            return _MISTAKEN[self.pattern]
-        return RULES.get(name, "")
+        rule = RULES.get(name, "")
+        mistaken = _MISTAKEN if rule in ("FW-3", "FW-4") else {}
+        return _BEHIND.get((name, self.pattern)) or mistaken.get(self.pattern, rule)
 
 
 def _kind(tensor: str) -> str:
@@ -52,6 +50,9 @@ _MISTAKEN: Final = {
     **dict.fromkeys(("swapped operands", "transposed", "stale", "copy"), "FW-2"),
 }
 """Patterns in which a norm or product is right in itself, and what it is given is not."""
+
+_BEHIND: Final = {("logits", "constant factor"): "FW-2"}
+"""Patterns of a tensor that its rule does not give: a product is not all too large, something was multiplied behind."""
 
 _WEIGHTED: Final = frozenset({"quantization", "arithmetic", "option", "attention", "ffn"})
 _ATTENTION: Final = frozenset({"attention", "arithmetic"})

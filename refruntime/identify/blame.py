@@ -6,18 +6,20 @@ told by the call, a wrong field by the field, a draw by the part of the configur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Final
 
 from refruntime.cases.needs import needs_of
 from refruntime.cases.observation import Observation, StatusAnswer, code_of, diagnostics_of, result_of
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step
+from refruntime.contract.fields import FIELDS_BY_NAME, OF_LOGITS
 from refruntime.contract.status import Status
 from refruntime.differential.run import PairRun
 from refruntime.identify.shortest import USUAL_TOP_K
 
-CONFIGURED: Final = frozenset({"temperature", "top_k", "top_p", "seed"})
-NUMBERS: Final = frozenset({"top_tokens", "logits_summary"})
+CONFIGURED: Final = frozenset(each.name for each in fields(Configure))
+NUMBERS: Final = frozenset(OF_LOGITS)
 DRAWN: Final = frozenset({"selected_token", "result", *NUMBERS, "generated_tokens", "kv_length"})
 """What a token that is drawn otherwise changes."""
 PROMPT: Final = frozenset({"tokenizer_output", "prompt_tokens"})
@@ -121,7 +123,7 @@ def _of_status(run: PairRun, index: int, tags: Tags) -> str:
     if isinstance(step, Configure):
         return "SC-2"
     if isinstance(step, Load):
-        return tags(("SL-", "GG-", "ST-3", "ST-4", "TOK-"))
+        return tags(("SL-", "GG-", "ST-3", "ST-4"))
     return ""
 
 
@@ -186,17 +188,9 @@ def _of_field(run: PairRun, index: int, name: str) -> str:
     if name == "logits_summary":
         mine, theirs = (diagnostics_of(each).get(name) or {} for each in (run.reference[index], run.build[index]))
         wrong = {part for part in mine if mine[part] != theirs.get(part)}
-        return "DG-7" if theirs and wrong == {"mean"} else FIELD_RULES[name]
-    return FIELD_RULES.get(name, "DG-3")
-
-
-FIELD_RULES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("model_load_ms", "tokens_per_second", "top_tokens"), "DG-4"),
-    "peak_scratch_bytes": "DG-5",
-    **dict.fromkeys(("quantization", "tokenizer_output", "logits_summary", "selected_token", "seed"), "DG-6"),
-    **dict.fromkeys(("prompt_tokens", "generated_tokens", "kv_length"), "DG-8"),
-}
-"""The rule that says what a field holds; that of the others is DG-3."""
+        if theirs and wrong == {"mean"}:
+            return "DG-7"
+    return FIELDS_BY_NAME[name].rule if name in FIELDS_BY_NAME else ""
 
 
 def _ended_early(run: PairRun, index: int) -> bool:
@@ -238,9 +232,8 @@ def _of_draw(run: PairRun, index: int, differing: frozenset[str], tags: Tags, of
         return "SA-1"
     if used.seed == 0:
         return "PR-2"
-    rule = (
-        "SA-5" if used.top_p < 1 else "SA-2" if used.top_k != USUAL_TOP_K else "SA-3" if used.temperature != 1 else ""
-    )
+    parts = (used.top_p < 1, "SA-5"), (used.top_k != USUAL_TOP_K, "SA-2"), (used.temperature != 1, "SA-3")
+    rule = next((rule for unusual, rule in parts if unusual), "")
     if rule and often(run):
         return rule
     if run.case.steps[index] == NEXT_TOKEN:

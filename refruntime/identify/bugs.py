@@ -61,6 +61,7 @@ def shown_evidence(
 
 
 def pair_run(item: Experiment, oracle: Oracle, settlement: Settlement) -> PairRun:
-    """Return an experiment as a case that ran on both sides."""
-    mine = follow(item.case, item.answers, oracle.engine(), oracle.profile)
+    """Return an experiment as a case that ran on both sides, the oracle's as far as the build's form can hold it."""
+    answers = follow(item.case, item.answers, oracle.engine(), oracle.profile)
+    mine = [settlement.translation.project(each) for each in answers]
     return PairRun(item.case, mine, item.answers, compare_observations(mine, item.answers, settlement.offered))

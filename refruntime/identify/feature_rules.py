@@ -7,7 +7,6 @@ from typing import Final
 
 from refruntime.cases.needs import needs_of
 from refruntime.cases.steps import Case
-from refruntime.contract.features import feature
 
 ENOUGH: Final = 20
 """Sessions without a feature whose numbers are right."""
@@ -36,11 +35,6 @@ def only_with(wrong: Sequence[Case], right: Sequence[Case]) -> str:
 def rule_of_feature(name: str, rule: str, pattern: str) -> str:
     """Return the rule of a feature; where products of SLM1 are only rounded otherwise, that of the product (FW-4)."""
     return rule if name.startswith("slm1") and pattern.startswith("round") else RULES[_group(name)]
-
-
-def title(name: str) -> str:
-    """Return what a feature is called in a sentence."""
-    return feature(name).title
 
 
 def _group(name: str) -> str:

@@ -8,11 +8,8 @@ from typing import Final
 
 from refruntime.contract.dialect import at_place
 from refruntime.contract.fields import FIELDS_BY_NAME
-from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown
+from refruntime.identify.fields import BY_NAME, LearntField, Shown
 from refruntime.identify.identification import Bug, Evidence
-
-RULES: Final = {"peak_scratch_bytes": "DG-5", **dict.fromkeys(CONSTANT, "DG-4")}
-"""Fields that have a rule of their own; that of the others is DG-3."""
 
 TEXTS: Final = ("last_error",)
 """Fields whose values are texts of the build's own choice (ERR-3): another one says nothing."""
@@ -56,5 +53,5 @@ def field_bugs(fields: Mapping[str, LearntField], shown: Sequence[Shown]) -> lis
         )  # fmt: skip
         cases = tuple(dict.fromkeys(each.case for each in wrong))
         text = f"the field {name}, known by its name, has other values than the contract's"
-        bugs.append(Bug(RULES.get(name, "DG-3"), text, len(wrong), len(shown), cases, evidence))
+        bugs.append(Bug(FIELDS_BY_NAME[name].rule, text, len(wrong), len(shown), cases, evidence))
     return bugs

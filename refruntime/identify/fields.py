@@ -23,7 +23,6 @@ IN_PARTS: Final = "in parts"
 BY_NAME: Final = "by its name alone: its values are not those of the contract"
 
 NEARLY: Final = "its numbers are nearly those of the contract"
-OF_LOGITS: Final = ("top_tokens", "logits_summary")
 
 ENOUGH: Final = 0.6
 """Share of the documents in which a field has to agree, where none agrees in all of them."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import numpy as np
+
 from refruntime.contract.profile import Profile
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.identify.oracle import MachineMaker
@@ -58,10 +60,16 @@ def _explained(settlement: Settlement, machine: MachineMaker, experiments: list[
     """Return what is left with a fault in the oracle; None where an experiment still agrees under no option."""
     told = settlement.predictions
     predictions = Predictions(told.base, told.numerics, told.open_switches, told.bind, machine)
-    tried = Settlement(predictions, settlement.translation, settlement.offered, most_each=MOST_EACH)
-    tried.has_products = settlement.has_products
-    for item in experiments:
-        tried.take(item)
-        if tried.contradicted or tried.unusable:
-            return None
+    tried = Settlement(
+        predictions,
+        settlement.translation,
+        settlement.offered,
+        most_each=MOST_EACH,
+        has_products=settlement.has_products,
+    )
+    with np.errstate(all="ignore"):  # a fault may overflow where the sampler does not
+        for item in experiments:
+            tried.take(item)
+            if tried.contradicted or tried.unusable:
+                return None
     return tried

@@ -11,8 +11,7 @@ from refruntime.differential.run import PairRun
 from refruntime.identify.shortest import Shortener
 from refruntime.memory import HostMisuse
 
-RULE: Final = "MEM-9"
-TEXT: Final = (
+KEPT_BUFFER: Final = (
     "answers are right while the host keeps the buffer of the model, and wrong when it is freed and used again"
 )
 

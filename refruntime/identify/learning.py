@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from refruntime.cases.steps import Case
 from refruntime.contract.dialect import Dialect
+from refruntime.contract.fields import OF_LOGITS
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.contract.status import Status
 from refruntime.identify.asking import BuildAnswer
 from refruntime.identify.field_bugs import TEXTS
-from refruntime.identify.fields import OF_LOGITS, LearntField, dialect_of
+from refruntime.identify.fields import LearntField, dialect_of
 from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.oracle import MachineMaker
 from refruntime.identify.prediction import Predictions
@@ -50,7 +52,7 @@ class Learner:
     numerics: Numerics
     predictions: Predictions
     fields: Mapping[str, LearntField]
-    texts: Mapping[Any, str]
+    texts: Mapping[Status, str]
     sessions: Mapping[str, Sequence[BuildAnswer]]
     designed: Sequence[Case]
     battery: Sequence[Case]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from refruntime.contract.dialect import SUMMARY_PARTS, at_place
+from refruntime.contract.fields import OF_LOGITS
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.compare import same_meaning
 from refruntime.identify.fields import (
@@ -15,7 +16,6 @@ from refruntime.identify.fields import (
     CONSTANT,
     IN_PARTS,
     NEARLY,
-    OF_LOGITS,
     LearntField,
     Shown,
     find_fields,

@@ -102,7 +102,7 @@ def _gain(
     """Return how many more experiments agree under another option, as far as a sample tells."""
     profile = replace(base, **choices)
     won = sum(
-        _explains_more(trials.differences(item, profile), trials.turned_differences(item, profile, name, option))
+        explains_more(trials.differences(item, profile), trials.turned_differences(item, profile, name, option))
         for item in contradicted
     )
     if not won:
@@ -112,7 +112,7 @@ def _gain(
     return won - lost
 
 
-def _explains_more(before: Sequence[Difference], after: Sequence[Difference]) -> bool:
+def explains_more(before: Sequence[Difference], after: Sequence[Difference]) -> bool:
     """Say whether an experiment agrees, or its status does, what is left being something else that is wrong."""
     if not after:
         return True

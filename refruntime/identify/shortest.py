@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from refruntime.cases.steps import Call, Case, Configure, Generate, Step
-from refruntime.differential.compare import compare_observations
-from refruntime.differential.run import Oracle, PairRun, follow
+from refruntime.differential.run import Oracle, PairRun
 from refruntime.identify.asking import AskedBuild
-from refruntime.identify.settle import Settlement
+from refruntime.identify.bugs import pair_run
+from refruntime.identify.settle import Experiment, Settlement
 from refruntime.memory import HostMisuse
 
 MOST_TRIES: Final = 60
@@ -46,10 +46,12 @@ class Shortener:
 
     def run(self, case: Case) -> PairRun:
         """Run a session on both sides; HostMisuse: it does what the contract leaves undefined."""
-        theirs = self.settlement.translation.read_all(self.build.ask(case))
-        mine = follow(case, theirs, self.oracle.engine(), self.oracle.profile)
-        mine = [self.settlement.translation.project(each) for each in mine]
-        return PairRun(case, mine, theirs, compare_observations(mine, theirs, self.settlement.offered))
+        answers = self.settlement.translation.read_all(self.build.ask(case))
+        return self.of(Experiment(case, answers))
+
+    def of(self, item: Experiment) -> PairRun:
+        """Return the run of a session that was asked before."""
+        return pair_run(item, self.oracle, self.settlement)
 
     def often(self, run: PairRun) -> bool:
         """Say whether a session differs with other seeds too: what one seed alone shows is a matter of its draw."""

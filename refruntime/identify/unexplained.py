@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from refruntime.containers.slm1_format import DType
+from refruntime.contract.features import feature
 from refruntime.contract.profile import Profile
 from refruntime.differential.run import PairRun
 from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.identify.blame import DRAWN, ends_early, rule_of
 from refruntime.identify.bugs import all_experiments, pair_run, shown_evidence
 from refruntime.identify.evidence import evidence_of_run, text_of_run
-from refruntime.identify.feature_rules import only_with, rule_of_feature, title
+from refruntime.identify.feature_rules import only_with, rule_of_feature
 from refruntime.identify.identification import Bug
-from refruntime.identify.kept_buffer import RULE, TEXT, needs_the_buffer
+from refruntime.identify.kept_buffer import KEPT_BUFFER, needs_the_buffer
 from refruntime.identify.looking import Looker
 from refruntime.identify.resolve import OWN, spread
 from refruntime.identify.settle import Experiment, Settlement
@@ -50,18 +51,31 @@ def unexplained_bugs(
         for name, item in settlement.contradicted.items()
         if name not in explained and not settlement.predictions.reads(item.case) & hidden
     }
+    others = {name: item for name, item in left.items() if not generates(item.case.steps)}
+    number = _of_generations(left, settlement, trials, profile, look, shortener)
+    bugs = [] if number is None else [number]
+    rest = left if number is None else others  # a wrong number spoils what is generated behind it
+    return [*bugs, *([_by_rules(rest, settlement, trials, profile, shortener)] if rest else [])]
+
+
+def _of_generations(
+    left: Mapping[str, Experiment],
+    settlement: Settlement,
+    trials: Trials,
+    profile: Profile,
+    look: Looker | None,
+    shortener: Shortener | None,
+) -> Bug | None:
+    """Return the bug that makes generations wrong: a buffer that is read too late, or the first wrong number."""
     generating = {name: item for name, item in left.items() if generates(item.case.steps)}
-    if shortener is not None and any(needs_the_buffer(run, shortener) for run in _some_runs(generating, shortener)):
-        evidence = shown_evidence(list(generating), left, trials, profile)
-        return [Bug(RULE, TEXT, len(generating), len(all_experiments(settlement)), tuple(generating), evidence)]
+    asked = () if shortener is None else spread(list(generating.values()), MOST_KEPT)
+    if shortener is not None and any(needs_the_buffer(shortener.of(item), shortener) for item in asked):
+        evidence = shown_evidence(list(generating), generating, trials, profile)
+        return Bug("MEM-9", KEPT_BUFFER, len(generating), len(all_experiments(settlement)), tuple(generating), evidence)
     generated = {name: _generated(item, trials, profile) for name, item in left.items()}
     numbers = {name: left[name] for name, artifact in generated.items() if artifact}
     seen = None if look is None else _seen(numbers, generated, settlement, look)
-    if seen is None:
-        return [_by_rules(left, settlement, trials, profile, shortener)] if left else []
-    others = {name: item for name, item in left.items() if name not in numbers and not generates(item.case.steps)}
-    number = _by_number(seen, numbers, settlement, trials, profile)
-    return [number, *([_by_rules(others, settlement, trials, profile, shortener)] if others else [])]
+    return None if seen is None else _by_number(seen, numbers, settlement, trials, profile)
 
 
 def blamed_by(shortener: Shortener) -> Callable[[Experiment], str]:
@@ -75,19 +89,12 @@ def blamed_by(shortener: Shortener) -> Callable[[Experiment], str]:
         return lambda item: ""
 
     def blamed(item: Experiment) -> str:
-        run = pair_run(item, shortener.oracle, shortener.settlement)
-        return (
-            ""
-            if run.comparison.first is None
-            else rule_of(shortener.shortest(run), lambda beginnings: "", shortener.often)
-        )
+        run = shortener.of(item)
+        if run.comparison.first is None:
+            return ""
+        return rule_of(shortener.shortest(run), lambda beginnings: "", shortener.often)
 
     return blamed
-
-
-def _some_runs(left: Mapping[str, Experiment], shortener: Shortener) -> Iterator[PairRun]:
-    for item in spread(list(left.values()), MOST_KEPT):
-        yield pair_run(item, shortener.oracle, shortener.settlement)
 
 
 def _generated(item: Experiment, trials: Trials, profile: Profile) -> bytes:
@@ -132,11 +139,11 @@ def _by_number(
     """Name the rule of the first wrong number of a build; what is generated behind it speaks for no other."""
     generating = [item for item in all_experiments(settlement) if generates(item.case.steps)]
     agreed = [item.case for item in settlement.agreed.values() if generates(item.case.steps)]
-    feature = only_with([item.case for item in left.values()], agreed)
-    rule = rule_of_feature(feature, seen.rule, seen.pattern) if feature else seen.rule
+    name = only_with([item.case for item in left.values()], agreed)
+    rule = rule_of_feature(name, seen.rule, seen.pattern) if name else seen.rule
     text = f"the first wrong number is {seen.tensor} at position {seen.position}: {seen.text}"
-    if feature:
-        text += f"; only in models with {title(feature)}"
+    if name:
+        text += f"; only in models with {feature(name).title}"
     return Bug(rule, text, len(left), len(generating), tuple(left), shown_evidence(list(left), left, trials, profile))
 
 
@@ -169,7 +176,7 @@ def _shortened(
     """Return the shortest sessions of some experiments with the rule that each tells."""
     shown = []
     for item in spread(list(left.values()), MOST_SHORTENED):
-        run = pair_run(item, shortener.oracle, shortener.settlement)
+        run = shortener.of(item)
         if run.comparison.first is None:
             continue
         run = shortener.shortest(run)

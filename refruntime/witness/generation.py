@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Argument, Call, Configure, Generate, Load, Step, Write
+from refruntime.cases.steps import (
+    FREE,
+    INIT,
+    NEXT_TOKEN,
+    RESET,
+    Argument,
+    Call,
+    Configure,
+    Generate,
+    Load,
+    Step,
+    Write,
+    split_place,
+)
 from refruntime.witness.oracle import Sampling
 
 
@@ -69,21 +82,16 @@ class _Written:
 
     def write(self, step: Write) -> None:
         """Note bytes; those that were written at the same place before are gone."""
-        name, offset = _place(step.to)
+        name, offset = split_place(step.to)
         self._bytes.setdefault(name, {})[offset] = step.data
 
     def read(self, place: Argument = "", length: Argument = 0) -> bytes:
         """Return the bytes that were written at a place as a whole; empty if these are not all."""
         if not isinstance(place, str) or not isinstance(length, int):
             return b""
-        name, offset = _place(place)
+        name, offset = split_place(place)
         data = self._bytes.get(name, {}).get(offset, b"")[: max(length, 0)]
         return data if len(data) == length else b""
-
-
-def _place(argument: str) -> tuple[str, int]:
-    name, _, offset = argument.partition("+")
-    return name, int(offset or 0)
 
 
 def _sampling(arguments: Sequence[Argument]) -> Sampling | None:

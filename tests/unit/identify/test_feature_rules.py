@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from refruntime.battery.features import FEATURES
 from refruntime.cases.steps import Call, Case, Configure, Generate, Load, Write
-from refruntime.contract.profile import Profile
+from refruntime.contract.dialect import Dialect
+from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
+from refruntime.differential.run import Oracle
+from refruntime.hypotheses.catalogue import catalogue
+from refruntime.hypotheses.hypothesis import varied_engine
+from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.feature_rules import ENOUGH, only_with, rule_of_feature
+from refruntime.identify.kept_buffer import needs_the_buffer
+from refruntime.identify.prediction import Predictions
+from refruntime.identify.settle import Settlement
+from refruntime.identify.shortest import Shortener
+from refruntime.identify.texts import Translation
+from refruntime.numerics import CompiledSeq32
 from refruntime.witness.generation import generation_of
 
 BASE = Profile()
@@ -66,3 +78,27 @@ def test_a_generation_of_raw_calls_is_understood() -> None:
     assert generation_of((*raw[:-1], Call("generate", ("text+2", 2, 0))), model) is None
     unfinished = partial(generation_of, model=model)
     assert unfinished(raw[:-1]) is None
+
+
+class ReadsTheBuffer(AskedBuild):
+    """A build that answers otherwise where a step transfers a model and frees its buffer."""
+
+    def ask(self, experiment: Case) -> list[BuildAnswer]:
+        """Return right answers, or those to another prompt where the buffer was freed."""
+        freed = any(isinstance(step, Load) for step in experiment.steps)
+        other = tuple(replace(step, prompt=b"zz") if isinstance(step, Generate) else step for step in experiment.steps)
+        return super().ask(replace(experiment, steps=other) if freed else experiment)
+
+
+@pytest.mark.parametrize(("build", "told"), [(ReadsTheBuffer, True), (AskedBuild, False)])
+def test_a_build_that_reads_a_model_from_the_hosts_buffer(build: type[AskedBuild], told: bool) -> None:
+    """MEM-9: the session agrees where the host frees nothing; in the control it differs all the same."""
+    oracle = Oracle(BASE, CompiledSeq32(1))
+    wrong = next(item.changes for item in catalogue(BASE) if item.name == "prompt-echoed")
+    fresh = oracle.engine if told else partial(varied_engine, wrong, oracle)
+    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
+    settlement = Settlement(Predictions(BASE, oracle.numerics), translation, frozenset(DIAGNOSTIC_NAMES))
+    shortener = Shortener(build(fresh), oracle, settlement)
+    run = shortener.run(generating("slm1"))
+    assert run.comparison.first is not None
+    assert needs_the_buffer(run, shortener) is told

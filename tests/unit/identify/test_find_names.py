@@ -13,6 +13,7 @@ from refruntime.cases.observe import StepRunner
 from refruntime.cases.steps import Case
 from refruntime.client import Client
 from refruntime.contract.dialect import Dialect
+from refruntime.contract.fields import OF_LOGITS
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle, observe
 from refruntime.hypotheses.catalogue import catalogue
@@ -20,7 +21,7 @@ from refruntime.hypotheses.hypothesis import Hypothesis, varied_engine
 from refruntime.identify import naming
 from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.calls import naming_sessions
-from refruntime.identify.fields import IN_PARTS, OF_LOGITS, Shown, find_fields
+from refruntime.identify.fields import IN_PARTS, Shown, find_fields
 from refruntime.identify.likeness import by_numbers
 from refruntime.identify.naming import find_names, unclaimed
 from refruntime.numerics import CompiledSeq32

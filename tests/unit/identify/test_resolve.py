@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from refruntime.differential.compare import Difference
 from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
-from refruntime.identify.resolve import resolve, without_doubted
+from refruntime.identify.resolve import explains_more, resolve, without_doubted
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Outcome, Trials
@@ -91,3 +93,28 @@ def test_only_an_experiment_of_its_own_says_how_products_are_rounded() -> None:
         settlement.rows = lambda *_: []  # type: ignore[method-assign]
         settlement.take(Experiment(Case("identify/y", (), {}, rules), []))
         assert settlement.numbers_are_wrong is wrong
+
+
+def test_experiments_whose_shortest_session_blames_another_rule_put_nothing_in_doubt() -> None:
+    """ST-7, PR-4: an experiment may pass another broken rule by; the controls blame its own, or none."""
+    for blamed, doubted in (("ST-7", False), ("PR-4", True), ("", True)):
+        settlement, trials = contradicted("PR-4")
+        trials.agreeing = {"checksum_rotation": -1}
+        chosen = {**settlement.best(), "generator_on_load": "reseeded"}
+        told = partial(_told, blamed)
+        assert (without_doubted(settlement, trials, BASE, chosen, (), told) != chosen) is doubted
+        assert bool(settlement.doubted) is doubted
+
+
+def _told(rule: str, item: Experiment) -> str:
+    return rule
+
+
+def test_an_option_under_which_the_status_agrees_is_taken() -> None:
+    """GEN-9, ST-7: what is left is another field of the same step, which no option concerns."""
+    status, state = Difference(3, "status", 3, 13), Difference(3, "model_loaded", True, False)
+    assert explains_more((status,), ())
+    assert explains_more((status, state), (state,))
+    assert not explains_more((status,), (status,))
+    assert not explains_more((state,), (replace(state, index=4),))
+    assert not explains_more((status,), (replace(status, index=2),))
