@@ -16,7 +16,7 @@ from refruntime.identify.experiments import switch_experiments
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.resolve import explains_more, resolve, without_doubted
-from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.settle import PRODUCT, Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Outcome, Trials
 from refruntime.numerics import CompiledSeq32
@@ -93,6 +93,14 @@ def test_only_an_experiment_of_its_own_says_how_products_are_rounded() -> None:
         settlement.rows = lambda *_: []  # type: ignore[method-assign]
         settlement.take(Experiment(Case("identify/y", (), {}, rules), []))
         assert settlement.numbers_are_wrong is wrong
+
+
+def test_a_build_without_scales_is_tried_under_one_way_to_multiply() -> None:
+    """FW-4: every session would be run under each option, of which none can show."""
+    settlement, _ = contradicted("SA-1")
+    assert len(list(settlement.allowed({}, PRODUCT))) == len(SWITCHES[PRODUCT])
+    settlement.has_products = False
+    assert len(list(settlement.allowed({}, PRODUCT))) == 1
 
 
 def test_experiments_whose_shortest_session_blames_another_rule_put_nothing_in_doubt() -> None:

@@ -9,8 +9,8 @@ from functools import cache, partial
 import pytest
 
 from refruntime.battery.features import FEATURES
-from refruntime.cases.observation import StatusAnswer, code_of
-from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load
+from refruntime.cases.observation import StatusAnswer, code_of, diagnostics_of
+from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load, Step
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.compare import compare_observations
@@ -50,8 +50,8 @@ def sessions() -> tuple[Case, ...]:
     )
 
 
-def shortener(fresh: Callable[[], Engine]) -> Shortener:
-    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, ()))
+def shortener(fresh: Callable[[], Engine], table: tuple[tuple[str, str], ...] = ()) -> Shortener:
+    translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, table))
     settlement = Settlement(Predictions(BASE, ORACLE.numerics), translation, frozenset(DIAGNOSTIC_NAMES))
     return Shortener(AskedBuild(fresh), ORACLE, settlement)
 
@@ -90,16 +90,61 @@ def test_a_right_build_is_never_shortened() -> None:
     assert all(made.run(case).comparison.first is None for case in sessions()[:20])
 
 
+MODEL = {"file": FEATURES["slm1"].make(BASE)}
+LOADED = (Load("file"), Generate(b"a", 1))
+
+
+def spoilt(steps: tuple[Step, ...], code: int | None = None, **fields: object) -> PairRun:
+    """Return a run of which the build's last answer has another status, or other values of some fields."""
+    case = Case("test/spoilt", steps, MODEL)
+    run = shortener(ORACLE.engine).run(case)
+    *before, answer = run.build
+    assert isinstance(answer, StatusAnswer)
+    assert answer.diagnostics is not None
+    wrong = replace(answer, diagnostics={**answer.diagnostics, **fields}, code=answer.code if code is None else code)
+    return PairRun(case, run.reference, [*before, wrong], compare_observations(run.reference, [*before, wrong]))
+
+
+@pytest.mark.parametrize(
+    ("run", "rule"),
+    [
+        (partial(spoilt, (*LOADED, Generate(b"a", 0)), kv_length=0), "ST-8"),
+        (partial(spoilt, (*LOADED, Generate(b"\xff", 1)), kv_length=0), "ST-8"),
+        (partial(spoilt, (*LOADED, Generate(b"a" * 99, 1)), kv_length=9), "ST-7"),
+        (partial(spoilt, (Configure(1.0, 40, 1.0, 7), INIT), top_k=1), "ST-2"),
+        (partial(spoilt, (*LOADED, FREE), quantization="f32"), "ST-6"),
+        (partial(spoilt, (*LOADED, FREE), peak_scratch_bytes=4), "DG-5"),
+        (partial(spoilt, (*LOADED, Configure(-1.0, 1, 1.0, 1)), temperature=-1.0), "SC-2"),
+        (partial(spoilt, (Load("file"), Generate(b"\xff", 1)), code=0), "GEN-1"),
+        (partial(spoilt, (Load("file"), Generate(b"a" * 99, 1)), code=0), "GEN-3"),
+        (partial(spoilt, LOADED, code=3), "GEN-9"),
+        (partial(spoilt, LOADED, code=13), "SL-8"),
+        (partial(spoilt, (*LOADED, NEXT_TOKEN), code=3), "NT-7"),
+        (partial(spoilt, (*LOADED, Generate(b"a", 0), NEXT_TOKEN), code=13), "ST-8"),
+        (partial(spoilt, (*LOADED, RESET, NEXT_TOKEN), code=2), "NT-2"),
+        (partial(spoilt, (NEXT_TOKEN,), code=13), "NT-1"),
+        (partial(spoilt, LOADED, last_error="no"), "ERR-5"),
+        (partial(spoilt, LOADED, kv_length=1), "DG-8"),
+    ],
+)
+def test_what_a_last_call_does_tells_the_rule(run: Callable[[], PairRun], rule: str) -> None:
+    """ID-3: a call that keeps or clears too much, a wrong status, a wrong field."""
+    assert rule_of(run(), lambda beginnings: "") == rule
+
+
+def test_a_right_build_whose_documents_hold_less_is_right() -> None:
+    """DG-6, ID-3: sessions are compared as far as the form of the build's fields can hold it."""
+    table = (("top_tokens.form", "as=ids"),)
+    oracle = Oracle(replace(BASE, diagnostic_names=table), ORACLE.numerics)
+    made = shortener(oracle.engine, table)
+    run = made.run(Case("test/ids", LOADED, MODEL))
+    assert run.comparison.first is None
+    assert not any(isinstance(part, float) for each in diagnostics_of(run.build[1])["top_tokens"] for part in each)
+
+
 @pytest.mark.parametrize(("theirs", "rule"), [("256", "SL-8"), ("256,32,257", "GEN-2"), ("32", "GEN-2"), ("9", "SL-8")])
 def test_ids_of_a_prompt_tell_a_kept_end_from_a_wrong_tokenizer(theirs: str, rule: str) -> None:
     """GEN-2, SL-8: one EOS goes and BOS stays; a character that is lost at the end is the tokenizer's."""
-    data = FEATURES["slm1"].make(BASE)
-    case = Case("test/prompt", (Load("file"), Generate(b" ", 1)), {"file": data})
-    run = shortener(ORACLE.engine).run(case)
-    loaded, answer = run.build
-    assert isinstance(answer, StatusAnswer)
-    assert answer.diagnostics is not None
-    assert answer.diagnostics["tokenizer_output"] == "256,32"
-    spoilt = replace(answer, diagnostics={**answer.diagnostics, "tokenizer_output": theirs})
-    compared = compare_observations(run.reference, [loaded, spoilt])
-    assert rule_of(PairRun(case, run.reference, [loaded, spoilt], compared), lambda beginnings: "") == rule
+    run = spoilt((Load("file"), Generate(b" ", 1)), tokenizer_output=theirs)
+    assert diagnostics_of(run.reference[1])["tokenizer_output"] == "256,32"
+    assert rule_of(run, lambda beginnings: "") == rule
