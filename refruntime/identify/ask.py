@@ -21,7 +21,7 @@ from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.run import Oracle
 from refruntime.engines.base import Engine, Limits
 from refruntime.identify.asking import AskedBuild
-from refruntime.identify.bugs import checksum_bugs
+from refruntime.identify.bugs import checksum_bugs, oracle_of
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.capacity import find_capacity
 from refruntime.identify.checksum import Checksum, find_checksum
@@ -174,7 +174,7 @@ def _ask(
         turned = resolve(settlement, trials, base)
         known = known_bugs(settlement, trials, replace(base, **turned), offered)
         explained = {name for bug in known for name in bug.cases}
-        blamed = blamed_by(Shortener(build, Oracle(replace(base, **turned), numerics), settlement))
+        blamed = blamed_by(Shortener(build, oracle_of(settlement, replace(base, **turned), numerics), settlement))
         choices = without_doubted(settlement, trials, base, turned, explained, blamed)
         chosen = replace(base, **choices)
         if choices != turned:
@@ -187,7 +187,7 @@ def _ask(
             trials = Trials(settlement, numerics, trials.bind)
             known = known_bugs(settlement, trials, chosen, frozenset(settlement.offered))
         found.bugs = [*checksum_bugs(checksum), *field_bugs(found.fields, named.shown), *known]
-        oracle = Oracle(chosen, numerics)
+        oracle = oracle_of(settlement, chosen, numerics)
         shortener = Shortener(build, oracle, settlement)
         found.bugs += unexplained_bugs(settlement, trials, chosen, known, look(oracle), shortener)
     profile = profile_of(checksum.profile, choices, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from refruntime.contract.profile import Profile
@@ -13,6 +14,7 @@ from refruntime.identify.evidence import evidence_of
 from refruntime.identify.identification import Bug, Evidence
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
+from refruntime.numerics import Numerics
 
 MOST_SHOWN: Final = 3
 
@@ -60,8 +62,12 @@ def shown_evidence(
     return tuple(shown)
 
 
+def oracle_of(settlement: Settlement, profile: Profile, numerics: Numerics) -> Oracle:
+    """Return an oracle that writes documents in the build's form: an answer is held against what such one can say."""
+    return Oracle(replace(profile, diagnostic_names=settlement.translation.dialect.table), numerics)
+
+
 def pair_run(item: Experiment, oracle: Oracle, settlement: Settlement) -> PairRun:
-    """Return an experiment as a case that ran on both sides, the oracle's as far as the build's form can hold it."""
-    answers = follow(item.case, item.answers, oracle.engine(), oracle.profile)
-    mine = [settlement.translation.project(each) for each in answers]
+    """Return an experiment as a case that ran on both sides; `oracle` writes documents in the build's form."""
+    mine = follow(item.case, item.answers, oracle.engine(), oracle.profile)
     return PairRun(item.case, mine, item.answers, compare_observations(mine, item.answers, settlement.offered))

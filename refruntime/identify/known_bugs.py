@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import compare_observations, offered_fields
-from refruntime.differential.run import Oracle, PairRun
+from refruntime.differential.run import PairRun
 from refruntime.hypotheses.attempt import varied_answers
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.hypothesis import Hypothesis
-from refruntime.identify.bugs import all_experiments, pair_run, shown_evidence
+from refruntime.identify.bugs import all_experiments, oracle_of, pair_run, shown_evidence
 from refruntime.identify.identification import Bug
 from refruntime.identify.resolve import OWN, spread
 from refruntime.identify.settle import Experiment, Settlement
@@ -43,11 +42,8 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
 
 
 def explainer_of(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> Explainer:
-    """Return what tries known faults; options are no causes any more.
-
-    Its oracle writes documents in the build's form, so that a fault is held against what such a document can say.
-    """
-    oracle = Oracle(replace(profile, diagnostic_names=settlement.translation.dialect.table), trials.numerics)
+    """Return what tries known faults; options are no causes any more."""
+    oracle = oracle_of(settlement, profile, trials.numerics)
     faults = tuple(item for item in catalogue(profile) if item.option is None)
     return Explainer(oracle, offered, faults, searches=MOST_EXPLAINED)
 

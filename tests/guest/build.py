@@ -176,13 +176,14 @@ def build(
     name: str | None = None,
     incremental: Path | None = None,
     toolchain: Toolchain | None = None,
+    source: Path = GUEST / "src",
 ) -> Built:
     """Compile and link one module into directory `out`; raises BuildError.
 
     `bugs` are names of bugs.json or of a table of unknown bugs. With `probe` the module records its tensors.
     `opt_level` "0" compiles in a fourth of the time what runs slower, with the same bits. `incremental` names a
     directory that keeps what one build has in common with the next: a few times faster, and the same bits when it runs,
-    but other bytes than a build in one piece. One build at a time may use it.
+    but other bytes than a build in one piece. One build at a time may use it. `source` has other Rust files than `src`.
     """
     _check_options(options)
     _check_names("bug", bugs, sorted({**load_bugs(), **every_unknown_bug()}))
@@ -202,7 +203,7 @@ def build(
         run(
             [
                 tools.rustc,
-                str(GUEST / "src" / "lib.rs"),
+                str(source / "lib.rs"),
                 "--edition=2021",
                 "--crate-name=guest",
                 "--crate-type=staticlib",
@@ -211,7 +212,7 @@ def build(
                 "-Cpanic=abort",
                 *whole,
                 *(["-Ctarget-feature=+simd128"] if simd or dialect.all("vector") else []),
-                f"--remap-path-prefix={GUEST / 'src'}=guest",
+                f"--remap-path-prefix={source}=guest",
                 *(f"--cfg={switch}" for switch in switches),
                 "-o",
                 str(library),

@@ -21,6 +21,7 @@ from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.ask import designed_experiments, sampled_battery
 from refruntime.identify.asking import AskedBuild
 from refruntime.identify.blame import rule_of
+from refruntime.identify.bugs import oracle_of
 from refruntime.identify.evidence import text_of_run
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.settle import Settlement
@@ -52,8 +53,9 @@ def sessions() -> tuple[Case, ...]:
 
 def shortener(fresh: Callable[[], Engine], table: tuple[tuple[str, str], ...] = ()) -> Shortener:
     translation = Translation(Dialect.of(DIAGNOSTIC_NAMES, table))
-    settlement = Settlement(Predictions(BASE, ORACLE.numerics), translation, frozenset(DIAGNOSTIC_NAMES))
-    return Shortener(AskedBuild(fresh), ORACLE, settlement)
+    offered = frozenset(DIAGNOSTIC_NAMES) - {name for name, place in table if not place}
+    settlement = Settlement(Predictions(BASE, ORACLE.numerics), translation, offered)
+    return Shortener(AskedBuild(fresh), oracle_of(settlement, BASE, ORACLE.numerics), settlement)
 
 
 def shortest(fresh: Callable[[], Engine], cases: tuple[Case, ...]) -> tuple[Shortener, PairRun]:
@@ -134,11 +136,12 @@ def test_what_a_last_call_does_tells_the_rule(run: Callable[[], PairRun], rule: 
 
 def test_a_right_build_whose_documents_hold_less_is_right() -> None:
     """DG-6, ID-3: sessions are compared as far as the form of the build's fields can hold it."""
-    table = (("top_tokens.form", "as=ids"),)
+    table = ("top_tokens.form", "as=ids"), ("selected_token", "")
     oracle = Oracle(replace(BASE, diagnostic_names=table), ORACLE.numerics)
     made = shortener(oracle.engine, table)
     run = made.run(Case("test/ids", LOADED, MODEL))
     assert run.comparison.first is None
+    assert "selected_token" not in diagnostics_of(run.build[1])
     assert not any(isinstance(part, float) for each in diagnostics_of(run.build[1])["top_tokens"] for part in each)
 
 
