@@ -36,7 +36,7 @@ from refruntime.identify.looking import Looker
 from refruntime.identify.naming import find_names
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.profile_of import profile_of
-from refruntime.identify.resolve import resolve, without_doubted
+from refruntime.identify.resolve import OWN, resolve, without_doubted
 from refruntime.identify.sealed_engine import own_formula
 from refruntime.identify.shortest import Shortener
 from refruntime.identify.texts import learn_texts
@@ -172,12 +172,14 @@ def _ask(
     with stage("weighing what contradicts"):
         offered = frozenset(settlement.offered)
         turned = resolve(settlement, trials, base)
-        known = known_bugs(settlement, trials, replace(base, **turned), offered)
+        known = []
+        if not learning.aside or any(name.startswith(OWN) for name in settlement.contradicted):
+            known = known_bugs(settlement, trials, replace(base, **turned), offered)
         explained = {name for bug in known for name in bug.cases}
         blamed = blamed_by(Shortener(build, oracle_of(settlement, replace(base, **turned), numerics), settlement))
         choices = without_doubted(settlement, trials, base, turned, explained, blamed)
         chosen = replace(base, **choices)
-        if choices != turned:
+        if choices != turned and not learning.aside:
             known = known_bugs(settlement, trials, chosen, offered)
         behind = None if learning.machine is None else Trials(settlement, numerics, trials.bind, learning.machine)
         learnt = learnt_switches(settlement, trials, behind, chosen, memory.of(base, numerics))

@@ -64,7 +64,8 @@ def shown_evidence(
 
 def oracle_of(settlement: Settlement, profile: Profile, numerics: Numerics) -> Oracle:
     """Return an oracle that writes documents in the build's form: an answer is held against what such one can say."""
-    return Oracle(replace(profile, diagnostic_names=settlement.translation.dialect.table), numerics)
+    table = settlement.translation.dialect.table
+    return Oracle(replace(profile, diagnostic_names=table), numerics, bind=settlement.predictions.bind)
 
 
 def pair_run(item: Experiment, oracle: Oracle, settlement: Settlement) -> PairRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from refruntime.contract.profile import Profile
@@ -19,9 +19,11 @@ from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
 
 MOST_EXPLAINED: Final = 6
+MOST_SEARCHES: Final = 3
+"""Experiments on which all faults are tried in vain; on others only those that explained one."""
 MOST_WEIGHED: Final = 6
 """Faults that explain one experiment and are held against others."""
-MOST_SAMPLED: Final = 24
+MOST_SAMPLED: Final = 16
 
 
 def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> list[Bug]:
@@ -31,7 +33,7 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
     if not left:
         return bugs
     explainer = explainer_of(settlement, trials, profile, offered)
-    for item in spread(list(left.values()), MOST_EXPLAINED):
+    for item in _small(list(left.values()), MOST_EXPLAINED):
         if item.case.name in left:
             bug = _explained(item, left, explainer, settlement, trials, profile)
             if bug is not None:
@@ -41,11 +43,21 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
     return bugs
 
 
+def _small(items: Sequence[Experiment], most: int) -> list[Experiment]:
+    """Return some of the experiments, spread over all of them; of neighbours the one whose models are smallest."""
+    step = -(-len(items) // most)
+    return [min(items[at : at + step], key=_size) for at in range(0, len(items), step)]
+
+
+def _size(item: Experiment) -> int:
+    return sum(len(model) for model in item.case.models.values())
+
+
 def explainer_of(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> Explainer:
     """Return what tries known faults; options are no causes any more."""
     oracle = oracle_of(settlement, profile, trials.numerics)
     faults = tuple(item for item in catalogue(profile) if item.option is None)
-    return Explainer(oracle, offered, faults, searches=MOST_EXPLAINED)
+    return Explainer(oracle, offered, faults, searches=MOST_SEARCHES)
 
 
 def _explained(
@@ -60,19 +72,38 @@ def _explained(
     explanation = explainer(run)
     if explanation is None or not explanation.fits:
         return None
-    best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, explainer, settlement)
-    runs = {name: pair_run(other, explainer.oracle, settlement) for name, other in left.items()}
-    fitting = [name for name, each in runs.items() if explainer.attempt(best, each).fits]
-    beside = [name for name, each in runs.items() if name not in fitting and _shows(best, each, explainer)]
-    spoilt = [each for each in _agreed(settlement, explainer) if not explainer.attempt(best, each).fits]
-    unlike = len(spoilt) + (len(beside) if best.forwards else 0)
-    if len(fitting) <= unlike:  # a wrong number fits here and there by chance: where it would show, others are seen
+    agreed = _agreed(settlement, explainer)
+    best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, agreed, explainer, settlement)
+    fitting: list[str] = []
+    beside: list[str] = []
+    for count, name in enumerate(_sampled_first(item.case.name, list(left))):
+        if count == MOST_SAMPLED and best.forwards and _by_chance(best, fitting, beside):
+            return None
+        each = pair_run(left[name], explainer.oracle, settlement)
+        if explainer.attempt(best, each).fits:
+            fitting.append(name)
+        elif _shows(best, each, explainer):
+            beside.append(name)
+    spoilt = [each for each in agreed if not explainer.attempt(best, each).fits]
+    if _by_chance(best, fitting, beside, len(spoilt)):
         return None
     testing = [
         case for case in all_experiments(settlement) if best.rule in case.case.rules or case.case.name in fitting
     ]
     evidence = shown_evidence(fitting, left, trials, profile)
     return Bug(best.rule, best.text, len(fitting), len(testing), tuple(fitting), evidence, tuple(beside))
+
+
+def _sampled_first(first: str, names: Sequence[str]) -> Sequence[str]:
+    return tuple(dict.fromkeys([first, *spread(names, MOST_SAMPLED), *names]))
+
+
+def _by_chance(fault: Hypothesis, fitting: Collection[str], beside: Collection[str], spoilt: int = 0) -> bool:
+    """Say whether a fault explains fewer experiments than it changes without explaining them, or spoils.
+
+    A wrong number fits here and there by chance: where it would show, others are seen.
+    """
+    return len(fitting) <= spoilt + (len(beside) if fault.forwards else 0)
 
 
 def _shows(fault: Hypothesis, run: PairRun, explainer: Explainer) -> bool:
@@ -92,11 +123,15 @@ def _agreed(settlement: Settlement, explainer: Explainer) -> list[PairRun]:
 
 
 def _best(
-    fitting: Sequence[Hypothesis], left: dict[str, Experiment], explainer: Explainer, settlement: Settlement
+    fitting: Sequence[Hypothesis],
+    left: dict[str, Experiment],
+    agreed: Sequence[PairRun],
+    explainer: Explainer,
+    settlement: Settlement,
 ) -> Hypothesis:
     """Return the fault that explains most experiments: those that are contradicted, and those that agree anyway."""
     if len(fitting) == 1:
         return fitting[0]
     sample = spread(list(left.values()), MOST_SAMPLED)
-    runs = [pair_run(item, explainer.oracle, settlement) for item in sample] + _agreed(settlement, explainer)
+    runs = [pair_run(item, explainer.oracle, settlement) for item in sample] + list(agreed)
     return max(fitting, key=lambda fault: sum(explainer.attempt(fault, run).fits for run in runs))

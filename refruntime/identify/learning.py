@@ -23,7 +23,7 @@ from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.oracle import MachineMaker
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.resolve import spread
-from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.settle import PRODUCT, Experiment, Settlement
 from refruntime.identify.texts import Translation
 from refruntime.identify.trial import Trials
 from refruntime.numerics import Numerics
@@ -78,10 +78,9 @@ class Learner:
         settlement = learning.settlement
         whole = self._settlement(frozenset(), settlement.predictions)
         result = replace(settlement, translation=whole.translation, offered=whole.offered, agreed={}, contradicted={})
-        trials = Trials(result, self.numerics, settlement.predictions.bind)
         for name, item in settlement.agreed.items():
             again = self._experiment(item.case, whole.translation)
-            agrees = not trials.differences(again, profile)
+            agrees = result.rows(again, lambda _, switch: (getattr(profile, switch),))
             (result.agreed if agrees else result.contradicted)[name] = again
         for name, item in settlement.contradicted.items():
             result.contradicted[name] = self._experiment(item.case, whole.translation)
@@ -92,7 +91,7 @@ class Learner:
         learning = Learning(settlement, None, aside)
         self._take(learning, self.designed)
         machine = learn_behind_faults(settlement)
-        narrow(settlement, self.base, self.numerics)
+        narrow(settlement, self.base, self.numerics, shows_last_bits=not aside & set(OF_LOGITS))
         return replace(learning, machine=machine)
 
     def _suspects(self, learning: Learning) -> frozenset[str]:
@@ -139,10 +138,15 @@ def _better(learning: Learning, other: Learning) -> Learning:
     return other if after <= (1 - MOST) * before else learning
 
 
-def narrow(settlement: Settlement, base: Profile, numerics: Numerics) -> None:
-    """Go on with an oracle to which settled switches are no question any more."""
+def narrow(settlement: Settlement, base: Profile, numerics: Numerics, *, shows_last_bits: bool = True) -> None:
+    """Go on with an oracle to which settled switches are no question any more.
+
+    Nor is the way to multiply, where no field shows the last bits in which the ways differ: it stays open.
+    """
     options = settlement.survivors.options
-    settled: dict[str, Any] = {name: values[0] for name, values in options.items() if len(values) == 1}
-    still_open = frozenset(name for name, values in options.items() if len(values) > 1)
-    narrowed = Predictions(replace(base, **settled), numerics, still_open, settlement.predictions.bind)
+    open_switches = {name for name, values in options.items() if len(values) > 1}
+    if not shows_last_bits:
+        open_switches.discard(PRODUCT)
+    settled: dict[str, Any] = {name: values[0] for name, values in options.items() if name not in open_switches}
+    narrowed = Predictions(replace(base, **settled), numerics, frozenset(open_switches), settlement.predictions.bind)
     settlement.predictions = narrowed

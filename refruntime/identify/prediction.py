@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from refruntime.cases.observation import Observation
 from refruntime.cases.observe import StepRunner
@@ -22,6 +22,9 @@ from refruntime.identify.oracle import MachineMaker, reading_engine
 from refruntime.identify.reading import SWITCHES, ReadingBinder, ReadingProfile
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine
+
+_READER: Final = Profile()
+"""Says how documents are read, which no switch decides."""
 
 Assignment = Mapping[str, Any]
 """Attribute of the profile -> the option that holds."""
@@ -146,7 +149,7 @@ class Predictions:
 
         profile = ReadingProfile(self.base, choose, chosen, self.open_switches)
         engine = reading_engine(profile, self.numerics, self.bind, self.machine)
-        session = StepRunner(Client(engine), Profile(), experiment.models)
+        session = StepRunner(Client(engine), _READER, experiment.models)
         try:
             for index, step in enumerate(experiment.steps[: len(answers)]):
                 if isinstance(step, Generate):

@@ -83,11 +83,11 @@ class ReadingBinder:
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, list[tuple[dict[str, Any], BoundModel | ContractError]]] = {}
+        self._known: dict[tuple[bytes, Numerics], list[tuple[dict[str, Any], BoundModel | ContractError]]] = {}
 
     def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
         """Return the model of these bytes; statuses 4 to 10."""
-        key = hashlib.sha256(data).digest()
+        key = hashlib.sha256(data).digest(), numerics
         known = self._known[key] = self._known.pop(key, [])
         if len(self._known) > MOST_MODELS:
             del self._known[next(iter(self._known))]

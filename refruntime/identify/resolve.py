@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Difference
 from refruntime.identify.reading import SWITCHES
 from refruntime.identify.settle import Experiment, Settlement
 from refruntime.identify.trial import Trials
+
+Item = TypeVar("Item")
 
 OWN: Final = "identify/"
 """How the names of experiments on options begin."""
@@ -64,7 +66,7 @@ def without_doubted(
     return doubted
 
 
-def _differing(items: list[Experiment], trials: Trials, profile: Profile) -> list[Experiment]:
+def _differing(items: Sequence[Experiment], trials: Trials, profile: Profile) -> list[Experiment]:
     """Leave out what agrees under a profile after all: another option wins nothing there."""
     return [item for item in items if trials.difference(item, profile) is not None]
 
@@ -130,7 +132,7 @@ def _judge_again(settlement: Settlement, trials: Trials, profile: Profile) -> No
             settlement.contradicted[name] = settlement.agreed.pop(name)
 
 
-def spread(items: list[Experiment], most: int) -> list[Experiment]:
-    """Return some of the experiments, spread over all of them."""
+def spread(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return some of the items, spread over all of them."""
     step = -(-len(items) // most) if items else 1
     return items[::step]

@@ -163,15 +163,17 @@ class Machine:
 
     def load(self, model: Resident) -> Self:
         """Install a model that was validated and is in memory (ST-3, PR-4)."""
-        loaded = replace(self.unload(), resident=model)
-        if self.profile.generator_on_load == "reseeded":
-            loaded = loaded.reseeded()
+        loaded = replace(self.unload(), resident=model).reseeded_by("generator_on_load")
         return loaded.with_result(b"model loaded")
 
     def configure(self, sampling: SamplingConfig) -> Self:
         """Replace the sampling configuration by one that was validated (SC-1 .. SC-3)."""
-        new = replace(self, sampling=sampling)
-        return new.reseeded() if self.profile.sampling_config_reseeds == "yes" else new
+        return replace(self, sampling=sampling).reseeded_by("sampling_config_reseeds")
+
+    def reseeded_by(self, switch: str) -> Self:
+        """Reseed where a switch of the profile says so; it is not read where that would change nothing (PR-4, SC-3)."""
+        moved = self.generator != self.seeded()
+        return self.reseeded() if moved and getattr(self.profile, switch) in ("reseeded", "yes") else self
 
     def reseeded(self) -> Self:
         """Return the machine with a runtime-owned generator made from the configured seed (PR-4)."""
@@ -183,9 +185,7 @@ class Machine:
 
     def reset(self) -> Self:
         """Clear the context and keep model and sampling configuration (ST-5)."""
-        cleared = self.cleared()
-        if self.profile.generator_on_reset == "reseeded":
-            cleared = cleared.reseeded()
+        cleared = self.cleared().reseeded_by("generator_on_reset")
         return cleared.with_result(b"") if self.profile.reset_result == "empty" else cleared
 
     def free(self) -> Self:
@@ -211,8 +211,7 @@ class Machine:
         """Start the transaction of a `generate` of text or ids that are valid (GEN-1, GEN-2, PR-4): statuses 12, 2."""
         if self.model:
             check_count(max_new_tokens)
-        accepted = self.reseeded() if self.profile.generator_on_generate == "reseeded" else self
-        return replace(accepted.cleared(), wanted=max_new_tokens).with_result(b"")
+        return replace(self.reseeded_by("generator_on_generate").cleared(), wanted=max_new_tokens).with_result(b"")
 
     def encode(self, text: bytes) -> list[int]:
         """Encode valid UTF-8 and remove one terminal EOS; BOS stays (GEN-2, GEN-3): statuses 2, 11, 12, 13."""

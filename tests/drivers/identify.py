@@ -55,6 +55,8 @@ SESSIONS, MOST_SEEDS = 40, 20
 """Random sessions that are compared when the battery has not tokens enough for a build that lacks features."""
 WHOLE = -1
 """Tokens to compare, where the whole battery is compared and no random session."""
+NUMERICS = CompiledSeq32()
+"""One for all builds, so that what it bound for one serves the next."""
 BATCHES = 10
 """Parts of the battery, each spread over all of it; a part more is compared while tokens are wanting."""
 
@@ -86,10 +88,9 @@ def examine(path: Path, memory: Memory, tokens: int = 0) -> Outcome:
     truth = json.loads(path.with_name(path.name + ".json").read_text("utf-8"))
     module = path.read_bytes()
     compiled = WasmModule(module)
-    numerics = CompiledSeq32()
     fresh = partial(WasmEngine, compiled)
     began, began_cpu = time.perf_counter(), time.process_time()
-    found = identify(module, fresh, numerics, name=path.name, memory=memory)
+    found = identify(module, fresh, NUMERICS, name=path.name, memory=memory)
     outcome = Outcome(path.name, seconds=time.perf_counter() - began, cpu_seconds=time.process_time() - began_cpu)
     bug = truth.get("bug")
     outcome.true_bug = json.dumps(bug) if bug else ""

@@ -105,16 +105,20 @@ def read_architecture(
         elif name in ARCHITECTURES:
             problem = "this is no encoder; `refruntime run` and `refruntime logits` read it"
         raise invalid(problem, "general.architecture", f"one of {', '.join(sorted(known))}", printable(name))
-    return replace(architecture, **chosen[name]) if name in (chosen := _chosen(profile)) else architecture
+    chosen = _chosen(name, profile)
+    return replace(architecture, **chosen) if chosen else architecture
 
 
-def _chosen(profile: Profile) -> dict[str, dict[str, Any]]:
-    """Return what the profile says of architectures that other software disagrees about (GG-12, GG-15)."""
-    return {
-        **{name: {"activation": f"gelu {profile.gguf_gptneox_gelu}"} for name in ("gptneox", "bert")},
-        "gpt-oss": {"yarn_range": profile.gguf_gpt_oss_yarn_range},
-        "lfm2moe": {"share_sum": profile.gguf_lfm2moe_share_sum},
-    }
+def _chosen(name: str, profile: Profile) -> dict[str, Any]:
+    """Return what the profile says of an architecture that other software disagrees about (GG-12, GG-15)."""
+    match name:
+        case "gptneox" | "bert":
+            return {"activation": f"gelu {profile.gguf_gptneox_gelu}"}
+        case "gpt-oss":
+            return {"yarn_range": profile.gguf_gpt_oss_yarn_range}
+        case "lfm2moe":
+            return {"share_sum": profile.gguf_lfm2moe_share_sum}
+    return {}
 
 
 def read_hyperparameters(

@@ -27,6 +27,7 @@ def test_models_that_were_not_used_for_longest_are_bound_again(monkeypatch: pyte
     monkeypatch.setattr(reading, "bind_model", counted)
     monkeypatch.setattr(reading, "MOST_MODELS", 2)
     binder, (first, second, third) = ReadingBinder(), MODELS
+    numerics = CompiledSeq32(1)
     for data in (first, second, first, third, first, second):
-        binder(data, Profile(), CompiledSeq32(1))
+        binder(data, Profile(), numerics)
     assert bound == [first, second, third, second]
