@@ -45,14 +45,24 @@ RULES: Final[dict[str, str]] = {
 }
 """The rule that says how a tensor is computed, by its name without the layer."""
 
+OTHER_WEIGHTS: Final = "other weights"
+"""The pattern of numbers that are right for other weights of the model than their own."""
+
 _MISTAKEN: Final = {
     "another scale": "SL-2",
-    **dict.fromkeys(("swapped operands", "transposed", "stale", "copy"), "FW-2"),
+    **dict.fromkeys(("swapped operands", "transposed", "stale", "copy", OTHER_WEIGHTS), "FW-2"),
 }
 """Patterns in which a norm or product is right in itself, and what it is given is not."""
 
-_BEHIND: Final = {("logits", "constant factor"): "FW-2"}
-"""Patterns of a tensor that its rule does not give: a product is not all too large, something was multiplied behind."""
+_BEHIND: Final = {
+    ("logits", "constant factor"): "FW-2",
+    **{(tensor, "other heads"): "GG-8" for tensor in ("attn.scores", "attn.mixed")},
+    **{(tensor, "other positions"): "FW-9" for tensor in ("attn.scores", "attn.mixed")},
+}
+"""Patterns of a tensor that its rule does not give.
+
+A product is not all too large: something was multiplied behind. Nor does attention choose what it reads.
+"""
 
 _WEIGHTED: Final = frozenset({"quantization", "arithmetic", "option", "attention", "ffn"})
 _ATTENTION: Final = frozenset({"attention", "arithmetic"})

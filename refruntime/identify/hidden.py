@@ -38,7 +38,7 @@ def learn_behind_faults(settlement: Settlement) -> MachineMaker | None:
             settlement.survivors = explained.survivors
             settlement.behind_fault = explained.agreed
             settlement.vain = 0
-            settlement.numbers_are_wrong = False
+            settlement.wrong_products = set()
             return machine
     return None
 

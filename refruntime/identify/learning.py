@@ -64,11 +64,11 @@ class Learner:
         learning = self._designed(nearly)
         suspects = self._suspects(learning)
         if suspects:
-            learning = _better(learning, self._designed(nearly | suspects))
+            learning = _better(learning, self._designed(nearly | suspects, learning))
         self._take(learning, self.battery)
         later = self._suspects(learning)
         if later and later != suspects:
-            other = self._designed(learning.aside | later)
+            other = self._designed(learning.aside | later, learning)
             self._take(other, self.battery)
             learning = _better(learning, other)
         return learning
@@ -86,8 +86,11 @@ class Learner:
             result.contradicted[name] = self._experiment(item.case, whole.translation)
         return result
 
-    def _designed(self, aside: frozenset[str]) -> Learning:
+    def _designed(self, aside: frozenset[str], before: Learning | None = None) -> Learning:
+        """Learn by one's own experiments; the last bits, which tell how a build multiplies, were shown `before`."""
         settlement = self._settlement(aside, self.predictions)
+        if before is not None and aside & set(OF_LOGITS):
+            settlement.survivors.options[PRODUCT] = before.settlement.survivors.options[PRODUCT]
         learning = Learning(settlement, None, aside)
         self._take(learning, self.designed)
         machine = learn_behind_faults(settlement)

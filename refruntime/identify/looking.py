@@ -9,7 +9,7 @@ from typing import Any, Final
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.engines.base import EngineError, Limits
 from refruntime.errors import ContractError
-from refruntime.hypotheses.observed import WitnessedTensor
+from refruntime.hypotheses.observed import OTHER_WEIGHTS, WitnessedTensor
 
 MOST_LOOKS: Final = 3
 
@@ -53,4 +53,5 @@ class Looker:
         if found is None:
             return None
         self.seen[run.case.name] = document(witness, seen)
-        return WitnessedTensor(found.name, seen.position, found.pattern.kind, found.pattern.text)
+        kind = OTHER_WEIGHTS if found.pattern.of_other_weights else found.pattern.kind
+        return WitnessedTensor(found.name, seen.position, kind, found.pattern.text)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Difference
 from refruntime.identify.reading import SWITCHES
-from refruntime.identify.settle import Experiment, Settlement
+from refruntime.identify.settle import PRODUCT_RULE, Experiment, Settlement, scaled_storage
 from refruntime.identify.trial import Trials
 
 Item = TypeVar("Item")
@@ -79,12 +79,22 @@ def _doubted(
         if name.startswith(OWN) and name not in explained:
             on_rule.setdefault(item.case.rules[0], []).append(item)
     for switch in Profile.switches():
-        if switch.attribute not in choices or not _broken(on_rule.get(switch.rule, []), switch.rule, blamed):
+        broken = on_rule.get(switch.rule, [])
+        if switch.attribute not in choices or not _broken(broken, switch.rule, blamed):
+            continue
+        if switch.rule == PRODUCT_RULE and _of_one_storage(broken, settlement):
             continue
         settlement.doubted.add(switch.attribute)
         if choices[switch.attribute] != switch.options[0]:
             choices = {**choices, switch.attribute: switch.options[0]}
     return choices
+
+
+def _of_one_storage(broken: Sequence[Experiment], settlement: Settlement) -> bool:
+    """Say whether products of another storage type agree: they tell the way to multiply, which is one for all."""
+    wrong = frozenset().union(*(scaled_storage(item.case) for item in broken))
+    agreed = (item.case for name, item in settlement.agreed.items() if name.startswith(OWN))
+    return any(case.rules == (PRODUCT_RULE,) and not scaled_storage(case) & wrong for case in agreed)
 
 
 def _broken(items: Sequence[Experiment], rule: str, blamed: Callable[[Experiment], str]) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from refruntime.cases.needs import needs_of
 from refruntime.cases.observation import Ended, Observation, result_of, same_end
 from refruntime.cases.steps import Case
 from refruntime.differential.compare import Comparison, compare_observations
@@ -33,6 +35,11 @@ MOST_VAIN: Final = 600
 """Runs of the oracle that may be spent on experiments that agree under no choice (some 10 seconds of a processor)."""
 
 
+def scaled_storage(case: Case) -> frozenset[str]:
+    """Return the storage types with scales that the models of a case have."""
+    return frozenset(name for name in needs_of(case) if name.startswith("slm1/storage/"))
+
+
 @dataclass
 class Experiment:
     """One session with the build: the case, and what the build answered in the contract's words."""
@@ -46,7 +53,8 @@ class Settlement:
     """Which choices are left, which experiments agree under them, and which agree under none.
 
     `behind_fault` are contradicted ones that agree with a known fault in the oracle. `has_products` says whether the
-    build has storage types with scales, in which alone the ways to multiply differ.
+    build has storage types with scales, in which alone the ways to multiply differ; `wrong_products` are those of them
+    whose experiments agree under no way.
     """
 
     predictions: Predictions
@@ -59,7 +67,7 @@ class Settlement:
     unusable: dict[str, str] = field(default_factory=dict)
     vain: int = 0
     doubted: set[str] = field(default_factory=set)
-    numbers_are_wrong: bool = False
+    wrong_products: set[str] = field(default_factory=set)
     has_products: bool = True
     deadline: float = float("inf")
     most_each: int = MOST_EACH
@@ -69,7 +77,7 @@ class Settlement:
         name = experiment.case.name
         before = self.predictions.runs
         try:
-            rows = self.rows(experiment, self.allowed)
+            rows = self.rows(experiment, partial(self.allowed, storage=scaled_storage(experiment.case)))
         except HostMisuse as misuse:
             self.unusable[name] = f"the case does what the contract leaves undefined: {misuse}"
             return
@@ -79,16 +87,18 @@ class Settlement:
         else:
             self.contradicted[name] = experiment
             self.vain += self.predictions.runs - before
-            self.numbers_are_wrong |= experiment.case.rules == (PRODUCT_RULE,)
+            if experiment.case.rules == (PRODUCT_RULE,):
+                self.wrong_products |= scaled_storage(experiment.case)
 
-    def allowed(self, assignment: Mapping[str, Any], name: str) -> Iterable[Any]:
+    def allowed(self, assignment: Mapping[str, Any], name: str, storage: frozenset[str] = frozenset()) -> Iterable[Any]:
         """Yield the options that are left; of the sampler's only the first, once many were tried in vain, then of all.
 
         A build whose numbers are wrong contradicts every draw, and to try all choices on each would take minutes. Nor
-        does any number of it tell how it multiplies, once the experiments on that agree under no option.
+        does any number of a storage type tell how the build multiplies, once those of the experiments on that agree
+        under no option; those of another type may.
         """
         left = self.survivors.allowed(assignment, name)
-        if name == PRODUCT and (self.numbers_are_wrong or not self.has_products):
+        if name == PRODUCT and (not self.has_products or (self.wrong_products and storage <= self.wrong_products)):
             return islice(left, 1)
         if self.vain >= MOST_VAIN and (name in SAMPLER or self.vain >= MOST_VAIN * 2):
             return islice(left, 1)

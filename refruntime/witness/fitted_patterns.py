@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
 from typing import Final
 
 import numpy as np
@@ -265,18 +264,6 @@ def by_part(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -
         factors, *_ = np.linalg.lstsq(np.stack([t, w], axis=1), x, rcond=None)
         if float(np.abs(x - factors[0] * t - factors[1] * w).max()) <= min(1e-6 * size, PART_EXPLAINS * most):
             return f"times {factors[0]:.7g} plus {factors[1]:.4g} times {name}"
-    return ""
-
-
-def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> str:
-    """Say which two known vectors make the found numbers of the right ones: times one, divided by the other."""
-    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
-    sized = {name: vector.astype(np.float64).reshape(-1) for name, vector in vectors.items() if vector.size == x.size}
-    size = float(np.abs(x).max())
-    for (one, a), (other, b) in permutations(sized.items(), 2):
-        with np.errstate(all="ignore"):
-            if np.allclose(x * b, t * a, rtol=1e-6, atol=1e-6 * size * float(np.abs(b).max())):
-                return f"times {one}, divided by {other}"
     return ""
 
 

@@ -98,3 +98,19 @@ def other_scales(found: Float32, expected: Float32, differing: Mask, scales: Map
             if np.allclose(x[wrong], made, rtol=CLOSE, atol=CLOSE * float(np.abs(made).max())):
                 return text
     return ""
+
+
+DIVIDED: Final = ", divided by "
+"""What stands between the two vectors of a ratio."""
+
+
+def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> str:
+    """Say which two known vectors make the found numbers of the right ones: times one, divided by the other."""
+    x, t = (values.astype(np.float64).reshape(-1) for values in (found, expected))
+    sized = {name: vector.astype(np.float64).reshape(-1) for name, vector in vectors.items() if vector.size == x.size}
+    size = float(np.abs(x).max())
+    for (one, a), (other, b) in permutations(sized.items(), 2):
+        with np.errstate(all="ignore"):
+            if np.allclose(x * b, t * a, rtol=1e-6, atol=1e-6 * size * float(np.abs(b).max())):
+                return f"times {one}{DIVIDED}{other}"
+    return ""

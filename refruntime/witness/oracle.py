@@ -13,6 +13,7 @@ from refruntime.contract.profile import Profile
 from refruntime.model.load import validate_model
 from refruntime.numerics import Numerics
 from refruntime.trace import ChoiceEvent, Event
+from refruntime.witness.attended import other_operands
 from refruntime.witness.expected import Expected, Float32, of_position
 from refruntime.witness.kv_map import cached
 from refruntime.witness.patterns import SCALES
@@ -123,7 +124,8 @@ class OracleRun:
     def known(self, position: int) -> dict[str, Float32]:
         """Return what may stand in the place of an array, or be applied to it.
 
-        Those are the arrays of the two positions before and of the first one, norms, and scales of quantised rows.
+        Those are the arrays of the two positions before and of the first one, norms, scales of quantised rows, and what
+        attention makes of other keys and values.
         """
         known: dict[str, Float32] = {}
         for earlier in dict.fromkeys((position - 1, position - 2, 0)):
@@ -137,7 +139,7 @@ class OracleRun:
         for name, norm in norms.items():
             if norm is not None and norm.weight is not None:
                 known[f"{OF_NORM}{name}"] = np.asarray(norm.weight, np.float32)
-        return known | self._scales()
+        return known | self._scales() | other_operands(self.model.transformer, self.ids, position)
 
     def _scales(self) -> dict[str, Float32]:
         """Return the scales of matrices whose rows have one each: [out]."""

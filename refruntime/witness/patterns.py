@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from refruntime.witness import exact_patterns as exact
 from refruntime.witness import fitted_patterns as fitted
 from refruntime.witness import formulas
+from refruntime.witness.attended import by_operands
 from refruntime.witness.expected import Float32
 from refruntime.witness.fitted_patterns import largest_difference
+from refruntime.witness.formulas import DIVIDED
 from refruntime.witness.locate import bits
 
 
@@ -70,6 +72,11 @@ class Pattern:
     differing: Mask | None = None
     where: str = "all"
 
+    @property
+    def of_other_weights(self) -> bool:
+        """Say whether other weights of the model than its own make the numbers."""
+        return self.kind == FACTORS and DIVIDED in self.text
+
 
 def find_pattern(
     found: Float32,
@@ -119,6 +126,9 @@ def _by_known(
 ) -> tuple[str, str] | None:
     """Return how known arrays, or a function of one, make the found numbers of the right ones; None if they do not."""
     layer = layer_of(own)
+    met = by_operands(found, expected, known, own)
+    if met is not None:
+        return met
     for name, values in known.items():
         made = fitted.by_vector(found, expected, values)
         if made is not None and made[1] == "plus" and layer and _kind(name) == _kind(own):
@@ -133,9 +143,9 @@ def _by_known(
         function = fitted.by_function(found, expected, beside)
         if function is not None:
             return function
-    text = fitted.by_ratio(found, expected, {name: v for name, v in known.items() if name.startswith(WEIGHTS)})
+    text = formulas.by_ratio(found, expected, {name: v for name, v in known.items() if name.startswith(WEIGHTS)})
     if text:
-        return "factor per element", text
+        return FACTORS, text
     scales = {name.removeprefix(SCALES): v for name, v in known.items() if name.startswith(SCALES)}
     text = formulas.other_scales(found, expected, differing, scales, own)
     return (SCALE, text) if text else None
@@ -189,6 +199,7 @@ STALE: Final = "stale"
 ZEROS: Final = "zeros"
 ROUNDED: Final = "rounded"
 SCALE: Final = "another scale"
+FACTORS: Final = "factor per element"
 OTHER: Final = "other"
 
 _EXACT: Final[tuple[tuple[str, Finder], ...]] = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from refruntime.battery.features import FEATURES
 from refruntime.cases.steps import Case
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
@@ -43,6 +44,14 @@ def contradicted(*rules: str) -> tuple[Settlement, Told]:
     settlement = Settlement(predictions, Translation(Dialect(DIAGNOSTIC_NAMES)), frozenset(DIAGNOSTIC_NAMES))
     settlement.contradicted["identify/x"] = Experiment(Case("identify/x", (), {}, rules), [])
     return settlement, Told(settlement, predictions.numerics, predictions.bind)
+
+
+Q8, Q4 = "slm1/storage/q8_0", "slm1/storage/q4_0"
+
+
+def products(name: str, storage: str) -> Experiment:
+    """Return an experiment on products of a storage type."""
+    return Experiment(Case(name, (), {"model": FEATURES[storage].make(BASE)}, ("FW-4",)), [])
 
 
 def test_what_agrees_anyway_speaks_for_no_option() -> None:
@@ -88,11 +97,36 @@ def test_sessions_of_the_generator_are_about_their_own_rule(name: str, rule: str
 
 def test_only_an_experiment_of_its_own_says_how_products_are_rounded() -> None:
     """FW-4: another session that cites the rule may differ for reasons of its own."""
-    for rules, wrong in ((("FW-4", "SA-1"), False), (("FW-4",), True)):
+    for rules, wrong in ((("FW-4", "SA-1"), set()), (("FW-4",), {Q8})):
         settlement, _ = contradicted("SA-1")
         settlement.rows = lambda *_: []  # type: ignore[method-assign]
-        settlement.take(Experiment(Case("identify/y", (), {}, rules), []))
-        assert settlement.numbers_are_wrong is wrong
+        settlement.take(Experiment(Case("identify/y", (), {"model": FEATURES[Q8].make(BASE)}, rules), []))
+        assert settlement.wrong_products == wrong
+
+
+def test_products_of_another_storage_type_tell_the_way_to_multiply() -> None:
+    """FW-4: where those of q8_0 agree under no way, those of q4_0 are tried under each, and others under one."""
+    settlement, _ = contradicted("SA-1")
+    settlement.wrong_products = {Q8}
+    tried = {
+        storage: len(list(settlement.allowed({}, PRODUCT, frozenset(storage))))
+        for storage in ((), (Q8,), (Q4,), (Q8, Q4))
+    }
+    ways = len(SWITCHES[PRODUCT])
+    assert tried == {(): 1, (Q8,): 1, (Q4,): ways, (Q8, Q4): ways}
+
+
+@pytest.mark.parametrize(("agreed", "kept"), [(Q4, True), (Q8, False), ("", False)])
+def test_the_way_to_multiply_is_not_doubted_where_another_storage_type_agrees(agreed: str, kept: bool) -> None:
+    """FW-4, SL-2: products of one storage type are wrong, and those of another show the option all the same."""
+    settlement, trials = contradicted("SA-1")
+    settlement.contradicted = {"identify/x": products("identify/x", Q8)}
+    if agreed:
+        settlement.agreed = {"identify/y": products("identify/y", agreed)}
+    chosen = {**settlement.best(), PRODUCT: SWITCHES[PRODUCT][1]}
+    left = without_doubted(settlement, trials, BASE, chosen, ())
+    assert (left == chosen) is kept
+    assert (PRODUCT in settlement.doubted) is not kept
 
 
 def test_a_build_without_scales_is_tried_under_one_way_to_multiply() -> None:
