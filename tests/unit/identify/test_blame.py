@@ -129,6 +129,16 @@ def test_the_first_wrong_number_names_the_rule_and_what_is_behind_it_none() -> N
     ]  # the large model is more evidence, quantised products are of many ways
 
 
+def test_another_order_of_additions_has_a_command_that_reads_it_off() -> None:
+    """FW-4, ID-4: identify blames the rule, and says how to go on."""
+    settlement, trials = asked((case("identify/one", "FW-4", Generate(b"ab", 3)), lambda: with_fault("rope-backwards")))
+    look = Seeing(b"", ORACLE, Limits())
+    look.tensor = WitnessedTensor("blk.0.attn_q", 0, "rounding", "differ by little")
+    (bug,) = unexplained_bugs(settlement, trials, BASE, [], look)
+    assert bug.rule == "FW-4"
+    assert bug.text.endswith("differ by little; `refruntime orders` reads off in which order a build adds (ID-4)")
+
+
 def test_where_nothing_is_seen_rules_are_counted() -> None:
     """FW-4: a look that shows nothing changes nothing."""
     settlement, trials = asked((case("identify/one", "FW-4", Generate(b"ab", 3)), lambda: with_fault("rope-backwards")))
