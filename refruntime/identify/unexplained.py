@@ -144,7 +144,7 @@ def _by_number(
     text = f"the first wrong number is {seen.tensor} at position {seen.position}: {seen.text}"
     if name:
         text += f"; only in models with {feature(name).title}"
-    if seen.pattern == "rounding":
+    elif seen.pattern == "rounding":
         text += "; `refruntime orders` reads off in which order a build adds (ID-4)"
     return Bug(rule, text, len(left), len(generating), tuple(left), shown_evidence(list(left), left, trials, profile))
 
