@@ -154,7 +154,10 @@ def _one(filler: GoldenFiller, identifier: str, check: bool) -> FilledCase:
 def _selected(corpus: Corpus, patterns: tuple[str, ...]) -> list[str]:
     """Return the chosen ids; a pattern that means no case is a usage error. A broken case is chosen by its id."""
     if not corpus.path("cases").is_dir():
-        raise UnreadableFile(f"{corpus.path('cases')}: there is no such folder of cases")
+        raise UnreadableFile(
+            f"{corpus.root.absolute()}: a folder of goldens has a folder `cases`, and this one has none; "
+            "`refruntime fill --profile FILE --into DIR` makes one for a build"
+        )
     by_name = all("/" in pattern for pattern in patterns)  # such a pattern means no rule
     rules: dict[str, tuple[str, ...]] = {}
     for identifier in corpus.ids():

@@ -326,3 +326,11 @@ def test_arrays_that_are_not_needed_go(corpus: Path) -> None:
     assert fill(corpus, "generate/story-drawn")["filled"] == 1
     assert not (corpus / "cases/generate/story-drawn/ids.npy").exists()
     assert command("verify", "--golden", corpus, "--partial").code == 0
+
+
+def test_a_folder_that_is_none_of_goldens_is_named(tmp_path: Path) -> None:
+    """An empty folder: which one, what it lacks, and what makes one."""
+    done = command("fill", "--golden", tmp_path)
+    assert done.code == 3
+    assert f"{tmp_path}: a folder of goldens has a folder `cases`, and this one has none" in done.stderr
+    assert "refruntime fill --profile FILE --into DIR" in done.stderr
