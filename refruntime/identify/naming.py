@@ -21,6 +21,7 @@ from refruntime.identify.asking import AskedBuild
 from refruntime.identify.field_bugs import TEXTS
 from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown, find_fields, places_of, within
 from refruntime.identify.likeness import by_likeness, by_numbers
+from refruntime.identify.words import own_words, words_of
 
 DRAWN: Final = ("selected_token", "top_tokens", "logits_summary")
 """Fields whose values follow from options too, so that a right build has others than the contract's defaults."""
@@ -116,9 +117,12 @@ def _telling(
 ) -> _Telling | None:
     """Return a document that every explanation has to explain; None where no field agrees in a part of them."""
     named = {case.name: case for case in cases}
+    lost = {word for name in DIAGNOSTIC_NAMES if not found[name].shows for word in own_words(name)}
     for name in DIAGNOSTIC_NAMES:
         item = found[name]
         if item.status != "observed" or item.agreed == item.shown or name in TEXTS or name.startswith(DRAWN):
+            continue
+        if lost & set(words_of(item.place)):  # by its name the place is that of a field which is not found
             continue
         for each in shown:
             document = _Telling(named[each.case], each.step, item, each.document)

@@ -57,6 +57,22 @@ def test_every_field_is_found_behind_a_fault(name: str) -> None:
     assert not named.trouble
 
 
+def test_a_place_with_the_name_of_a_hidden_field_is_no_other_ones() -> None:
+    """GEN-2, DG-4: an EOS more in every prompt makes `promptTokens` like the number of generated tokens, often."""
+    table = Dialect(DIAGNOSTIC_NAMES, (*CAMEL.items(), ("generated_tokens", "")), ()).table
+    oracle = Oracle(replace(BASE, diagnostic_names=table), ORACLE.numerics)
+    named = find_names(AskedBuild(lambda: varied_engine(fault("eos-kept").changes, oracle)), CASES, ORACLE)
+    found = {name: item.place for name, item in named.fields.items() if name in DIAGNOSTIC_NAMES}
+    assert found == {**CAMEL, "generated_tokens": ""}
+
+
+CAMEL = {
+    name: "".join([*name.split("_")[:1], *map(str.capitalize, name.split("_")[1:])])
+    for name in DIAGNOSTIC_NAMES
+    if name != "generated_tokens"
+}
+
+
 class Spoilt(AskedBuild):
     """A build that shows another value of a field in every third of the documents that have one."""
 
