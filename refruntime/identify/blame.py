@@ -6,6 +6,7 @@ told by the call, a wrong field by the field, a draw by the part of the configur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final
@@ -40,6 +41,11 @@ CALLS: Final = {INIT.export: "ST-2", RESET.export: "ST-5", FREE.export: "ST-6"}
 BEFORE_TRANSACTION: Final = frozenset(
     {Status.NullPointer, Status.InvalidLength, Status.InvalidUtf8, Status.ModelNotLoaded}
 )
+
+GENERATOR: Final = ("PR-1", "PR-3", "PR-4", "GEN-7")
+"""Rules of a draw with any seed but 0."""
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 
 Tags = Callable[[tuple[str, ...]], str]
 """Return the rule of which most experiments are broken, of those that begin so."""
@@ -124,7 +130,11 @@ def _of_status(run: PairRun, index: int, tags: Tags) -> str:
         return "SC-2"
     if isinstance(step, Load):
         return tags(("SL-", "GG-", "ST-3", "ST-4"))
-    return ""
+    if {mine, theirs} == {Status.NullPointer, Status.InvalidLength}:
+        return "MEM-2"
+    return (
+        "GEN-1" if isinstance(step, Call) and step.export == "generate" and Status.NullPointer in (mine, theirs) else ""
+    )
 
 
 def _of_generate(run: PairRun, step: Generate, mine: int | None, theirs: int | None) -> str:
@@ -146,10 +156,14 @@ def _of_generate(run: PairRun, step: Generate, mine: int | None, theirs: int | N
 def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str]) -> str:
     if differing & PROMPT and isinstance(last, Generate):
         return _of_prompt(run, index, differing)
+    if differing == {"seed"} and _same_bits(run, index):
+        return "DG-6"
     if differing and differing <= CONFIGURED:
         return "SC-2" if isinstance(last, Configure) else "ST-3"
     if _draws_otherwise(run, index, differing):
         return ""
+    if last == NEXT_TOKEN and _lost_its_context(run, index):
+        return "NT-6" if result_of(run.reference[index]) else "NT-5"
     if isinstance(last, Generate) and any(isinstance(step, Generate) for step in run.case.steps[:index]):
         return "GEN-2"  # without the generation before it this one would be right
     if differing != {"generated_tokens"} and ("generated_tokens" in differing or _ended_early(run, index)):
@@ -159,6 +173,17 @@ def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str]) 
     if len(differing) == 1:
         return _of_field(run, index, next(iter(differing)))
     return ""
+
+
+def _same_bits(run: PairRun, index: int) -> bool:
+    """Say whether both sides show a seed of the same 64 bits, one of them in another way."""
+    texts = [str(diagnostics_of(side[index]).get("seed")) for side in (run.reference, run.build)]
+    return all(_INTEGER.fullmatch(text) for text in texts) and len({int(text) % 2**64 for text in texts}) == 1
+
+
+def _lost_its_context(run: PairRun, index: int) -> bool:
+    mine, theirs = (diagnostics_of(side[index]).get("kv_length") for side in (run.reference, run.build))
+    return bool(mine) and theirs == 0
 
 
 def _of_prompt(run: PairRun, index: int, differing: frozenset[str]) -> str:
@@ -238,7 +263,7 @@ def _of_draw(run: PairRun, index: int, differing: frozenset[str], tags: Tags, of
         return rule
     if run.case.steps[index] == NEXT_TOKEN:
         return tags(("PR-4", "NT-4"))
-    return tags(("SA-4", "SA-6", "PR-", "GEN-7") if rule else ("SA-", "PR-", "GEN-7"))
+    return tags(("SA-4", "SA-6", *GENERATOR) if rule else ("SA-", *GENERATOR))
 
 
 # Models --------------------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ def _explained(
         return None
     agreed = _agreed(settlement, explainer)
     best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, agreed, explainer, settlement)
+    agreed += _agreed(settlement, explainer, best.rule)
     fitting: list[str] = []
     beside: list[str] = []
     for count, name in enumerate(_sampled_first(item.case.name, list(left))):
@@ -116,9 +117,11 @@ def _shows(fault: Hypothesis, run: PairRun, explainer: Explainer) -> bool:
     return any(compare_observations([mine], [other], known).first is not None for mine, other in pairs)
 
 
-def _agreed(settlement: Settlement, explainer: Explainer) -> list[PairRun]:
-    """Return some of one's own experiments that agree without a fault."""
-    agreed = [item for name, item in settlement.agreed.items() if name.startswith(OWN)]
+def _agreed(settlement: Settlement, explainer: Explainer, rule: str = "") -> list[PairRun]:
+    """Return some experiments that agree without a fault: of one's own, or those that are about a rule."""
+    agreed = [
+        item for name, item in settlement.agreed.items() if (rule in item.case.rules if rule else name.startswith(OWN))
+    ]
     return [pair_run(item, explainer.oracle, settlement) for item in spread(agreed, MOST_SAMPLED)]
 
 

@@ -15,7 +15,7 @@ from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.identify.blame import DRAWN, ends_early, rule_of
 from refruntime.identify.bugs import all_experiments, pair_run, shown_evidence
 from refruntime.identify.evidence import evidence_of_run, text_of_run
-from refruntime.identify.feature_rules import only_with, rule_of_feature
+from refruntime.identify.feature_rules import only_with, rule_of_feature, rule_of_files
 from refruntime.identify.identification import Bug
 from refruntime.identify.kept_buffer import KEPT_BUFFER, needs_the_buffer
 from refruntime.identify.looking import Looker
@@ -139,8 +139,9 @@ def _by_number(
     """Name the rule of the first wrong number of a build; what is generated behind it speaks for no other."""
     generating = [item for item in all_experiments(settlement) if generates(item.case.steps)]
     agreed = [item.case for item in settlement.agreed.values() if generates(item.case.steps)]
-    name = only_with([item.case for item in left.values()], agreed)
-    rule = rule_of_feature(name, seen.rule, seen.pattern) if name else seen.rule
+    cases = [item.case for item in left.values()]
+    name = only_with(cases, agreed)
+    rule = rule_of_feature(name, seen.rule, seen.pattern) if name else rule_of_files(cases, agreed) or seen.rule
     text = f"the first wrong number is {seen.tensor} at position {seen.position}: {seen.text}"
     if name:
         text += f"; only in models with {feature(name).title}"

@@ -98,6 +98,19 @@ def test_a_wrong_number_that_fits_by_chance_is_no_cause() -> None:
     assert not known_bugs(settlement, trials, BASE, frozenset(DIAGNOSTIC_NAMES))
 
 
+def test_a_draw_that_fits_by_chance_is_no_cause() -> None:
+    """SA-3: where the fault changes as many right sessions about its rule as it explains, a token fitted by chance."""
+    hot = [Configure(50.0, 40, 1.0, seed) for seed in (3, 4, 5, 6)]
+    names = ("identify/hot", "sampler/hot-1", "sampler/hot-2", "sampler/hot-3")
+    sessions = [case(name, "SA-3", used, Generate(b"ab", 4)) for name, used in zip(names, hot, strict=True)]
+    wrong = lambda: with_fault("temperature-ignored")  # noqa: E731
+    settlement, trials = asked(*((each, wrong) for each in sessions))
+    assert [rule for rule, *_ in named(settlement, trials)] == ["SA-3"]
+    settlement, trials = asked((sessions[0], wrong), *((each, ORACLE.engine) for each in sessions[1:]))
+    assert (len(settlement.contradicted), len(settlement.agreed)) == (1, 3)
+    assert not known_bugs(settlement, trials, BASE, frozenset(DIAGNOSTIC_NAMES))
+
+
 class Seeing(Looker):
     """A witness that is told what to see, and remembers which models it looked at."""
 

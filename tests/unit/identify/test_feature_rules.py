@@ -15,7 +15,7 @@ from refruntime.differential.run import Oracle
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.hypothesis import varied_engine
 from refruntime.identify.asking import AskedBuild, BuildAnswer
-from refruntime.identify.feature_rules import ENOUGH, only_with, rule_of_feature
+from refruntime.identify.feature_rules import ENOUGH, only_with, rule_of_feature, rule_of_files
 from refruntime.identify.kept_buffer import needs_the_buffer
 from refruntime.identify.prediction import Predictions
 from refruntime.identify.settle import Settlement
@@ -51,6 +51,23 @@ def test_nothing_is_told_where_plain_files_are_wrong_or_few() -> None:
     assert not only_with([f16], PLAIN[:-1])
     assert not only_with([f16], [*PLAIN, *(generating("gguf/storage/f16", number) for number in range(11))])
     assert not only_with([], PLAIN)
+
+
+def cites(name: str, *rules: str) -> Case:
+    return Case(name, (), {}, rules)
+
+
+def test_a_rule_of_files_that_all_wrong_sessions_cite() -> None:
+    """SL-3: numbers are wrong for files with a name twice, and right for others, among them a few of the same rule."""
+    wrong = [cites("broad", "SL-1", "SL-2", "SL-3", "SL-4", "SL-5"), cites("twice", "SL-3"), cites("again", "SL-3")]
+    right = [*(cites("plain", "GEN-8") for _ in range(ENOUGH)), *(cites("unknown", "SL-3") for _ in range(6))]
+    broad = [cites("broad", "SL-1", "SL-2", "SL-3", "SL-4", "SL-5")] * 40
+    assert rule_of_files(wrong, [*right, *broad]) == "SL-3"
+    assert not rule_of_files(wrong, [*right, cites("unknown", "SL-3")])
+    assert not rule_of_files(wrong, right[1:])
+    assert not rule_of_files([*wrong, cites("other", "GEN-8")], right)
+    assert not rule_of_files([cites("number", "FW-5")], right)
+    assert not rule_of_files([], right)
 
 
 def test_products_that_are_only_rounded_otherwise_stay_products() -> None:

@@ -9,8 +9,9 @@ from functools import cache, partial
 import pytest
 
 from refruntime.battery.features import FEATURES
+from refruntime.battery.models.slm1 import table_model
 from refruntime.cases.observation import StatusAnswer, code_of, diagnostics_of
-from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Case, Configure, Generate, Load, Step
+from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Case, Configure, Generate, Load, Step
 from refruntime.contract.dialect import Dialect
 from refruntime.contract.profile import DIAGNOSTIC_NAMES, Profile
 from refruntime.differential.compare import compare_observations
@@ -92,8 +93,12 @@ def test_a_right_build_is_never_shortened() -> None:
     assert all(made.run(case).comparison.first is None for case in sessions()[:20])
 
 
-MODEL = {"file": FEATURES["slm1"].make(BASE)}
+MODEL = {"file": FEATURES["slm1"].make(BASE), "ends": table_model({}, profile=BASE)}
 LOADED = (Load("file"), Generate(b"a", 1))
+
+
+ENDED = (Load("ends"), Generate(b"a", 1), NEXT_TOKEN)
+"""An EOS is sampled twice."""
 
 
 def spoilt(steps: tuple[Step, ...], code: int | None = None, **fields: object) -> PairRun:
@@ -127,11 +132,36 @@ def spoilt(steps: tuple[Step, ...], code: int | None = None, **fields: object) -
         (partial(spoilt, (NEXT_TOKEN,), code=13), "NT-1"),
         (partial(spoilt, LOADED, last_error="no"), "ERR-5"),
         (partial(spoilt, LOADED, kv_length=1), "DG-8"),
+        (partial(spoilt, (*LOADED, NEXT_TOKEN), kv_length=0), "NT-6"),
+        (partial(spoilt, (*LOADED, NEXT_TOKEN), kv_length=1), "DG-8"),
+        (partial(spoilt, ENDED, kv_length=0), "NT-5"),
+        (partial(spoilt, (Configure(1.0, 40, 1.0, 2**64 - 5),), seed="-5"), "DG-6"),
+        (partial(spoilt, (Configure(1.0, 40, 1.0, 2**64 - 5),), seed="5"), "SC-2"),
+        (partial(spoilt, (Configure(1.0, 40, 1.0, 2**64 - 5),), seed="much"), "SC-2"),
+        (partial(spoilt, (INIT, Call("generate", (0, 0, 1))), code=2), "MEM-2"),
+        (partial(spoilt, (INIT, Call("generate", (0, 1, 1))), code=12), "GEN-1"),
     ],
 )
 def test_what_a_last_call_does_tells_the_rule(run: Callable[[], PairRun], rule: str) -> None:
     """ID-3: a call that keeps or clears too much, a wrong status, a wrong field."""
     assert rule_of(run(), lambda beginnings: "") == rule
+
+
+def test_a_draw_with_a_seed_is_no_matter_of_the_seed_0() -> None:
+    """PR-1, PR-2: a wrong generator shows with every seed, and with the seed 0, too."""
+    tokens = {
+        seed: spoilt((Load("file"), Configure(1.0, 40, 1.0, seed), Generate(b"a", 1)), selected_token=5)
+        for seed in (0, 7)
+    }
+    asked: list[str] = []
+
+    def tags(beginnings: tuple[str, ...]) -> str:
+        asked.extend(beginnings)
+        return "PR-1"
+
+    assert {seed: rule_of(run, tags) for seed, run in tokens.items()} == {0: "PR-2", 7: "PR-1"}
+    assert "PR-1" in asked
+    assert not any("PR-2".startswith(each) for each in asked)
 
 
 def test_a_right_build_whose_documents_hold_less_is_right() -> None:
