@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 from refruntime.cases.observation import Ended, Observation, code_of, diagnostics_of, result_of
 from refruntime.cases.observe import StepRunner
@@ -23,12 +22,6 @@ from refruntime.numerics import F64, CompiledSeq32, Numerics
 from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.trace import Tracer
-
-MOST_VARIATIONS: Final = 8
-"""Variations of the oracle whose models are remembered: a few are held against many cases, one after the other."""
-MOST_MODELS: Final = 16
-MOST_BYTES: Final = 1 << 26
-"""What is remembered of each variation."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +46,6 @@ class Oracle:
     exact: Numerics = field(default_factory=F64)
     bind: Binder = field(default_factory=BoundModels)
     remembered: Remembered | None = None
-    _varied: dict[Hashable, Binder] = field(default_factory=dict, compare=False, repr=False)
-
-    def bind_varied(self, key: Hashable, make: Callable[[], Binder]) -> Binder:
-        """Return what binds models under a variation, which remembers those that it bound last."""
-        known = self._varied.pop(key, None) or BoundModels(MOST_MODELS, MOST_BYTES, bind=make())
-        self._varied[key] = known
-        if len(self._varied) > MOST_VARIATIONS:
-            del self._varied[next(iter(self._varied))]
-        return known
 
     def answers(self, case: Case, build: Sequence[Observation]) -> list[Observation]:
         """Answer a case along the answers of a build (see `follow`), from memory where it was answered before."""

@@ -15,7 +15,6 @@ from refruntime.model.binding import BoundModel
 from refruntime.model.forward import Transformer
 from refruntime.model.load import Buffer, validate_model
 from refruntime.model.validated import ValidatedModel
-from refruntime.model.weights import memory_needed
 from refruntime.numerics import Numerics
 from refruntime.runtime import Machine, Runtime
 from refruntime.tokenizers.base import Tokenizer
@@ -64,8 +63,7 @@ def varied_engine(changes: Changes, oracle: Oracle, tracer: Tracer | None = None
     profile = changes.profile or oracle.profile
     numerics = oracle.numerics if changes.numerics is None else changes.numerics()
     machine = changes.machine or Machine.fresh
-    bind = oracle.bind_varied(changes, partial(varied_binder, changes, oracle))
-    runtime = partial(changes.runtime or Runtime, bind=bind, machine=machine)
+    runtime = partial(changes.runtime or Runtime, bind=varied_binder(changes, oracle), machine=machine)
     abi_type = changes.abi or ExportedABI
     return ReferenceEngine(abi_type(profile, numerics=numerics, tracer=tracer, runtime_type=runtime))
 
@@ -84,8 +82,7 @@ def varied_binder(changes: Changes, oracle: Oracle) -> Callable[[Buffer, Profile
             if changes.model is not None:
                 model = changes.model(model)
             transformer = (changes.transformer or Transformer)(model, profile, numerics)
-            memory = memory_needed(model, profile, numerics)
-            bound = BoundModel(transformer, model.tokenizer, model.quantization, memory)
+            bound = BoundModel(transformer, model.tokenizer, model.quantization)
         return bound if changes.tokenizer is None else bound._replace(tokenizer=changes.tokenizer(bound.tokenizer))
 
     return bind

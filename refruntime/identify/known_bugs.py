@@ -74,7 +74,8 @@ def _explained(
         return None
     agreed = _agreed(settlement, explainer)
     best = _best([fit.hypothesis for fit in explanation.fits[:MOST_WEIGHED]], left, agreed, explainer, settlement)
-    agreed += _agreed(settlement, explainer, best.rule)
+    met = {run.case.name for run in agreed}
+    agreed += [run for run in _agreed(settlement, explainer, best.rule) if run.case.name not in met]
     fitting: list[str] = []
     beside: list[str] = []
     for count, name in enumerate(_sampled_first(item.case.name, list(left))):

@@ -22,6 +22,7 @@ from refruntime.identify.fields import LearntField, dialect_of
 from refruntime.identify.hidden import learn_behind_faults
 from refruntime.identify.oracle import MachineMaker
 from refruntime.identify.prediction import Predictions
+from refruntime.identify.reading import SWITCHES
 from refruntime.identify.resolve import spread
 from refruntime.identify.settle import PRODUCT, Experiment, Settlement
 from refruntime.identify.texts import Translation
@@ -78,9 +79,14 @@ class Learner:
         settlement = learning.settlement
         whole = self._settlement(frozenset(), settlement.predictions)
         result = replace(settlement, translation=whole.translation, offered=whole.offered, agreed={}, contradicted={})
+        trials = Trials(result, self.numerics, settlement.predictions.bind)
+        foreseen = _foreseen(settlement.predictions, profile)
         for name, item in settlement.agreed.items():
             again = self._experiment(item.case, whole.translation)
-            agrees = result.rows(again, lambda _, switch: (getattr(profile, switch),))
+            if foreseen:
+                agrees = bool(result.rows(again, lambda _, switch: (getattr(profile, switch),)))
+            else:
+                agrees = not trials.differences(again, profile)
             (result.agreed if agrees else result.contradicted)[name] = again
         for name, item in settlement.contradicted.items():
             result.contradicted[name] = self._experiment(item.case, whole.translation)
@@ -139,6 +145,12 @@ def _better(learning: Learning, other: Learning) -> Learning:
     """Return what was learnt with further fields set aside, where most of what contradicted agrees then."""
     before, after = len(learning.settlement.contradicted), len(other.settlement.contradicted)
     return other if after <= (1 - MOST) * before else learning
+
+
+def _foreseen(predictions: Predictions, profile: Profile) -> bool:
+    """Say whether predictions hold the answers of a profile: what is settled for them is what it has."""
+    settled = (name for name in SWITCHES if name not in predictions.open_switches)
+    return all(getattr(profile, name) == getattr(predictions.base, name) for name in settled)
 
 
 def narrow(settlement: Settlement, base: Profile, numerics: Numerics, *, shows_last_bits: bool = True) -> None:

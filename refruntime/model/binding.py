@@ -62,15 +62,15 @@ class BoundModels:
     answer changes, only the time. Failures are not remembered. `most_bytes` bounds the memory of all but the newest.
     """
 
-    def __init__(self, most: int = 32, most_bytes: int = 1 << 30, *, bind: Binder = bind_model) -> None:
-        self._most, self._most_bytes, self._bind = most, most_bytes, bind
+    def __init__(self, most: int = 32, most_bytes: int = 1 << 30) -> None:
+        self._most, self._most_bytes = most, most_bytes
         self._known: dict[tuple[bytes, Profile, Numerics], BoundModel] = {}  # oldest use first
 
     def __call__(self, data: Buffer, profile: Profile, numerics: Numerics) -> BoundModel:
         """Return the model of these bytes, bound now or before; statuses 4 to 10."""
         key = (hashlib.sha256(data).digest(), profile, numerics)
         known = self._known.pop(key, None)
-        model = known if known is not None else self._bind(data, profile, numerics)
+        model = known if known is not None else bind_model(data, profile, numerics)
         self._known[key] = model
         while len(self._known) > 1 and (
             len(self._known) > self._most or sum(kept.memory for kept in self._known.values()) > self._most_bytes

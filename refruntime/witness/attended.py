@@ -18,6 +18,9 @@ OTHER_HEADS: Final = "other heads"
 OTHER_POSITIONS: Final = "other positions"
 """Patterns of scores and mixed values."""
 
+QUERIES: Final = (".attn_q.rope", ".attn_q_norm", ".attn_q")
+"""Forms of the query; the first that a model has is the last that was made."""
+
 SHIFTS: Final = {1: "one position before", -1: "one position behind"}
 TOLERANCE: Final = 1e-5
 """Of the largest number: another order of additions is no other head."""
@@ -52,9 +55,6 @@ def other_operands(transformer: Transformer, ids: Sequence[int], position: int) 
         found[f"{OTHER_POSITIONS} {block}.attn.scores"] = np.einsum("ad,sdat->ast", q, keys_at)
         found[f"{OTHER_POSITIONS} {block}.attn.mixed"] = np.einsum("at,stad->asd", weights, values_at)
     return found
-
-
-QUERIES: Final = (".attn_q.rope", ".attn_q_norm", ".attn_q")
 
 
 def by_operands(found: Float32, expected: Float32, known: Mapping[str, Float32], name: str) -> tuple[str, str] | None:

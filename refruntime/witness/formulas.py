@@ -13,6 +13,9 @@ from refruntime.witness.expected import Float32
 
 Mask = NDArray[np.bool_]
 
+DIVIDED: Final = ", divided by "
+"""What stands between the two vectors of a ratio."""
+
 LEAST: Final = 6
 LEAST_SCALES: Final = 4
 LEVELS: Final = (127, 128, 7, 8, 15, 31, 63, 255)
@@ -98,10 +101,6 @@ def other_scales(found: Float32, expected: Float32, differing: Mask, scales: Map
             if np.allclose(x[wrong], made, rtol=CLOSE, atol=CLOSE * float(np.abs(made).max())):
                 return text
     return ""
-
-
-DIVIDED: Final = ", divided by "
-"""What stands between the two vectors of a ratio."""
 
 
 def by_ratio(found: Float32, expected: Float32, vectors: Mapping[str, Float32]) -> str:

@@ -75,7 +75,7 @@ class Pattern:
     @property
     def of_other_weights(self) -> bool:
         """Say whether other weights of the model than its own make the numbers."""
-        return self.kind == FACTORS and DIVIDED in self.text
+        return self.kind == FACTORS and DIVIDED + WEIGHTS in self.text
 
 
 def find_pattern(
@@ -226,9 +226,9 @@ _FITTED: Final[tuple[tuple[str, Finder], ...]] = (
     ("rotation", fitted.turned_alike),
     ("rounding", fitted.rounding),
     ("rotation", fitted.turned),
-    ("factor per element", formulas.soft_cap),
-    ("factor per element", fitted.power),
-    ("factor per element", fitted.per_column),
+    (FACTORS, formulas.soft_cap),
+    (FACTORS, fitted.power),
+    (FACTORS, fitted.per_column),
     ("rounded to n bits", formulas.in_steps),
 )
 """In this order: what is exact before what only fits."""

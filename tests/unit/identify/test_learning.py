@@ -19,6 +19,7 @@ from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.fields import LearntField
 from refruntime.identify.learning import Learner
 from refruntime.identify.prediction import Predictions
+from refruntime.identify.reading import SWITCHES
 from refruntime.numerics import CompiledSeq32
 
 BASE = Profile()
@@ -59,6 +60,15 @@ def test_a_field_that_alone_is_wrong_is_set_aside_and_compared_in_the_end() -> N
     compared = asked.compared(learnt, BASE)
     assert len(compared.contradicted) + len(compared.agreed) == len(CASES)
     assert len(compared.contradicted) > len(CASES) / 2
+
+
+def test_sessions_are_compared_under_the_options_that_were_chosen_in_the_end() -> None:
+    """ST-5: an option that is taken back later is no more what the sessions are held against."""
+    asked = learner(AskedBuild(ORACLE.engine))
+    learnt = asked.learn()
+    assert not asked.compared(learnt, BASE).contradicted
+    other = replace(BASE, reset_result=next(each for each in SWITCHES["reset_result"] if each != BASE.reset_result))
+    assert asked.compared(learnt, other).contradicted
 
 
 def test_nothing_is_set_aside_where_more_than_one_field_is_wrong_or_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,3 +210,12 @@ def test_halves_woven_in_each_head() -> None:
     kind, text = told(found, right)
     assert kind == "permutation"
     assert text.endswith("with halves woven, in each 16 of them")
+
+
+def test_only_a_ratio_of_weights_is_of_other_weights() -> None:
+    """FW-2, FW-3: another layer's gain; what is divided by a sum, or by one vector, is no matter of which weights."""
+    right, one, other = numbers(1, 24), numbers(1, 24, seed=2), numbers(1, 24, seed=3)
+    known = {"the weights of blk.0.attn_norm": one, "the weights of blk.1.attn_norm": other}
+    assert find_pattern(right * one / other, right, known, "blk.1.attn_norm").of_other_weights
+    assert not find_pattern(right / one, right, known, "blk.1.attn_norm").of_other_weights
+    assert not Pattern("factor per element", "to the power 1.01, divided by their sum").of_other_weights
