@@ -22,7 +22,7 @@ from refruntime.cases.observation import (
     result_of,
     same_end,
 )
-from refruntime.cases.steps import NEXT_TOKEN, Generate
+from refruntime.cases.steps import NEXT_TOKEN, Generate, Step
 from refruntime.contract.fields import COMPARED_FIELDS
 from refruntime.contract.status import Status
 
@@ -145,6 +145,21 @@ def _compare_diagnostics(
             yield Difference(index, name, mine[name], MISSING)
         elif mine[name] is not theirs[name] and not same(mine[name], theirs[name]):
             yield Difference(index, name, mine[name], theirs[name])
+
+
+def drawn_otherwise(answer: Observation, differences: Collection[Difference]) -> bool:
+    """Say whether a step that differs took one token from logits that agree: its cause lies behind the forward pass.
+
+    `answer` is the build's, `differences` are those of the step.
+    """
+    summary = diagnostics_of(answer).get("logits_summary")
+    agree = summary is not None and not {each.field for each in differences} & {"status", *LOGIT_FIELDS}
+    return agree and takes_one_token(answer.step)
+
+
+def takes_one_token(step: Step) -> bool:
+    """Say whether a step takes one token at most, so that the logits that it leaves are those of its choice."""
+    return step == NEXT_TOKEN or (isinstance(step, Generate) and step.max_new_tokens == 1)
 
 
 def same_meaning(mine: Any, theirs: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from refruntime.cases.steps import Generate
+from refruntime.differential.compare import drawn_otherwise
 from refruntime.differential.run import Oracle, PairRun
 from refruntime.hypotheses.attempt import Attempt, try_hypothesis
 from refruntime.hypotheses.catalogue import catalogue
@@ -204,11 +205,18 @@ class Explainer:
 
 
 def relevant(hypotheses: Iterable[Hypothesis], run: PairRun) -> Iterable[Hypothesis]:
-    """Return the hypotheses that can matter for the first difference: nothing of a forward pass before there is one."""
+    """Return the hypotheses that can matter for the first difference.
+
+    Nothing behind a forward pass does before there is one, nor what changes logits where both show the same.
+    """
     first = run.comparison.first
     end = 0 if first is None else first.index + 1
     forwarded = any(_generates(step) for step in run.case.steps[:end])
-    return (item for item in hypotheses if forwarded or not item.forwards)
+    drawn = run.build[:end][-1:] if first is not None else ()
+    same_logits = any(drawn_otherwise(answer, run.comparison.differences) for answer in drawn)
+    return (
+        item for item in hypotheses if (forwarded or not item.forwards) and not (same_logits and item.changes_logits)
+    )
 
 
 def explain(run: PairRun, oracle: Oracle, offered: Collection[str] = ()) -> CauseExplanation | None:

@@ -57,6 +57,11 @@ class Hypothesis:
     option: tuple[str, Any] | None = None
     forwards: bool = False
 
+    @property
+    def changes_logits(self) -> bool:
+        """Say whether it changes what a forward pass gives, and nothing behind that."""
+        return self.forwards and self.changes.machine is None
+
 
 def varied_engine(changes: Changes, oracle: Oracle, tracer: Tracer | None = None) -> ReferenceEngine:
     """Return a fresh engine that is the oracle with these changes."""

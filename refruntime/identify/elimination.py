@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 Row = Mapping[str, Any]
 """A partial assignment: attribute of the profile -> option; a switch that it does not name may have any."""
-
-MOST_SOLUTIONS: Final = 4096
-"""Joint choices that are counted; with more, only each switch's own options are told."""
 
 
 @dataclass
@@ -57,23 +54,25 @@ class Survivors:
                 else:
                     self.tables[key] = rows
 
-    def solutions(self) -> list[dict[str, Any]]:
-        """Return the joint choices of the switches that are still open (at most MOST_SOLUTIONS)."""
+    def nearest(self, wanted: Row) -> dict[str, Any]:
+        """Return the joint choice that differs from what is wanted in the fewest switches, the first of several."""
         open_switches = [name for name, values in self.options.items() if len(values) > 1]
-        found: list[dict[str, Any]] = []
         settled = {name: values[0] for name, values in self.options.items() if len(values) == 1}
+        best: dict[str, Any] = {name: values[0] for name, values in self.options.items()}
+        fewest = len(open_switches) + 1
 
-        def extend(assignment: dict[str, Any], rest: Sequence[str]) -> None:
-            if len(found) >= MOST_SOLUTIONS:
+        def extend(assignment: dict[str, Any], rest: Sequence[str], differing: int) -> None:
+            nonlocal best, fewest
+            if differing >= fewest:
                 return
             if not rest:
-                found.append({**settled, **assignment})
+                best, fewest = {**settled, **assignment}, differing
                 return
             for value in self.allowed(assignment, rest[0]):
-                extend({**assignment, rest[0]: value}, rest[1:])
+                extend({**assignment, rest[0]: value}, rest[1:], differing + (value != wanted[rest[0]]))
 
-        extend({}, open_switches)
-        return found
+        extend({}, open_switches, 0)
+        return best
 
 
 def _compatible(table: Sequence[Row], assignment: Row) -> bool:

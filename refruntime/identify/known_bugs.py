@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from refruntime.cases.steps import Generate
 from refruntime.contract.profile import Profile
 from refruntime.differential.compare import compare_observations, offered_fields
 from refruntime.differential.run import PairRun
@@ -44,13 +45,15 @@ def known_bugs(settlement: Settlement, trials: Trials, profile: Profile, offered
 
 
 def _small(items: Sequence[Experiment], most: int) -> list[Experiment]:
-    """Return some of the experiments, spread over all of them; of neighbours the one whose models are smallest."""
+    """Return some of the experiments, spread over all of them, of neighbours the cheapest; the cheapest come first."""
     step = -(-len(items) // most)
-    return [min(items[at : at + step], key=_size) for at in range(0, len(items), step)]
+    return sorted((min(items[at : at + step], key=_cost) for at in range(0, len(items), step)), key=_cost)
 
 
-def _size(item: Experiment) -> int:
-    return sum(len(model) for model in item.case.models.values())
+def _cost(item: Experiment) -> int:
+    """Return about how much a run of an experiment computes: tokens times bytes of models."""
+    tokens = sum(step.max_new_tokens for step in item.case.steps if isinstance(step, Generate))
+    return (1 + tokens) * sum(len(model) for model in item.case.models.values())
 
 
 def explainer_of(settlement: Settlement, trials: Trials, profile: Profile, offered: frozenset[str]) -> Explainer:

@@ -99,7 +99,7 @@ class Learner:
             settlement.survivors.options[PRODUCT] = before.settlement.survivors.options[PRODUCT]
         learning = Learning(settlement, None, aside)
         self._take(learning, self.designed)
-        machine = learn_behind_faults(settlement)
+        machine = learn_behind_faults(settlement, self.designed)
         narrow(settlement, self.base, self.numerics, shows_last_bits=not aside & set(OF_LOGITS))
         return replace(learning, machine=machine)
 

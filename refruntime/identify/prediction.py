@@ -101,6 +101,18 @@ class Predictions:
                 open_nodes.append(node.after)
         return frozenset(found)
 
+    def paths(self, experiment: Case) -> Iterator[Assignment]:
+        """Yield the explored choices of the switches that matter in an experiment."""
+        open_paths: list[tuple[_Node, dict[str, Any]]] = [(self._trees.get(experiment.name, _Node()), {})]
+        while open_paths:
+            node, assignment = open_paths.pop()
+            if node.reads:
+                open_paths += [(child, {**assignment, node.reads: value}) for value, child in node.children.items()]
+            elif node.after is not None:
+                open_paths.append((node.after, assignment))
+            else:
+                yield assignment
+
     def _walk(
         self, question: _Question, node: _Node, assignment: dict[str, Any], step: int
     ) -> Iterator[dict[str, Any]]:

@@ -144,6 +144,4 @@ class Settlement:
 
     def best(self) -> dict[str, Any]:
         """Return one joint choice that is left, the one nearest to the default."""
-        solutions = self.survivors.solutions()
-        defaults = {name: options[0] for name, options in SWITCHES.items()}
-        return min(solutions, key=lambda row: sum(row[name] != value for name, value in defaults.items()))
+        return self.survivors.nearest({name: options[0] for name, options in SWITCHES.items()})

@@ -10,6 +10,7 @@ from typing import Final
 from refruntime.containers.slm1_format import DType
 from refruntime.contract.features import feature
 from refruntime.contract.profile import Profile
+from refruntime.differential.compare import Difference, drawn_otherwise, takes_one_token
 from refruntime.differential.run import PairRun
 from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.identify.blame import DRAWN, ends_early, rule_of
@@ -66,13 +67,20 @@ def _of_generations(
     look: Looker | None,
     shortener: Shortener | None,
 ) -> Bug | None:
-    """Return the bug that makes generations wrong: a buffer that is read too late, or the first wrong number."""
+    """Return the bug that makes generations wrong: a buffer that is read too late, or the first wrong number.
+
+    Where a token is drawn otherwise from the same logits, sessions of several tokens tell of no number.
+    """
     generating = {name: item for name, item in left.items() if generates(item.case.steps)}
     asked = () if shortener is None else spread(list(generating.values()), MOST_KEPT)
     if shortener is not None and any(needs_the_buffer(shortener.of(item), shortener) for item in asked):
         evidence = shown_evidence(list(generating), generating, trials, profile)
         return Bug("MEM-9", KEPT_BUFFER, len(generating), len(all_experiments(settlement)), tuple(generating), evidence)
-    generated = {name: _generated(item, trials, profile) for name, item in left.items()}
+    first = {name: differences for name, item in left.items() if (differences := trials.differences(item, profile))}
+    answers = {name: left[name].answers[differences[0].index] for name, differences in first.items()}
+    drawn = {name for name, answer in answers.items() if drawn_otherwise(answer, first[name])}
+    possible = [name for name in first if not drawn or (name not in drawn and takes_one_token(answers[name].step))]
+    generated = {name: _generated(left[name], first[name]) for name in possible}
     numbers = {name: left[name] for name, artifact in generated.items() if artifact}
     seen = None if look is None else _seen(numbers, generated, settlement, look)
     return None if seen is None else _by_number(seen, numbers, settlement, trials, profile)
@@ -97,13 +105,12 @@ def blamed_by(shortener: Shortener) -> Callable[[Experiment], str]:
     return blamed
 
 
-def _generated(item: Experiment, trials: Trials, profile: Profile) -> bytes:
+def _generated(item: Experiment, differences: Sequence[Difference]) -> bytes:
     """Return the model whose generation gave the first difference of an experiment; empty where none did.
 
     A generation that fails, ends elsewhere or had another prompt differs before any number does.
     """
-    differences = trials.differences(item, profile)
-    if not differences or not {each.field for each in differences} <= DRAWN - {"generated_tokens", "kv_length"}:
+    if not {each.field for each in differences} <= DRAWN - {"generated_tokens", "kv_length"}:
         return b""
     texts = next(((each.reference, each.build) for each in differences if each.field == "result"), None)
     if texts is not None and ends_early(*texts):
@@ -127,6 +134,8 @@ def _seen(
         return label != DType.F32.label, -len(artifact)
 
     for name in sorted(numbers, key=weakness):
+        if not look.left:
+            return None
         seen = look(pair_run(numbers[name], look.oracle, settlement))
         if seen is not None and seen.rule:
             return seen

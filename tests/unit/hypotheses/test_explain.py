@@ -250,6 +250,23 @@ def test_nothing_of_a_forward_pass_before_there_is_one() -> None:
     assert explanation.gap == "SL-5.verify = not verified"
 
 
+def test_another_token_of_the_same_logits_is_no_matter_of_the_forward_pass() -> None:
+    """PR-2, DG-8: one token from logits that agree tells of the sampler; several may come from other logits between."""
+    steps = (INIT, Load("m"), Configure(1.0, 40, 1.0, 7), Generate(b"ab", 1), *[NEXT_TOKEN] * 4)
+    single = replace(numbers_case(), steps=steps)
+    several = replace(single, steps=(*steps[:3], Generate(b"ab", 8)))
+    build = BY_NAME["draw-low-bits"]
+    one, many = (run_on(build_of(build), case) for case in (single, several))
+    assert one.comparison.first is not None
+    assert {item.family for item in relevant(catalogue(PROFILE), one) if item.forwards} == {"sampler"}
+    assert any(item.changes_logits for item in relevant(catalogue(PROFILE), many))
+    shown = run_on(build_of(BY_NAME["rope-halves"]), replace(single, steps=(*steps[:2], Generate(b"abcd", 1))))
+    assert any(item.changes_logits for item in relevant(catalogue(PROFILE), shown))
+    explanation = explain(one, ORACLE)
+    assert explanation is not None
+    assert build.name in {fit.hypothesis.name for fit in explanation.fits}
+
+
 def test_the_suite_takes_an_explainer() -> None:
     """An explainer is what the suite expects."""
     explainer: ExplainerProtocol = Explainer(ORACLE)

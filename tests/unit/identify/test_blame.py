@@ -142,6 +142,25 @@ def test_the_first_wrong_number_names_the_rule_and_what_is_behind_it_none() -> N
     ]  # the large model is more evidence, quantised products are of many ways
 
 
+def test_nobody_looks_for_a_wrong_number_where_tokens_are_drawn_otherwise_from_the_same_logits() -> None:
+    """PR-2, DG-8: a session of several tokens has other logits, since its tokens are others."""
+    hot = Configure(2.0, 40, 1.0, 3)
+    one = case("identify/one", "PR-2", hot, Generate(b"ab", 1), *[NEXT_TOKEN] * 3)
+    several = case("identify/several", "PR-2", hot, Generate(b"ab", 8))
+    number = case("identify/number", "FW-5", Load("small"), Generate(b"ab", 1))
+    drawn, turned = (lambda: with_fault("draw-low-bits")), (lambda: with_fault("rope-backwards"))
+    for sessions, looked in (
+        ([(several, drawn)], ["identify/several"]),
+        ([(several, drawn), (one, drawn)], []),
+        ([(several, drawn), (one, drawn), (number, turned)], ["identify/number"]),
+    ):
+        settlement, trials = asked(*sessions)
+        assert len(settlement.contradicted) == len(sessions)
+        look = Seeing(b"", ORACLE, Limits())
+        unexplained_bugs(settlement, trials, BASE, [], look)
+        assert list(look.seen) == looked
+
+
 def test_another_order_of_additions_has_a_command_that_reads_it_off() -> None:
     """FW-4, ID-4: identify blames the rule, and says how to go on."""
     settlement, trials = asked((case("identify/one", "FW-4", Generate(b"ab", 3)), lambda: with_fault("rope-backwards")))

@@ -75,7 +75,7 @@ def test_nothing_is_set_aside_where_more_than_one_field_is_wrong_or_none(monkeyp
     """ST-5: the controls: a right build, and a reset that leaves several fields as they were."""
     assert not learner(AskedBuild(ORACLE.engine)).learn().settlement.contradicted
     changes = next(item.changes for item in catalogue(BASE) if item.name == "reset-does-nothing")
-    monkeypatch.setattr(learning, "learn_behind_faults", lambda settlement: None)
+    monkeypatch.setattr(learning, "learn_behind_faults", lambda settlement, designed: None)
     learnt = learner(AskedBuild(lambda: varied_engine(changes, ORACLE))).learn()
     assert not learnt.aside
     assert learnt.settlement.contradicted
