@@ -16,6 +16,7 @@ from refruntime.differential.case_result import CaseResult
 from refruntime.differential.report.about import header_lines, row
 from refruntime.differential.report.case import found_lines
 from refruntime.differential.verdict import EXIT_CRASH, EXIT_FINE, EXIT_INTERRUPTED, EXIT_MISMATCH, FINE, Verdict
+from refruntime.show.text import count
 
 SHOWN_MISSING: Final = 12
 INDENT: Final = "    "
@@ -121,12 +122,12 @@ def _last_line(told: Told) -> str:
             f"{len(told.replayed)} kept sessions replayed: {still} differ" if told.replayed else "nothing was kept here"
         )
     if told.ran.interrupted:
-        return f"interrupted: {told.summary.steps:,} steps were compared, {len(told.findings)} findings"
+        return f"interrupted: {told.summary.steps:,} steps were compared, {count(len(told.findings), 'finding')}"
     if not told.summary.steps:
         return "NOTHING WAS COMPARED: no batch was done"
     if told.findings:
-        count = "1 finding" if len(told.findings) == 1 else f"{len(told.findings)} findings"
-        return f"{count} in {told.summary.differing:,} of {told.summary.sessions:,} sessions"
+        found = count(len(told.findings), "finding")
+        return f"{found} in {told.summary.differing:,} of {told.summary.sessions:,} sessions"
     if missed(told) and long_enough(told):
         return "no session differs, BUT THE RUN MISSED what is named above, so it shows less than it should"
     if missed(told):

@@ -28,6 +28,7 @@ from refruntime.commands.shared import (
 from refruntime.contract.profile import Profile
 from refruntime.errors import ContractError
 from refruntime.model.load import read_tokenizer
+from refruntime.show.text import count
 from refruntime.tokenizers.base import Tokenizer
 from refruntime.tokenizers.bpe import BpeTokenizer
 from refruntime.tokenizers.spm import SpmTokenizer
@@ -182,7 +183,9 @@ def _print_tokens(tokenizer: Tokenizer, ids: list[int], words: list[str] | None)
         add_row(table, index, token["id"], bytes.fromhex(token["bytes"]).hex(" "), token["piece"], entry)
     console = Console()
     console.print(table)
-    console.print(f"{len(ids)} tokens, tokenizer {tokenizer.kind} with {tokenizer.vocab_size} ids", highlight=False)
+    console.print(
+        f"{count(len(ids), 'token')}, tokenizer {tokenizer.kind} with {tokenizer.vocab_size} ids", highlight=False
+    )
     if words is not None:
         console.print(Text("words: " + " ".join(words)), soft_wrap=True)
     console.print(",".join(map(str, ids)), highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from refruntime.golden.corpus import Corpus
 from refruntime.golden.verification import Verification
 from refruntime.golden.verify import verify
 from refruntime.show.page.verify import verify_page
+from refruntime.show.text import count
 from refruntime.visible import printable
 
 SHOWN_FINDINGS = 50
@@ -61,8 +62,9 @@ def _report(result: Verification) -> None:
     if len(result.findings) > SHOWN_FINDINGS:
         click.echo(f"and {len(result.findings) - SHOWN_FINDINGS} more", err=True)
     click.echo(
-        f"{len(result.findings)} findings in {result.cases} cases, {result.steps} steps, {result.samples} samples, "
-        f"{result.hashes} recomputed values, {result.files} files of {result.total_bytes} bytes"
+        f"{count(len(result.findings), 'finding')} in {count(result.cases, 'case')}, {count(result.steps, 'step')}, "
+        f"{count(result.samples, 'sample')}, {count(result.hashes, 'recomputed value')}, "
+        f"{count(result.files, 'file')} of {result.total_bytes} bytes"
     )
     if result.rules_pinned or result.rules_unpinned:
         click.echo(f"{result.rules_pinned} rules are pinned by a case, {result.rules_unpinned} are not, with a reason")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final
 
@@ -48,6 +49,11 @@ def checksum_bugs(checksum: Checksum) -> list[Bug]:
 def all_experiments(settlement: Settlement) -> list[Experiment]:
     """Return the experiments that agree and those that are contradicted."""
     return [*settlement.agreed.values(), *settlement.contradicted.values()]
+
+
+def count_asked(settlement: Settlement, rule: str, broken: Collection[str]) -> int:
+    """Return how many experiments are about a rule, or are among those that break it."""
+    return sum(rule in item.case.rules or item.case.name in broken for item in all_experiments(settlement))
 
 
 def shown_evidence(

@@ -13,7 +13,7 @@ from refruntime.hypotheses.attempt import varied_answers
 from refruntime.hypotheses.catalogue import catalogue
 from refruntime.hypotheses.explain import Explainer
 from refruntime.hypotheses.hypothesis import Hypothesis
-from refruntime.identify.bugs import all_experiments, oracle_of, pair_run, shown_evidence
+from refruntime.identify.bugs import count_asked, oracle_of, pair_run, shown_evidence
 from refruntime.identify.identification import Bug
 from refruntime.identify.resolve import OWN, spread
 from refruntime.identify.settle import Experiment, Settlement
@@ -92,11 +92,9 @@ def _explained(
     spoilt = [each for each in agreed if not explainer.attempt(best, each).fits]
     if _by_chance(best, fitting, beside, len(spoilt)):
         return None
-    testing = [
-        case for case in all_experiments(settlement) if best.rule in case.case.rules or case.case.name in fitting
-    ]
+    asked = count_asked(settlement, best.rule, fitting)
     evidence = shown_evidence(fitting, left, trials, profile)
-    return Bug(best.rule, best.text, len(fitting), len(testing), tuple(fitting), evidence, tuple(beside))
+    return Bug(best.rule, best.text, len(fitting), asked, tuple(fitting), evidence, tuple(beside))
 
 
 def _sampled_first(first: str, names: Sequence[str]) -> Sequence[str]:

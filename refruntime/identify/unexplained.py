@@ -14,7 +14,7 @@ from refruntime.differential.compare import Difference, drawn_otherwise, takes_o
 from refruntime.differential.run import PairRun
 from refruntime.hypotheses.observed import WitnessedTensor
 from refruntime.identify.blame import DRAWN, ends_early, rule_of
-from refruntime.identify.bugs import all_experiments, pair_run, shown_evidence
+from refruntime.identify.bugs import all_experiments, count_asked, pair_run, shown_evidence
 from refruntime.identify.evidence import evidence_of_run, text_of_run
 from refruntime.identify.feature_rules import only_with, rule_of_feature, rule_of_files
 from refruntime.identify.identification import Bug
@@ -72,10 +72,11 @@ def _of_generations(
     Where a token is drawn otherwise from the same logits, sessions of several tokens tell of no number.
     """
     generating = {name: item for name, item in left.items() if generates(item.case.steps)}
-    asked = () if shortener is None else spread(list(generating.values()), MOST_KEPT)
-    if shortener is not None and any(needs_the_buffer(shortener.of(item), shortener) for item in asked):
+    sample = () if shortener is None else spread(list(generating.values()), MOST_KEPT)
+    if shortener is not None and any(needs_the_buffer(shortener.of(item), shortener) for item in sample):
         evidence = shown_evidence(list(generating), generating, trials, profile)
-        return Bug("MEM-9", KEPT_BUFFER, len(generating), len(all_experiments(settlement)), tuple(generating), evidence)
+        asked = count_asked(settlement, "MEM-9", generating)
+        return Bug("MEM-9", KEPT_BUFFER, len(generating), asked, tuple(generating), evidence)
     first = {name: differences for name, item in left.items() if (differences := trials.differences(item, profile))}
     answers = {name: left[name].answers[differences[0].index] for name, differences in first.items()}
     drawn = {name for name, answer in answers.items() if drawn_otherwise(answer, first[name])}
@@ -179,7 +180,8 @@ def _by_rules(
     votes = Counter(rule for rule, _ in shown)
     rule = max(votes, key=lambda name: (votes[name], -min(len(run.case.steps) for told, run in shown if told == name)))
     best = min((run for told, run in shown if told == rule), key=lambda run: len(run.case.steps))
-    return Bug(rule, text_of_run(best), len(left), len(all_experiments(settlement)), names, (evidence_of_run(best),))
+    asked = count_asked(settlement, rule, names)
+    return Bug(rule, text_of_run(best), len(left), asked, names, (evidence_of_run(best),))
 
 
 def _shortened(

@@ -34,6 +34,7 @@ def run_terminal(shell: Shell, console: Console, errors: Console) -> int:
         completer=_Completer(Suggestions(shell)),
         complete_while_typing=False,
         multiline=Condition(lambda: is_open(get_app().current_buffer.text)),
+        prompt_continuation="quote> ",
         key_bindings=_keys(),
         bottom_toolbar=lambda: _toolbar(shell),
         reserve_space_for_menu=6,

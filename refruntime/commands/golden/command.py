@@ -25,6 +25,7 @@ from refruntime.golden.index import profile_of
 from refruntime.golden.pack import archive_name, pack
 from refruntime.golden.reading import GoldenError
 from refruntime.golden.verify import verify
+from refruntime.show.text import count
 from refruntime.visible import printable
 
 SHOWN_FINDINGS = 10
@@ -70,7 +71,7 @@ def list_command(golden: Path, as_json: bool) -> None:
         for case in cases:
             for line in _listed(case.id, ", ".join(case.rules), width, columns):
                 click.echo(printable(line))
-        click.echo(f"{len(cases)} cases")
+        click.echo(count(len(cases), "case"))
     raise click.exceptions.Exit(code)
 
 
@@ -97,7 +98,9 @@ def pack_command(golden: Path, output: Path | None, incomplete: bool, as_json: b
     if result.findings or result.cases == 0:
         for finding in result.findings[:SHOWN_FINDINGS]:
             click.echo(printable(str(finding)), err=True)
-        click.echo(f"{len(result.findings)} findings in {result.cases} cases; nothing was packed", err=True)
+        click.echo(
+            f"{count(len(result.findings), 'finding')} in {count(result.cases, 'case')}; nothing was packed", err=True
+        )
         raise click.exceptions.Exit(1)
     data = pack(corpus)
     path = output or Path(f"{archive_name(corpus)}.tar")

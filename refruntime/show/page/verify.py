@@ -7,6 +7,7 @@ from typing import Final
 
 from refruntime.golden.verification import Verification, VerifyFinding
 from refruntime.show.page.pieces import bar, code, command, page, paragraph, section, sides, table, text
+from refruntime.show.text import count
 
 SHOWN: Final = 200
 
@@ -16,7 +17,7 @@ def verify_page(result: Verification, folder: str, words: str, version: str) -> 
     fine = not result.findings and result.cases > 0
     verdict = "fine" if fine else "not fine"
     title = f"Goldens in {folder}"
-    said = f"{len(result.findings)} findings in {result.cases} cases."
+    said = f"{count(len(result.findings), 'finding')} in {count(result.cases, 'case')}."
     parts = [
         f'<h1>{text(title)}: <span class="{"fine" if fine else "wrong"}">{verdict}</span></h1>',
         paragraph(said if result.cases else "Nothing was verified."),
@@ -39,7 +40,8 @@ def _families(result: Verification) -> str:
     found = Counter(map(_family, result.findings))
     most = max(found.values(), default=0)
     rows = [
-        (code(name), str(count), bar([("wrong", count, f"{count} findings")], most)) for name, count in found.items()
+        (code(name), str(number), bar([("wrong", number, count(number, "finding"))], most))
+        for name, number in found.items()
     ]
     return table(("family", "findings", ""), rows, (1,)) if rows else ""
 
