@@ -13,6 +13,8 @@ import numpy as np
 
 from refruntime.model.forward import Transformer
 from refruntime.witness.expected import Float32, of_position
+from refruntime.witness.locate import enough, find_row
+from refruntime.witness.presence import Presence
 
 OTHER_HEADS: Final = "other heads"
 OTHER_POSITIONS: Final = "other positions"
@@ -48,8 +50,8 @@ def other_operands(transformer: Transformer, ids: Sequence[int], position: int) 
         q = query.reshape(heads, size) / np.sqrt(np.float32(size))  # [A, D]
         weights = there[block + ".attn.weights"]  # [A, T]
         if kv_heads > 1:
-            found[f"{OTHER_HEADS} {block}.attn.scores"] = np.einsum("ad,dkt->akt", q, keys)
-            found[f"{OTHER_HEADS} {block}.attn.mixed"] = np.einsum("at,tkd->akd", weights, values)
+            of_heads = _of_heads(transformer, query.reshape(1, heads, size), keys, values, position)
+            found[f"{OTHER_HEADS} {block}.attn.scores"], found[f"{OTHER_HEADS} {block}.attn.mixed"] = of_heads
         keys_at = np.stack([_shifted(keys[:, own], shift, 2) for shift in SHIFTS])  # [S, D, A, T]
         values_at = np.stack([_shifted(values[:, own], shift, 0) for shift in SHIFTS])  # [S, T, A, D]
         found[f"{OTHER_POSITIONS} {block}.attn.scores"] = np.einsum("ad,sdat->ast", q, keys_at)
@@ -57,11 +59,50 @@ def other_operands(transformer: Transformer, ids: Sequence[int], position: int) 
     return found
 
 
+def _of_heads(
+    transformer: Transformer, query: Float32, keys: Float32, values: Float32, position: int
+) -> tuple[Float32, Float32]:
+    """Return scores [A, K, T] and mixed values [A, K, D] of every query head with every key and value head.
+
+    They have the bits that a build has which takes another head: query [1, A, D], keys [D, K, T], values [T, K, D].
+    """
+    heads, kv_heads = query.shape[1], keys.shape[1]
+    rows, own = np.arange(heads), np.arange(heads) // (heads // kv_heads)  # [A]
+    scores = np.zeros((heads, kv_heads, keys.shape[2]), np.float32)
+    mixed = np.zeros((heads, kv_heads, keys.shape[0]), np.float32)
+    for shift in range(kv_heads):
+        turned = (np.arange(kv_heads) + shift) % kv_heads  # [K]
+        attend = transformer.numerics.attention
+        scores[rows, turned[own]] = attend(query, keys[:, turned], values, position).scores[:, 0]
+        mixed[rows, turned[own]] = attend(query, keys, values[:, turned], position).mixed[0]
+    return scores, mixed
+
+
+def in_memory(presence: Presence, expected: Float32, known: Mapping[str, Float32], name: str) -> tuple[str, str] | None:
+    """Return the pattern and what was met, where the numbers that one head gives were in memory for each.
+
+    So they are told wherever they lay; None where some head has none, or several, or all have their own.
+    """
+    of_heads = known.get(f"{OTHER_HEADS} {name}")
+    if of_heads is None:
+        return None
+    right = [_head(of_heads[row], expected[row]) for row in range(len(expected))]
+    read = [_found_head(presence, rows) for rows in of_heads]
+    return None if None in right or None in read or read == right else _told_heads(read, right, name)
+
+
+def _found_head(presence: Presence, rows: Float32) -> int | None:
+    """Return which of some rows [K, n] was in memory; None if none was, or several."""
+    places = [find_row(presence, row) for row in rows]
+    found = [k for k, place in enumerate(places) if place is not None and place.complete and enough(place)]
+    return found[0] if len(found) == 1 else None
+
+
 def by_operands(found: Float32, expected: Float32, known: Mapping[str, Float32], name: str) -> tuple[str, str] | None:
     """Return the pattern and what was met, where other heads or positions make the found numbers; None if none do."""
     of_heads, moved = (known.get(f"{kind} {name}") for kind in (OTHER_HEADS, OTHER_POSITIONS))
-    what = "keys" if name.endswith("scores") else "values"
     if moved is not None:
+        what = _what(name)
         for index, text in enumerate(SHIFTS.values()):
             if moved[:, index].shape == found.shape and _all_written(found, moved[:, index]):
                 return OTHER_POSITIONS, f"are made of the {what} {text} instead of those of each position"
@@ -69,10 +110,16 @@ def by_operands(found: Float32, expected: Float32, known: Mapping[str, Float32],
         return None
     right = [_head(of_heads[row], expected[row]) for row in range(len(found))]
     read = [_head(of_heads[row], found[row]) for row in range(len(found))]
-    if None in read or None in right or read == right:
-        return None
+    return None if None in read or None in right or read == right else _told_heads(read, right, name)
+
+
+def _told_heads(read: Sequence[int | None], right: Sequence[int | None], name: str) -> tuple[str, str]:
     listed = ", ".join(f"{other} instead of {own}" for other, own in zip(read, right, strict=True) if other != own)
-    return OTHER_HEADS, f"are made of the {what} of other heads: {listed}"
+    return OTHER_HEADS, f"are made of the {_what(name)} of other heads: {listed}"
+
+
+def _what(name: str) -> str:
+    return "keys" if name.endswith("scores") else "values"
 
 
 def _shifted(values: Any, shift: int, axis: int) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from refruntime.witness.attended import in_memory
 from refruntime.witness.copied import overwritten, wrong_copy
 from refruntime.witness.exchanged import exchanged_before
 from refruntime.witness.expected import Expected, Float32
@@ -135,6 +136,9 @@ def judge(
             if copy is not None:
                 index, sighting = copy
                 pattern = _pattern(sighting, result, index, known())
+            if pattern.kind in (OTHER, UNLOCATED.kind):
+                heads = in_memory(presence, sighting.expected.values, known(), sighting.name)
+                pattern = pattern if heads is None else Pattern(*heads)
         result[index] = sighting
         finding = WrongArray(sighting, pattern)
         verdict = "wrong"

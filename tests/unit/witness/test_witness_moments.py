@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refruntime.witness.attended import in_memory
 from refruntime.witness.copied import wrong_copy
 from refruntime.witness.expected import Expected
 from refruntime.witness.fault import Plan, first_wrong
@@ -221,3 +222,21 @@ def test_memory_may_grow_while_a_call_is_watched() -> None:
     log = record(Growing(), 0, 1000, 10, np.array([0, 1], np.int64))  # type: ignore[arg-type]
     ends = {int(log.address[word]): value for word, value in zip(log.word, log.value, strict=True)}
     assert ends == {PAGE_WORDS - 1: 0, 2 * PAGE_WORDS - 1: 99}
+
+
+def test_scores_of_other_heads_are_told_wherever_they_lie() -> None:
+    """GG-8: each head has its scores in one place in its turn, where those of the right head never were."""
+    of_heads = np.stack([[numbers(3, 40 + 4 * head + other) for other in range(4)] for head in range(4)])  # [A, K, T]
+    right = of_heads[np.arange(4), np.arange(4)]  # [A, T]
+    name = "blk.0.attn.scores"
+    for read, told in (((1, 2, 3, 3), "1 instead of 0, 2 instead of 1, 3 instead of 2"), ((0, 1, 2, 3), None)):
+        tape = Tape(64)
+        for head, other in enumerate(read):
+            tape.write(20, of_heads[head, other])
+            tape.rest(2)
+        seen = in_memory(tape.presence(), right, {f"other heads {name}": of_heads}, name)
+        assert seen == (told and ("other heads", f"are made of the keys of other heads: {told}"))
+    tape = Tape(64)
+    tape.write(20, of_heads[0, 1])  # the others are nowhere
+    assert in_memory(tape.presence(), right, {f"other heads {name}": of_heads}, name) is None
+    assert in_memory(tape.presence(), right, {}, name) is None
