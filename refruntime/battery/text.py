@@ -32,6 +32,16 @@ PROMPTS: Final[dict[str, bytes]] = {
     "replacement": "\ufffd".encode(),
 }
 
+BORDERS: Final[dict[str, bytes]] = {
+    "words": b"the time he takes",
+    "spaces": b"a  b   c    ",
+    "digits": b"1a1 a11a 11",
+    "punctuation": b"a. a.. it's e t.",
+    "lines": b"e.\n\n\nt. \n",
+    "two-bytes": "é t é1".encode(),
+}
+"""Prompts in which merges cross what a tokenizer might cut at."""
+
 NOT_UTF8: Final[dict[str, bytes]] = {
     "lone-continuation": b"\x80",
     "lone-lead": b"ab\xc3",
@@ -76,6 +86,18 @@ def merge_section() -> bytes:
     return build_section(272, records, merges)
 
 
+def border_section() -> bytes:
+    """Return a BPE1 section whose merges cross the borders of words, digits, punctuation and white space.
+
+    SL-10 merges all bytes of the prompt; a tokenizer that cuts it into words first merges fewer.
+    """
+    texts = (b"e ", b" t", b"e t", b"1a", b"a1", b"a.", b"..", b"  ", b"\n\n", b".\n", b"'s", b"\xa9 ")
+    records = [TokenRecord(260 + place, text) for place, text in enumerate(texts)]
+    pairs = ((101, 32), (32, 116), (260, 116), (49, 97), (97, 49), (97, 46), (46, 46), (32, 32), (10, 10), (46, 10))
+    merges = [Merge(left, right, 260 + place, place) for place, (left, right) in enumerate(pairs)]
+    return build_section(272, records, [*merges, Merge(39, 115, 270, 10), Merge(0xA9, 32, 271, 11)])
+
+
 def prompt_cases(profile: Profile) -> Iterator[Case]:
     """Yield the cases of the family `tokenizer`."""
     safe = {
@@ -97,6 +119,10 @@ def prompt_cases(profile: Profile) -> Iterator[Case]:
         for size in (45, 46, 47, 48, 49, 200):  # with BOS one more; capacity 48
             steps = (Load("model"), Generate(b"q" * size, 5), NEXT_TOKEN, NEXT_TOKEN, Generate(b"q", 1), RESET)
             yield Case(f"tokenizer/{kind}-prompt-of-{size}", steps, {"model": model}, ("GEN-3", "GEN-6", "NT-3"))
+    borders = table_model({}, otherwise=safe, vocab=272, capacity=48, tokenizer=border_section(), profile=profile)
+    for name, prompt in BORDERS.items():
+        steps = (Load("model"), Generate(prompt, 1), NEXT_TOKEN, Generate(prompt, 4), RESET)
+        yield Case(f"tokenizer/bpe1-across-{name}", steps, {"model": borders}, ("SL-10", "GEN-2", "DG-6"))
 
 
 def output_cases(profile: Profile) -> Iterator[Case]:

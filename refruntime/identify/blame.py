@@ -7,22 +7,29 @@ told by the call, a wrong field by the field, a draw by the part of the configur
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, Final
+from dataclasses import fields, replace
+from typing import Final
 
 from refruntime.cases.needs import needs_of
-from refruntime.cases.observation import Observation, StatusAnswer, code_of, diagnostics_of, result_of
+from refruntime.cases.observation import Observation, code_of, diagnostics_of, result_of
 from refruntime.cases.steps import FREE, INIT, NEXT_TOKEN, RESET, Call, Configure, Generate, Load, Step
-from refruntime.contract.fields import FIELDS_BY_NAME, OF_LOGITS
+from refruntime.contract.fields import FIELDS_BY_NAME
 from refruntime.contract.status import Status
 from refruntime.differential.run import PairRun
-from refruntime.identify.shortest import USUAL_TOP_K
+from refruntime.identify.draw_rules import (
+    NUMBERS,
+    Often,
+    Tags,
+    configured,
+    draws_otherwise,
+    rule_of_configuration,
+    rule_of_draw,
+    shows,
+)
+from refruntime.identify.shortest import Shortener
+from refruntime.memory import HostMisuse
 
 CONFIGURED: Final = frozenset(each.name for each in fields(Configure))
-NUMBERS: Final = frozenset(OF_LOGITS)
-DRAWN: Final = frozenset({"selected_token", "result", *NUMBERS, "generated_tokens", "kv_length"})
-"""What a token that is drawn otherwise changes."""
 PROMPT: Final = frozenset({"tokenizer_output", "prompt_tokens"})
 CLEARED: Final = frozenset(
     {"prompt_tokens", "generated_tokens", "kv_length", "tokenizer_output", "selected_token", *NUMBERS}
@@ -42,20 +49,18 @@ BEFORE_TRANSACTION: Final = frozenset(
     {Status.NullPointer, Status.InvalidLength, Status.InvalidUtf8, Status.ModelNotLoaded}
 )
 
-GENERATOR: Final = ("PR-1", "PR-3", "PR-4", "GEN-7")
-"""Rules of a draw with any seed but 0."""
+MANY: Final = 3
+"""Tokens that tell a context that lacks one from one that lacks all of them."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 
-Tags = Callable[[tuple[str, ...]], str]
-"""Return the rule of which most experiments are broken, of those that begin so."""
 
-
-def rule_of(run: PairRun, tags: Tags, often: Callable[[PairRun], bool] = lambda run: True) -> str:
+def rule_of(run: PairRun, tags: Tags, shortener: Shortener | None = None) -> str:
     """Return the rule that the first difference of a shortest session breaks; empty where it tells none.
 
-    `often` says whether a session differs with other seeds, too.
+    `shortener` asks the build once more where two rules would show the same.
     """
+    often: Often = (lambda run: True) if shortener is None else shortener.often
     first = run.comparison.first
     if first is None:
         return ""
@@ -63,11 +68,11 @@ def rule_of(run: PairRun, tags: Tags, often: Callable[[PairRun], bool] = lambda 
     differing = frozenset(each.field for each in run.comparison.differences)
     last = run.case.steps[index]
     if "status" in differing:
-        return _of_status(run, index, tags)
+        return _of_status(run, index, tags, often)
     special = _special(run, index)
     if special is not None:
         return _of_state(run, special, index, differing)
-    return _of_fields(run, last, index, differing) or _of_draw(run, index, differing, tags, often)
+    return _of_fields(run, last, index, differing, shortener) or rule_of_draw(run, index, differing, tags, often)
 
 
 # What a call leaves behind -------------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ def _of_state(run: PairRun, special: int, end: int, differing: frozenset[str]) -
     step, answer = run.case.steps[special], run.reference[special]
     if len(differing) == 1 and not differing & (CLEARED | CONFIGURED | {"result", "model_loaded", "quantization"}):
         return _of_field(run, end, next(iter(differing)))
-    if _draws_otherwise(run, end, differing) and code_of(answer) == 0:
+    if draws_otherwise(run, end, differing) and code_of(answer) == 0:
         return "PR-4"
     if isinstance(step, Call) and step.export in CALLS:
         return CALLS[step.export]
@@ -114,12 +119,15 @@ def _of_failure(step: Step, answer: Observation) -> str:
 # Statuses ------------------------------------------------------------------------------------------------------------
 
 
-def _of_status(run: PairRun, index: int, tags: Tags) -> str:
+def _of_status(run: PairRun, index: int, tags: Tags, often: Often) -> str:
     step, mine, theirs = run.case.steps[index], code_of(run.reference[index]), code_of(run.build[index])
     before = _special(run, index - 1)
     went_on = Status.Ok in (mine, theirs)  # one side has a state in which it can
     if before is not None and went_on and not isinstance(step, Load | Configure):
         return _of_state(run, before, index, frozenset({"status", "model_loaded"}))
+    drawn = isinstance(step, Generate) or step == NEXT_TOKEN
+    if drawn and {mine, theirs} == {Status.Ok, Status.InvalidUtf8} and configured(run, index).temperature > 0:
+        return rule_of_configuration(run, index, tags, often)  # the text is one of other tokens
     if isinstance(step, Generate):
         return _of_generate(run, step, mine, theirs)
     if step == NEXT_TOKEN:
@@ -153,14 +161,14 @@ def _of_generate(run: PairRun, step: Generate, mine: int | None, theirs: int | N
 # Documents and results -----------------------------------------------------------------------------------------------
 
 
-def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str]) -> str:
+def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str], shortener: Shortener | None) -> str:
     if differing & PROMPT and isinstance(last, Generate):
         return _of_prompt(run, index, differing)
     if differing == {"seed"} and _same_bits(run, index):
         return "DG-6"
     if differing and differing <= CONFIGURED:
         return "SC-2" if isinstance(last, Configure) else "ST-3"
-    if _draws_otherwise(run, index, differing):
+    if draws_otherwise(run, index, differing):
         return ""
     if last == NEXT_TOKEN and _lost_its_context(run, index):
         return "NT-6" if result_of(run.reference[index]) else "NT-5"
@@ -170,9 +178,27 @@ def _of_fields(run: PairRun, last: Step, index: int, differing: frozenset[str]) 
         return "GEN-5" if isinstance(last, Generate) else "NT-5"
     if differing == {"result"}:
         return _of_result(run, last, index)
+    if differing == {"kv_length"} and isinstance(last, Generate) and _is_one_short(run, index):
+        return "GEN-5" if shortener is None or _stays_one_short(run, index, last, shortener) else "DG-8"
     if len(differing) == 1:
         return _of_field(run, index, next(iter(differing)))
     return ""
+
+
+def _is_one_short(run: PairRun, index: int) -> bool:
+    """Say whether the token that was appended last is not in the context of the build."""
+    mine, theirs = (diagnostics_of(side[index]) for side in (run.reference, run.build))
+    return bool(mine.get("generated_tokens")) and theirs.get("kv_length") == mine["kv_length"] - 1
+
+
+def _stays_one_short(run: PairRun, index: int, last: Generate, shortener: Shortener) -> bool:
+    """Say whether the context lacks one token only, however many are appended."""
+    steps = (*run.case.steps[:index], replace(last, max_new_tokens=MANY))
+    try:
+        longer = shortener.run(replace(run.case, name=f"{run.case.name}-longer", steps=steps))
+    except HostMisuse:
+        return True
+    return diagnostics_of(longer.reference[index]).get("generated_tokens") != MANY or _is_one_short(longer, index)
 
 
 def _same_bits(run: PairRun, index: int) -> bool:
@@ -187,13 +213,19 @@ def _lost_its_context(run: PairRun, index: int) -> bool:
 
 
 def _of_prompt(run: PairRun, index: int, differing: frozenset[str]) -> str:
-    """Return the rule of ids of a prompt: of an EOS that is kept or a BOS that is not (GEN-2), or of the tokenizer."""
-    if not _shows(run, index, "tokenizer_output"):
+    """Return the rule of ids of a prompt: of an EOS that is kept or a BOS that is not (GEN-2), or of the tokenizer.
+
+    As many ids as the build itself does not count are no prompt's (DG-6).
+    """
+    if not shows(run, index, "tokenizer_output"):
         return _tokenizer(run)
     if "tokenizer_output" not in differing:
         return "DG-8"
     sides = run.reference[index], run.build[index]
     mine, theirs = (str(diagnostics_of(each).get("tokenizer_output")).split(",") for each in sides)
+    counted = diagnostics_of(run.build[index]).get("prompt_tokens")
+    if "prompt_tokens" not in differing and counted is not None and len(theirs) != counted:
+        return "DG-6"
     at_an_end = mine == theirs[:-1] or mine == theirs[1:] or mine[1:] == theirs
     return "GEN-2" if at_an_end else _tokenizer(run)
 
@@ -231,52 +263,12 @@ def ends_early(mine: bytes | None, theirs: bytes | None) -> bool:
     return mine.startswith(theirs) or theirs.startswith(mine)
 
 
-# Draws ---------------------------------------------------------------------------------------------------------------
-
-
-def _draws_otherwise(run: PairRun, index: int, differing: frozenset[str]) -> bool:
-    """Say whether another token was chosen although nothing says that the logits differ."""
-    if not differing <= DRAWN or not differing & {"selected_token", "result"}:
-        return False
-    if "selected_token" not in differing and _shows(run, index, "selected_token"):
-        return False
-    return not differing & NUMBERS or _configured(run, index).temperature > 0
-
-
-def _configured(run: PairRun, index: int) -> Configure:
-    steps = (step for step in reversed(run.case.steps[:index]) if isinstance(step, Configure))
-    return next(steps, Configure())
-
-
-def _of_draw(run: PairRun, index: int, differing: frozenset[str], tags: Tags, often: Callable[[PairRun], bool]) -> str:
-    """Return the rule of the part of the configuration without which the session agrees."""
-    if not _draws_otherwise(run, index, differing):
-        return ""
-    used = _configured(run, index)
-    if used.temperature == 0:
-        return "SA-1"
-    if used.seed == 0:
-        return "PR-2"
-    parts = (used.top_p < 1, "SA-5"), (used.top_k != USUAL_TOP_K, "SA-2"), (used.temperature != 1, "SA-3")
-    rule = next((rule for unusual, rule in parts if unusual), "")
-    if rule and often(run):
-        return rule
-    if run.case.steps[index] == NEXT_TOKEN:
-        return tags(("PR-4", "NT-4"))
-    return tags(("SA-4", "SA-6", *GENERATOR) if rule else ("SA-", *GENERATOR))
-
-
 # Models --------------------------------------------------------------------------------------------------------------
 
 
 def _tokenizer(run: PairRun) -> str:
     needs = needs_of(run.case)
     return next((rule for feature, rule in TOKENIZERS.items() if feature in needs), "")
-
-
-def _shows(run: PairRun, index: int, name: str) -> bool:
-    answer: Any = run.build[index]
-    return isinstance(answer, StatusAnswer) and name in diagnostics_of(answer)
 
 
 def _is_text(data: bytes) -> bool:

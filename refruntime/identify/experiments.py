@@ -150,6 +150,9 @@ def _draws(profile: Profile) -> Iterator[Case]:
     for share in (0.3, 0.8):
         steps = [step for n in (5, 12, 40) for step in _pulls(n, share, (HIGHEST,))]
         yield Case(f"identify/slope-{share}", (Load("slope"), *steps), {"slope": slope}, ("SA-5",))
+    for heat in (0.5, 2.0):
+        steps = [step for share in (0.3, 0.8) for n in (5, 40) for step in _pulls(n, share, (HIGHEST,), heat)]
+        yield Case(f"identify/slope-at-{heat:g}", (Load("slope"), *steps), {"slope": slope}, ("SA-5", "SA-3"))
     yield from _temperatures(profile)
     for half in (ON_AN_EDGE[::2], ON_AN_EDGE[1::2]):
         steps = [step for n, k in half for step in _pulls(n, 1.0, (k << 58,))]

@@ -12,7 +12,7 @@ from refruntime.contract.forms import MISSING, Form
 from refruntime.contract.profile import DIAGNOSTIC_NAMES
 from refruntime.differential.compare import same_meaning
 from refruntime.identify.candidates import forms_for
-from refruntime.identify.words import own_words, words_of
+from refruntime.identify.words import named_alike, own_words, words_of
 
 CONSTANT: Final = ("model_load_ms", "tokens_per_second")
 """Fields that are always 0 (DG-4), so that nothing tells one of them from any other zero but its name."""
@@ -27,6 +27,8 @@ NEARLY: Final = "its numbers are nearly those of the contract"
 ENOUGH: Final = 0.6
 """Share of the documents in which a field has to agree, where none agrees in all of them."""
 
+ENOUGH_BY_NAME: Final = 0.4
+"""The same where the name of the place has the words of the field's own."""
 
 Same = Callable[[Any, Any], bool]
 """Say whether two JSON values mean the same."""
@@ -160,11 +162,11 @@ def _best(name: str, expected: Sequence[Any], shown: Sequence[Shown], places: Se
     if candidates:
         best = candidates[0]
         others = tuple(item.place for item in candidates[1:] if item.agreed == best.agreed and item.place != best.place)
-        if best.agreed == len(shown) or (best.agreed >= ENOUGH * len(shown) and best.telling >= 2):
+        least = ENOUGH_BY_NAME if named_alike(best.place, name) else ENOUGH
+        if best.agreed == len(shown) or (best.agreed >= least * len(shown) and best.telling >= 2):
             reason = "" if best.agreed == len(shown) else f"agrees in {best.agreed} of {len(shown)} documents"
-            return LearntField(
-                name, best.place, best.form, "observed", best.agreed, len(shown), reason, best.evidence, others
-            )
+            found = name, best.place, best.form, "observed", best.agreed, len(shown), reason, best.evidence, others
+            return LearntField(*found, nearly=best.agreed < ENOUGH * len(shown))
     if name in places:
         return LearntField(name, name, "", "assumed", 0, len(shown), BY_NAME)
     return LearntField(name, "", "", "absent", 0, len(shown), "no place of the diagnostics has its values")

@@ -1,4 +1,4 @@
-"""Find a field whose values a bug made others: by numbers that are nearly right, or by its name (DG-3, ID-3)."""
+"""Find a field whose values a bug made others: by values that are nearly right, or by its name (DG-3, ID-3)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ from refruntime.identify.fields import (
     places_of,
     within,
 )
-from refruntime.identify.words import own_words, words_of
+from refruntime.identify.words import named_alike, own_words, words_of
+
+IDS: Final = "tokenizer_output"
+BEGINS: Final = "its ids begin as those of the contract do"
 
 SHARE: Final = 1e-3
 """Numbers of one logit in two builds are no further apart than this share."""
 
 
-def by_numbers(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict[str, LearntField]:
-    """Find the fields of logits in a build whose numbers are a little off, or added in another order."""
+def by_values(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict[str, LearntField]:
+    """Find fields of logits that are a little off or added in another order, and ids that begin as they should."""
     result = dict(found)
-    missing = [name for name in OF_LOGITS if found[name].status != "observed"]
+    missing = [name for name in (*OF_LOGITS, IDS) if found[name].status != "observed"]
     if not missing:
         return result
     near = find_fields(shown, nearly_same)
@@ -41,15 +44,18 @@ def by_numbers(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dict
         if near[name].status != "observed" or any(near[each].place in taken for each in (name, *parts)):
             continue
         for each in (name, *parts):
-            reason = IN_PARTS if parts and each == name else NEARLY
+            reason = IN_PARTS if parts and each == name else BEGINS if name == IDS else NEARLY
             result[each] = replace(near[each], status="assumed", reason=reason, nearly=True)
     return result
 
 
 def nearly_same(mine: Any, theirs: Any) -> bool:
-    """Compare JSON values by meaning, fractional numbers by their first digits."""
+    """Compare JSON values by meaning, fractional numbers by their first digits, ids as far as both have some."""
     if isinstance(mine, float) and isinstance(theirs, int | float) and not isinstance(theirs, bool):
         return math.isclose(mine, theirs, rel_tol=SHARE, abs_tol=SHARE)
+    if isinstance(mine, str) and isinstance(theirs, str):
+        pairs = zip(mine.split(","), theirs.split(","), strict=False)
+        return bool(mine) == bool(theirs) and all(own == other for own, other in pairs)
     if isinstance(mine, list) and isinstance(theirs, list):
         return len(mine) == len(theirs) and all(map(nearly_same, mine, theirs))
     if isinstance(mine, dict) and isinstance(theirs, dict):
@@ -65,7 +71,7 @@ def by_likeness(found: Mapping[str, LearntField], shown: Sequence[Shown]) -> dic
             continue
         taken = [other.place for other in result.values() if other.place]
         free = [place for place in places if not any(within(place, one) or within(one, place) for one in taken)]
-        like = [place for place in free if place.rpartition("/")[2] == name] or [
+        like = [place for place in free if named_alike(place, name)] or [
             place
             for place in free
             if own_words(name) & set(words_of(place))

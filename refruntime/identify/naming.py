@@ -20,7 +20,7 @@ from refruntime.hypotheses.hypothesis import Changes
 from refruntime.identify.asking import AskedBuild
 from refruntime.identify.field_bugs import TEXTS
 from refruntime.identify.fields import BY_NAME, CONSTANT, LearntField, Shown, find_fields, places_of, within
-from refruntime.identify.likeness import by_likeness, by_numbers
+from refruntime.identify.likeness import by_likeness, by_values
 from refruntime.identify.words import own_words, words_of
 
 DRAWN: Final = ("selected_token", "top_tokens", "logits_summary")
@@ -49,7 +49,7 @@ def find_names(build: AskedBuild, cases: Sequence[Case], oracle: Oracle) -> Name
     shown, trouble = _documents(build, cases, (observe(case, oracle.engine(), oracle.profile) for case in cases))
     if not shown:
         return Named({}, shown, trouble)
-    found = by_likeness(by_numbers(find_fields(shown), shown), shown)
+    found = by_likeness(by_values(find_fields(shown), shown), shown)
     if _in_doubt(found, shown):
         telling = _telling(build, cases, found, shown)
         for changes in _changes(oracle):

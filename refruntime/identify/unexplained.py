@@ -13,8 +13,9 @@ from refruntime.contract.profile import Profile
 from refruntime.differential.compare import Difference, drawn_otherwise, takes_one_token
 from refruntime.differential.run import PairRun
 from refruntime.hypotheses.observed import WitnessedTensor
-from refruntime.identify.blame import DRAWN, ends_early, rule_of
+from refruntime.identify.blame import ends_early, rule_of
 from refruntime.identify.bugs import all_experiments, count_asked, pair_run, shown_evidence
+from refruntime.identify.draw_rules import DRAWN
 from refruntime.identify.evidence import evidence_of_run, text_of_run
 from refruntime.identify.feature_rules import only_with, rule_of_feature, rule_of_files
 from refruntime.identify.identification import Bug
@@ -101,7 +102,7 @@ def blamed_by(shortener: Shortener) -> Callable[[Experiment], str]:
         run = shortener.of(item)
         if run.comparison.first is None:
             return ""
-        return rule_of(shortener.shortest(run), lambda beginnings: "", shortener.often)
+        return rule_of(shortener.shortest(run), lambda beginnings: "", shortener)
 
     return blamed
 
@@ -194,7 +195,7 @@ def _shortened(
         if run.comparison.first is None:
             continue
         run = shortener.shortest(run)
-        rule = rule_of(run, most, shortener.often)
+        rule = rule_of(run, most, shortener)
         if rule:
             shown.append((rule, run))
             shortener.build.asked[run.case.name] = run.case

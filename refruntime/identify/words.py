@@ -20,3 +20,8 @@ def words_of(place: str) -> list[str]:
 def own_words(name: str) -> set[str]:
     """Return the words that no other field has in its name."""
     return set(name.split("_")) - {word for other in DIAGNOSTIC_NAMES if other != name for word in other.split("_")}
+
+
+def named_alike(place: str, name: str) -> bool:
+    """Say whether the last name of a place has the words of a field's own, however they are joined."""
+    return words_of(place.rpartition("/")[2]) == name.split("_")

@@ -105,6 +105,9 @@ def _kind_and_text(
     found: Float32, expected: Float32, differing: Mask, known: Mapping[str, Float32], own: str
 ) -> tuple[str, str]:
     layer = layer_of(own)
+    met = by_operands(found, expected, known, own)  # two heads exchanged are halves exchanged, too
+    if met is not None:
+        return met
     for kind, finder in _EXACT:
         text = finder(found, expected, differing)
         if text:
@@ -126,9 +129,6 @@ def _by_known(
 ) -> tuple[str, str] | None:
     """Return how known arrays, or a function of one, make the found numbers of the right ones; None if they do not."""
     layer = layer_of(own)
-    met = by_operands(found, expected, known, own)
-    if met is not None:
-        return met
     for name, values in known.items():
         made = fitted.by_vector(found, expected, values)
         if made is not None and made[1] == "plus" and layer and _kind(name) == _kind(own):

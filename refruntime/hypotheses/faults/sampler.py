@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Self
 
@@ -48,6 +49,22 @@ class _NanRetained(EditedDiagnostics):
             document["top_tokens"] = shown_tokens(_nan_first(self.sampled_logits, TOP_TOKENS, self.profile))
 
 
+@FAULTS.fault("generator-fresh", "generate_next_token makes a fresh generator every time", "NT-4", as_machine)
+class _FreshEveryTime(Machine):
+    """`generate_next_token` makes a fresh generator from the seed."""
+
+    def proceed(self) -> Self:
+        return super().proceed().reseeded()
+
+
+@FAULTS.fault("generator-kept", "the generator of generate becomes the runtime-owned one", "PR-4", as_machine)
+class _LeavesGenerator(Machine):
+    """The generator that `generate` made becomes the runtime-owned one."""
+
+    def advanced(self, generator: Generator) -> Self:
+        return replace(super().advanced(generator), generator=generator)
+
+
 @FAULTS.fault("generator-shared", "generate draws from the runtime-owned generator", "GEN-7", as_machine)
 class _SharedGenerator(Machine):
     """`generate` draws from the runtime-owned generator."""
@@ -58,22 +75,6 @@ class _SharedGenerator(Machine):
     @property
     def drawing(self) -> Generator | None:
         return self.generator
-
-
-@FAULTS.fault("generator-fresh", "generate_next_token makes a fresh generator every time", "NT-4", as_machine)
-class _FreshEveryTime(Machine):
-    """`generate_next_token` makes a fresh generator from the seed."""
-
-    def proceed(self) -> Self:
-        return super().proceed().reseeded()
-
-
-@FAULTS.fault("generator-kept", "the generator of generate becomes the runtime-owned one", "GEN-7", as_machine)
-class _LeavesGenerator(Machine):
-    """The generator that `generate` made becomes the runtime-owned one."""
-
-    def advanced(self, generator: Generator) -> Self:
-        return replace(super().advanced(generator), generator=generator)
 
 
 # Stages --------------------------------------------------------------------------------------------------------------
@@ -153,6 +154,30 @@ def _in_double(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
 @FAULTS.fault("top-p-ignored", "top_p is ignored", "SA-5", as_stage("cut"))
 def _uncut(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
     return STAGES.cut(weighing, np.float32(1), profile)
+
+
+@dataclass(frozen=True)
+class _WeighedTwice(Weighing):
+    """The weights, and those at temperature 1."""
+
+    plain: Weighing
+
+
+def _weighed_twice(selection: Selection, temperature: np.float32, profile: Profile) -> Weighing:
+    weighing = STAGES.weigh(selection, temperature, profile)
+    plain = STAGES.weigh(Selection(selection.ids, selection.logits), np.float32(1), profile)
+    return _WeighedTwice(weighing.weights, weighing.cumulative, weighing.total, plain)
+
+
+def _cut_by(cut: Callable[[Weighing, np.float32, Profile], Cut]) -> Changes:
+    return Changes(machine=partial(Machine.fresh, stages=STAGES._replace(weigh=_weighed_twice, cut=cut)))
+
+
+@FAULTS.fault("top-p-before-temperature", "top_p cuts by the weights at temperature 1", "SA-5", _cut_by)
+def _before_temperature(weighing: Weighing, top_p: np.float32, profile: Profile) -> Cut:
+    plain = weighing.plain if isinstance(weighing, _WeighedTwice) else weighing
+    cut = STAGES.cut(plain, top_p, profile)
+    return replace(cut, mass=weighing.cumulative[cut.kept - 1])
 
 
 @FAULTS.fault("draw-over-total", "the draw is scaled by the total of all weights", "SA-6", as_stage("pick"))

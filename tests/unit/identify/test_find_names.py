@@ -22,7 +22,7 @@ from refruntime.identify import naming
 from refruntime.identify.asking import AskedBuild, BuildAnswer
 from refruntime.identify.calls import naming_sessions
 from refruntime.identify.fields import IN_PARTS, Shown, find_fields
-from refruntime.identify.likeness import by_numbers
+from refruntime.identify.likeness import by_values
 from refruntime.identify.naming import find_names, unclaimed
 from refruntime.numerics import CompiledSeq32
 
@@ -192,10 +192,50 @@ def _without(document: Mapping[str, Any]) -> dict[str, Any]:
 def test_logits_that_are_a_little_off_are_found_by_their_numbers(factor: float) -> None:
     """DG-4, DG-6, ID-3: they are no other field's, and nothing is told of them before the options are known."""
     shown = [replace(each, document=_scaled(each.document, factor)) for each in documents("")]
-    found = by_numbers(find_fields(shown), shown)
+    found = by_values(find_fields(shown), shown)
     near = factor < 1.001
     for name in OF_LOGITS:
         assert (found[name].place, found[name].nearly) == ((OWN[name], True) if near else ("", False))
+
+
+def test_ids_that_go_on_behind_the_prompt_are_found_by_their_beginning() -> None:
+    """DG-6, ID-3: a list of all tokens is the one of the prompt, wrong; one of other ids is none."""
+    place = OWN["tokenizer_output"]
+    shown = [replace(each, document={**each.document, place: _longer(each.document[place])}) for each in documents("")]
+    found = by_values(find_fields(shown), shown)["tokenizer_output"]
+    assert (found.place, found.status, found.nearly) == (place, "assumed", True)
+    other = [replace(each, document={**each.document, place: each.document[place][::-1]}) for each in shown]
+    assert not by_values(find_fields(other), other)["tokenizer_output"].place
+
+
+def _longer(ids: str) -> str:
+    return ids and f"{ids},97"
+
+
+@pytest.mark.parametrize(("place", "told"), [("/counts/kv-length", True), ("/counts/cells", False)])
+def test_a_name_makes_up_for_some_of_the_documents(place: str, told: bool) -> None:
+    """DG-8, GEN-5, ID-3: a length that is one short in half of the documents is found by its name as well."""
+    shown = [
+        replace(each, document={**_without_length(each), **_nested(place, _one_short(each))}) for each in documents("")
+    ]
+    right = sum(_one_short(each) == each.expected["kv_length"] for each in shown)
+    assert 0.4 * len(shown) <= right < 0.6 * len(shown)
+    found = find_fields(shown)["kv_length"]
+    assert (found.place, found.status, found.nearly) == ((place, "observed", True) if told else ("", "absent", False))
+
+
+def _without_length(each: Shown) -> dict[str, Any]:
+    return {name: value for name, value in each.document.items() if name != OWN["kv_length"]}
+
+
+def _nested(place: str, value: int) -> dict[str, Any]:
+    _, outer, inner = place.split("/")
+    return {outer: {inner: value}}
+
+
+def _one_short(each: Shown) -> int:
+    length: int = each.expected["kv_length"]
+    return length - 1 if each.expected["generated_tokens"] and length % 7 else length
 
 
 def _scaled(document: Mapping[str, Any], factor: float) -> dict[str, Any]:

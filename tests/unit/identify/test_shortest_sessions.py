@@ -72,7 +72,7 @@ def test_the_rule_of_a_fault_that_is_not_known(name: str) -> None:
     fault = FAULTS[name]
     cases = tuple(sorted(sessions(), key=lambda case: fault.rule not in case.rules))
     made, run = shortest(partial(varied_engine, fault.changes, ORACLE), cases)
-    assert rule_of(run, lambda beginnings: "", made.often) == fault.rule, text_of_run(run)
+    assert rule_of(run, lambda beginnings: "", made) == fault.rule, text_of_run(run)
     assert made.tries <= MOST_TRIES + 1
 
 
@@ -132,6 +132,7 @@ def spoilt(steps: tuple[Step, ...], code: int | None = None, **fields: object) -
         (partial(spoilt, (NEXT_TOKEN,), code=13), "NT-1"),
         (partial(spoilt, LOADED, last_error="no"), "ERR-5"),
         (partial(spoilt, LOADED, kv_length=1), "DG-8"),
+        (partial(spoilt, LOADED, kv_length=2), "GEN-5"),
         (partial(spoilt, (*LOADED, NEXT_TOKEN), kv_length=0), "NT-6"),
         (partial(spoilt, (*LOADED, NEXT_TOKEN), kv_length=1), "DG-8"),
         (partial(spoilt, ENDED, kv_length=0), "NT-5"),
@@ -178,6 +179,18 @@ def test_a_right_build_whose_documents_hold_less_is_right() -> None:
 @pytest.mark.parametrize(("theirs", "rule"), [("256", "SL-8"), ("256,32,257", "GEN-2"), ("32", "GEN-2"), ("9", "SL-8")])
 def test_ids_of_a_prompt_tell_a_kept_end_from_a_wrong_tokenizer(theirs: str, rule: str) -> None:
     """GEN-2, SL-8: one EOS goes and BOS stays; a character that is lost at the end is the tokenizer's."""
-    run = spoilt((Load("file"), Generate(b" ", 1)), tokenizer_output=theirs)
+    steps = (Load("file"), Generate(b" ", 1))
+    run = spoilt(steps, tokenizer_output=theirs, prompt_tokens=len(theirs.split(",")))
     assert diagnostics_of(run.reference[1])["tokenizer_output"] == "256,32"
     assert rule_of(run, lambda beginnings: "") == rule
+    more = spoilt(steps, tokenizer_output="256,32,97")
+    assert rule_of(more, lambda beginnings: "") == "DG-6"  # the build counts two of them
+
+
+def test_a_text_of_other_tokens_is_no_matter_of_its_bytes() -> None:
+    """GEN-9, SA-3: where tokens are drawn, a status of the text tells of the draw; where they are dictated, not."""
+    hot, one = Configure(0.5, 40, 1.0, 7), Generate(b"a", 1)
+    tags = ",".join
+    assert rule_of(spoilt((Load("file"), hot, one), code=3), tags) == "SA-3"
+    assert rule_of(spoilt((Load("file"), hot, one, NEXT_TOKEN), code=3), tags) == "SA-3"
+    assert rule_of(spoilt((Load("file"), Configure(0.0), one), code=3), tags) == "GEN-9"
