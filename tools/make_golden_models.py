@@ -38,7 +38,7 @@ from refruntime.battery.models.gguf import (
     value,
 )
 from refruntime.battery.models.slm1 import Logits, Numbers, Shape, Table, btok_section, random_model, table_model
-from refruntime.battery.text import merge_section
+from refruntime.battery.text import border_section, merge_section
 from refruntime.containers.slm1_format import HEADER_OFFSETS, DType
 from refruntime.containers.slm1_writer import with_checksum, write_slm1
 from refruntime.contract.profile import Profile
@@ -138,6 +138,11 @@ def texts() -> bytes:
 def merges() -> bytes:
     """BPE1 with merges that compete by rank, by place and by what another merge leaves; EOS follows everything."""
     return whole_table_model({}, vocab=272, capacity=24, tokenizer=merge_section())
+
+
+def borders() -> bytes:
+    """BPE1 with merges across the borders of words, digits, punctuation and white space; EOS follows everything."""
+    return whole_table_model({}, vocab=272, capacity=24, tokenizer=border_section())
 
 
 def wide() -> bytes:
@@ -316,6 +321,7 @@ MODELS: Final[Mapping[str, Callable[[], bytes]]] = {
     "table-story.q8_0.slm1": story,
     "table-texts.q8_0.slm1": texts,
     "table-merges.q8_0.slm1": merges,
+    "table-borders.q8_0.slm1": borders,
     "table-wide.q8_0.slm1": wide,
     "table-slope.f32.slm1": slope,
     "table-ties.f32.slm1": ties,
