@@ -212,8 +212,8 @@ def relevant(hypotheses: Iterable[Hypothesis], run: PairRun) -> Iterable[Hypothe
     first = run.comparison.first
     end = 0 if first is None else first.index + 1
     forwarded = any(_generates(step) for step in run.case.steps[:end])
-    drawn = run.build[:end][-1:] if first is not None else ()
-    same_logits = any(drawn_otherwise(answer, run.comparison.differences) for answer in drawn)
+    there = first is not None and end <= len(run.build)
+    same_logits = there and drawn_otherwise(run.build[end - 1], run.comparison.differences)
     return (
         item for item in hypotheses if (forwarded or not item.forwards) and not (same_logits and item.changes_logits)
     )

@@ -59,7 +59,7 @@ def learn_behind_faults(settlement: Settlement, designed: Iterable[Case]) -> Mac
         if explained is not None:
             settlement.survivors = explained.survivors
             settlement.behind_fault = explained.agreed
-            settlement.vain = MOST_VAIN
+            settlement.vain = MOST_VAIN  # what the fault changes in the battery is not tried under all options again
             settlement.wrong_products = set()
             return machine
     return None
