@@ -99,3 +99,12 @@ def test_other_numbers_are_of_no_other_head() -> None:
     """The control: scores that are wrong in themselves."""
     found = EXPECTED[f"blk.{LAYER}.attn.scores"] * np.float32(1.01) + np.float32(0.3)
     assert told(found.astype(np.float32), "scores")[0] not in ("other heads", "other positions")
+
+
+def test_values_of_one_position_are_told_by_their_heads() -> None:
+    """GG-8: at position 0 heads hold whole values, so that two heads exchanged look like halves exchanged."""
+    values = np.random.default_rng(5).standard_normal((2, 8)).astype(np.float32)  # [K, D]
+    of_heads = np.stack([values] * 4)  # [A, K, D]
+    name = "blk.0.attn.mixed"
+    found, right = values[[0, 1, 0, 1]], values[[0, 0, 1, 1]]
+    assert find_pattern(found, right, {f"other heads {name}": of_heads}, name).kind == "other heads"
